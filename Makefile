@@ -1,0 +1,68 @@
+# Everything that a machine with python3 and make needs: `make demo`, `make test`.
+# `make test PYTHON=python3.12` uses another interpreter, in an environment of its own beside `.venv`.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+# One environment per interpreter, so that two of them stand side by side.
+ifeq ($(PYTHON),python3)
+VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+RUN := $(VENV)/bin/python
+
+# No window opens on the machine that runs tests and examples.
+export MPLBACKEND ?= Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types docs examples benchmarks clean
+
+help:
+	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
+	@echo 'make test        the whole test suite (under five minutes); PYTHON=python3.12 selects the interpreter'
+	@echo 'make lint types  ruff and pyright'
+	@echo 'make docs        the documentation, warnings as errors, into site/'
+	@echo 'make examples    every example with its smoke option'
+	@echo 'make benchmarks  every benchmark (long)'
+	@echo 'make clean       remove the environments and everything built'
+
+demo: $(VENV)/.installed-test
+	$(VENV)/bin/pyrovae demo
+
+# One thread per process: the tests run in several processes, and threads would fight for the same cores.
+test: export OMP_NUM_THREADS = 1
+test: $(VENV)/.installed-test
+	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/.installed-lint
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+types: $(VENV)/.installed-test $(VENV)/.installed-lint
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+docs: $(VENV)/.installed-docs
+	$(RUN) -m mkdocs build --strict
+
+examples: $(VENV)/.installed-test
+	@set -e; for example in examples/*.py; do echo "$$example --smoke"; $(RUN) "$$example" --smoke; done
+
+benchmarks: $(VENV)/.installed-benchmarks
+	@set -e; for benchmark in benchmarks/*.py; do echo "$$benchmark"; $(RUN) "$$benchmark"; done
+
+clean:
+	rm -rf .venv .venv-* build dist site .pytest_cache .ruff_cache .hypothesis
+
+# Installed again only when the pins or the package's own requirements change.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(RUN)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pyrovae needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)

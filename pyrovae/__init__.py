@@ -1,0 +1,73 @@
+"""Variational autoencoders as probabilistic programs, and tools for any Pyro model/guide pair.
+
+Names are looked up on first use, so that `import pyrovae` imports neither torch nor pyro.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Each public name once, under the module where it lives.
+_HOMES: dict[str, tuple[str, ...]] = {
+    "pairs": ("HasPair", "Pair"),
+    "nets": ("MLP", "ConvDecoder", "ConvEncoder"),
+    "conditionals": (
+        "Bernoulli",
+        "Beta",
+        "Categorical",
+        "Conditional",
+        "ContinuousBernoulli",
+        "DiagNormal",
+        "DiscretizedLogistic",
+        "FullNormal",
+        "Laplace",
+        "LearnedScale",
+        "LogNormal",
+        "LowRankNormal",
+        "NegativeBinomial",
+        "Normal",
+        "Poisson",
+        "StudentT",
+    ),
+    "priors": ("LearnedNormal", "Mixture", "StandardNormal", "VampPrior"),
+    "vae": ("VAE",),
+    "schedules": ("TargetRate", "constant", "cosine", "cyclic", "linear", "sigmoid"),
+    "handlers": ("free_bits", "record", "temper"),
+    "contracts": ("Finding", "check_pair"),
+    "prediction": ("encode", "generate", "reconstruct"),
+    "evaluation": ("active_units", "rate_distortion"),
+    "checkpoints": ("load", "save"),
+    "training": ("Epoch", "Fit", "Step", "fit", "steps"),
+    "errors": (
+        "ArgumentError",
+        "DataError",
+        "DivergedError",
+        "FileError",
+        "PairError",
+        "PyrovaeError",
+        "PyrovaeWarning",
+    ),
+}
+# Modules that are used by their own name: pv.recipes.image_vae, pv.truth.LinearGaussian, ...
+_MODULES = ("datasets", "recipes", "testing", "truth")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,300 @@
+"""Data to start with: digits that come with the package, MNIST and its relatives, and files of your own.
+
+Arrays only: nothing here needs torch. No file is ever changed, and nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import urllib.request
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pyrovae.errors import ArgumentError, DataError, FileError
+from pyrovae.readers import check_values, existing, idx, npy, npz
+
+__all__ = ["Labelled", "Loaded", "digits", "fashion_mnist", "idx", "kmnist", "load", "mnist"]
+
+_log = logging.getLogger("pyrovae")
+_TIMEOUT = 30  # seconds without an answer before the next mirror is tried
+_LARGEST = 2**26  # bytes; the largest file below has 26 MB, so whatever is longer is something else
+
+
+class Labelled(NamedTuple):
+    """Images (n, height, width) and their class labels (n,), both uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Loaded(NamedTuple):
+    """What `load` found: the numbers, what they are, and what the file calls them.
+
+    `values` is (rows, columns) for a table, (n, height, width) or (n, channels, height, width) for images. `names`
+    are the columns of a table or the files of a folder of images, and empty where the file has none.
+    """
+
+    values: np.ndarray
+    kind: Literal["images", "table"]
+    names: tuple[str, ...] = ()
+
+
+class _Source(NamedTuple):
+    """Where a data set can be downloaded, and the SHA-256 of each file as published or as unpacked."""
+
+    mirrors: tuple[str, ...]
+    hashes: dict[str, str]
+
+
+_MNIST = _Source(
+    ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    # Of the unpacked bytes: copies of these files are often packed again, which changes the packed ones.
+    {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+)
+_FASHION = _Source(
+    (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    ),
+    {
+        "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+)
+_KMNIST = _Source(
+    ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+    {
+        "train-images-idx3-ubyte": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train-labels-idx1-ubyte": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "t10k-images-idx3-ubyte": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "t10k-labels-idx1-ubyte": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+)
+
+
+def digits() -> Labelled:
+    """The 1,797 handwritten digits that come with the package: grey images of 8x8 pixels, values 0 to 16.
+
+    The test part of *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak (1998), UCI Machine
+    Learning Repository, https://doi.org/10.24432/C50P49, licensed under CC BY 4.0; the same images as in
+    scikit-learn, as bytes.
+
+    Returns:
+        `Labelled(images, labels)`: uint8 arrays of shape (1797, 8, 8) and (1797,).
+
+    Example:
+        >>> images, labels = digits()
+        >>> images.shape, images.dtype.name, int(images.max()), labels[:5].tolist()
+        ((1797, 8, 8), 'uint8', 16, [0, 1, 2, 3, 4])
+    """
+    with np.load(Path(__file__).parent / "data" / "digits.npz", allow_pickle=False) as arrays:
+        return Labelled(arrays["images"], arrays["labels"])
+
+
+def mnist(root: str | os.PathLike[str] | None = None, *, train: bool = True, download: bool = True) -> Labelled:
+    """MNIST: 60,000 training and 10,000 test images of digits, 28x28, values 0 to 255 (LeCun et al., 1998).
+
+    Args:
+        root: the folder that holds the IDX files, gzipped or plain, by their usual names. Their form is checked, not
+            their hash, so files of your own in the same format will do. Left out: a cache folder
+            (`$PYROVAE_CACHE`, else the user's own), filled by a download whose SHA-256 is checked.
+        train: the training part, or the test part.
+        download: False never touches the network.
+
+    Returns:
+        `Labelled(images, labels)`: uint8 arrays of shape (n, 28, 28) and (n,).
+
+    Raises:
+        FileError: a file is missing, damaged, cannot be downloaded, or has another hash.
+        DataError: images and labels do not fit each other.
+    """
+    return _labelled("mnist", _MNIST, root, train=train, download=download)
+
+
+def fashion_mnist(root: str | os.PathLike[str] | None = None, *, train: bool = True, download: bool = True) -> Labelled:
+    """Fashion-MNIST: images of clothes in the format of MNIST (Xiao et al., 2017). Arguments as for `mnist`."""
+    return _labelled("fashion-mnist", _FASHION, root, train=train, download=download)
+
+
+def kmnist(root: str | os.PathLike[str] | None = None, *, train: bool = True, download: bool = True) -> Labelled:
+    """Kuzushiji-MNIST: images of cursive Japanese in the format of MNIST (Clanuwat et al., 2018). Arguments as there.
+
+    KMNIST Dataset (created by CODH), adapted from the Kuzushiji Dataset (NIJL and others), CC BY-SA 4.0.
+    """
+    return _labelled("kmnist", _KMNIST, root, train=train, download=download)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    header: bool | None = None,
+    size: tuple[int, int] | None = None,
+    mode: Literal["L", "RGB"] | None = None,
+) -> Loaded:
+    """Reads a file or folder of your own: .npy, .npz, .csv, .parquet, IDX, or a folder of images.
+
+    Arrays of two dims and tables are `kind="table"`, arrays of three or four dims and folders `kind="images"`.
+    Arrays keep their own type (a .npy file is memory-mapped), tables are float64, images uint8. Four-dim arrays with
+    1, 3 or 4 channels in the last dim come back with the channels first.
+
+    Args:
+        path: the file or folder.
+        key: which array of a .npz file; needed where more than one has rows and columns.
+        header: whether the first line of a .csv file holds names; None finds out.
+        size: (height, width) that images of a folder are resized to; None refuses mixed sizes.
+        mode: "L" (grey) or "RGB" that images of a folder are converted to; None refuses mixed modes.
+
+    Returns:
+        `Loaded(values, kind, names)`.
+
+    Raises:
+        FileError: missing (with the nearest names), empty, damaged, cut short, of a kind that cannot be read.
+        DataError: no rows, wrong number of dims, text or objects, missing values, NaN or infinity (row and column).
+        ArgumentError: no such array in the file, or no such mode.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "people.csv"
+        >>> _ = path.write_text("age,height\\n31,1.75\\n45,1.62\\n")
+        >>> load(path).names, load(path).values.tolist()
+        (('age', 'height'), [[31.0, 1.75], [45.0, 1.62]])
+    """
+    path = existing(path)
+    _refuse_unused(path, key=key, header=header, size=size, mode=mode)
+    values, names = _read(path, key=key, header=header, size=size, mode=mode)
+    kind = "images" if values.ndim > 2 else "table"
+    check_values(values, str(path), names if kind == "table" else ())
+    return Loaded(_channels_first(values), kind, names)
+
+
+def _read(path: Path, *, key, header, size, mode) -> tuple[np.ndarray, tuple[str, ...]]:
+    # pillow and pyarrow are imported by those who need them: together they take longer than numpy.
+    if path.is_dir():
+        from pyrovae.pictures import read_folder
+
+        return read_folder(path, size=size, mode=mode)
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".parquet"):
+        from pyrovae.tables import read_csv, read_parquet
+
+        return read_csv(path, header=header) if suffix == ".csv" else read_parquet(path)
+    if suffix in (".npy", ".npz"):
+        return (npy(path) if suffix == ".npy" else npz(path, key)), ()
+    if "-ubyte" in path.name or ".idx" in path.name:
+        return idx(path), ()
+    raise FileError(
+        f"{path} is of a kind that cannot be read. Known: .npy, .npz, .csv, .parquet, IDX, a folder of images. "
+        "Pickles (.pkl, .pt) are never read, since they can execute code."
+    )
+
+
+def _refuse_unused(path: Path, **options: object) -> None:
+    """An option that would do nothing is a mistake somewhere: say so rather than ignore it."""
+    kind = "folder" if path.is_dir() else path.suffix.lower()
+    uses = {".npz": ("key",), ".csv": ("header",), "folder": ("size", "mode")}.get(kind, ())
+    for name, value in options.items():
+        if value is not None and name not in uses:
+            raise ArgumentError(f"{name}={value!r} means nothing for {path}: leave it out.")
+
+
+def _channels_first(values: np.ndarray) -> np.ndarray:
+    last = values.ndim == 4 and values.shape[-1] in (1, 3, 4) and values.shape[1] not in (1, 3, 4)
+    return np.moveaxis(values, -1, 1) if last else values
+
+
+def _labelled(
+    name: str, source: _Source, root: str | os.PathLike[str] | None, *, train: bool, download: bool
+) -> Labelled:
+    part = "train" if train else "t10k"
+    files = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+    if root is None:
+        paths = [_cached(name, source, file, download=download) for file in files]
+    else:
+        paths = [_in_folder(existing(root), file) for file in files]
+    images, labels = (idx(path) for path in paths)
+    if images.ndim != 3 or labels.shape != images.shape[:1] or images.dtype != np.uint8:
+        raise DataError(
+            f"{paths[0]} holds {images.dtype} {images.shape} and {paths[1]} {labels.shape}: expected bytes of shape "
+            "(n, height, width) and n labels."
+        )
+    return Labelled(images, labels)
+
+
+def _in_folder(folder: Path, file: str) -> Path:
+    # The second spelling is what some archives unpack to.
+    spellings = [folder / f"{name}{suffix}" for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
+    found = [path for path in spellings if path.is_file()]
+    return found[0] if found else existing(spellings[1])
+
+
+def _cache() -> Path:
+    chosen = os.environ.get("PYROVAE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    usual = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(usual or Path.home() / ".cache") / "pyrovae"
+
+
+def _cached(name: str, source: _Source, file: str, *, download: bool) -> Path:
+    path = _cache() / name / f"{file}.gz"
+    if path.is_file() and _sound(path.read_bytes(), source.hashes[file]):
+        return path
+    if not download:
+        raise FileError(f"{path} is not there, or not sound, and download=False. Allow the download, or give root=.")
+    _keep(_fetch(source, file, path), path)
+    return path
+
+
+def _sound(content: bytes, expected: str) -> bool:
+    try:
+        return expected in (hashlib.sha256(part).hexdigest() for part in (content, gzip.decompress(content)))
+    except (OSError, EOFError, zlib.error):  # not gzip, cut short, damaged
+        return False
+
+
+def _fetch(source: _Source, file: str, path: Path) -> bytes:
+    troubles = []
+    for mirror in source.mirrors:
+        address = f"{mirror}{file}.gz"
+        _log.info("downloading %s to %s", address, path)
+        try:
+            with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
+                content = answer.read(_LARGEST)
+        except (OSError, HTTPException) as error:
+            troubles.append(f"{address}: {error}")
+            continue
+        if _sound(content, source.hashes[file]):
+            return content
+        troubles.append(f"{address}: its SHA-256 is not the known one, so it was not kept")
+    raise FileError(
+        f"{file}.gz could not be downloaded. {'; '.join(troubles)}. Put the files in a folder yourself and give root=."
+    )
+
+
+def _keep(content: bytes, path: Path) -> None:
+    """Writes beside the place and moves there, so that a file under the final name is always whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+            partial = Path(beside) / path.name
+            partial.write_bytes(content)
+            os.replace(partial, path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}. Set PYROVAE_CACHE.") from error

@@ -1,0 +1,163 @@
+"""Two distributions that torch lacks, or gets wrong in the tails."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import broadcast_all, lazy_property
+from torch.nn.functional import logsigmoid
+
+
+class ContinuousBernoulliByLogits(TorchDistribution):
+    r"""The continuous Bernoulli with logits λ, exact for every λ.
+
+    \[ p(x) = e^{\lambda x} \frac{\lambda}{e^\lambda - 1}, \qquad x \in [0, 1] \]
+
+    torch's own clamps λ to ±16 in float32 inside the normaliser only, so that beyond it is no density.
+    """
+
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    support = constraints.unit_interval
+    has_rsample = True
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None):
+        self.logits = logits
+        super().__init__(logits.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        new = self._get_checked_instance(ContinuousBernoulliByLogits, _instance)
+        new.logits = self.logits.expand(batch_shape)
+        super(ContinuousBernoulliByLogits, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def _half(self) -> tuple[Tensor, Tensor]:
+        """|λ| / 2 kept away from 0, and where it is so small that a series takes over."""
+        half = self.logits.abs() / 2
+        small = half < 0.1
+        return torch.where(small, 1.0, half), small
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        half, small = self._half()
+        # log(sinh(h) / h), even in λ; the series is exact to 1e-11 below 0.1.
+        exact = half + torch.log1p(-torch.exp(-2 * half)) - torch.log(2 * half)
+        square = torch.where(small, (self.logits / 2) ** 2, 0.0)
+        series = square / 6 - square**2 / 180 + square**3 / 2835
+        return self.logits * (value - 0.5) - torch.where(small, series, exact)
+
+    @property
+    def mean(self) -> Tensor:
+        half, small = self._half()
+        exact = (1 / torch.tanh(half) - 1 / half) / 2
+        quarter = torch.where(small, self.logits.abs() / 2, 0.0)
+        series = quarter / 6 - quarter**3 / 90 + quarter**5 / 945
+        return 0.5 + self.logits.sign() * torch.where(small, series, exact)
+
+    @property
+    def variance(self) -> Tensor:
+        half, small = self._half()
+        # 1 / sinh(h)^2 without overflow.
+        inverse = 4 * torch.exp(-2 * half) / (1 - torch.exp(-2 * half)) ** 2
+        exact = (1 / half**2 - inverse) / 4
+        square = torch.where(small, (self.logits / 2) ** 2, 0.0)
+        series = (1 / 3 - square / 15 + 2 * square**2 / 189) / 4
+        return torch.where(small, series, exact)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """The inverse distribution function at a uniform draw, on the side where it is exact."""
+        shape = self._extended_shape(sample_shape)
+        uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
+        size = self.logits.abs()
+        flat = size < 1e-3  # there the draw is uniform to 1e-3 / 8, and its slope in λ is x (1 - x) / 2
+        steep = torch.where(flat, 1.0, size)
+        from_top = 1 + torch.log(uniform + (1 - uniform) * torch.exp(-steep)) / steep
+        from_top = torch.where(flat, uniform + size * uniform * (1 - uniform) / 2, from_top)
+        return torch.where(self.logits < 0, 1 - from_top, from_top).clamp(0, 1)
+
+
+class DiscretizedLogisticLevels(TorchDistribution):
+    r"""A logistic distribution whose mass is gathered on the levels 0, 1, …, L - 1 (times a unit).
+
+    \[ P(k) = \sigma\!\left(\tfrac{k + 1/2 - \mu}{s}\right) - \sigma\!\left(\tfrac{k - 1/2 - \mu}{s}\right) \]
+
+    with the tails gathered on the first and the last level, so that the sum over levels is 1.
+    A value between two levels counts as the nearest one.
+
+    Args:
+        loc: μ, in levels.
+        scale: s, in levels.
+        levels: L.
+        unit: What one level is in the data: 1 for 0, …, 255 and 1 / 255 for `x / 255`.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, levels: int = 256, unit: Any = 1.0, validate_args: bool | None = None
+    ):
+        self.loc, self.scale = broadcast_all(loc, scale)
+        self.levels, self.unit = levels, unit
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> Any:
+        return constraints.interval(0.0, (self.levels - 1) * self.unit)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        new = self._get_checked_instance(DiscretizedLogisticLevels, _instance)
+        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        new.levels, new.unit = self.levels, self.unit
+        super(DiscretizedLogisticLevels, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        level = torch.round(value.to(self.loc.dtype) / self.unit)
+        upper, lower = (level + 0.5 - self.loc) / self.scale, (level - 0.5 - self.loc) / self.scale
+        first, last = level <= 0, level >= self.levels - 1
+        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)) loses nothing in either tail, where the difference
+        # of two numbers near 0 or 1 would; a - b is 1 / s.
+        inside = torch.log(-torch.expm1(-1 / self.scale))
+        return (
+            torch.where(last, 0.0, logsigmoid(upper))
+            + torch.where(first, 0.0, logsigmoid(-lower))
+            + torch.where(first | last, 0.0, inside)
+        )
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        shape = self._extended_shape(sample_shape)
+        with torch.no_grad():
+            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+            level = torch.round(self.loc + self.scale * torch.logit(uniform))
+            return level.clamp(0, self.levels - 1) * self.unit
+
+    @lazy_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """E[k] and E[k^2] by sums of the upper tails; one level at a time, since L copies would not fit."""
+        first, second = torch.zeros_like(self.loc), torch.zeros_like(self.loc)
+        for k in range(1, self.levels):
+            tail = torch.sigmoid((self.loc - k + 0.5) / self.scale)
+            first, second = first + tail, second + (2 * k - 1) * tail
+        return first, second
+
+    @property
+    def mean(self) -> Tensor:
+        return self._moments[0] * self.unit
+
+    @property
+    def variance(self) -> Tensor:
+        first, second = self._moments
+        return (second - first**2).clamp(min=0) * self.unit**2
+
+    def bits(self, value: Tensor) -> Tensor:
+        """-log2 P(value): the cost of each element in bits."""
+        return -self.log_prob(value) / math.log(2)

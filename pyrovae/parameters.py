@@ -1,0 +1,139 @@
+"""From what a network gives to what a distribution takes: shapes checked, scales bounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import ArgumentError
+
+# exp(10) = 2e4 and exp(-10) = 5e-5. A wild first step of a network can ask for exp(1000), which is infinite in
+# float32, and one infinite term makes every weight NaN. Between these bounds the square of a residual of 1e10
+# scales is still finite, and data in sensible units never need a scale outside.
+LOWER, UPPER = -10.0, 10.0
+
+
+def bounded(raw: Tensor, lower: float = LOWER, upper: float = UPPER) -> Tensor:
+    r"""A smooth bound that is the identity near 0: \( \frac{2b}{\pi} \arctan \frac{\pi r}{2b} \), b the bound on r's side.
+
+    Its derivative falls as \( r^{-2} \) and not exponentially, so a network that has gone far out still feels
+    where back is, as it would not behind a clamp or a tanh; and torch computes it without cancellation.
+
+    Example:
+        >>> bounded(torch.tensor([-1e4, 0.5, 1e4]))
+        tensor([-9.9936,  0.4990,  9.9936])
+    """
+    bound = torch.where(raw < 0, -lower, upper).to(raw.dtype) * (2 / math.pi)
+    return bound * torch.atan(raw / bound)
+
+
+def bounded_rows(raw: Tensor, limit: float) -> Tensor:
+    """Each row u becomes u / sqrt(1 + |u|^2 / limit^2): its direction stays, its length ends below the limit."""
+    return raw * torch.rsqrt(1 + (raw / limit).square().sum(-1, keepdim=True))
+
+
+class LearnedScale(nn.Module):
+    r"""A positive scale that is a parameter of its own and depends on no input: \( s\, e^{\rho} \).
+
+    Args:
+        shape: `()` for one scale shared by all elements, or a shape that broadcasts to the event's.
+        initial: The starting scale s, in the units of the data; ρ starts at 0 and is bounded by ±10.
+
+    Returns of `forward()`: the scale, of the given shape.
+
+    Example:
+        >>> import pyrovae as pv
+        >>> noise = pv.LearnedScale((), initial=0.5)
+        >>> pv.Normal(pv.MLP(2, [], 3), scale=noise)(torch.zeros(4, 2)).base_dist.scale[0]
+        tensor([0.5000, 0.5000, 0.5000], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(self, shape: int | tuple[int, ...] = (), *, initial: float = 1.0):
+        super().__init__()
+        self.initial = check_scale(float(initial), "LearnedScale", "initial")
+        self.log_ratio = nn.Parameter(torch.zeros(shape))
+
+    def forward(self) -> Tensor:
+        """The scale, of the shape given."""
+        return self.initial * bounded(self.log_ratio).exp()
+
+
+def check_network(network: Any, owner: str) -> Any:
+    """The network, or an error in words where something else was put in its place."""
+    if isinstance(network, Tensor | np.ndarray):
+        raise ArgumentError(
+            f"pv.{owner} takes a network, got a {type(network).__name__}: torch.distributions takes parameters, "
+            f"pv.{owner} takes the network that gives them, such as pv.{owner}(pv.MLP(8, [256], ...)) "
+            "(for a constant prior see pv.StandardNormal and pv.LearnedNormal)"
+        )
+    if isinstance(network, type) or not callable(network):
+        raise ArgumentError(f"pv.{owner} takes a network (an object of a torch.nn.Module), got {network!r}")
+    return network
+
+
+def check_scale(scale: Any, owner: str, name: str = "scale") -> Any:
+    """None, a positive float or a module that gives a scale; an error in words for anything else."""
+    if scale is None or isinstance(scale, nn.Module):
+        return scale
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise ArgumentError(
+            f"pv.{owner}: {name}={scale!r}: give None (the network gives it), a positive number (fixed), "
+            "or pv.LearnedScale(shape)"
+        )
+    return float(scale)
+
+
+def network_output(network: Callable[..., Any], given: tuple[Tensor, ...], owner: str) -> tuple[Tensor, int]:
+    """What the network gives, `(*leading, *event)`, and how many event dims that has."""
+    output = network(*given)
+    declared = getattr(network, "output_shape", None)
+    if declared is not None:
+        return output, len(declared)
+    if not isinstance(output, Tensor):
+        raise ArgumentError(f"pv.{owner}: its network gave {type(output).__name__}, not a tensor")
+    input_dims = getattr(network, "input_dims", 1)
+    leading = given[0].shape[: max(0, given[0].dim() - input_dims)] if given else torch.Size()
+    if output.shape[: len(leading)] != leading:
+        raise ArgumentError(
+            f"pv.{owner}: its network made {tuple(output.shape)} of an input of shape {tuple(given[0].shape)}: the "
+            f"leading dims {tuple(leading)} are lost. A network must keep them; one whose input has other than one "
+            "event dim says so by an attribute, such as network.input_dims = 3"
+        )
+    return output, output.dim() - len(leading)
+
+
+def chunks(network: Any, given: tuple[Tensor, ...], count: int, owner: str) -> tuple[tuple[Tensor, ...], int]:
+    """The `count` parameters of each element, cut along the first event dim, and the event dims."""
+    output, dims = network_output(network, given, owner)
+    if count == 1:
+        return (output,), dims
+    event = tuple(output.shape[output.dim() - dims :])
+    if not event or event[0] % count:
+        raise ArgumentError(
+            f"pv.{owner} takes {count} numbers per element, so the first event dim of its network's output must be "
+            f"{count} times the event's, such as {count} * 8 for an event of 8; it is {event}"
+        )
+    return output.chunk(count, output.dim() - dims), dims
+
+
+def scale_of(scale: Any, raw: Tensor | None, loc: Tensor, dims: int, owner: str) -> Any:
+    """The scale: from the network's raw output, fixed, or from a module of its own."""
+    if raw is not None:
+        return bounded(raw).exp()
+    if not isinstance(scale, nn.Module):
+        return loc.new_full((), scale)
+    value, event = scale(), loc.shape[loc.dim() - dims :]
+    try:
+        sound = torch.broadcast_shapes(value.shape, event) == event
+    except RuntimeError:
+        sound = False
+    if not sound:
+        raise ArgumentError(
+            f"pv.{owner}: a scale of shape {tuple(value.shape)} does not fit an event of shape {tuple(event)}"
+        )
+    return value

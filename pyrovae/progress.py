@@ -1,0 +1,162 @@
+"""One line that shows how training goes, on a terminal and in a notebook; nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+# Ten times a second looks continuous; a line costs about a millisecond, so that is under 1% of the time.
+_INTERVAL = 0.1
+_WIDTH = 30  # characters of the bar in a notebook
+
+
+class Display(Protocol):
+    """What the training loop talks to."""
+
+    def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
+        """Shows the state after `step` steps; figures may be tensors, and are read only when a line is due."""
+
+
+class _Silent:
+    def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
+        pass
+
+
+class _State(NamedTuple):
+    step: int
+    epoch: int
+    loss: Any
+    elbo: Any
+    rate: Any
+
+    def words(self, epochs: int | None) -> str:
+        total = "" if epochs is None else f"/{epochs}"
+        return (
+            f"epoch {self.epoch}{total}  loss {_short(self.loss)}  ELBO {_short(self.elbo)}  rate {_short(self.rate)}"
+        )
+
+
+def _short(figure: Any) -> str:
+    return f"{float(figure):,.4g}" if abs(float(figure)) < 1e4 else f"{float(figure):,.0f}"
+
+
+class Line:
+    """Keeps the last state, and shows it when the last time is long enough ago."""
+
+    def __init__(self, show: Callable[[_State], None], clock: Callable[[], float] = time.monotonic):
+        self._show = show
+        self._clock = clock
+        self._due = clock()
+        self._waiting: _State | None = None
+
+    def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
+        """Takes the state after `step` steps."""
+        self._waiting = _State(step, epoch, loss, elbo, rate)
+        if self._clock() >= self._due:
+            self.flush()
+            self._due = self._clock() + _INTERVAL
+
+    def flush(self) -> None:
+        """Shows the last state, if it was not shown yet."""
+        if self._waiting is not None:
+            self._show(self._waiting)
+            self._waiting = None
+
+
+@contextmanager
+def display(
+    enabled: bool = True, *, epochs: int | None = None, steps: int | None = None, console: Any = None
+) -> Iterator[Display]:
+    """A line with epoch, loss, ELBO, rate and time left, which goes with the training loop.
+
+    Args:
+        enabled: False shows nothing.
+        epochs: how many epochs are to come in all, where that is known.
+        steps: how many steps are to come in all, where that is known; it gives the time left.
+        console: a rich `Console`; left out, standard error, so that what is piped from standard output stays clean.
+
+    Yields:
+        An object with `update(step=, epoch=, loss=, elbo=, rate=)`, to be called after each step.
+
+    Example:
+        >>> with display(False, epochs=2) as bar:
+        ...     bar.update(step=1, epoch=1, loss=3.0, elbo=-3.0, rate=0.5)
+    """
+    console = _console(console) if enabled else None
+    if console is None:
+        yield _Silent()
+        return
+    opened = _notebook if console.is_jupyter else _terminal
+    with opened(console, epochs=epochs, steps=steps) as show:
+        line = Line(show)
+        try:
+            yield line
+        finally:
+            line.flush()
+
+
+def _console(given: Any) -> Any:
+    """A console that somebody is looking at, or None."""
+    from rich.console import Console
+
+    console = given or Console(stderr=True)
+    if console.is_jupyter:
+        return console
+    # Some services set variables that make rich treat any output as a terminal; a pipe is one nevertheless.
+    watched = console.is_terminal if given else sys.stderr is not None and sys.stderr.isatty()
+    return console if watched and not console.is_dumb_terminal else None
+
+
+@contextmanager
+def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_State], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        auto_refresh=False,  # no second thread that competes with the training loop
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),  # what is piped away stays away
+        redirect_stderr=False,
+    )
+    task = progress.add_task("", total=steps or epochs)
+
+    def show(state: _State) -> None:
+        completed = state.step if steps else state.epoch
+        progress.update(task, description=state.words(epochs), completed=completed, refresh=True)
+
+    with progress:
+        yield show
+
+
+@contextmanager
+def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_State], None]]:
+    """One output that is replaced; unlike rich's own, it needs no widgets."""
+    from IPython.display import display as show_output
+
+    started = time.monotonic()
+    output = show_output({"text/plain": ""}, raw=True, display_id=True)
+
+    def show(state: _State) -> None:
+        share = state.step / steps if steps else state.epoch / epochs if epochs else 0.0
+        text = f"{state.words(epochs)}  {_bar(share, time.monotonic() - started)}"
+        output.update({"text/plain": text}, raw=True)
+
+    yield show
+
+
+def _bar(share: float, seconds: float) -> str:
+    done = round(_WIDTH * min(share, 1.0))
+    left = _clock_time(seconds * (1 - share) / share) if share else "?"
+    return f"{'━' * done}{'─' * (_WIDTH - done)}  {_clock_time(seconds)}, left {left}"
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
