@@ -47,7 +47,7 @@ types: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(RUN) -m pyright --pythonpath $(RUN)
 
 docs: $(VENV)/.installed-docs
-	$(RUN) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict # the variable silences an advertisement
 
 examples: $(VENV)/.installed-test
 	@set -e; for example in examples/*.py; do echo "$$example --smoke"; $(RUN) "$$example" --smoke; done

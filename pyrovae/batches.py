@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -77,7 +76,7 @@ class Batches:
             An iterator over batches.
         """
         if not self.random_access:
-            return map(self._transformed, self._never_empty(self.source.stream(self.batch_size, skip), skip))
+            return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
         order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
         chunks = order.split(self.batch_size or 1)[skip:]
         return (self._transformed(self.source.take(chunk)) for chunk in chunks)
@@ -90,16 +89,32 @@ class Batches:
         """
         size = _checked_size(batch_size) if batch_size is not None else self.batch_size
         if not self.random_access:
-            return map(self._transformed, self._never_empty(self.source.ordered(size), 0))
+            return self._streamed(self.source.ordered(size), whole=True)
         starts = range(0, self.source.rows, size or 1)
         return (self._transformed(self.source.take(slice(start, start + (size or 1)))) for start in starts)
 
-    @staticmethod
-    def _never_empty(stream: Iterator[Batch], skip: int) -> Iterator[Batch]:
-        head = next(stream, None)
-        if head is None and not skip:
+    def repeatable(self) -> bool:
+        """Whether the first row comes out the same twice from the same random state, the transform left out.
+
+        A Dataset with random numbers of its own makes a resumed run another run.
+        """
+        if self.leaves():
+            return True
+        draws = []
+        for _ in range(2):
+            with forked_random(0):
+                draws.append(self.source.take(slice(0, 1)) if self.random_access else self.source.head(1))
+        one, other = (batch.leaves for batch in draws)
+        return one.keys() == other.keys() and all(
+            torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True) for name in one
+        )
+
+    def _streamed(self, stream: Iterator[Batch], *, whole: bool) -> Iterator[Batch]:
+        count = 0
+        for count, batch in enumerate(stream, 1):  # noqa: B007 - counted for what comes after
+            yield self._transformed(batch)
+        if whole and not count:
             nothing("the data")
-        return stream if head is None else itertools.chain([head], stream)
 
     def _transformed(self, batch: Batch) -> Batch:
         if self.transform is None:
@@ -250,18 +265,19 @@ def _checked_result(result: Any, batch: Batch) -> Batch:
     named = dict(enumerate(result)) if isinstance(result, tuple | list) else result
     if not isinstance(named, dict) or not all(isinstance(leaf, torch.Tensor) for leaf in named.values()):
         raise ArgumentError(f"transform returned {_shape_words(result)}; return tensors as the batch holds them")
-    if set(named) != set(batch.leaves):
+    leaves: dict[Any, torch.Tensor] = dict(named)
+    if set(leaves) != set(batch.leaves):
         raise ArgumentError(
-            f"transform returned {', '.join(map(called, named)) or 'nothing'} "
+            f"transform returned {', '.join(map(called, leaves)) or 'nothing'} "
             f"for {', '.join(map(called, batch.leaves))}; return the same arguments"
         )
-    for name, leaf in named.items():
+    for name, leaf in leaves.items():
         if leaf.ndim == 0 or len(leaf) != batch.rows:
             raise ArgumentError(
                 f"transform returned {called(name)} with shape {tuple(leaf.shape)} for a batch of {batch.rows} "
                 "rows; return as many rows"
             )
-    return Batch.of({name: named[name] for name in batch.leaves})
+    return Batch.of({name: leaves[name] for name in batch.leaves})
 
 
 def _shape_words(result: Any) -> str:

@@ -28,7 +28,8 @@ _BEGINNINGS = (
 
 def raw(tensor: torch.Tensor) -> Any:
     """The bytes of a contiguous CPU tensor, as an array that shares its memory."""
-    return tensor.reshape(-1).view(torch.uint8).numpy()
+    # Not reshape: a dimension of 0 or 1 may have any stride, which view refuses.
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy()
 
 
 def digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
@@ -36,7 +37,7 @@ def digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
     state = hashlib.sha256(json.dumps(text).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        state.update(json.dumps([name, DTYPES[tensor.dtype], list(tensor.shape)]).encode())
+        state.update(json.dumps([name, DTYPES.get(tensor.dtype), list(tensor.shape)]).encode())
         state.update(raw(tensor))
     return state.hexdigest()
 
@@ -88,7 +89,7 @@ def parse(path: Path, content: bytes) -> tuple[dict[str, torch.Tensor], dict[str
         return safetensors.torch.load(content), dict(header.get(RESERVED, {}))
     except FileError:
         raise
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise FileError(f"{path} is damaged: {error}") from error
 
 
@@ -97,8 +98,8 @@ def foreign_kind(content: bytes) -> str | None:
 
     A safetensors header begins with a brace, eight bytes in; its length can look like the start of a pickle.
     """
-    if not content:
-        return "empty (truncated to nothing)"
+    if len(content) < 9:
+        return f"truncated to {len(content)} bytes"
     if content[8:9] == b"{":
         return None
     if content.startswith(b"PK\x03\x04"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect as introspection
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import pyro
@@ -14,7 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import nn
 
 from pyrovae.errors import DataError, PairError, PyrovaeWarning
-from pyrovae.isolation import forked_prototypes, isolated, module_modes
+from pyrovae.isolation import isolated
 from pyrovae.pairs import (
     HasPair,
     Structure,
@@ -26,8 +25,8 @@ from pyrovae.pairs import (
     roots,
     samples,
     structure_of,
-    watched_modules,
 )
+from pyrovae.supports import outside_support, validates
 from pyrovae.troubles import explain
 
 
@@ -120,37 +119,30 @@ def findings(
     signature = list(_signatures(pair, args, kwargs))
     if signature:
         return tuple(signature)
-    with ExitStack() as stack:
-        bound = bound_modules(pair)
-        stack.enter_context(forked_prototypes(bound))
-        stack.enter_context(isolated())
-        stack.enter_context(module_modes(bound, training=False))
-        stack.enter_context(warnings.catch_warnings())
+    with isolated() as called, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        look = _look(pair, args, kwargs, data_plate, dataset_size)
-        if isinstance(look, Finding):
-            return (look,)
-        stack.enter_context(module_modes(look.modules, training=False))
+        traces = _run(pair, args, kwargs)
+        if isinstance(traces, Finding):
+            return (traces,)
+        plate = data_plate or find_data_plate(pair, args, kwargs, traces)
+        modules = roots([*bound_modules(pair), *called])
+        structure = structure_of(traces, modules, plate)
+        look = _Look(pair, args, kwargs, traces, structure, modules, batch_rows(args, kwargs), dataset_size)
         found = [finding for clause in CLAUSES for finding in clause(look)]
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
 
-def _look(pair, args, kwargs, data_plate, dataset_size) -> _Look | Finding:
+def _run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces | Finding:
     """Run the pair once; where it raises, the finding that explains why."""
-    with watched_modules() as called:
-        stage = "guide"
-        try:
-            guide = pyro.poutine.trace(pair.guide).get_trace(*args, **kwargs)
-            stage = "model"
-            model = pyro.poutine.trace(pyro.poutine.replay(pair.model, trace=guide)).get_trace(*args, **kwargs)
-        except Exception as error:
-            clause, message = explain(error, stage, pair, args, kwargs)
-            return Finding(clause, "error", message)
-    traces = Traces(model, guide)
-    modules = roots([*bound_modules(pair), *called])
-    plate = data_plate or find_data_plate(pair, args, kwargs, traces)
-    structure = structure_of(traces, modules, plate)
-    return _Look(pair, args, kwargs, traces, structure, modules, batch_rows(args, kwargs), dataset_size)
+    stage = "guide"
+    try:
+        guide = pyro.poutine.trace(pair.guide).get_trace(*args, **kwargs)
+        stage = "model"
+        model = pyro.poutine.trace(pyro.poutine.replay(pair.model, trace=guide)).get_trace(*args, **kwargs)
+    except Exception as error:
+        clause, message = explain(error, stage, pair, args, kwargs)
+        return Finding(clause, "error", message)
+    return Traces(model, guide)
 
 
 # --- clauses: each yields what it finds ---------------------------------------------------------------
@@ -298,67 +290,8 @@ def _support(look: _Look) -> Iterator[Finding]:
         message = outside_support(name, node["fn"], node["value"], node["mask"])
         if message is None:
             continue
-        validates = pyro.infer.util.is_validation_enabled() and _validates(node["fn"])
-        yield Finding("support", "error" if validates else "warning", message)
-
-
-def _validates(fn: Any) -> bool:
-    while True:
-        if getattr(fn, "_validate_args", False):
-            return True
-        if not hasattr(fn, "base_dist"):
-            return False
-        fn = fn.base_dist
-
-
-def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
-    """In words, which observed values are outside the support of `fn`; None where all are inside."""
-    try:
-        inside = fn.support.check(value)
-    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
-        return None
-    if isinstance(mask, torch.Tensor):
-        inside = inside | ~mask
-    if mask is False or bool(inside.all()):
-        return None
-    first = tuple((~inside).nonzero()[0].tolist())
-    example = value[first].flatten()
-    bad = example[~_elementwise(fn, example)]
-    shown = (bad if len(bad) else example)[0].item()
-    return (
-        f"the observed values of {name!r} are outside the support of {_family(fn)}: {int((~inside).sum())} of "
-        f"{inside.numel()} rows, the first at {list(first)} with the value {shown:g}. {_support_mend(fn, value)}"
-    )
-
-
-def _elementwise(fn: Any, values: torch.Tensor) -> torch.Tensor:
-    support = fn.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    checked = support.check(values)
-    return checked if checked.shape == values.shape else torch.zeros_like(values, dtype=torch.bool)
-
-
-def _family(fn: Any) -> str:
-    while hasattr(fn, "base_dist") and type(fn).__name__ in (
-        "Independent",
-        "ExpandedDistribution",
-        "MaskedDistribution",
-    ):
-        fn = fn.base_dist
-    return type(fn).__name__
-
-
-def _support_mend(fn: Any, value: torch.Tensor) -> str:
-    low, high = value.min().item(), value.max().item()
-    family = _family(fn)
-    if family == "Bernoulli" and low >= 0 and high <= 1:
-        return "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use ContinuousBernoulli."
-    if family in ("Bernoulli", "ContinuousBernoulli", "Beta") and low >= 0 and high <= 255:
-        return "Divide by 255 first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli."
-    return (
-        f"The values run from {low:g} to {high:g}: rescale them, mask them, or choose a likelihood with that support."
-    )
+        checked = pyro.infer.util.is_validation_enabled() and validates(node["fn"])
+        yield Finding("support", "error" if checked else "warning", message)
 
 
 def _module_names(look: _Look) -> Iterator[Finding]:
@@ -412,9 +345,9 @@ def _reads_observed(look: _Look) -> Iterator[Finding]:
             yield Finding(
                 "reads-observed",
                 "warning",
-                f"the distribution of {_listed(names)} in the model moves when the observed argument {position!r} does: "
-                "the model reads its data other than by obs= and their length, so its prior draws would hold the test "
-                "data. If that is meant (a library size, an autoregressive decoder), declare it: set "
+                f"the distribution of {_listed(names)} in the model moves when the observed argument {position!r} "
+                "does: the model reads its data other than by obs= and their length, so its prior draws would hold the "
+                "test data. If that is meant (a library size, an autoregressive decoder), declare it: set "
                 "`reads_observed = True` on the pair.",
             )
 
@@ -428,13 +361,15 @@ def _same(leaf: torch.Tensor, value: Any) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and value.numel() == leaf.numel()
-        and bool((value.reshape(-1).to(leaf.dtype) == leaf.reshape(-1)).all())
+        and value.dtype == leaf.dtype
+        and torch.equal(value.reshape(-1), leaf.reshape(-1))
     )
 
 
 def _rerun_model(look: _Look, position: int | str, leaf: torch.Tensor) -> dict[str, dict]:
     args = tuple(leaf if i == position else a for i, a in enumerate(look.args))
     kwargs = {k: leaf if k == position else a for k, a in look.kwargs.items()}
+    # Observed sites keep their values too: what depends on an observed value depends on it in any direction.
     latent = {name: n["value"] for name, n in look.traces.model.nodes.items() if _fixed(n)}
     model = pyro.poutine.condition(look.pair.model, data={k: v for k, v in latent.items() if v is not None})
     subsample = {n: node for n, node in look.traces.model.nodes.items() if node["type"] == "sample"}
@@ -447,7 +382,7 @@ def _rerun_model(look: _Look, position: int | str, leaf: torch.Tensor) -> dict[s
 
 
 def _fixed(node: dict) -> bool:
-    return node["type"] == "sample" and not node["is_observed"] and not site_is_subsample(node)
+    return node["type"] == "sample" and not site_is_subsample(node)
 
 
 def _same_distribution(node: dict, before: dict) -> bool:
@@ -478,13 +413,11 @@ def _mixed(look: _Look) -> Iterator[Finding]:
 
 def _gradients(look: _Look) -> Iterator[Finding]:
     """Parameters on which no log-probability depends."""
-    parameters = {name: p for name, p in look.structure.parameters.items() if p.requires_grad}
-    terms = [
-        node["fn"].log_prob(node["value"]).sum()
-        for trace in look.traces
-        for name, node in samples(trace)
-        if not node["infer"].get("_deterministic")
-    ]
+    baselines = _baseline_parameters(look)
+    parameters = {
+        name: p for name, p in look.structure.parameters.items() if p.requires_grad and id(p) not in baselines
+    }
+    terms = [_fresh_log_prob(node) for trace in look.traces for _, node in samples(trace)]
     total = sum(term for term in terms if isinstance(term, torch.Tensor) and term.requires_grad)
     if isinstance(total, torch.Tensor) and parameters:
         grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
@@ -495,10 +428,25 @@ def _gradients(look: _Look) -> Iterator[Finding]:
         yield Finding(
             "no-gradient",
             "warning",
-            f"no gradient reaches {_listed(idle)}: they are registered, but nothing that is sampled or observed depends "
-            "on them, so they would stay as they are. Use them, freeze them (requires_grad_(False)), or take them out.",
+            f"no gradient reaches {_listed(idle)}: they are registered, but nothing that is sampled or observed "
+            "depends on them, so they would stay as they are. Use them, freeze them (requires_grad_(False)), or take "
+            "them out.",
         )
     yield from _unregistered(look)
+
+
+def _fresh_log_prob(node: dict) -> torch.Tensor | None:
+    """A site's log-probability with its whole graph: flows answer from a cache where the value is the same object."""
+    if node["infer"].get("_deterministic"):
+        return None
+    value = node["value"]
+    return node["fn"].log_prob(value.clone() if isinstance(value, torch.Tensor) else value).sum()
+
+
+def _baseline_parameters(look: _Look) -> set[int]:
+    """Parameters of neural baselines, which the loss itself trains."""
+    nets = [node["infer"].get("baseline", {}).get("nn_baseline") for _, node in samples(look.traces.guide)]
+    return {id(p) for net in nets if isinstance(net, nn.Module) for p in net.parameters()}
 
 
 def _unregistered(look: _Look) -> Iterator[Finding]:

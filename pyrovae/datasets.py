@@ -98,7 +98,7 @@ def digits() -> Labelled:
     Returns:
         `Labelled(images, labels)`: uint8 arrays of shape (1797, 8, 8) and (1797,).
 
-    Example:
+    Examples:
         >>> images, labels = digits()
         >>> images.shape, images.dtype.name, int(images.max()), labels[:5].tolist()
         ((1797, 8, 8), 'uint8', 16, [0, 1, 2, 3, 4])
@@ -169,7 +169,7 @@ def load(
         DataError: no rows, wrong number of dims, text or objects, missing values, NaN or infinity (row and column).
         ArgumentError: no such array in the file, or no such mode.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "people.csv"
         >>> _ = path.write_text("age,height\\n31,1.75\\n45,1.62\\n")

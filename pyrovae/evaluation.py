@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 
 from pyrovae.batches import Batch, as_batches
 from pyrovae.errors import ArgumentError
-from pyrovae.handlers import Recorded, fix_data_plate
-from pyrovae.isolation import forked_prototypes, isolated, module_modes
+from pyrovae.handlers import FixedPlate, Recorded
+from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
-from pyrovae.pairs import HasPair, Structure, batch_rows, bound_modules, inspect, run
+from pyrovae.pairs import HasPair, Structure, inspect
 from pyrovae.placement import Placement, placed
+from pyrovae.prediction import Use
 
 
 class RateDistortion(NamedTuple):
@@ -83,8 +83,8 @@ def rate_distortion(
         raise ArgumentError(f"draws={draws}; give at least 1.")
     batches = as_batches(named or data, batch_size=batch_size)
     first = batches.first(8)
-    place = placed(pair, *first)
-    structure = inspect(pair, *place.place(*first))
+    place = placed(pair, first)
+    structure = inspect(pair, *place.place(first)[:2])
     loss = own_loss(None, structure)
     return measure(pair, batches.in_order(batch_size), place, loss, structure, draws=draws, seed=seed)
 
@@ -100,21 +100,15 @@ def measure(
     seed: int | None = 0,
 ) -> RateDistortion:
     """Run a loss over batches in eval mode, isolated, and average what a recorder reads off it."""
-    recorded = Recorded(fix_data_plate(pair, structure.data_plate), data_plate=structure.data_plate)
+    recorded = Recorded(FixedPlate(pair, structure.data_plate), data_plate=structure.data_plate)
     sums, squares, rows, parts = torch.zeros(3, dtype=torch.float64), 0.0, 0, 0
-    with ExitStack() as stack:
-        stack.enter_context(isolated(seed))
-        modules = {id(m): m for m in (*bound_modules(pair), *structure.modules.values())}
-        stack.enter_context(forked_prototypes(list(modules.values())))
-        stack.enter_context(module_modes(list(modules.values()), training=False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(warnings.catch_warnings())
+    with isolated(seed), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loss that is not finite is in the figures; it was warned of in training
         for batch in batches:
-            args, kwargs = place.place(batch.args, batch.kwargs)
-            length = batch_rows(args, kwargs) or 1
+            batch = place.place(batch)
+            length = batch.rows
             for _ in range(draws):
-                loss_alone(loss, recorded, args, kwargs)
+                loss_alone(loss, recorded, batch.args, batch.kwargs)
             figures = recorded.figures()
             value = torch.stack([torch.as_tensor(f, dtype=torch.float64).cpu() for f in figures])
             sums += length * value
@@ -148,36 +142,37 @@ def active_units(pair: HasPair, *data: Any, threshold: float = 0.01, **named: An
         >>> pv.active_units(vae, torch.randn(64, 5))["z"].total
         2
     """
-    batches = as_batches(named or data)
-    batch = batches.first(batches.rows)
-    place = placed(pair, *batches.first(8))
-    args, kwargs = place.place(*batch)
-    structure = inspect(pair, *place.place(*batches.first(8)))
-    modules = list({id(m): m for m in (*bound_modules(pair), *structure.modules.values())}.values())
-    fixed = fix_data_plate(pair, structure.data_plate)
-    with isolated(0), forked_prototypes(modules), module_modes(modules, training=False), torch.no_grad():
-        traces = run(fixed, args, kwargs)
-    found = {}
-    for site in structure.named("latent", local=True):
-        units = _active(traces.guide.nodes[site]["fn"], traces.model.nodes[site]["fn"], threshold)
-        if units is not None:
-            found[site] = units
-    return found
+    return active_in(Use.of(pair, as_batches(named or data)), threshold=threshold)
 
 
-def _active(posterior: Any, prior: Any, threshold: float) -> ActiveUnits | None:
+def active_in(use: Use, rows: int | None = None, threshold: float = 0.01) -> dict[str, ActiveUnits]:
+    """`active_units` on the first rows of data that are at hand, in batches of their own size."""
+    means: dict[str, list[torch.Tensor]] = {}
+    scales: dict[str, torch.Tensor] = {}
+    seen = 0
+    with use.eval_mode():
+        for traces in use.passes(use.batches.in_order()):
+            for site in use.structure.named("latent", local=True):
+                moments = _moments(traces.guide.nodes[site]["fn"], traces.model.nodes[site]["fn"])
+                if moments is not None:
+                    means.setdefault(site, []).append(moments[0])
+                    scales[site] = moments[1]
+            seen += use.batches.batch_size or 1
+            if rows is not None and seen >= rows:
+                break
+    shares = {site: (torch.cat(values).var(0) / scales[site]).cpu() for site, values in means.items()}
+    return {
+        site: ActiveUnits(int((s > threshold).sum()), len(s), s) for site, s in shares.items() if s.isfinite().all()
+    }
+
+
+def _moments(posterior: Any, prior: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The posterior's mean (rows, dims) and the prior's variance (dims), where both exist and are continuous."""
     try:
-        mean, variance = posterior.mean, torch.as_tensor(prior.variance)
+        mean, variance = posterior.mean, prior.variance
     except (NotImplementedError, AttributeError):
         return None
     if getattr(posterior.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
         return None
-    event = max(len(posterior.event_shape), 0)
-    flat = mean.reshape(-1, posterior.event_shape.numel())
-    if len(flat) < 2:
-        return None
-    scale = variance.reshape(-1, posterior.event_shape.numel()).mean(0) if event or variance.ndim else variance
-    shares = (flat.var(0) / scale).cpu()
-    return ActiveUnits(int((shares > threshold).sum()), flat.shape[-1], shares)
-
-
+    dims = posterior.event_shape.numel()
+    return mean.reshape(-1, dims), variance.reshape(-1, dims).mean(0)

@@ -8,7 +8,6 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.distributions import kl_divergence
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.messenger import Messenger
@@ -16,10 +15,11 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
+from torch.distributions import kl_divergence
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.figures import BEFORE_TEMPER, INTERNAL, Figures, figures
-from pyrovae.pairs import HasPair, Structure, Traces, batch_rows, inspect, samples
+from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, batch_rows, inspect, samples
 from pyrovae.schedules import TargetRate, evaluate
 
 Weight = float | Callable[[int], float] | TargetRate
@@ -57,7 +57,7 @@ def temper(pair: HasPair, weight: Weight | Mapping[str, Weight]) -> Tempered:
     return Tempered(pair, weight)
 
 
-class Tempered:
+class Tempered(Wrapped):
     """A pair whose latent sites are weighted; see `temper`."""
 
     def __init__(self, pair: HasPair, weight: Weight | Mapping[str, Weight]):
@@ -191,7 +191,7 @@ def free_bits(pair: HasPair, nats: Mapping[str, float], *, per_dim: bool = False
     return FreeBits(pair, nats, per_dim=per_dim)
 
 
-class FreeBits:
+class FreeBits(Wrapped):
     """A pair with free nats; see `free_bits`."""
 
     def __init__(self, pair: HasPair, nats: Mapping[str, float], *, per_dim: bool):
@@ -305,7 +305,7 @@ def record(pair: HasPair, *, data_plate: str | None = None) -> Recorded:
     return Recorded(pair, data_plate=data_plate)
 
 
-class Recorded:
+class Recorded(Wrapped):
     """A pair whose passes are recorded; see `record`."""
 
     def __init__(self, pair: HasPair, *, data_plate: str | None = None):
@@ -358,36 +358,34 @@ def enclosing_trace() -> Trace | None:
     """The trace that is being made around the caller; None in a pass that an ELBO makes to guess shapes."""
     if any(isinstance(handler, BlockMessenger) for handler in _PYRO_STACK):
         return None
+    # The outermost: enumeration puts tracers of its own inside the one that the ELBO reads.
     tracers = [h for h in _PYRO_STACK if isinstance(h, TraceMessenger) and not h.param_only]
-    return tracers[-1].trace if tracers else None
+    return tracers[0].trace if tracers else None
 
 
 # --- the index of the data plate ----------------------------------------------------------------------
 
 
-def fix_data_plate(pair: HasPair, data_plate: str | None, index: torch.Tensor | None = None) -> HasPair:
-    """Give the data plate the rows of the batch as its subsample.
+class FixedPlate(Wrapped):
+    """A pair whose data plate is given the rows of the batch as its subsample.
 
     `plate(size=N, subsample_size=len(x))` would draw a permutation of N at each pass, of which only the
-    length is used. The index given is that of the batch's own rows, so that what the model indexes by it
-    belongs to the same data; left out, it counts from 0.
+    length is used. `index` is that of the batch's own rows, so that what the model indexes by it belongs to
+    the same data; None counts from 0.
     """
-    return pair if data_plate is None else _FixedPlate(pair, data_plate, index)
 
-
-class _FixedPlate:
-    """A pair whose data plate is handed its subsample; see `fix_data_plate`."""
-
-    def __init__(self, pair: HasPair, data_plate: str, index: torch.Tensor | None):
+    def __init__(self, pair: HasPair, data_plate: str | None):
         self.pair = pair
         self.data_plate = data_plate
-        self.index = index
+        self.index: torch.Tensor | None = None
 
     def model(self, *args, **kwargs):
+        """The pair's model."""
         with _Index(self.data_plate, self.index, batch_rows(args, kwargs)):
             return self.pair.model(*args, **kwargs)
 
     def guide(self, *args, **kwargs):
+        """The pair's guide."""
         with _Index(self.data_plate, self.index, batch_rows(args, kwargs)):
             return self.pair.guide(*args, **kwargs)
 

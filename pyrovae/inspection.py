@@ -17,6 +17,9 @@ _CHUNK = 2**22
 # As many places are named; more would not help to find the cause.
 _SHOWN = 5
 
+# torch cannot pick rows of these, but of their signed twins.
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
 Leaf = torch.Tensor | np.ndarray
 
 
@@ -39,8 +42,9 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
                 raise DataError(f"the key {name!r} cannot be the name of an argument of the model; rename it")
     else:
         named = dict(enumerate(data)) if isinstance(data, tuple | list) else {0: data}
-    if isinstance(data, list) and data and all(_is_number(item) for item in data):
-        raise DataError(f"the data are a list of {len(data)} numbers; give an array: np.asarray(data)")
+    if isinstance(data, list | tuple) and data and all(_is_number(item) for item in data):
+        kind = type(data).__name__
+        raise DataError(f"the data are a {kind} of {len(data)} numbers; give an array: np.asarray(data)")
     if not named:
         raise DataError(f"the data are an empty {type(data).__name__}; give an array with at least one row")
     leaves = {name: _as_array(item, called(name)) for name, item in named.items()}
@@ -182,9 +186,9 @@ def holes(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
     """
     count, places, rows = 0, [], []
     for start, chunk in _chunks(leaf):
-        bad = ~torch.isfinite(chunk)
-        if not bad.any():
+        if torch.isfinite(chunk.sum()):  # one pass; a sum that overflows is looked at number by number
             continue
+        bad = ~torch.isfinite(chunk)
         per_row = bad.flatten(1).any(1) if bad.ndim > 1 else bad
         count += int(per_row.sum())
         found = bad.nonzero()[:_SHOWN].tolist()
@@ -196,7 +200,7 @@ def holes(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
 def _chunks(leaf: Leaf) -> Iterator[tuple[int, torch.Tensor]]:
     size = max(1, _CHUNK // max(1, int(np.prod(leaf.shape[1:]))))
     for start in range(0, len(leaf), size):
-        yield start, pick(leaf, slice(start, start + size), fresh=False)
+        yield start, pick(leaf, slice(start, start + size))
 
 
 def is_floating(leaf: Leaf) -> bool:
@@ -204,23 +208,25 @@ def is_floating(leaf: Leaf) -> bool:
     return leaf.is_floating_point() if isinstance(leaf, torch.Tensor) else leaf.dtype.kind == "f"
 
 
-def pick(leaf: Leaf, rows: torch.Tensor | slice, *, fresh: bool = True) -> torch.Tensor:
-    """Some rows as a tensor of the same type of number; only these rows of a mapped file are read.
+def pick(leaf: Leaf, rows: torch.Tensor | slice) -> torch.Tensor:
+    """Some rows as a tensor of the same type of number, in memory of its own.
+
+    Only these rows of a mapped file are read, and a model that writes into them leaves the data alone.
 
     Args:
         leaf: a tensor, or an array of any byte order, strides and flags.
         rows: which, a tensor of indices or a slice.
-        fresh: True for memory of its own, so that a model that writes into it leaves the data alone.
     """
     if isinstance(leaf, torch.Tensor):
         if isinstance(rows, slice):
-            return leaf[rows].clone() if fresh else leaf[rows]
-        return leaf.index_select(0, rows.to(leaf.device))
-    part = leaf[rows] if isinstance(rows, slice) else leaf[rows.numpy()]
-    # Also copied where it cannot be written to: torch would warn about it.
-    again = isinstance(rows, slice) and (fresh or not part.flags.writeable)
-    native = part.astype(part.dtype.newbyteorder("="), order="C", copy=again, subok=False)
-    return torch.from_numpy(native)
+            return leaf[rows].clone()
+        signed = leaf.view(_SIGNED.get(leaf.dtype, leaf.dtype))
+        return signed.index_select(0, rows.to(leaf.device)).view(leaf.dtype)
+    native = leaf.dtype.newbyteorder("=")
+    if isinstance(rows, slice):
+        return torch.from_numpy(np.array(leaf[rows], dtype=native, order="C"))
+    # Rows picked by index are a copy already.
+    return torch.from_numpy(leaf[rows.numpy()].astype(native, order="C", copy=False, subok=False))
 
 
 def hole_words(leaf: Leaf, name: int | str) -> str | None:

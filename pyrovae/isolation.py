@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
 import torch
+from pyro.infer.autoguide import AutoGuide
 from torch import nn
 
 
@@ -61,39 +63,39 @@ def forked_store() -> Iterator[None]:
         store._params, store._param_to_name, store._constraints = before
 
 
-@contextmanager
-def module_modes(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
-    """Set train or eval mode on modules and all they hold, and give each its own mode back."""
-    before = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for part, _ in before:
-            part.training = training
-        yield
-    finally:
-        for part, mode in before:
+class _Watch:
+    """Sees every module just before its first call: notes it, and puts it into eval mode."""
+
+    def __init__(self):
+        self.found: list[nn.Module] = []
+        self._seen: set[int] = set()
+        self.modes: list[tuple[nn.Module, bool]] = []
+        self.unborn: list[tuple[AutoGuide, dict[str, dict]]] = []
+        self._thread = threading.get_ident()  # modules that other threads call are not ours
+
+    def __call__(self, module: nn.Module, inputs: Any = None) -> None:
+        if id(module) in self._seen or threading.get_ident() != self._thread:
+            return
+        self._seen.add(id(module))
+        self.found.append(module)
+        if isinstance(module, AutoGuide) and module.prototype_trace is None:
+            self.unborn.append((module, _registries(module)))
+        for part in module.modules():
+            self.modes.append((part, part.training))
+            part.training = False
+
+    def restore_modes(self) -> None:
+        # Backwards: a part that was seen twice gets the mode that it had at first.
+        for part, mode in reversed(self.modes):
             part.training = mode
 
-
-@contextmanager
-def forked_prototypes(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let autoguides that were never run forget the set-up made inside.
-
-    An autoguide draws its starting values at its first call; kept, they would come from other random
-    numbers than those of the plain loop.
-    """
-    unborn = [
-        part
-        for module in modules
-        for part in module.modules()
-        if isinstance(part, pyro.infer.autoguide.AutoGuide) and part.prototype_trace is None
-    ]
-    before = [_registries(guide) for guide in unborn]
-    try:
-        yield
-    finally:
-        for guide, registries in zip(unborn, before, strict=True):
+    def restore_unborn(self) -> None:
+        for guide, registries in self.unborn:
             guide.prototype_trace = None
-            _restore_registries(guide, registries)
+            for name, entries in registries.items():
+                registry = getattr(guide, name)
+                registry.clear()
+                registry.update(entries)
 
 
 # What PyroModule and nn.Module keep per object; entries made during a first call live in these.
@@ -104,18 +106,40 @@ def _registries(module: nn.Module) -> dict[str, dict]:
     return {name: dict(getattr(module, name)) for name in _REGISTRIES if hasattr(module, name)}
 
 
-def _restore_registries(module: nn.Module, before: dict[str, dict]) -> None:
-    for name, entries in before.items():
-        registry = getattr(module, name)
-        registry.clear()
-        registry.update(entries)
+@contextmanager
+def eval_mode(*, unborn: bool = True) -> Iterator[list[nn.Module]]:
+    """Run every module that is called inside in eval mode, and give each its own mode back.
+
+    Which modules a pair holds shows only when it runs, so they are switched just before their first call.
+
+    Args:
+        unborn: let autoguides that were never run forget the set-up made inside: they draw their starting
+            values at their first call, and kept, these would come from other random numbers than those of
+            a plain loop.
+
+    Returns:
+        A list of the modules, in the order of their first calls, which grows as they are called.
+    """
+    watch = _Watch()
+    handle = nn.modules.module.register_module_forward_pre_hook(watch)
+    try:
+        yield watch.found
+    finally:
+        handle.remove()
+        watch.restore_modes()
+        if unborn:
+            watch.restore_unborn()
 
 
 @contextmanager
-def isolated(seed: int | None = None) -> Iterator[None]:
-    """Random numbers, parameter store and Pyro's outer handlers: nothing inside is seen outside."""
-    with forked_random(seed), forked_store(), pyro.poutine.block():
-        yield
+def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
+    """Run pairs so that nothing is seen outside: random numbers, store, modes, Pyro's outer handlers.
+
+    Returns:
+        A list of the modules that are called, which grows as they are.
+    """
+    with forked_random(seed), forked_store(), pyro.poutine.block(), eval_mode() as modules:
+        yield modules
 
 
 @contextmanager

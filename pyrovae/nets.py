@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .errors import ArgumentError
 
@@ -51,20 +51,18 @@ class MLP(nn.Module):
     ):
         super().__init__()
         self.input_shapes = _input_shapes(input)
-        self.output_shape = _shape(output, "output")
+        self.output_shape = event_shape(output, "output")
         self.input_dims = len(self.input_shapes[0])
         widths = [sum(map(math.prod, self.input_shapes)), *_widths(hidden, "hidden")]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), activation()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.output_shape)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The output `(*leading, *output)` for inputs `(*leading, *input)`."""
         flat = _flatten(inputs, self.input_shapes, _dtype(self), "MLP")
-        return self.layers(flat).unflatten(-1, self.output_shape or (1,)).reshape(
-            *flat.shape[:-1], *self.output_shape
-        )
+        return self.layers(flat).unflatten(-1, self.output_shape or (1,)).reshape(*flat.shape[:-1], *self.output_shape)
 
 
 class ConvEncoder(nn.Module):
@@ -103,7 +101,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.input_shapes = _input_shapes(input)
         depth, *size = _image(self.input_shapes[0], "input")
-        self.output_shape = _shape(output, "output")
+        self.output_shape = event_shape(output, "output")
         self.input_dims = 3
         layers: list[nn.Module] = []
         for width in _widths(channels, "channels"):
@@ -158,7 +156,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.input_shapes = _input_shapes(input)
         self.input_dims = len(self.input_shapes[0])
-        self.output_shape = _image(_shape(output, "output"), "output")
+        self.output_shape = _image(event_shape(output, "output"), "output")
         depth, *size = self.output_shape
         widths, sizes = [*_widths(channels, "channels")] or [depth], [size]
         for _ in channels:
@@ -207,7 +205,8 @@ def _dtype(module: nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
 
 
-def _shape(event: Event, name: str) -> tuple[int, ...]:
+def event_shape(event: Event, name: str) -> tuple[int, ...]:
+    """The event shape as a tuple, or an error in words."""
     shape = (event,) if isinstance(event, int) else event
     sound = isinstance(shape, tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
     if not sound or isinstance(event, bool) or min(shape, default=1) < 1:
@@ -219,7 +218,9 @@ def _shape(event: Event, name: str) -> tuple[int, ...]:
 
 
 def _input_shapes(input: Event | list[Event]) -> list[tuple[int, ...]]:
-    shapes = [_shape(event, "input") for event in input] if isinstance(input, list) else [_shape(input, "input")]
+    shapes = (
+        [event_shape(event, "input") for event in input] if isinstance(input, list) else [event_shape(input, "input")]
+    )
     if not shapes:
         raise ArgumentError("input=[] declares no input: list at least one event shape")
     return shapes
@@ -227,9 +228,7 @@ def _input_shapes(input: Event | list[Event]) -> list[tuple[int, ...]]:
 
 def _image(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     if len(shape) != 3:
-        raise ArgumentError(
-            f"{name}={shape} is no image shape: give (channels, height, width), such as (1, 28, 28)"
-        )
+        raise ArgumentError(f"{name}={shape} is no image shape: give (channels, height, width), such as (1, 28, 28)")
     return shape
 
 
@@ -239,9 +238,7 @@ def _widths(widths: Sequence[int], name: str) -> list[int]:
     return list(widths)
 
 
-def _flatten(
-    inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, name: str
-) -> Tensor:
+def _flatten(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, name: str) -> Tensor:
     """The inputs with their events flattened and concatenated, leading dims broadcast."""
     if len(inputs) != len(shapes):
         raise ArgumentError(f"{name} takes {len(shapes)} input(s) of event shapes {shapes}, got {len(inputs)}")
@@ -256,7 +253,5 @@ def _flatten(
 def _flat(x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
     dims = x.dim() - len(shape)
     if dims < 0 or tuple(x.shape[dims:]) != shape:
-        raise ArgumentError(
-            f"{name} takes inputs whose last dims are {shape}, got a tensor of shape {tuple(x.shape)}"
-        )
+        raise ArgumentError(f"{name} takes inputs whose last dims are {shape}, got a tensor of shape {tuple(x.shape)}")
     return x.reshape(*x.shape[:dims], math.prod(shape))

@@ -13,7 +13,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.figures import contraction
 from pyrovae.handlers import FreeBits, Tempered
 from pyrovae.isolation import isolated
-from pyrovae.pairs import HasPair, Structure, Traces, plates
+from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, unwrapped
 
 Loss = ELBO | Callable[..., Any]
 
@@ -72,7 +72,7 @@ def check_objective(
 def _weights(pair: Any) -> dict[str | None, Any]:
     """The schedules of every temper around a pair that is not the number 1."""
     found: dict[str | None, Any] = {}
-    while hasattr(pair, "pair"):
+    while isinstance(pair, Wrapped):
         if isinstance(pair, Tempered):
             found.update({site: w for site, w in pair.schedules.items() if w != 1})
         pair = pair.pair
@@ -84,7 +84,7 @@ def _check_renyi(pair: Any, structure: Structure, run: Traces, weights: Mapping)
     scaled = [name for name, (length, size) in sizes.items() if size not in (length, -1)]
     global_sites = [s.name for s in structure.sites.values() if s.role == "latent" and not s.local]
     inner = pair
-    while hasattr(inner, "pair") and not isinstance(inner, FreeBits):
+    while isinstance(inner, Wrapped) and not isinstance(inner, FreeBits):
         inner = inner.pair
     reasons = {
         "temper weights the KL": bool(weights),
@@ -103,11 +103,11 @@ def _check_renyi(pair: Any, structure: Structure, run: Traces, weights: Mapping)
 
 def _check_contraction(loss: Any, pair: HasPair, weights: Mapping, args: tuple, kwargs: Mapping[str, Any]) -> None:
     """Sites contracted together are one term, which can have one weight, and none where data are in it."""
-    probe = copy.copy(loss)
+    probe, plain = copy.copy(loss), unwrapped(pair)
     with isolated():
         if probe.max_plate_nesting == float("inf"):
-            probe._guess_max_plate_nesting(_inner(pair).model, _inner(pair).guide, args, kwargs)
-        model, guide = next(iter(probe._get_traces(_inner(pair).model, _inner(pair).guide, args, kwargs)))
+            probe._guess_max_plate_nesting(plain.model, plain.guide, args, kwargs)
+        model, guide = next(iter(probe._get_traces(plain.model, plain.guide, args, kwargs)))
     names = contraction(model, guide)
     observed = [name for name in names if model.nodes[name]["is_observed"]]
     weight_of = {name: str(weights.get(name, weights.get(None, 1.0))) for name in names if name not in observed}
@@ -120,11 +120,3 @@ def _check_contraction(loss: Any, pair: HasPair, weights: Mapping, args: tuple, 
         raise ArgumentError(
             f"temper: {', '.join(map(repr, names))} are summed out together and need one weight; they have {weight_of}."
         )
-
-
-def _inner(pair: Any) -> HasPair:
-    while hasattr(pair, "pair"):
-        pair = pair.pair
-    return pair
-
-

@@ -6,7 +6,6 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -16,7 +15,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.isolation import forked_prototypes, isolated, module_modes
+from pyrovae.isolation import isolated
 
 
 @runtime_checkable
@@ -52,6 +51,19 @@ class Pair(NamedTuple):
 
     model: Callable[..., Any]
     guide: Callable[..., Any]
+
+
+class Wrapped:
+    """A pair around another pair: what it adds, it adds by handlers, from outside."""
+
+    pair: HasPair
+
+
+def unwrapped(pair: HasPair) -> HasPair:
+    """The user's own pair inside all wrappers."""
+    while isinstance(pair, Wrapped):
+        pair = pair.pair
+    return pair
 
 
 class Traces(NamedTuple):
@@ -149,30 +161,17 @@ def samples(trace: Trace) -> Iterator[tuple[str, dict]]:
             yield name, node
 
 
-@contextmanager
-def watched_modules() -> Iterator[list[nn.Module]]:
-    """Collect every module called inside, in the order of its first call."""
-    seen: dict[int, nn.Module] = {}
-    handle = nn.modules.module.register_module_forward_pre_hook(
-        lambda module, _: seen.setdefault(id(module), module) and None
-    )
-    found: list[nn.Module] = []
-    try:
-        yield found
-    finally:
-        handle.remove()
-        found.extend(seen.values())
-
-
 def bound_modules(pair: HasPair) -> list[nn.Module]:
     """Modules that a pair is, or whose methods or calls its model and guide are."""
+    pair = unwrapped(pair)
     owners = [pair, *(getattr(f, "__self__", f) for f in (pair.model, pair.guide))]
     return list({id(owner): owner for owner in owners if isinstance(owner, nn.Module)}.values())
 
 
 def owner(pair: HasPair) -> object:
     """What a pair's memory hangs on: the object behind a bound method, else the model function itself."""
-    return getattr(pair.model, "__self__", pair.model)
+    model = unwrapped(pair).model
+    return getattr(model, "__self__", model)
 
 
 def inspect(
@@ -188,15 +187,10 @@ def inspect(
     The parameters returned are live only where they existed before or belong to modules: what the run
     itself created in Pyro's store is gone again.
     """
-    with ExitStack() as stack:
-        bound = bound_modules(pair)
-        stack.enter_context(forked_prototypes(bound))
-        stack.enter_context(isolated(seed))
-        stack.enter_context(module_modes(bound, training=False))
-        with watched_modules() as called:
-            traces = run(pair, args, kwargs)
+    with isolated(seed) as called:
+        traces = run(pair, args, kwargs)
         plate = data_plate or find_data_plate(pair, args, kwargs, traces)
-        return structure_of(traces, roots([*bound, *called]), plate)
+    return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
 
 
 def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:

@@ -112,8 +112,9 @@ def _examples(seen: Sequence[_Seen], counts: Counter, field: str) -> str:
 
 
 def _pixels(path: Path, size: tuple[int, int], mode: str) -> np.ndarray:
+    height, width = size
     with _opened(path) as picture:
         upright = ImageOps.exif_transpose(picture).convert(mode)
-        if upright.size != size[::-1]:
-            upright = upright.resize(size[::-1], Image.Resampling.BILINEAR)
+        if upright.size != (width, height):
+            upright = upright.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(upright) if mode == "L" else np.asarray(upright).transpose(2, 0, 1)

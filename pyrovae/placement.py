@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.batches import Batch, to
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs import HasPair, Structure, bound_modules, inspect, tensors_of
+from pyrovae.isolation import isolated
+from pyrovae.pairs import HasPair, Structure, bound_modules, inspect, run, samples
 
 
 class Placement(NamedTuple):
@@ -19,24 +21,16 @@ class Placement(NamedTuple):
     dtype: torch.dtype
     cast: frozenset[int | str]  # positions and names of whole-number leaves that the likelihood wants as floats
 
-    def place(self, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The batch on the device, floating leaves in the pair's type.
+    def place(self, batch: Batch) -> Batch:
+        """The batch on the device, floating leaves in the pair's type."""
+        return to(batch, self.device, self.dtype, self.cast)
 
-        Leaves travel in their own type and are cast there, so that uint8 images cost a quarter on the way.
-        """
-        return (
-            tuple(self._leaf(position, leaf) for position, leaf in enumerate(args)),
-            {name: self._leaf(name, leaf) for name, leaf in kwargs.items()},
-        )
-
-    def _leaf(self, key: int | str, leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        leaf = leaf.to(self.device, non_blocking=True)
-        return leaf.to(self.dtype) if leaf.is_floating_point() or key in self.cast else leaf
+    def leaf(self, key: int | str, tensor: torch.Tensor) -> torch.Tensor:
+        """One leaf as `place` would bring it."""
+        return to(Batch((tensor,), {}), self.device, self.dtype, [0] if key in self.cast else []).args[0]
 
 
-def find_placement(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], device: str | torch.device) -> Placement:
+def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> Placement:
     """Find how a pair takes this batch, by running it; its modules and parameters are moved to the device.
 
     Floating leaves go to the parameters' type. uint8 leaves are cast where the pair does not run on them
@@ -46,29 +40,29 @@ def find_placement(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], device
     chosen = choose_device(device)
     move(bound_modules(pair), {}, chosen)
     tried = Placement(chosen, torch.get_default_dtype(), frozenset())
-    for candidate in _candidates(pair, args, kwargs, chosen):
-        structure = _structure(pair, candidate, args, kwargs)
+    for candidate in _candidates(pair, batch, chosen):
+        structure = _structure(pair, candidate, batch)
         if structure is None:
             continue
         move(structure.modules.values(), structure.parameters, chosen)
         dtype = _dtype(structure)
         if dtype is not None and dtype != candidate.dtype:
             candidate = candidate._replace(dtype=dtype)
-            if _structure(pair, candidate, args, kwargs) is None:
+            if _structure(pair, candidate, batch) is None:
                 continue
-        if not candidate.cast and _counts_as_float(pair, candidate, args, kwargs):
+        if not candidate.cast and _counts_as_float(pair, candidate, batch):
             continue
         return candidate
     return tried  # nothing ran: the contract says in words why
 
 
-def placed(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Placement:
+def placed(pair: HasPair, batch: Batch) -> Placement:
     """The placement of a pair that is used as it stands: on the device where its parameters are."""
     for device in dict.fromkeys([*(str(p.device) for m in bound_modules(pair) for p in m.parameters()), "cpu", "cuda"]):
         if device.startswith("cuda") and not torch.cuda.is_available():
             continue
-        for candidate in _candidates(pair, args, kwargs, torch.device(device)):
-            structure = _structure(pair, candidate, args, kwargs)
+        for candidate in _candidates(pair, batch, torch.device(device)):
+            structure = _structure(pair, candidate, batch)
             if structure is not None:
                 dtype = _dtype(structure) or candidate.dtype
                 return candidate._replace(dtype=dtype)
@@ -88,7 +82,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def move(modules: Collection[torch.nn.Module] | Any, parameters: Mapping[str, torch.Tensor], device: torch.device) -> None:
+def move(
+    modules: Collection[torch.nn.Module] | Any, parameters: Mapping[str, torch.Tensor], device: torch.device
+) -> None:
     """Move modules and free parameters in place: the tensors stay the same objects, in Pyro's store too."""
     for module in modules:
         if any(tensor.device != device for tensor in itertools.chain(module.parameters(), module.buffers())):
@@ -98,11 +94,13 @@ def move(modules: Collection[torch.nn.Module] | Any, parameters: Mapping[str, to
             parameter.data = parameter.data.to(device)
 
 
-def _candidates(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], device: torch.device) -> Iterator[Placement]:
+def _candidates(pair: HasPair, batch: Batch, device: torch.device) -> Iterator[Placement]:
     known = [p.dtype for m in bound_modules(pair) for p in m.parameters() if p.is_floating_point()]
     dtypes = dict.fromkeys([*known[:1], torch.get_default_dtype(), torch.float32, torch.float64])
-    small = [key for key, leaf in [*enumerate(args), *kwargs.items()] if _is_bytes(leaf)]
-    casts = [c for n in range(len(small) + 1) for c in itertools.combinations(small, n)] if len(small) < 5 else [(), small]
+    small = [key for key, leaf in batch.leaves.items() if _is_bytes(leaf)]
+    casts = (
+        [c for n in range(len(small) + 1) for c in itertools.combinations(small, n)] if len(small) < 5 else [(), small]
+    )
     for dtype, cast in itertools.product(dtypes, casts):
         yield Placement(device, dtype, frozenset(cast))
 
@@ -111,9 +109,9 @@ def _is_bytes(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.dtype == torch.uint8
 
 
-def _structure(pair: HasPair, candidate: Placement, args: tuple, kwargs: Mapping[str, Any]) -> Structure | None:
+def _structure(pair: HasPair, candidate: Placement, batch: Batch) -> Structure | None:
     try:
-        return inspect(pair, *candidate.place(args, kwargs), data_plate="-")
+        return inspect(pair, *candidate.place(batch)[:2], data_plate="-")
     except Exception:
         return None  # this candidate does not fit; another may
 
@@ -123,15 +121,12 @@ def _dtype(structure: Structure) -> torch.dtype | None:
     return max(kinds, key=kinds.count) if kinds else None
 
 
-def _counts_as_float(pair: HasPair, candidate: Placement, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+def _counts_as_float(pair: HasPair, candidate: Placement, batch: Batch) -> bool:
     """Whether a distribution other than a categorical one observes bytes as they are."""
-    if not any(map(_is_bytes, tensors_of(args, kwargs))):
+    if not any(map(_is_bytes, batch.leaves.values())):
         return False
-    from pyrovae.isolation import isolated
-    from pyrovae.pairs import run, samples
-
     with isolated():
-        traces = run(pair, *candidate.place(args, kwargs))
+        traces = run(pair, *candidate.place(batch)[:2])
     return any(
         node["is_observed"] and _is_bytes(node["value"]) and "Categorical" not in type(_base(node["fn"])).__name__
         for _, node in samples(traces.model)

@@ -34,9 +34,12 @@ class _State(NamedTuple):
 
     def words(self, epochs: int | None) -> str:
         total = "" if epochs is None else f"/{epochs}"
-        return (
-            f"epoch {self.epoch}{total}  loss {_short(self.loss)}  ELBO {_short(self.elbo)}  rate {_short(self.rate)}"
-        )
+        figures = f"loss {_short(self.loss)}  ELBO {_short(self.elbo)}  rate {_short(self.rate)}"
+        return f"epoch {self.epoch}{total}  {figures}"
+
+    def done(self, steps: int | None) -> int:
+        """Steps where their number is known; otherwise whole epochs, the one under way not among them."""
+        return self.step if steps else self.epoch - 1
 
 
 def _short(figure: Any) -> str:
@@ -81,7 +84,7 @@ def display(
     Yields:
         An object with `update(step=, epoch=, loss=, elbo=, rate=)`, to be called after each step.
 
-    Example:
+    Examples:
         >>> with display(False, epochs=2) as bar:
         ...     bar.update(step=1, epoch=1, loss=3.0, elbo=-3.0, rate=0.5)
     """
@@ -125,11 +128,12 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
         redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),  # what is piped away stays away
         redirect_stderr=False,
     )
-    task = progress.add_task("", total=steps or epochs)
+    task = progress.add_task("", total=steps or epochs, start=False)
 
     def show(state: _State) -> None:
-        completed = state.step if steps else state.epoch
-        progress.update(task, description=state.words(epochs), completed=completed, refresh=True)
+        if not progress.tasks[0].started:  # a resumed run begins in the middle: what was done before took no time now
+            progress.reset(task, completed=state.done(steps))
+        progress.update(task, description=state.words(epochs), completed=state.done(steps), refresh=True)
 
     with progress:
         yield show
@@ -138,25 +142,28 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
 @contextmanager
 def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_State], None]]:
     """One output that is replaced; unlike rich's own, it needs no widgets."""
-    from IPython.display import display as show_output
+    # Part of every notebook, and of no list of requirements.
+    from IPython.display import display as show_output  # pyright: ignore[reportMissingImports]
 
-    started = time.monotonic()
     output = show_output({"text/plain": ""}, raw=True, display_id=True)
+    first: list[tuple[float, int]] = []
 
     def show(state: _State) -> None:
-        share = state.step / steps if steps else state.epoch / epochs if epochs else 0.0
-        text = f"{state.words(epochs)}  {_bar(share, time.monotonic() - started)}"
-        output.update({"text/plain": text}, raw=True)
+        done = state.done(steps)
+        first[:] = first or [(time.monotonic(), done)]
+        bar = _bar(done, steps or epochs, seconds=time.monotonic() - first[0][0], before=first[0][1])
+        output.update({"text/plain": f"{state.words(epochs)}  {bar}"}, raw=True)
 
     yield show
 
 
-def _bar(share: float, seconds: float) -> str:
-    done = round(_WIDTH * min(share, 1.0))
-    left = _clock_time(seconds * (1 - share) / share) if share else "?"
-    return f"{'━' * done}{'─' * (_WIDTH - done)}  {_clock_time(seconds)}, left {left}"
+def _bar(done: int, total: int | None, *, seconds: float, before: int) -> str:
+    """A bar, the time taken, the time left at the speed since `before` steps were done."""
+    filled = round(_WIDTH * min(done / total, 1.0)) if total else 0
+    left = _duration(seconds * (total - done) / (done - before)) if total and done > before else "-:--:--"
+    return f"{'━' * filled}{'─' * (_WIDTH - filled)}  {_duration(seconds)} left {left}"
 
 
-def _clock_time(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -43,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
         raise FileError(f"{path} is damaged or cut short: {error}. Fetch or write it again.") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RuntimeError, SyntaxError) as error:
+    except (ValueError, RuntimeError) as error:
         raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {error}.") from error
 
 
@@ -81,7 +82,7 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileError: the file is missing, damaged, cut short, too long, or not IDX.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "two-idx1-ubyte"
         >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
@@ -155,7 +156,11 @@ def check_header(stream: IO[bytes], label: str, *, size: int) -> tuple[int, ...]
             f"{label} is not a numpy array; if it is a pickle: a pickle can execute code, so none is ever read."
         ) from error
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    try:
+        shape, _, dtype = read(stream)
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        # The header is a Python literal, so damage shows as whatever Python's own parser says about it.
+        raise FileError(f"{label} has a damaged header: {error}. Fetch or write it again.") from error
     check_numbers(dtype, label)
     promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if held < promised or min(shape, default=0) < 0:

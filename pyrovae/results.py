@@ -126,7 +126,9 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
             f"{last:.4g} while the training ELBO rose. Stop early (patience=), or use a smaller or noisier network."
         ]
     if last < curve[0]:
-        return [f"Diverged: the {name} ends lower than it began ({curve[0]:.4g} to {last:.4g}). Lower the learning rate."]
+        return [
+            f"Diverged: the {name} ends lower than it began ({curve[0]:.4g} to {last:.4g}). Lower the learning rate."
+        ]
     fifth = max(len(curve) // 5, 1)
     late = last - curve[-1 - fifth]
     if late > 0.02 * span:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyrovae.arguments import as_number, finite, whole
+from pyrovae.capacity import TargetRate
 from pyrovae.errors import ArgumentError
 from pyrovae.fingerprints import fingerprint
 
@@ -79,7 +80,7 @@ def constant(value: float) -> Schedule:
         >>> pv.constant(4)(123)
         4.0
     """
-    number = _finite("constant", "value", value)
+    number = finite("constant", "value", value)
     return Schedule(f"constant({number!r})", number, number, 1, _straight)
 
 
@@ -175,82 +176,14 @@ def cyclic(start: float, stop: float, *, steps: int, cycles: int = 4, rise: floa
         >>> [curve(step) for step in (0, 10, 20, 39, 40, 50, 80)]
         [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
     """
-    cycles = _whole("cyclic", "cycles", cycles)
-    rise = _finite("cyclic", "rise", rise)
+    cycles = whole("cyclic", "cycles", cycles)
+    rise = finite("cyclic", "rise", rise)
     if not 0 < rise <= 1:
         raise ArgumentError(f"cyclic: rise is {rise}; the part of a cycle that rises is above 0, at most 1")
-    if _whole("cyclic", "steps", steps) < cycles:
+    if whole("cyclic", "steps", steps) < cycles:
         raise ArgumentError(f"cyclic: {cycles} cycles do not fit into {steps} steps; give {cycles} at least")
     share = functools.partial(_saw, cycles=cycles, rise=rise)
     return _ramp("cyclic", start, stop, steps, share, options=f", cycles={cycles}, rise={rise!r}")
-
-
-@dataclass(frozen=True)
-class TargetRate:
-    r"""A weight of the rate that is steered until the rate is a number of nats.
-
-    `log beta <- clip(log beta + gain * clip((rate - nats) / nats, -1, 1))`: the weight rises while the rate
-    exceeds the target and falls below it. The state is log beta, a plain float.
-
-    Args:
-        nats: the target of the rate, in nats per datum.
-        gain: how far log beta moves in one step at most. The rate answers a change of beta after some 100
-            optimiser steps, about in proportion; such a loop is well damped up to a gain of 1 / (2 * 100).
-        minimum: below a thousandth the rate is as good as free, and the way back to 1 would only grow longer
-            (1,400 steps from here).
-        maximum: above a thousand the posterior has long collapsed; the same way back.
-
-    References:
-        Shao et al., "ControlVAE" (2020).
-
-    Example:
-        >>> import pyrovae as pv
-        >>> target = pv.TargetRate(10.0)
-        >>> state = target.initial()
-        >>> beta, state = target.update(15.0, state)
-        >>> round(beta, 4)
-        1.0025
-    """
-
-    nats: float
-    gain: float = 0.005
-    minimum: float = 1e-3
-    maximum: float = 1e3
-
-    def __post_init__(self):
-        for name in ("nats", "gain", "minimum", "maximum"):
-            value = _finite("TargetRate", name, getattr(self, name))
-            if value <= 0:
-                raise ArgumentError(f"TargetRate: {name} is {value}; give a number above 0")
-            object.__setattr__(self, name, value)
-        if not self.minimum <= 1 <= self.maximum:
-            bounds = f"{self.minimum} ... {self.maximum}"
-            raise ArgumentError(f"TargetRate: the bounds {bounds} leave out 1, where the weight starts")
-
-    def initial(self) -> float:
-        """The state before the first step: log 1."""
-        return 0.0
-
-    def weight(self, state: float) -> float:
-        """The weight of the rate that belongs to a state: `exp(state)` within the bounds."""
-        return min(max(math.exp(state), self.minimum), self.maximum)
-
-    def update(self, rate: float, state: float) -> tuple[float, float]:
-        """Take in the rate of one step.
-
-        Args:
-            rate: the measured rate, in nats per datum; one noisy batch is enough.
-            state: what the last call, or `initial`, returned.
-
-        Returns:
-            The weight for the next step, and the next state.
-        """
-        if math.isnan(rate):
-            raise ArgumentError(f"TargetRate: the rate is {rate}; a weight cannot be steered by it")
-        error = min(max((rate - self.nats) / self.nats, -1.0), 1.0)
-        moved = state + self.gain * error
-        state = min(max(moved, math.log(self.minimum)), math.log(self.maximum))
-        return self.weight(state), state
 
 
 def evaluate(schedule: float | Callable[[int], Any], step: int) -> float:
@@ -276,7 +209,7 @@ def evaluate(schedule: float | Callable[[int], Any], step: int) -> float:
         pyrovae.errors.ArgumentError: <lambda> gives -9 at step 10; ...
     """
     value = schedule(step) if callable(schedule) else schedule
-    number = _as_number(value)
+    number = as_number(value)
     if number is None or not math.isfinite(number) or number < 0:
         raise ArgumentError(_complaint(schedule, value, f"at step {step}"))
     if isinstance(schedule, Schedule) and min(schedule.start, schedule.stop) < 0:
@@ -292,34 +225,9 @@ def _complaint(schedule: Any, value: Any, where: str) -> str:
     return f"{getattr(schedule, '__qualname__', repr(schedule))} gives {value!r} {where}; {rule}"
 
 
-def _as_number(value: Any) -> float | None:
-    """A float, from a number or from a tensor or array that holds just one; else None."""
-    if isinstance(value, bool):
-        return None
-    if not isinstance(value, numbers.Real):
-        if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
-            return None
-        return _as_number(value.item())
-    return float(value)
-
-
-def _finite(function: str, name: str, value: Any) -> float:
-    number = _as_number(value)
-    if number is None or not math.isfinite(number):
-        raise ArgumentError(f"{function}: {name} is {value!r}; give a finite number")
-    return number
-
-
-def _whole(function: str, name: str, value: Any) -> int:
-    number = _finite(function, name, value)
-    if number < 1 or number != int(number):
-        raise ArgumentError(f"{function}: {name} is {value!r}; give a whole number, 1 at least")
-    return int(number)
-
-
 def _ramp(function: str, start: Any, stop: Any, steps: Any, share: Any, *, options: str = "") -> Schedule:
-    start, stop = _finite(function, "start", start), _finite(function, "stop", stop)
-    steps = _whole(function, "steps", steps)
+    start, stop = finite(function, "start", start), finite(function, "stop", stop)
+    steps = whole(function, "steps", steps)
     return Schedule(f"{function}({start!r}, {stop!r}, steps={steps}{options})", start, stop, steps, share)
 
 

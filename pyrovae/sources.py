@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from pyrovae.errors import DataError
 from pyrovae.inspection import Leaf, called, leaves_of, pick
@@ -71,10 +71,8 @@ class DatasetSource:
 
     def take(self, rows: torch.Tensor | slice) -> Batch:
         """The given rows, collated as a DataLoader would."""
-        wanted = range(*rows.indices(self.rows or 0)) if isinstance(rows, slice) else rows.tolist()
-        several = getattr(self.dataset, "__getitems__", None)
-        items = several(list(wanted)) if several else [self.dataset[row] for row in wanted]
-        return collate(items, default_collate, f"the {type(self.dataset).__name__}")
+        wanted = list(range(*rows.indices(self.rows or 0))) if isinstance(rows, slice) else rows.tolist()
+        return collate(items(self.dataset, wanted), default_collate, f"the {type(self.dataset).__name__}")
 
 
 class StreamSource:
@@ -93,9 +91,11 @@ class StreamSource:
         return None if self.rows is None or batch_size is None else -(-self.rows // batch_size)
 
     def stream(self, batch_size: int | None, skip: int = 0) -> Iterator[Batch]:
-        """One pass, from the batch after the first `skip`."""
+        """One pass; the rows of the first `skip` batches are drawn and dropped at once."""
         name, size = f"the {type(self.dataset).__name__}", batch_size or 1
-        rows = itertools.islice(iter(self.dataset), skip * size, None)
+        rows = iter(self.dataset)
+        for _ in itertools.islice(rows, skip * size):
+            pass
         chunks = iter(lambda: list(itertools.islice(rows, size)), [])
         return (collate(chunk, default_collate, name) for chunk in chunks)
 
@@ -114,14 +114,21 @@ class LoaderSource:
     def __init__(self, loader: DataLoader):
         self.arrays: dict[int | str, Leaf] = {}
         self.loader = loader
-        # With a sampler of the user's own, only what the sampler yields belongs to the data.
-        self.rows = length(loader.dataset) if self._whole else length(loader.sampler)
+        self.rows = self._rows()
         self.generators = _generators(loader)
         if self.batches(None) == 0:
             raise DataError(
                 f"the DataLoader has no batch: {self.rows} rows, batch size {loader.batch_size}"
                 f"{', and drop_last leaves the rest out' if loader.drop_last else ''}; give it more rows"
             )
+
+    def _rows(self) -> int | None:
+        if self.loader.batch_size is None and self.loader.batch_sampler is None:
+            return None  # each item of the dataset is a batch of its own
+        if self._whole or isinstance(self.loader.dataset, IterableDataset):
+            return length(self.loader.dataset)
+        # With a sampler of the user's own, only what it yields belongs to the data.
+        return length(self.loader.sampler)
 
     @property
     def _whole(self) -> bool:
@@ -165,9 +172,8 @@ class LoaderSource:
     def head(self, count: int) -> Batch:
         """The first rows; without a shuffle or a worker where the dataset can be indexed."""
         if self._whole:
-            dataset: Any = self.loader.dataset
-            items = [dataset[row] for row in range(min(count, self.rows or 0))]
-            return collate(items, self.loader.collate_fn, "the DataLoader")
+            wanted = list(range(min(count, self.rows or 0)))
+            return collate(items(self.loader.dataset, wanted), self.loader.collate_fn, "the DataLoader")
         before = [generator.get_state() for generator in self.generators]
         try:
             batch = next(self.stream(None), None) or nothing("the DataLoader")
@@ -190,10 +196,16 @@ def nothing(where: str) -> Batch:
     raise DataError(f"{where} yields nothing; give at least one row, and an iterable that can start anew")
 
 
-def collate(items: list[Any], function: Any, where: str) -> Batch:
+def items(dataset: Any, rows: list[int]) -> list[Any]:
+    """The given items of a dataset, all at once where it knows how."""
+    several = getattr(dataset, "__getitems__", None)
+    return several(rows) if several else [dataset[row] for row in rows]
+
+
+def collate(rows: list[Any], function: Any, where: str) -> Batch:
     """Rows made into a batch; what cannot be stacked is an error in words."""
     try:
-        item = function(items)
+        item = function(rows)
     except (TypeError, RuntimeError, ValueError) as error:
         raise DataError(f"the rows of {where} do not make a batch: {str(error).splitlines()[0]}") from error
     return pack(item, where)

@@ -27,32 +27,29 @@ class Table(NamedTuple):
 
 def read_csv(path: Path, *, header: bool | None) -> Table:
     """The numbers of a .csv file as float64; `header=None` finds out whether the first line holds names."""
-    from pyarrow import ArrowInvalid, float64
-    from pyarrow import csv as arrow
-
     with reading(path):
         (line, first), second, delimiter = _head(path)
         named = _is_header(first, second) if header is None else header
-        skipped = line if named else 0
-        labels = [str(number) for number in range(len(first))]
-        try:
-            table = arrow.read_csv(
-                path,
-                read_options=arrow.ReadOptions(column_names=labels, skip_rows=skipped),
-                parse_options=arrow.ParseOptions(delimiter=delimiter),
-                # One type for all: inference looks at the first block only, and fails on a later "3.5" among integers.
-                convert_options=arrow.ConvertOptions(
-                    column_types=dict.fromkeys(labels, float64()), null_values=list(_HOLES)
-                ),
-            )
-        except ArrowInvalid:
-            _explain(path, delimiter=delimiter, names=first if named else labels, skipped=skipped)
-            raise
-        names = tuple(field.strip() for field in first) if named else ()
-        _check_holes(table, path, names or tuple(labels))
+        labels = [field.strip() for field in first] if named else [str(number) for number in range(len(first))]
+        table = _parsed(path, labels, delimiter=delimiter, skipped=line if named else 0)
+    _check_holes(table, path, labels)
     if not len(table):
         raise DataError(f"{path} holds a line of names and no rows.")
-    return Table(_matrix(table), names)
+    return Table(_matrix(table), tuple(labels) if named else ())
+
+
+def _parsed(path: Path, labels: list[str], *, delimiter: str, skipped: int):
+    from pyarrow import ArrowInvalid, csv, float64
+
+    numbers = [str(number) for number in range(len(labels))]  # names may occur twice, these do not
+    # One type for all: inference looks at the first block only, and fails on a later "3.5" among integers.
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(numbers, float64()), null_values=list(_HOLES))
+    read, parse = csv.ReadOptions(column_names=numbers, skip_rows=skipped), csv.ParseOptions(delimiter=delimiter)
+    try:
+        return csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    except ArrowInvalid:
+        _explain(path, labels, delimiter=delimiter, skipped=skipped)
+        raise
 
 
 def read_parquet(path: Path) -> Table:
@@ -67,7 +64,7 @@ def read_parquet(path: Path) -> Table:
     other = [f"{f.name!r} ({f.type})" for f in table.schema if not any(test(f.type) for test in fine)]
     if other:
         raise DataError(f"{path}: not numbers: column {', '.join(other)}. Drop or encode these columns.")
-    _check_holes(table, path, tuple(table.column_names))
+    _check_holes(table, path, table.column_names)
     return Table(_matrix(table), tuple(table.column_names))
 
 
@@ -115,7 +112,7 @@ def _is_number(field: str) -> bool:
     return "_" not in field
 
 
-def _explain(path: Path, *, delimiter: str, names: list[str], skipped: int) -> None:
+def _explain(path: Path, names: list[str], *, delimiter: str, skipped: int) -> None:
     """Goes through the file line by line, once something in it is known to be wrong, and says what."""
     words: dict[int, str] = {}
     for line, fields in _lines(path, delimiter):
@@ -126,13 +123,13 @@ def _explain(path: Path, *, delimiter: str, names: list[str], skipped: int) -> N
             )
         for number, field in enumerate(fields if line > skipped else ()):
             if not _is_number(field) and field not in _HOLES:
-                words.setdefault(number, f"{names[number].strip()!r} (line {line}: {field.strip()!r})")
+                words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
     if words:
         listing = ", ".join(words[number] for number in sorted(words))
         raise DataError(f"{path}: not numbers: column {listing}. Drop or encode these columns.")
 
 
-def _check_holes(table, path: Path, names: tuple[str, ...]) -> None:
+def _check_holes(table, path: Path, names: list[str]) -> None:
     places = []
     for name, column in zip(names, table.columns, strict=True):
         rows = np.flatnonzero(column.is_null().to_numpy()) if column.null_count else ()

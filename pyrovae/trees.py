@@ -18,7 +18,9 @@ DTYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
     torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
     torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
@@ -125,13 +127,9 @@ def _take_dict_apart(value: dict, path: tuple[str | int, ...], tensors: dict[str
 
 def _as_tensor(value: Any, path: tuple[str | int, ...]) -> torch.Tensor:
     array = np.asarray(value)
-    if array.dtype.kind in "biufc":
-        array = array.astype(array.dtype.newbyteorder("="), copy=not array.flags.writeable).copy()
-        try:
-            return torch.from_numpy(array)
-        except TypeError:  # long doubles
-            pass
-    raise ArgumentError(f"{_words(path)} is an array of {array.dtype}, which a file cannot hold")
+    if array.dtype.kind not in "biufc" or array.dtype.char in "gG":  # g and G are long doubles
+        raise ArgumentError(f"{_words(path)} is an array of {array.dtype}, which a file cannot hold")
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _keep(tensor: torch.Tensor, path: tuple[str | int, ...], tensors: dict[str, torch.Tensor]) -> str:

@@ -35,7 +35,7 @@ def explain(error: Exception, side: str, pair: HasPair, args: tuple, kwargs: Map
 _KNOWN = (
     (
         "dtype",
-        r"same dtype|expected scalar type|dtype.{0,40}(mismatch|expected)|result type .* can't be cast|not implemented for",
+        r"same dtype|expected scalar type|dtype.{0,40}(mismatch|expected)|can't be cast|not implemented for",
         "Give data and parameters one floating type: x.float() or module.double(); class labels belong into an "
         "embedding or torch.nn.functional.one_hot. ",
     ),
@@ -52,7 +52,7 @@ _KNOWN = (
     (
         "parameter",
         r"Expected parameter .* to satisfy the constraint",
-        "The network gives the distribution a parameter it cannot take: bound it (softplus, sigmoid), or look for NaN. ",
+        "The network gives a parameter that the distribution cannot take: bound it (softplus), or look for NaN. ",
     ),
     (
         "shape",

@@ -11,7 +11,6 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from .conditionals import check_part
 from .errors import ArgumentError, DataError
 from .pairs import fresh_name
 
@@ -54,14 +53,14 @@ class VAE(nn.Module):
     ):
         super().__init__()
         # The posterior first: a tensor that VampPrior shares with it is then named after the posterior.
-        self.posterior = check_part(posterior, "posterior")
-        self.prior = check_part(prior, "prior")
-        self.likelihood = check_part(likelihood, "likelihood")
-        self._registration = _Registration()
+        self.posterior = _part(posterior, "posterior")
+        self.prior = _part(prior, "prior")
+        self.likelihood = _part(likelihood, "likelihood")
+        self._registration = Registration("vae")
 
     def model(self, x: Tensor) -> Tensor:
         """Sites `z` and `x` (observed) in the plate `data`; returns z of shape `(rows, *event)`."""
-        pyro.module(self._registration.name, self)
+        self._registration(self)
         with pyro.plate("data", len(x)):
             prior = _distribution(self.prior(), "prior")
             z = pyro.sample("z", prior)
@@ -73,7 +72,7 @@ class VAE(nn.Module):
 
     def guide(self, x: Tensor) -> Tensor:
         """Site `z` in the plate `data`; returns z of shape `(rows, *event)`."""
-        pyro.module(self._registration.name, self)
+        self._registration(self)
         with pyro.plate("data", len(x)):
             return pyro.sample("z", _distribution(self.posterior(x), "posterior"))
 
@@ -83,8 +82,7 @@ class VAE(nn.Module):
         self.eval()  # two rows of zeros must not move the statistics of a BatchNorm
         try:
             with torch.no_grad():
-                like = self.prior()
-                z = self._zeros(2, like.event_shape)
+                z = self._zeros(2, self.prior().event_shape)
                 return (self._zeros(n, self.likelihood(z).event_shape),)
         finally:
             for module, mode in training.items():
@@ -95,28 +93,50 @@ class VAE(nn.Module):
         return torch.zeros(n, *shape, dtype=like.dtype, device=like.device)
 
 
-class _Registration:
+class Registration:
     """A name in Pyro's parameter store that no other object has; its entries leave the store with it.
 
     A deep copy or an unpickled one is another registration; a shallow copy, whose parameters are the
     same, is the same one.
     """
 
-    def __init__(self):
-        self.name = fresh_name("vae")
+    def __init__(self, prefix: str):
+        self.prefix, self.name = prefix, fresh_name(prefix)
         weakref.finalize(self, _forget, self.name).atexit = False
 
-    def __deepcopy__(self, memo: dict) -> _Registration:
-        return _Registration()
+    def __call__(self, module: nn.Module) -> None:
+        """`pyro.module` under this name, where the module's own tensors win over what the store holds.
+
+        A network that was replaced after training would otherwise find the old one's tensors under its names, and
+        train nothing.
+        """
+        store = pyro.get_param_store()
+        for name, tensor in module.named_parameters():
+            if tensor.requires_grad:
+                key = f"{self.name}$$$" + name
+                if pyro.param(key, tensor) is not tensor and key in store and store[key] is not tensor:
+                    del store[key]
+                    pyro.param(key, tensor)
+
+    def __deepcopy__(self, memo: dict) -> Registration:
+        return Registration(self.prefix)
 
     def __reduce__(self) -> tuple:
-        return _Registration, ()
+        return Registration, (self.prefix,)
 
 
 def _forget(name: str) -> None:
+    """Take the entries under a name out of Pyro's store."""
     store = pyro.get_param_store()
-    for key in [key for key in store.keys() if key.startswith(f"{name}$$$")]:  # noqa: SIM118
+    mine = [key for key in store.keys() if key.startswith(f"{name}$$$")]  # noqa: SIM118
+    tensors = [store[key] for key in mine]
+    for key, tensor in zip(mine, tensors, strict=True):
+        store[key] = tensor
         del store[key]
+    # Pyro keeps one name a tensor: a pair that shares one of these needs its own name there again.
+    for key in list(store.keys()):
+        if any(store[key] is tensor for tensor in tensors):
+            store[key] = store[key]
 
 
 def _distribution(result: Any, name: str) -> Any:
@@ -133,3 +153,18 @@ def _compare(value: Tensor, distribution: Any, left: str, right: str, error: typ
     if value.shape[value.dim() - dims :] != shape or value.dim() < 1 + dims:
         event = tuple(value.shape[1:]) if value.dim() <= 1 + dims else tuple(value.shape[value.dim() - dims :])
         raise error(f"{left} of event shape {event}, but {right} has event shape {tuple(shape)}: make them equal")
+
+
+def _part(part: Any, name: str) -> Any:
+    """A conditional in its position in a pair, or an error in words."""
+    if isinstance(part, Tensor | type) or not callable(part):
+        raise ArgumentError(
+            f"{name}= takes a conditional, such as pv.DiagNormal(network) or pv.StandardNormal(8), "
+            f"got {part if isinstance(part, type) else type(part).__name__}"
+        )
+    if isinstance(part, Distribution):
+        raise ArgumentError(
+            f"{name}= takes a conditional, got a distribution: a distribution is what a conditional returns. "
+            "For a fixed or learned prior see pv.StandardNormal and pv.LearnedNormal"
+        )
+    return part

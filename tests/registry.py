@@ -24,6 +24,7 @@ Traits:
     masked           masks of poutine or of `obs_mask`.
     buffers          modules with buffers that training changes.
     dropout          train and eval mode differ by noise.
+    frozen           parameters that the author has frozen by `requires_grad_(False)`.
     factor           a `pyro.factor` in the model.
     deterministic    a `pyro.deterministic` in the model.
     scaled           the author scales log-probabilities.
@@ -1117,6 +1118,21 @@ def time_steps():
     return Pair(model, guide), (binary(3, 4), 1 + labels(3))
 
 
+@entry("mean_field", "broadcasts", "scaled")
+def likelihood_scaled_by_author():
+    """The other way to a beta: the likelihood alone is scaled, which is sound."""
+    encoder, decoder = Encoder(), decoder_net()
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", standard_normal(x))
+            with poutine.scale(scale=2.0):
+                pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    return Pair(model, amortised_guide(encoder)), binary()
+
+
 # Networks with state, flows, other families, more levels.
 
 
@@ -1141,6 +1157,26 @@ def batch_norm_and_dropout():
             pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
 
     return Pair(model, amortised_guide(Normalised())), binary()
+
+
+@entry("mean_field", "renyi_ok", "broadcasts", "frozen")
+def frozen_layer():
+    """Features from elsewhere, frozen and never registered (`pyro.module` warns of frozen parameters)."""
+    features = nn.Linear(WIDTH, 16).requires_grad_(False)
+    encoder, decoder = Encoder(16), decoder_net()
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", standard_normal(x))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(*encoder(features(x).tanh())).to_event(1))
+
+    return Pair(model, guide), binary()
 
 
 @entry("renyi_ok", "broadcasts")

@@ -1,10 +1,10 @@
-"""Two distributions that torch lacks, or gets wrong in the tails."""
+"""Distributions that torch lacks, or gets wrong at the ends."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -21,8 +21,8 @@ class ContinuousBernoulliByLogits(TorchDistribution):
     torch's own clamps λ to ±16 in float32 inside the normaliser only, so that beyond it is no density.
     """
 
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012  # pyright: ignore
+    support = constraints.unit_interval  # pyright: ignore
     has_rsample = True
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None):
@@ -30,9 +30,10 @@ class ContinuousBernoulliByLogits(TorchDistribution):
         super().__init__(logits.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(ContinuousBernoulliByLogits, _instance)
+        """The same distribution with another batch shape."""
+        new: Any = self._get_checked_instance(ContinuousBernoulliByLogits, _instance)
         new.logits = self.logits.expand(batch_shape)
-        super(ContinuousBernoulliByLogits, new).__init__(torch.Size(batch_shape), validate_args=False)
+        TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
 
@@ -43,6 +44,7 @@ class ContinuousBernoulliByLogits(TorchDistribution):
         return torch.where(small, 1.0, half), small
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the formula above, elementwise."""
         if self._validate_args:
             self._validate_sample(value)
         half, small = self._half()
@@ -54,6 +56,7 @@ class ContinuousBernoulliByLogits(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
+        """The exact mean."""
         half, small = self._half()
         exact = (1 / torch.tanh(half) - 1 / half) / 2
         quarter = torch.where(small, self.logits.abs() / 2, 0.0)
@@ -62,6 +65,7 @@ class ContinuousBernoulliByLogits(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
+        """The exact variance."""
         half, small = self._half()
         # 1 / sinh(h)^2 without overflow.
         inverse = 4 * torch.exp(-2 * half) / (1 - torch.exp(-2 * half)) ** 2
@@ -83,7 +87,7 @@ class ContinuousBernoulliByLogits(TorchDistribution):
 
 
 class DiscretizedLogisticLevels(TorchDistribution):
-    r"""A logistic distribution whose mass is gathered on the levels 0, 1, …, L - 1 (times a unit).
+    r"""A logistic distribution whose mass is gathered on the levels 0, 1, …, L - 1.
 
     \[ P(k) = \sigma\!\left(\tfrac{k + 1/2 - \mu}{s}\right) - \sigma\!\left(\tfrac{k - 1/2 - \mu}{s}\right) \]
 
@@ -94,34 +98,37 @@ class DiscretizedLogisticLevels(TorchDistribution):
         loc: μ, in levels.
         scale: s, in levels.
         levels: L.
-        unit: What one level is in the data: 1 for 0, …, 255 and 1 / 255 for `x / 255`.
+        highest: What level L - 1 is in the data: 255 for uint8 images, 1 for the same divided by 255.
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012  # pyright: ignore
 
     def __init__(
-        self, loc: Tensor, scale: Tensor, levels: int = 256, unit: Any = 1.0, validate_args: bool | None = None
+        self, loc: Tensor, scale: Tensor, levels: int, highest: float | Tensor, validate_args: bool | None = None
     ):
         self.loc, self.scale = broadcast_all(loc, scale)
-        self.levels, self.unit = levels, unit
+        self.levels, self.highest = levels, highest
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Any:
-        return constraints.interval(0.0, (self.levels - 1) * self.unit)
+        """From the first level to the last; values between are rounded."""
+        return constraints.interval(0.0, self.highest)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(DiscretizedLogisticLevels, _instance)
+        """The same distribution with another batch shape."""
+        new: Any = self._get_checked_instance(DiscretizedLogisticLevels, _instance)
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        new.levels, new.unit = self.levels, self.unit
-        super(DiscretizedLogisticLevels, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new.levels, new.highest = self.levels, self.highest
+        TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the formula above, elementwise."""
         if self._validate_args:
             self._validate_sample(value)
-        level = torch.round(value.to(self.loc.dtype) / self.unit)
+        level = torch.round(value.to(self.loc.dtype) * (self.levels - 1) / self.highest)
         upper, lower = (level + 0.5 - self.loc) / self.scale, (level - 0.5 - self.loc) / self.scale
         first, last = level <= 0, level >= self.levels - 1
         # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)) loses nothing in either tail, where the difference
@@ -134,11 +141,12 @@ class DiscretizedLogisticLevels(TorchDistribution):
         )
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws of shape `(*sample_shape, *batch)`, as the data have them."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-            level = torch.round(self.loc + self.scale * torch.logit(uniform))
-            return level.clamp(0, self.levels - 1) * self.unit
+            level = torch.round(self.loc + self.scale * torch.logit(uniform)).clamp(0, self.levels - 1)
+            return level * self.highest / (self.levels - 1)
 
     @lazy_property
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -151,13 +159,28 @@ class DiscretizedLogisticLevels(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        return self._moments[0] * self.unit
+        """The exact mean."""
+        return self._moments[0] * self.highest / (self.levels - 1)
 
     @property
     def variance(self) -> Tensor:
+        """The exact variance."""
         first, second = self._moments
-        return (second - first**2).clamp(min=0) * self.unit**2
+        return (second - first**2).clamp(min=0) * (self.highest / (self.levels - 1)) ** 2
 
-    def bits(self, value: Tensor) -> Tensor:
-        """-log2 P(value): the cost of each element in bits."""
-        return -self.log_prob(value) / math.log(2)
+
+class OpenBeta(dist.Beta):
+    """A beta whose support leaves out 0 and 1, where its density is 0 or infinite; no draw is rounded to them."""
+
+    def _ends(self) -> tuple[float, float]:
+        limits = torch.finfo(self.concentration1.dtype)
+        return limits.tiny, 1 - limits.eps / 2
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> Any:
+        """The open interval: from the smallest number above 0 to the largest below 1."""
+        return constraints.interval(*self._ends())
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws of shape `(*sample_shape, *batch)`, kept inside the support."""
+        return super().rsample(sample_shape).clamp(*self._ends())

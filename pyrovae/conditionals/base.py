@@ -1,8 +1,9 @@
-"""From what a network gives to what a distribution takes: shapes checked, scales bounded."""
+"""What a conditional is, and the way from a network to parameters: shapes checked, scales bounded."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -10,23 +11,50 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import ArgumentError
+from ..errors import ArgumentError
 
 # exp(10) = 2e4 and exp(-10) = 5e-5. A wild first step of a network can ask for exp(1000), which is infinite in
 # float32, and one infinite term makes every weight NaN. Between these bounds the square of a residual of 1e10
 # scales is still finite, and data in sensible units never need a scale outside.
 LOWER, UPPER = -10.0, 10.0
+Scale = float | nn.Module | None
+
+
+class Conditional(nn.Module, ABC):
+    r"""A module whose `forward(*given)` returns a Pyro distribution: \( p(\cdot \mid \text{given}) \).
+
+    Its batch shape is the leading dims of `given`, its events are declared by `.to_event`. It holds parameters
+    and buffers only, and draws nothing itself. Priors are conditionals of nothing: `forward()` has batch shape `()`.
+
+    A network may be any module or function that keeps leading dims. How many event dims its first input has
+    is its attribute `input_dims` (1 where it has none).
+
+    Example:
+        >>> import pyro.distributions as dist, torch, pyrovae as pv
+        >>> class Exponential(pv.Conditional):
+        ...     def __init__(self, network):
+        ...         super().__init__()
+        ...         self.network = network
+        ...     def forward(self, *given):
+        ...         return dist.Exponential(torch.nn.functional.softplus(self.network(*given))).to_event(1)
+        >>> Exponential(pv.MLP(2, [8], 3))(torch.zeros(5, 2)).event_shape
+        torch.Size([3])
+    """
+
+    @abstractmethod
+    def forward(self, *given: Tensor) -> Any:
+        """The distribution given these."""
 
 
 def bounded(raw: Tensor, lower: float = LOWER, upper: float = UPPER) -> Tensor:
-    r"""A smooth bound that is the identity near 0: \( \frac{2b}{\pi} \arctan \frac{\pi r}{2b} \), b the bound on r's side.
+    r"""A smooth bound, the identity near 0: \( \frac{2b}{\pi} \arctan \frac{\pi r}{2b} \), b the bound on r's side.
 
     Its derivative falls as \( r^{-2} \) and not exponentially, so a network that has gone far out still feels
     where back is, as it would not behind a clamp or a tanh; and torch computes it without cancellation.
 
     Example:
         >>> bounded(torch.tensor([-1e4, 0.5, 1e4]))
-        tensor([-9.9936,  0.4990,  9.9936])
+        tensor([-9.9959,  0.4990,  9.9959])
     """
     bound = torch.where(raw < 0, -lower, upper).to(raw.dtype) * (2 / math.pi)
     return bound * torch.atan(raw / bound)
@@ -48,9 +76,8 @@ class LearnedScale(nn.Module):
 
     Example:
         >>> import pyrovae as pv
-        >>> noise = pv.LearnedScale((), initial=0.5)
-        >>> pv.Normal(pv.MLP(2, [], 3), scale=noise)(torch.zeros(4, 2)).base_dist.scale[0]
-        tensor([0.5000, 0.5000, 0.5000], grad_fn=<SelectBackward0>)
+        >>> pv.LearnedScale((2,), initial=0.5)()
+        tensor([0.5000, 0.5000], grad_fn=<MulBackward0>)
     """
 
     def __init__(self, shape: int | tuple[int, ...] = (), *, initial: float = 1.0):
@@ -63,17 +90,32 @@ class LearnedScale(nn.Module):
         return self.initial * bounded(self.log_ratio).exp()
 
 
-def check_network(network: Any, owner: str) -> Any:
-    """The network, or an error in words where something else was put in its place."""
+def check_network(network: Any, owner: str, count: int | Callable[..., Any]) -> Any:
+    """The network, or an error in words where something else was put in its place or its size is wrong.
+
+    The size is looked at where the network declares its `output_shape`: by `count` numbers per element, or
+    by a function of event shape and owner.
+    """
     if isinstance(network, Tensor | np.ndarray):
         raise ArgumentError(
-            f"pv.{owner} takes a network, got a {type(network).__name__}: torch.distributions takes parameters, "
+            f"pv.{owner} takes a network, got a {type(network).__name__}: pyro.distributions takes parameters, "
             f"pv.{owner} takes the network that gives them, such as pv.{owner}(pv.MLP(8, [256], ...)) "
-            "(for a constant prior see pv.StandardNormal and pv.LearnedNormal)"
+            "(for constants see pv.StandardNormal and pv.LearnedNormal)"
         )
     if isinstance(network, type) or not callable(network):
         raise ArgumentError(f"pv.{owner} takes a network (an object of a torch.nn.Module), got {network!r}")
+    declared = getattr(network, "output_shape", None)
+    if declared is not None:
+        count(declared, owner) if callable(count) else _check_count(declared, count, owner)
     return network
+
+
+def _check_count(event: tuple[int, ...], count: int, owner: str) -> None:
+    if count > 1 and (not event or event[0] % count):
+        raise ArgumentError(
+            f"pv.{owner} takes {count} numbers per element, so the first event dim of its network's output must be "
+            f"{count} times the event's, such as {count} * 8 for an event of 8; it is {tuple(event)}"
+        )
 
 
 def check_scale(scale: Any, owner: str, name: str = "scale") -> Any:
@@ -112,21 +154,25 @@ def chunks(network: Any, given: tuple[Tensor, ...], count: int, owner: str) -> t
     output, dims = network_output(network, given, owner)
     if count == 1:
         return (output,), dims
-    event = tuple(output.shape[output.dim() - dims :])
-    if not event or event[0] % count:
-        raise ArgumentError(
-            f"pv.{owner} takes {count} numbers per element, so the first event dim of its network's output must be "
-            f"{count} times the event's, such as {count} * 8 for an event of 8; it is {event}"
-        )
+    _check_count(output.shape[output.dim() - dims :], count, owner)
     return output.chunk(count, output.dim() - dims), dims
 
 
-def scale_of(scale: Any, raw: Tensor | None, loc: Tensor, dims: int, owner: str) -> Any:
-    """The scale: from the network's raw output, fixed, or from a module of its own."""
-    if raw is not None:
-        return bounded(raw).exp()
+def loc_and_scale(
+    family: Any, given: tuple[Tensor, ...], lower: float = LOWER, upper: float = UPPER
+) -> tuple[Tensor, Tensor, int]:
+    """The location, the scale and the event dims of a family with `network` and `scale`."""
+    owner = type(family).__name__
+    (loc, *raw), dims = chunks(family.network, given, 1 + (family.scale is None), owner)
+    if raw:
+        return loc, bounded(raw[0], lower, upper).exp(), dims
+    return loc, scale_of(family.scale, loc, dims, owner), dims
+
+
+def scale_of(scale: float | nn.Module, loc: Tensor, dims: int, owner: str) -> Tensor:
+    """A scale that is fixed, or comes from a module of its own."""
     if not isinstance(scale, nn.Module):
-        return loc.new_full((), scale)
+        return torch.full_like(loc, scale)
     value, event = scale(), loc.shape[loc.dim() - dims :]
     try:
         sound = torch.broadcast_shapes(value.shape, event) == event

@@ -1,0 +1,256 @@
+"""Files of a pair's weights, and of a training that can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+
+from pyrovae import files, trees
+from pyrovae.batches import Batch, as_batches
+from pyrovae.errors import FileError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.isolation import RandomState, eval_mode, forked_random, validation
+from pyrovae.pairs import HasPair, Structure, canonical, inspect, owner, run, unwrapped
+from pyrovae.placement import placed
+
+# --- weights of a pair --------------------------------------------------------------------------------
+
+# The shapes that each pair was last run on, so that `save` needs no data after `fit`.
+_last_batch: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> None:
+    """Write the weights of a pair: unconstrained parameters and buffers, each tensor once.
+
+    Args:
+        pair: any pair.
+        path: the file, `model.safetensors` by custom. It is replaced at once or not at all.
+        *batch: a few rows of data, needed only for a pair that was never fitted and that has no `blank`.
+        **named: the same by name.
+
+    Raises:
+        FileError: the file cannot be written; one that was there is as it was.
+
+    Example:
+        >>> import tempfile, torch, pyrovae as pv
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> def new():
+        ...     return pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> vae, other = new(), new()
+        >>> pv.save(vae, path)
+        >>> all(torch.equal(a, b) for a, b in zip(pv.load(other, path).parameters(), vae.parameters()))
+        True
+    """
+    rows = _rows(pair, batch, named)
+    structure = born(pair, rows)
+    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites)}
+    files.write(path, _weights(structure), document)
+
+
+def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> HasPair:
+    """Read weights into a pair, in place; nothing in the file is executed.
+
+    The pair is run once, on `batch` or else on zeros of the saved shapes, so that parameters made at the
+    first call exist. A torch state dict and a file of Pyro's parameter store can be read too, where they
+    hold tensors only.
+
+    Args:
+        pair: a pair of the same parameters.
+        path: the file.
+        *batch: a few rows of data.
+        **named: the same by name.
+
+    Returns:
+        The same pair.
+
+    Raises:
+        FileError: no such file, a damaged one, or one of another pair (the message names what is missing,
+            extra or misshapen, and the pair is as it was).
+    """
+    path = Path(path)
+    try:
+        tensors, document = files.read(path)
+    except FileError as own:
+        try:
+            tensors, document = files.read_tensors(path), {}
+        except FileError:
+            raise own from None
+    tensors, shapes = _of_weights(tensors, document)
+    given = as_batches(named or batch).first(8) if batch or named else None
+    structure = born(pair, given or (_zeros(shapes) if shapes else _rows(pair, (), {})))
+    write_in_place(path, _weights(structure), tensors)
+    return pair
+
+
+def _of_weights(tensors: dict[str, torch.Tensor], document: Mapping) -> tuple[dict[str, torch.Tensor], Any]:
+    """The weights in a file, be it one of weights, a checkpoint, or another program's."""
+    if document.get("kind") == "checkpoint":
+        prefix = "weights."
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, document["batch"]
+    return dict(zip(canonical(tensors), tensors.values(), strict=True)), document.get("batch")
+
+
+def remember(pair: HasPair, batch: Batch) -> None:
+    """Keep the shapes that a pair runs on."""
+    with contextlib.suppress(TypeError):  # what cannot be referred to weakly is asked for a batch
+        _last_batch[owner(pair)] = shapes_of(batch)
+
+
+def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
+    if batch or named:
+        return as_batches(dict(named) if named else batch).first(8)
+    known = _last_batch.get(owner(pair)) if getattr(owner(pair), "__weakref__", None) is not None else None
+    if known is not None:
+        return _zeros(known)
+    blank = getattr(unwrapped(pair), "blank", None)
+    if blank is None:
+        raise PairError(
+            "what this pair's parameters are shows only when it runs, and it was not fitted here. "
+            "Give a few rows of its data: save(pair, path, x[:8]), load(pair, path, x[:8])."
+        )
+    return Batch(tuple(blank(2)), {})
+
+
+def born(pair: HasPair, batch: Batch) -> Structure:
+    """Run the pair once for good, so that what is made at the first call exists, and look at it."""
+    place = placed(pair, batch)
+    placed_batch = place.place(batch)
+    try:
+        with forked_random(), pyro.poutine.block(), eval_mode(unborn=False), _unchecked():
+            run(pair, placed_batch.args, placed_batch.kwargs)
+            return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
+    except PyrovaeError:
+        raise
+    except Exception as error:
+        raise PairError(
+            f"the pair does not run on zeros of the shapes {shapes_of(batch)}: {type(error).__name__}: {error}. "
+            "Give a few rows of real data after the path."
+        ) from error
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Zeros need not be data that the likelihood would take."""
+    with validation(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _weights(structure: Structure) -> dict[str, torch.Tensor]:
+    return {**structure.parameters, **structure.buffers()}
+
+
+def shapes_of(batch: Batch) -> dict[str, Any]:
+    """Shapes (of two rows at most) and types of a batch, as JSON can hold them."""
+
+    def shape(leaf: torch.Tensor) -> list:
+        return [[min(len(leaf), 2), *leaf.shape[1:]], str(leaf.dtype).removeprefix("torch.")]
+
+    return {"args": [shape(leaf) for leaf in batch.args], "kwargs": {k: shape(v) for k, v in batch.kwargs.items()}}
+
+
+def _zeros(shapes: Mapping[str, Any]) -> Batch:
+    def zeros(entry: list) -> torch.Tensor:
+        return torch.zeros(entry[0], dtype=getattr(torch, entry[1]))
+
+    return Batch(tuple(map(zeros, shapes["args"])), {k: zeros(v) for k, v in shapes["kwargs"].items()})
+
+
+@torch.no_grad()
+def write_in_place(path: Path, into: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy tensors by name, after all names and shapes were compared."""
+    missing, extra = sorted(set(into) - set(tensors)), sorted(set(tensors) - set(into))
+    wrong = [
+        f"{name} is {tuple(tensors[name].shape)} in the file and {tuple(into[name].shape)} here"
+        for name in sorted(set(into) & set(tensors))
+        if tensors[name].shape != into[name].shape
+    ]
+    complaints = [
+        *([f"missing in the file: {_few(missing)}"] if missing else []),
+        *([f"not in this pair: {_few(extra)}"] if extra else []),
+        *([f"other shapes: {_few(wrong)}"] if wrong else []),
+    ]
+    if complaints:
+        raise FileError(f"{path} belongs to another model; {'; '.join(complaints)}. Build the pair as it was saved.")
+    for name, tensor in into.items():
+        tensor.copy_(tensors[name])
+
+
+def _few(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+# --- checkpoints of a training ------------------------------------------------------------------------
+
+_NAME = re.compile(r"checkpoint-(\d+)\.safetensors$")
+# Two: the newest, and the one before it for the case that the newest is damaged.
+_KEPT = 2
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; checkpoint= takes a folder.")
+    named = [(int(m.group(1)), path) for path in folder.glob("checkpoint-*") if (m := _NAME.search(path.name))]
+    return [path for _, path in sorted(named, reverse=True)]
+
+
+def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: Any, document: dict[str, Any]) -> Path:
+    """Write one checkpoint and drop all but the newest ones; returns its path."""
+    tensors, skeleton = trees.flatten(tree)
+    content = {f"weights.{name}": tensor.detach() for name, tensor in weights.items()}
+    content |= {f"state.{name}": tensor for name, tensor in tensors.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder} cannot be made: {error.strerror}. Choose another folder for checkpoint=.") from error
+    path = folder / f"checkpoint-{step:010d}.safetensors"
+    files.write(path, content, {"kind": "checkpoint", "state": skeleton, **document})
+    for old in found(folder)[_KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]] | None:
+    """The newest sound checkpoint as (path, weights, state, document); None where there is none.
+
+    A damaged one is named in a warning, and the one before it is used.
+    """
+    files.remove_partial(folder) if folder.is_dir() else None
+    for path in found(folder):
+        try:
+            tensors, document = files.read(path)
+        except FileError as error:
+            if "newer" in str(error):
+                raise
+            warnings.warn(f"{error} The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+            continue
+        weights, _ = _of_weights(tensors, document)
+        states = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
+        return path, weights, trees.unflatten(states, document["state"]), document
+    return None
+
+
+def random_tree() -> dict[str, Any]:
+    """The states of all random generators, as plain values and tensors."""
+    state = RandomState.capture()
+    return {"torch": state.torch, "cuda": list(state.cuda), "numpy": state.numpy, "python": state.python}
+
+
+def restore_random(tree: Mapping[str, Any]) -> None:
+    """Put the states of all random generators back."""
+    torch.set_rng_state(tree["torch"])
+    if tree["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(tree["cuda"])
+    np.random.set_state(tree["numpy"])  # noqa: NPY002 - the global generator is part of a pair's randomness
+    random.setstate(tree["python"])

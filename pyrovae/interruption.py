@@ -1,0 +1,40 @@
+"""Ctrl-C during training: wait until a step is complete, so that what is saved is sound."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Interruption:
+    """Whether an interrupt has come since the training began."""
+
+    def __init__(self):
+        self.requested = False
+
+    def _note(self, number, frame) -> None:
+        if self.requested:  # the second time it is urgent
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Interruption]:
+    """Note the first interrupt in place of raising it; the caller's handler is back afterwards.
+
+    A handler of the user's own is left alone, and so are threads, which no interrupt reaches.
+    """
+    interruption = Interruption()
+    ours = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not ours:
+        yield interruption
+        return
+    signal.signal(signal.SIGINT, interruption._note)
+    try:
+        yield interruption
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

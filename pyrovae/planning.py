@@ -1,0 +1,160 @@
+"""From the arguments of `fit` to a plan that can run, everything checked before the first step."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from pyrovae import checkpoints, contracts, objectives
+from pyrovae.batches import Batch, Batches, as_batches, check_finite
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.handlers import Tempered
+from pyrovae.isolation import isolated
+from pyrovae.optimisers import make_optimiser
+from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
+from pyrovae.placement import find_placement
+from pyrovae.resumption import describe_argument
+from pyrovae.supports import check_supports
+from pyrovae.trainer import Plan
+
+
+def check_arguments(pair: Any, *, staged: Any, checkpoint_every: Any, **options: Any) -> None:
+    """Refuse arguments that cannot work, before anything is looked at."""
+    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
+        raise ArgumentError(
+            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
+            "Wrap two functions: pv.Pair(model, guide)."
+        )
+    if staged not in ("auto", False):
+        raise ArgumentError(
+            f"staged={staged!r}; this version trains on Pyro's own pass only: leave it at 'auto' or False."
+        )
+    if options["epochs"] is None and options["steps"] is None:
+        raise ArgumentError("how long to train? Give epochs=, steps=, or both (whichever is reached first).")
+    for name in ("epochs", "steps", "patience"):
+        _check_count(name, options[name])
+    _check_positive("clip_norm", options["clip_norm"])
+    _check_positive("checkpoint_every", checkpoint_every)
+    average = options["average"]
+    if average is not None and not (_is_number(average) and 0 < average < 1):
+        raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
+    if options["patience"] is not None and options["validation"] is None:
+        raise ArgumentError("patience counts epochs without a better validation ELBO; give validation= too.")
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
+        raise ArgumentError(f"{name}={value!r}; give a whole number, 1 at least.")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if value is not None and not (_is_number(value) and value > 0):
+        raise ArgumentError(f"{name}={value!r}; give a number above 0.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def make_plan(
+    pair: HasPair,
+    data: Any,
+    seed: int,
+    *,
+    born: bool,
+    device: Any,
+    temper: Any,
+    loss: Any,
+    optim: Any,
+    learning_rate: Any,
+    batch_size: int | None,
+    transform: Any,
+    validation: Any,
+    data_plate: str | None,
+    **rest: Any,
+) -> tuple[Plan, tuple[contracts.Finding, ...]]:
+    """Look at data and pair, and put together what a trainer needs.
+
+    Args:
+        pair: the pair.
+        data: the training data.
+        seed: of the order of the data.
+        born: whether parameters made at the first call must exist, to be written into.
+        device: where to train.
+        temper: the weight of the rate.
+        loss: the objective.
+        optim: the optimiser.
+        learning_rate: its rate.
+        batch_size: rows in a batch.
+        transform: of each batch.
+        validation: data held out.
+        data_plate: the plate of the data.
+        **rest: what goes into the plan as it is.
+
+    Returns:
+        The plan, and what is probably wrong with the pair.
+    """
+    optimiser = make_optimiser(optim, learning_rate)
+    tempered = Tempered(pair, temper)
+    batches = as_batches(data, batch_size=batch_size, transform=transform, seed=seed)
+    if batches.batches_per_epoch is None and rest["steps"] is None:
+        raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
+    check_finite(batches)
+    held_out = _held_out(validation, batches, transform, seed)
+    first = batches.first()
+    placement = find_placement(pair, first, device)
+    batch = placement.place(first)
+    found = contracts.findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
+    contracts.report(found)
+    if born:
+        checkpoints.born(pair, batch)
+    structure, traces = _look(pair, batch, data_plate)
+    check_supports(batches, batch, traces, placement)
+    optimiser.check_names(list(structure.parameters))
+    tempered.prepare(structure)
+    own = objectives.own_loss(loss, structure)
+    objectives.check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
+    plan = Plan(pair, batches, held_out, structure, placement, own, optimiser, tempered, seed=seed, **rest)
+    return plan, found
+
+
+def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structure, Traces]:
+    structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    with isolated(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return structure, run(pair, batch.args, batch.kwargs)
+
+
+def _held_out(validation: Any, batches: Batches, transform: Any, seed: int) -> Batches | None:
+    if validation is None:
+        return None
+    try:
+        size = None if isinstance(validation, torch.utils.data.DataLoader) else batches.batch_size
+        held_out = as_batches(validation, batch_size=size, transform=transform, seed=seed)
+        check_finite(held_out)
+    except DataError as error:
+        raise DataError(f"validation: {error}") from None
+    mine, theirs = (_shapes(b.first(1)) for b in (batches, held_out))
+    if mine != theirs:
+        raise DataError(
+            f"validation: one datum has shape {theirs}, and {mine} in the training data; give the same columns."
+        )
+    return held_out
+
+
+def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape[1:]) for name, leaf in batch.leaves.items()}
+
+
+# What may differ when a run is resumed.
+_FREE = ("epochs", "steps", "validation", "device")
+
+
+def described(options: Mapping[str, Any]) -> dict[str, str]:
+    """The arguments that a resumed run must have in common with the run that it goes on with."""
+    return {name: describe_argument(value) for name, value in options.items() if name not in _FREE}

@@ -1,0 +1,219 @@
+"""Stopping and going on: when a training writes checkpoints, what is in them, and how it starts from one."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.optim.optim import PyroOptim
+
+from pyrovae import __version__, checkpoints
+from pyrovae.batches import Batch, Batches
+from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
+from pyrovae.fingerprints import fingerprint
+from pyrovae.results import Epoch
+from pyrovae.trainer import Trainer
+
+# Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
+_SAMPLED_ROWS = 1_024
+
+
+class Resumption:
+    """The folder of a training's checkpoints: the keeper of a trainer."""
+
+    def __init__(self, folder: Path | None, every: float, *, resume: bool):
+        self.folder = folder
+        self.every = every
+        self.resume = resume
+        self.last: Path | None = None
+        self._due = time.monotonic() + every
+        self._start: Any = None  # random states at the epoch's start, which decide a DataLoader's order
+        self.document: dict[str, Any] = {}
+        self._content: tuple[Path, Any, Any, Any] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.folder is None:
+            if self.resume:
+                raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
+            return
+        if self.resume:
+            self._content = checkpoints.newest(self.folder)
+        elif checkpoints.found(self.folder):
+            raise FileError(
+                f"{self.folder} holds checkpoints of an earlier run, which are left as they are. "
+                "Go on with it (resume=True), or choose another folder."
+            )
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self._content is not None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run to go on with."""
+        return None if self._content is None else self._content[3]["seed"]
+
+    def describe(self, arguments: Mapping[str, str], batches: Batches, batch: Batch, seed: int) -> None:
+        """Note what must be the same when this run is resumed."""
+        self.document = {
+            "pyrovae": __version__,
+            "seed": seed,
+            "arguments": dict(arguments),
+            "data": describe_data(batches) if self.folder is not None else {},
+            "batch": checkpoints.shapes_of(batch),
+        }
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    def start_epoch(self, batches: Batches) -> None:
+        """Note the random states from which a DataLoader draws its order."""
+        if not batches.random_access:
+            self._start = {"random": checkpoints.random_tree(), "generators": _states(batches)}
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Write a checkpoint."""
+        self.write(trainer)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Write a checkpoint where the last one is long enough ago."""
+        if self.folder is not None and time.monotonic() >= self._due:
+            self.write(trainer)
+
+    def write(self, trainer: Trainer) -> None:
+        """Write a checkpoint now."""
+        if self.folder is None:
+            return
+        tree = {**trainer_state(trainer), "random": checkpoints.random_tree(), "start": self._start}
+        self.last = checkpoints.write(self.folder, trainer.step, trainer.weights(), tree, self.document)
+        self._due = time.monotonic() + self.every
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put a trainer, its pair and all random states where the checkpoint left them."""
+        if self._content is None:
+            return
+        path, weights, state, document = self._content
+        _compare(path, document, self.document)
+        trainer.parameters = dict(trainer.plan.structure.parameters)
+        checkpoints.write_in_place(path, trainer.weights(), weights)
+        restore_trainer(trainer, state)
+        self._start = state["start"]
+        self.last = path
+        checkpoints.restore_random(state["random"])
+
+    def batches(self, trainer: Trainer) -> Iterator[Batch]:
+        """The batches of the trainer's epoch, from where it stands."""
+        batches = trainer.plan.batches
+        if batches.random_access or not trainer.position or self._start is None:
+            self.start_epoch(batches)
+            return batches.epoch(trainer.epoch, skip=trainer.position)
+        _warn_of_chance(batches)
+        now = checkpoints.random_tree()
+        checkpoints.restore_random(self._start["random"])
+        for generator, state in zip(batches.generators, self._start["generators"], strict=True):
+            generator.set_state(state)
+        remaining = batches.epoch(trainer.epoch, skip=trainer.position)
+        checkpoints.restore_random(now)
+        return remaining
+
+
+def _states(batches: Batches) -> list[torch.Tensor]:
+    return [generator.get_state() for generator in batches.generators]
+
+
+def _warn_of_chance(batches: Batches) -> None:
+    one, two = batches.first(2), batches.first(2)
+    if any(not torch.equal(one.leaves[name], two.leaves[name]) for name in one.leaves):
+        warnings.warn(
+            "the data set gives other values when it is asked again, so the resumed epoch is not the one that "
+            "was interrupted. Draw such noise in transform=, which is resumed exactly.",
+            PyrovaeWarning,
+            stacklevel=3,
+        )
+
+
+# --- the state of a trainer ---------------------------------------------------------------------------
+
+_PLAIN = ("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "averages", "best", "best_elbo")
+
+
+def trainer_state(trainer: Trainer) -> dict[str, Any]:
+    """Everything that the next step depends on, but the weights and the random states."""
+    return {
+        **{name: getattr(trainer, name) for name in _PLAIN},
+        "bad_epochs": trainer.bad_epochs,
+        "history": [tuple(row) for row in trainer.history],
+        "optimiser": trainer.plan.optimiser.state(),
+        "loss": {name: tensor.detach() for name, tensor in trainer.loss_state.items()},
+        "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
+    }
+
+
+def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """The inverse of `trainer_state`."""
+    for name in (*_PLAIN, "bad_epochs"):
+        setattr(trainer, name, state[name])
+    trainer.history = [Epoch(*row) for row in state["history"]]
+    trainer.averages, trainer.best = (
+        {name: t.to(trainer.parameters[name].device) if name in trainer.parameters else t for name, t in held.items()}
+        for held in (state["averages"], state["best"])
+    )
+    trainer.plan.optimiser.restore(state["optimiser"], trainer.parameters)
+    trainer.plan.tempered.states = dict(state["temper"])
+    store = pyro.get_param_store()
+    for name, tensor in state["loss"].items():
+        store.setdefault(name, tensor)
+        store[name] = tensor
+    trainer.loss_state = dict(state["loss"])
+
+
+# --- what must be the same ----------------------------------------------------------------------------
+
+
+def describe_argument(value: Any) -> str:
+    """A text that is the same for the same argument in another process."""
+    if isinstance(value, PyroOptim):
+        constructor = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
+        return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
+    if isinstance(value, ELBO):
+        return f"{type(value).__name__}(num_particles={value.num_particles}, vectorize={value.vectorize_particles})"
+    return fingerprint(value)
+
+
+def describe_data(batches: Batches) -> dict[str, Any]:
+    """Rows, shapes, types, and a digest of rows spread over the data."""
+    leaves = {}
+    for name, leaf in batches.leaves().items():
+        rows = np.unique(np.linspace(0, len(leaf) - 1, min(len(leaf), _SAMPLED_ROWS)).astype(int))
+        part = np.ascontiguousarray(
+            np.asarray(leaf[torch.as_tensor(rows)] if isinstance(leaf, torch.Tensor) else leaf[rows])
+        )
+        digest = hashlib.sha256(part.tobytes()).hexdigest()[:16]
+        leaves[str(name)] = f"{tuple(leaf.shape)} {leaf.dtype} {digest}"
+    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves}
+
+
+def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name, value in now["arguments"].items():
+        old = before["arguments"].get(name)
+        if old != value:
+            raise ArgumentError(
+                f"{name} was {old} in the run of {path} and is {value} now; a run is resumed with the same arguments "
+                "(epochs and steps may grow). Use the old value, or start a run of its own in another folder."
+            )
+    if before["data"] != now["data"]:
+        raise ArgumentError(
+            f"the data of the run of {path} were {before['data']} and are {now['data']} now; "
+            "resume with the same data, or start a run of its own in another folder."
+        )

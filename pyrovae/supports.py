@@ -1,0 +1,129 @@
+"""Data outside the support of the distribution that observes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import constraints
+
+from pyrovae.batches import Batch, Batches
+from pyrovae.errors import DataError
+from pyrovae.pairs import Traces, samples
+from pyrovae.placement import Placement
+
+_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+_CHUNK = 8_192  # rows looked at together
+
+
+def base_of(fn: Any) -> Any:
+    """The distribution over one element behind `.to_event`, `.expand` and `.mask`."""
+    while type(fn).__name__ in _WRAPPERS:
+        fn = fn.base_dist
+    return fn
+
+
+def validates(fn: Any) -> bool:
+    """Whether a distribution, or one inside it, checks its values."""
+    while True:
+        if getattr(fn, "_validate_args", False):
+            return True
+        if not hasattr(fn, "base_dist"):
+            return False
+        fn = fn.base_dist
+
+
+def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
+    """In words, which observed values are outside the support of `fn`; None where all are inside."""
+    try:
+        inside = fn.support.check(value)
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        return None
+    if isinstance(mask, torch.Tensor):
+        inside = inside | ~mask
+    if mask is False or bool(inside.all()):
+        return None
+    first = tuple((~inside).nonzero()[0].tolist())
+    example = value[first].flatten()
+    bad = example[~_elements_inside(fn, example)]
+    shown = (bad if len(bad) else example)[0].item()
+    return words(name, fn, value, int((~inside).sum()), inside.numel(), f"at {list(first)}", shown)
+
+
+def words(name: str, fn: Any, value: torch.Tensor, bad: int, total: int, where: str, shown: float) -> str:
+    """The sentence for values outside a support, with the mend."""
+    return (
+        f"the observed values of {name!r} are outside the support of {type(base_of(fn)).__name__}: {bad} of {total} "
+        f"rows, the first {where} with the value {shown:g}. {_mend(fn, value)}"
+    )
+
+
+def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
+    support = fn.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    checked = support.check(values)
+    return checked if checked.shape == values.shape else torch.zeros_like(values, dtype=torch.bool)
+
+
+def _mend(fn: Any, value: torch.Tensor) -> str:
+    low, high = value.min().item(), value.max().item()
+    family = type(base_of(fn)).__name__
+    if family.startswith("Bernoulli") and low >= 0 and high <= 1:
+        return (
+            "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use "
+            "ContinuousBernoulli."
+        )
+    if ("Bernoulli" in family or family == "Beta") and low >= 0 and high <= 255:
+        return "Divide by 255 first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli."
+    return (
+        f"The values run from {low:g} to {high:g}: rescale them, mask them, or choose a likelihood with that support."
+    )
+
+
+# --- all rows, before training ------------------------------------------------------------------------
+
+
+def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
+    """Look through arrays for values outside the support of the site that observes them.
+
+    Only where the support does not depend on parameters, and where the site validates its values; the
+    rest is checked batch by batch by the site itself.
+    """
+    if batches.transform is not None or not batches.leaves():
+        return
+    for key, leaf in batch.leaves.items():
+        for name, node in samples(traces.model):
+            if node["is_observed"] and node["value"] is leaf and node["mask"] is None and validates(node["fn"]):
+                _check_leaf(name, node["fn"], batches.leaves()[key], key, placement)
+
+
+def _check_leaf(name: str, fn: Any, array: Any, key: int | str, placement: Placement) -> None:
+    support = _constant_support(fn)
+    if support is None or support is constraints.real:
+        return
+    for start, rows in _chunks(array):
+        placed = placement.leaf(key, rows)
+        inside = support.check(placed)
+        if not bool(inside.all()):
+            first = (~inside).nonzero()[0].tolist()
+            where = f"in row {start + first[0]}" + (f", column {first[1:]}" if len(first) > 1 else "")
+            bad = int((~inside).reshape(len(rows), -1).any(1).sum())
+            raise DataError(words(name, fn, placed, bad, len(rows), where, placed[tuple(first)].item()))
+
+
+def _constant_support(fn: Any) -> Any:
+    """A support of single elements that no parameter moves, or None."""
+    base = base_of(fn)
+    declared = getattr(type(base), "support", None)
+    support = base.support if getattr(base, "has_fixed_support", False) else declared
+    fixed = isinstance(support, constraints.Constraint) and not constraints.is_dependent(support)
+    return support if fixed and support.event_dim == 0 else None
+
+
+def _chunks(array: Any) -> Iterator[tuple[int, torch.Tensor]]:
+    for start in range(0, len(array), _CHUNK):
+        part = array[start : start + _CHUNK]
+        yield start, part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))

@@ -1,0 +1,308 @@
+"""The training loop and its state: one optimiser step after another, and what happens at an epoch's end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import pyro
+import torch
+from pyro import poutine
+
+from pyrovae import evaluation, objectives
+from pyrovae.batches import Batch, Batches
+from pyrovae.errors import DataError, DivergedError
+from pyrovae.figures import worst_site
+from pyrovae.handlers import FixedPlate, Recorded, Tempered
+from pyrovae.optimisers import Optimiser
+from pyrovae.pairs import HasPair, Structure, canonical
+from pyrovae.placement import Placement
+from pyrovae.prediction import Use
+from pyrovae.results import Epoch, Step
+
+# A moving average that counts every step alike at first forgets the random start sooner.
+_AVERAGE_START = 10
+_ROWS_FOR_ACTIVE = 1_000
+
+
+class Plan(NamedTuple):
+    """Everything about a training that does not change while it runs."""
+
+    pair: HasPair
+    batches: Batches
+    validation: Batches | None
+    structure: Structure
+    placement: Placement
+    loss: objectives.Loss
+    optimiser: Optimiser
+    tempered: Tempered
+    epochs: int | None
+    steps: int | None
+    clip_norm: float | None
+    patience: int | None
+    average: float | None
+    seed: int
+
+
+class Keeper(Protocol):
+    """Where a trainer's batches come from and its checkpoints go to."""
+
+    def batches(self, trainer: Trainer) -> Iterator[Batch]:
+        """The batches of the trainer's epoch, from its position on."""
+        ...
+
+    def after_step(self, trainer: Trainer) -> None:
+        """A step is complete."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """An epoch is complete."""
+
+
+class Trainer:
+    """A plan under way: everything that a checkpoint must hold is an attribute of this object."""
+
+    def __init__(self, plan: Plan, keeper: Keeper):
+        self.plan = plan
+        self.keeper = keeper
+        self.fixed = FixedPlate(plan.tempered, plan.structure.data_plate)
+        self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
+        self.parameters: dict[str, torch.Tensor] = {}  # every tensor that a pass showed, by canonical name
+        self.loss_state: dict[str, torch.Tensor] = {}  # what an ELBO keeps in Pyro's store, by store name
+        self.history: list[Epoch] = []
+        self.step = 0
+        self.epoch = 0
+        self.position = 0  # batches of this epoch that are done
+        self.sums = [0.0, 0.0, 0.0, 0.0]  # loss, elbo, rate, distortion, each times rows
+        self.rows = 0
+        self.seconds = 0.0
+        self.epoch_seconds = 0.0
+        self.averages: dict[str, torch.Tensor] = {}
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_elbo = -math.inf
+        self.bad_epochs = 0
+        self.reason: str | None = None
+        self._started = time.monotonic()
+
+    # --- the loop -------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Step]:
+        """Make steps until the plan is fulfilled; a step is complete when it is yielded."""
+        while not self.finished():
+            self._started = time.monotonic()
+            for batch in self.keeper.batches(self):
+                step = self.advance(batch)
+                self._clock()
+                self.keeper.after_step(self)
+                yield step
+                self._started = time.monotonic()
+                if self.steps_done():
+                    break
+            if not self.steps_done() or self._epoch_complete():
+                self.end_epoch()
+                self.keeper.after_epoch(self)
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        if self.reason is None and self._out_of_patience():
+            self.reason = "patience"
+        if self.reason is None and (self.steps_done() or self._epochs_done()):
+            self.reason = "finished"
+        return self.reason is not None
+
+    def _out_of_patience(self) -> bool:
+        return self.plan.patience is not None and self.bad_epochs >= self.plan.patience
+
+    def steps_done(self) -> bool:
+        """Whether as many steps were made as the plan asks for."""
+        return self.plan.steps is not None and self.step >= self.plan.steps
+
+    def _epochs_done(self) -> bool:
+        return self.plan.epochs is not None and self.epoch >= self.plan.epochs
+
+    def _epoch_complete(self) -> bool:
+        return self.position == self.plan.batches.batches_per_epoch
+
+    def _clock(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._started
+        self.epoch_seconds += now - self._started
+        self._started = now
+
+    # --- one step -------------------------------------------------------------------------------------
+
+    def advance(self, batch: Batch) -> Step:
+        """One optimiser step on one batch."""
+        batch = self.plan.placement.place(batch)
+        self.fixed.index = getattr(batch, "positions", None)
+        self.plan.tempered.step = self.step
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        with poutine.trace(param_only=True) as captured:
+            loss = self._loss(batch)
+        self._note_parameters(captured.trace)
+        size = self._size()
+        worst = None if math.isfinite(loss) else (worst_site(self.recorded.runs) or "?")
+        elbo, rate, distortion = (float(figure) for figure in self.recorded.figures())
+        live = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        self._check_finite(loss, worst, live)
+        self._clip(live)
+        self.plan.optimiser.update(live, self.step)
+        weight = self.plan.tempered.weight
+        self.plan.tempered.observe(rate)
+        self._update_averages()
+        done = Step(
+            self.step, self.epoch, loss / size, elbo, rate, distortion, weight, self.plan.optimiser.learning_rate()
+        )
+        self._count(done, batch.rows)
+        return done
+
+    def _loss(self, batch: Batch) -> float:
+        try:
+            return objectives.loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
+        except ValueError as error:
+            # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
+            words = " ".join(str(error).split())[:500]
+            if "satisfy the constraint" in words and ("nan" in words or "inf" in words):
+                raise self._diverged("a distribution was given a parameter that is not finite", words) from error
+            if "within the support" in words:
+                raise DataError(
+                    f"step {self.step}: a batch holds values outside the likelihood's support. {words}"
+                ) from error
+            raise
+
+    def _note_parameters(self, captured: Any) -> None:
+        """Take in the parameters of this pass; what only the loss touched is its own state."""
+        own = {
+            name
+            for run in self.recorded.runs
+            for trace in run
+            for name, n in trace.nodes.items()
+            if n["type"] == "param"
+        }
+        raw = {name: node["value"].unconstrained() for name, node in captured.nodes.items()}
+        self.loss_state = {
+            name: pyro.get_param_store()._params.get(name, t) for name, t in raw.items() if name not in own
+        }
+        raw = {name: tensor for name, tensor in raw.items() if name in own}
+        self.parameters.update(zip(canonical(raw), raw.values(), strict=True))
+
+    def _size(self) -> float:
+        return self.recorded.size(self.recorded.runs[-1]) if self.recorded.runs else 1.0
+
+    def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
+        if site is not None:
+            named = f"the log-probability at site {site!r} went bad" if site != "?" else "no single site is to blame"
+            raise self._diverged(f"the loss is {loss}", named, site=None if site == "?" else site)
+        norms = torch._foreach_norm([p.grad for p in live.values()]) if live else []
+        if norms and not math.isfinite(float(torch.stack([norm.float() for norm in norms]).sum())):
+            bad = next(name for name, norm in zip(live, norms, strict=True) if not torch.isfinite(norm))
+            raise self._diverged(f"the loss is finite ({loss:.6g}), but the gradient of {bad!r} is not", "")
+
+    def _diverged(self, what: str, where: str, *, site: str | None = None) -> DivergedError:
+        return DivergedError(
+            f"step {self.step} (epoch {self.epoch + 1}): {what}{'; ' + where if where else ''}. The step was not made; "
+            "the weights are those before it. Lower the learning rate, clip gradients (clip_norm=), or look at the batch.",
+            step=self.step,
+            site=site,
+        )
+
+    def _clip(self, live: Mapping[str, torch.Tensor]) -> None:
+        if self.plan.clip_norm is not None and live:
+            torch.nn.utils.clip_grad_norm_(list(live.values()), self.plan.clip_norm)
+
+    @torch.no_grad()
+    def _update_averages(self) -> None:
+        if self.plan.average is None:
+            return
+        decay = min(self.plan.average, (1 + self.step) / (_AVERAGE_START + self.step))
+        for name, parameter in self.parameters.items():
+            if name in self.averages:
+                self.averages[name].lerp_(parameter, 1 - decay)
+            else:
+                self.averages[name] = parameter.detach().clone()
+
+    def _count(self, step: Step, rows: int) -> None:
+        for slot, value in enumerate((step.loss, step.elbo, step.rate, step.distortion)):
+            self.sums[slot] += rows * value
+        self.rows += rows
+        self.step += 1
+        self.position += 1
+
+    # --- the end of an epoch --------------------------------------------------------------------------
+
+    def end_epoch(self) -> None:
+        """Write the epoch's row, step schedulers, look at the validation data, and turn to the next epoch."""
+        row = self._row()
+        self.plan.optimiser.end_epoch(row.loss)
+        self.history.append(row)
+        self.epoch, self.position = self.epoch + 1, 0
+        self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
+        if self.plan.patience is not None and row.validation_elbo is not None:
+            self._judge(row.validation_elbo)
+
+    def rows_so_far(self) -> tuple[Epoch, ...]:
+        """The history, with a row for an epoch that was left half way."""
+        return (*self.history, self._row()) if self.position else tuple(self.history)
+
+    def _row(self) -> Epoch:
+        self._started = time.monotonic()
+        held_out = self._validate()
+        self._clock()
+        means = [total / max(self.rows, 1) for total in self.sums]
+        return Epoch(
+            self.epoch + 1,
+            self.step,
+            *means,
+            self.plan.tempered.weight,
+            self.plan.optimiser.learning_rate(),
+            *held_out,
+            self.epoch_seconds,
+        )
+
+    def _validate(self) -> tuple[float | None, float | None, float | None]:
+        if self.plan.validation is None:
+            return None, None, None
+        # The same seed after each epoch: the noise is the same, and two epochs differ by their weights alone.
+        figures = evaluation.measure(
+            self.plan.tempered.pair,  # figures are never weighted
+            self.plan.validation.in_order(),
+            self.plan.placement,
+            objectives.own_loss(self.plan.loss),
+            self.plan.structure,
+            seed=self.plan.seed % 2**32,
+        )
+        return figures.elbo, figures.rate, figures.distortion
+
+    def _judge(self, elbo: float) -> None:
+        if elbo > self.best_elbo:
+            self.best_elbo, self.bad_epochs = elbo, 0
+            self.best = {name: tensor.detach().clone() for name, tensor in self.weights().items()}
+            return
+        self.bad_epochs += 1
+
+    # --- weights --------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers: what a prediction depends on."""
+        return {**self.parameters, **self.plan.structure.buffers()}
+
+    @torch.no_grad()
+    def settle(self) -> str:
+        """Leave the best weights, the averaged ones or the last ones in the pair, and say which."""
+        chosen, name = (
+            (self.best, "best") if self.best else (self.averages, "average") if self.averages else ({}, "last")
+        )
+        for key, tensor in self.weights().items():
+            if key in chosen:
+                tensor.copy_(chosen[key])
+        return name
+
+    def active_units(self) -> dict[str, evaluation.ActiveUnits]:
+        """How many latent dimensions are used, on up to a thousand rows."""
+        plan = self.plan
+        use = Use(
+            plan.pair, plan.batches, plan.placement, plan.structure, FixedPlate(plan.pair, plan.structure.data_plate)
+        )
+        return evaluation.active_in(use, rows=_ROWS_FOR_ACTIVE)

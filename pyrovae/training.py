@@ -1,0 +1,262 @@
+"""Training of any pair: `steps`, one optimiser step after another, and `fit`, which runs it to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+
+from pyrovae import checkpoints, objectives
+from pyrovae import progress as progress_line
+from pyrovae.errors import ArgumentError, DivergedError, FileError
+from pyrovae.interruption import deferred_interrupts
+from pyrovae.isolation import RandomState, forked_random
+from pyrovae.pairs import HasPair
+from pyrovae.planning import check_arguments, described, make_plan
+from pyrovae.results import Epoch, Fit, Step
+from pyrovae.resumption import Resumption
+from pyrovae.trainer import Trainer
+
+__all__ = ["Epoch", "Fit", "Step", "fit", "steps"]
+
+logger = logging.getLogger("pyrovae")
+
+
+def fit(
+    pair: HasPair,
+    data: Any,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    optim: Any = None,
+    learning_rate: Any = None,
+    clip_norm: float | None = None,
+    loss: objectives.Loss | None = None,
+    temper: Any = 1.0,
+    validation: Any = None,
+    patience: int | None = None,
+    average: float | None = None,
+    transform: Callable[..., Any] | None = None,
+    seed: int | None = None,
+    device: str | torch.device = "auto",
+    staged: bool | str = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 300,
+    resume: bool = False,
+    progress: bool = True,
+    data_plate: str | None = None,
+) -> Fit:
+    """Train a pair by stochastic variational inference, in place.
+
+    Minimises `distortion + weight * rate` by default: `Trace_ELBO`, Adam, and the KL weight `temper`. The
+    caller's random state, Pyro's settings and other entries of its parameter store are as before afterwards.
+
+    Args:
+        pair: any pair: an object with `.model` and `.guide`.
+        data: a tensor or array for `model(x)`, a tuple for `model(*data)`, a dict for `model(**data)`, a
+            `Dataset`, or a `DataLoader`.
+        epochs: passes over the data.
+        steps: optimiser steps; with `epochs` too, whichever is reached first ends the training.
+        batch_size: rows in a batch, 128 if left out; not with a `DataLoader`.
+        optim: a `pyro.optim` optimiser (its scheduler is stepped once an epoch), or a function
+            `parameters -> torch.optim.Optimizer`; left out, a fused Adam.
+        learning_rate: a number, a schedule, or `{pattern of names: number or schedule}`, where 0 freezes; left
+            out, 1e-3 for the default Adam, and the optimiser's own otherwise.
+        clip_norm: the largest norm of the gradient.
+        loss: any `pyro.infer.ELBO`; left out, `Trace_ELBO()`, or `TraceEnum_ELBO()` if the model enumerates.
+        temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: one of these}`.
+        validation: data like `data`, looked at after each epoch.
+        patience: epochs without a better validation ELBO after which training stops; the best weights are kept.
+        average: the decay of a moving average of the weights, 0.999 say, which the pair holds at the end.
+        transform: called with each batch, `torch.bernoulli` to binarise grey images afresh.
+        seed: of all random numbers; left out, one is drawn from the caller's generator.
+        device: "auto" is CUDA where there is one.
+        staged: "auto" or False; both run Pyro's own pass at each step in this version.
+        checkpoint: a folder, for one checkpoint an epoch and one every `checkpoint_every` seconds.
+        checkpoint_every: seconds between checkpoints within an epoch.
+        resume: go on from the folder's newest sound checkpoint, or start afresh if it has none.
+        progress: show a line on a terminal or in a notebook.
+        data_plate: the name of the plate that holds the data, where several follow the batch.
+
+    Returns:
+        A `Fit`: the same pair, the history, why it ended, and what its weights are.
+
+    Raises:
+        ArgumentError: an argument that cannot work.
+        DataError: holes in the data, or values outside the likelihood's support.
+        PairError: a model and guide that do not fit; see `check_pair`.
+        FileError: a checkpoint that cannot be written or read.
+        DivergedError: a loss or gradient that is not finite; the weights are those before that step.
+
+    References:
+        Hoffman et al., "Stochastic variational inference" (2013); Kingma and Welling, "Auto-encoding
+        variational Bayes" (2014).
+
+    Example:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> run = pv.fit(vae, torch.randn(256, 5), epochs=5, seed=0, progress=False)
+        >>> len(run.history), run.history[-1].elbo > run.history[0].elbo
+        (5, True)
+    """
+    options = locals()
+    session = _Session(**options)
+    with forked_random(), deferred_interrupts() as interruption, _display(session) as line:
+        session.begin()
+        for step in session.run():
+            line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
+            if interruption.requested:
+                session.interrupt()
+                break
+        return session.finish()
+
+
+def steps(pair: HasPair, data: Any, **options: Any) -> Generator[Step, None, Fit]:
+    """Train as `fit` does, and give back control after each optimiser step.
+
+    Args:
+        pair: any pair.
+        data: as in `fit`.
+        **options: all other arguments of `fit`; nothing is displayed.
+
+    Returns:
+        A generator of `Step`s. Leaving its loop early is fine: the last checkpoint is written, if there is a
+        folder. The caller's random state is in force between steps. The generator's own value is the `Fit`.
+
+    Example:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> for step in pv.steps(vae, torch.randn(64, 5), steps=100, seed=0):
+        ...     if step.rate > 0.5:
+        ...         break
+        >>> step.index < 100
+        True
+    """
+    unknown = set(options) - set(fit.__kwdefaults__ or ())
+    if unknown:
+        raise TypeError(f"steps() got an unexpected argument {sorted(unknown)[0]!r}; it takes those of fit")
+    session = _Session(pair=pair, data=data, **{**(fit.__kwdefaults__ or {}), **options, "progress": False})
+    return _swapping(session)
+
+
+def _swapping(session: _Session) -> Generator[Step, None, Fit]:
+    """Run a session with random states of its own, and the caller's in force while it is paused."""
+    with forked_random():
+        session.begin()
+        own = RandomState.capture()
+    running = session.run()
+    try:
+        while True:
+            with forked_random():
+                own.restore()
+                step = next(running, None)
+                own = RandomState.capture()
+            if step is None:
+                break
+            yield step
+    except GeneratorExit:
+        with forked_random():
+            own.restore()
+            session.resumption.write(session.trainer)
+        raise
+    with forked_random():
+        own.restore()
+        return session.finish()
+
+
+def _display(session: _Session) -> Any:
+    """The progress line of a session."""
+    plan = session.trainer.plan
+    per_epoch = plan.batches.batches_per_epoch
+    total = None if plan.epochs is None or per_epoch is None else plan.epochs * per_epoch
+    total = plan.steps if total is None else min(total, plan.steps or total)
+    return progress_line.display(session.progress, epochs=plan.epochs, steps=total)
+
+
+class _Session:
+    """One call of `fit` or `steps`: checks everything, makes the plan, runs it, and tidies up."""
+
+    def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, staged, **options: Any):
+        check_arguments(pair, staged=staged, checkpoint_every=checkpoint_every, **options)
+        self.progress = progress
+        self._store_before = set(pyro.get_param_store().keys())
+        self.resumption = Resumption(None if checkpoint is None else Path(checkpoint), checkpoint_every, resume=resume)
+        self.seed = self._seed(seed)
+        plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, **options)
+        first = plan.batches.first(2)
+        self.resumption.describe(described(options), plan.batches, first, self.seed)
+        checkpoints.remember(pair, first)
+        self.trainer = Trainer(plan, self.resumption)
+
+    def _seed(self, seed: int | None) -> int:
+        known = self.resumption.seed
+        if seed is None:
+            drawn = int(torch.randint(2**31 - 1, ()))  # moves the caller's generator, as any draw would
+            return drawn if known is None else known
+        if known is not None and known != seed:
+            raise ArgumentError(
+                f"seed was {known} in the run to resume and is {seed} now; leave it out, or give {known}."
+            )
+        return seed
+
+    def begin(self) -> None:
+        """Seed, set train mode, and go back to the checkpoint if there is one."""
+        pyro.set_rng_seed(self.seed)
+        for module in self.trainer.plan.structure.modules.values():
+            module.train()
+        self.resumption.restore(self.trainer)
+
+    def run(self) -> Iterator[Step]:
+        """The steps; where the loss goes bad, the weights from before that step are saved first."""
+        try:
+            yield from self.trainer.run()
+        except DivergedError as error:
+            self._save_after(error)
+            raise
+
+    def _save_after(self, error: DivergedError) -> None:
+        try:
+            self.resumption.write(self.trainer)
+        except FileError as also:
+            error.add_note(f"No checkpoint could be written either: {also}")
+        if self.resumption.last is not None:
+            error.checkpoint = str(self.resumption.last)
+            error.args = (f"{error.args[0]} The last good checkpoint is {self.resumption.last}.",)
+
+    def interrupt(self) -> None:
+        """Note that the user stopped the run."""
+        self.trainer.reason = "interrupted"
+
+    def finish(self) -> Fit:
+        """Write the last checkpoint, leave the right weights in the pair, and say how it went."""
+        trainer = self.trainer
+        history = trainer.rows_so_far()
+        self.resumption.write(trainer)
+        weights = trainer.settle()
+        self._forget_loss_state()
+        run = Fit(
+            pair=trainer.plan.pair,
+            history=history,
+            weights=weights,
+            reason=trainer.reason or "finished",
+            step=trainer.step,
+            seconds=trainer.seconds,
+            seed=self.seed,
+            active=trainer.active_units(),
+            checkpoint=self.resumption.last,
+        )
+        logger.info("%s", run.verdict)
+        return run
+
+    def _forget_loss_state(self) -> None:
+        """Take out of Pyro's store what only the loss put there."""
+        store = pyro.get_param_store()
+        for name in set(self.trainer.loss_state) - self._store_before:
+            if name in store:
+                del store[name]

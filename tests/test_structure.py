@@ -1,0 +1,388 @@
+"""The shape of the package: two arms that meet in `pairs`, no cycles, small pieces, one list of names.
+
+Sizes are reported (`pytest tests/test_structure.py -s`), and fail only where they are far beyond what was meant.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import pyrovae as pv
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pyrovae"
+
+BUILDING = {"nets", "conditionals", "priors", "vae", "recipes"}
+USING = {
+    "schedules",
+    "handlers",
+    "contracts",
+    "prediction",
+    "evaluation",
+    "batches",
+    "checkpoints",
+    "training",
+    "progress",
+}
+
+MODULE_MEANT, MODULE_CAP = 300, 400  # lines
+FUNCTION_MEANT, FUNCTION_CAP = 30, 60  # lines without the docstring
+CLASS_DEPTH = 2
+
+Graph = dict[str, set[str]]
+
+
+# What the checks are made of; each is tried on a small tree of its own further down.
+
+
+def modules(package: Path) -> dict[str, ast.Module]:
+    """Dotted name below the package ("" is its `__init__`) -> parsed source."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+def import_graph(package: Path, homes: dict[str, str] | None = None) -> Graph:
+    """Module -> modules of the package that it imports anywhere, inside functions too.
+
+    `homes` says where a lazy name of the package lives: `from package import Name` is an import of that module.
+    """
+    sources = modules(package)
+    graph: Graph = {}
+    for name, tree in sources.items():
+        asked = {target for node in ast.walk(tree) for target in _targets(node, name, package, sources)}
+        known = {(homes or {}).get(target, target) for target in asked}
+        graph[name] = {_nearest(target, sources) for target in known} - {name, ""}
+    return graph
+
+
+def _targets(node: ast.AST, module: str, package: Path, sources: Iterable[str]) -> list[str]:
+    """Dotted names below the package that a statement or a call of `import_module` asks for."""
+    if isinstance(node, ast.Import):
+        return [_below(alias.name, package) for alias in node.names if _is_below(alias.name, package)]
+    if isinstance(node, ast.ImportFrom):
+        base = _absolute(node, module, package)
+        if not _is_below(base, package):
+            return []
+        start = _below(base, package)
+        inner = [f"{start}.{alias.name}".lstrip(".") for alias in node.names]
+        # `from package.module import name` asks for the module, `from package import module` for the second word.
+        return [name if name in sources or not start else start for name in inner]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+        return [_below(text, package) for text in texts if isinstance(text, str) and _is_below(text, package)]
+    return []
+
+
+def _absolute(node: ast.ImportFrom, module: str, package: Path) -> str:
+    if not node.level:
+        return node.module or ""
+    is_package = (package / Path(*module.split(".")) / "__init__.py").exists()
+    parts = [package.name, *filter(None, module.split("."))]
+    parts = parts[: len(parts) - node.level + is_package]
+    return ".".join([*parts, *filter(None, [node.module])])
+
+
+def _is_below(name: str, package: Path) -> bool:
+    return name == package.name or name.startswith(f"{package.name}.")
+
+
+def _below(name: str, package: Path) -> str:
+    return name.removeprefix(package.name).lstrip(".")
+
+
+def _nearest(target: str, sources: Iterable[str]) -> str:
+    while target and target not in sources:
+        target = target.rpartition(".")[0]
+    return target
+
+
+def reachable(graph: Graph, start: Iterable[str]) -> dict[str, list[str]]:
+    """Every module that the start modules need -> a way of imports that leads there."""
+    ways = {name: [name] for name in start}
+    waiting = list(ways)
+    while waiting:
+        name = waiting.pop()
+        for target in graph.get(name, set()) - set(ways):
+            ways[target] = [*ways[name], target]
+            waiting.append(target)
+    return ways
+
+
+def members(graph: Graph, arm: set[str]) -> set[str]:
+    return {name for name in graph if name.split(".")[0] in arm}
+
+
+def trespasses(graph: Graph, own: set[str], other: set[str]) -> list[str]:
+    """Ways of imports that lead from one arm into the other."""
+    ways = reachable(graph, members(graph, own))
+    return [" -> ".join(way) for name, way in sorted(ways.items()) if name in members(graph, other)]
+
+
+def cycles(graph: Graph) -> list[str]:
+    """Modules that need themselves, by one way of imports each."""
+    found = []
+    for name in sorted(graph):
+        for target in graph[name]:
+            ways = reachable(graph, [target])
+            if name in ways:
+                found.append(" -> ".join([name, *ways[name]]))
+                break
+    return found
+
+
+def function_sizes(package: Path) -> dict[str, int]:
+    """`module.function` -> its lines without the docstring."""
+    sizes = {}
+    for module, tree in modules(package).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                text = node.body[0] if ast.get_docstring(node) is not None else None
+                docstring = text.end_lineno - text.lineno + 1 if text else 0
+                sizes[f"{module}.{node.name}:{node.lineno}"] = node.end_lineno - node.lineno + 1 - docstring
+    return sizes
+
+
+def module_sizes(package: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(package)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in package.rglob("*.py")
+    }
+
+
+def machine_paths(paths: Iterable[Path]) -> list[str]:
+    """Places that name a folder which only one machine has."""
+    pattern = re.compile(r"(?<![\w.:/~-])/(?:root|home|work|Users|mnt)/[\w.]|[A-Z]:\\Users", re.ASCII)
+    return [
+        f"{path.name}:{number}: {line.strip()[:80]}"
+        for path in paths
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+
+def report(title: str, sizes: dict[str, int], *, meant: int) -> None:
+    print(f"\n{title}: {len(sizes)}, median {statistics.median(sizes.values()):g} lines; over {meant}:")
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        if size > meant:
+            print(f"  {size:4d}  {name}")
+
+
+# The package
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return import_graph(PACKAGE, homes=pv._HOME_OF)
+
+
+def test_the_arms_are_there(graph):
+    assert {name.split(".")[0] for name in graph} >= BUILDING | USING | {"pairs", "errors"}
+
+
+def test_the_using_arm_never_needs_the_building_arm(graph):
+    assert trespasses(graph, USING, BUILDING) == []
+
+
+def test_the_building_arm_never_needs_the_using_arm(graph):
+    assert trespasses(graph, BUILDING, USING) == []
+
+
+def test_no_import_cycles(graph):
+    assert cycles(graph) == []
+
+
+def test_modules_are_rooms_not_halls():
+    sizes = module_sizes(PACKAGE)
+    report("modules", sizes, meant=MODULE_MEANT)
+    assert {name: size for name, size in sizes.items() if size > MODULE_CAP} == {}
+
+
+def test_functions_fit_on_a_screen():
+    sizes = function_sizes(PACKAGE)
+    report("functions", sizes, meant=FUNCTION_MEANT)
+    assert {name: size for name, size in sizes.items() if size > FUNCTION_CAP} == {}
+
+
+def test_classes_are_not_deep():
+    depths = {}
+    for name in modules(PACKAGE):
+        module = importlib.import_module(f"pyrovae.{name}".rstrip("."))
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            depths[kind] = sum(base.__module__.split(".")[0] == "pyrovae" for base in kind.__mro__)
+    assert {kind.__qualname__: depth for kind, depth in depths.items() if depth > CLASS_DEPTH} == {}
+
+
+def test_no_public_name_is_the_name_of_a_module():
+    top = {name.split(".")[0] for name in modules(PACKAGE)}
+    assert set(pv.__all__) & top <= set(pv._MODULES)
+
+
+def stub_names() -> list[str]:
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imported = [
+        alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname
+    ]
+    declared = [node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)]  # pyright: ignore
+    return sorted([*imported, *declared])
+
+
+def test_type_checkers_see_the_same_names_in_the_same_places():
+    assert stub_names() == sorted(pv.__all__)
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    places = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {name: place for name, place in places.items() if place != "pyrovae"} == {
+        name: f"pyrovae.{home}" for name, home in pv._HOME_OF.items()
+    }
+
+
+def test_the_reference_lists_the_same_names():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: pyrovae\.(\S+)$", text, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(set(pv.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("name", sorted(set(pv.__all__) - {"__version__"}))
+def test_every_public_name_is_explained(name):
+    thing = getattr(pv, name)
+    text = inspect.getdoc(thing) or ""
+    own = thing.__doc__ if inspect.isclass(thing) else text
+    assert own, f"{name} has no docstring"
+    simple = inspect.ismodule(thing) or (isinstance(thing, type) and issubclass(thing, Exception | Warning))
+    assert simple or any(part in text for part in (">>> ", "Args:", "Attributes:")), (
+        f"{name} shows neither an example nor its arguments"
+    )
+
+
+def test_examples_stand_under_the_heading_that_the_documentation_knows():
+    """Under `Example:` the lines of an example become quotations instead of code."""
+    heading = re.compile(r"^\s+Example:$", re.MULTILINE)
+    found = [p.relative_to(ROOT) for p in PACKAGE.rglob("*.py") if heading.search(p.read_text(encoding="utf-8"))]
+    assert [str(path) for path in found] == []
+
+
+def tree_texts() -> list[Path]:
+    kinds = {".py", ".pyi", ".md", ".toml", ".txt", ".yml", ".ipynb"}
+    folders = ("pyrovae", "tests", "docs", "examples", "benchmarks", ".ci")
+    inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    return [*inside, ROOT / "Makefile", ROOT / ".ci" / "run", *(p for p in ROOT.glob("*") if p.suffix in kinds)]
+
+
+def test_nothing_names_a_folder_of_one_machine():
+    assert machine_paths(path for path in tree_texts() if path != Path(__file__)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pyrovae; dir(pyrovae); pyrovae.__version__",
+        "import sys; sys.argv = ['pyrovae', '--help']; from pyrovae.cli import main\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code",
+    ],
+    ids=["import pyrovae", "pyrovae --help"],
+)
+def test_a_quick_answer_imports_neither_torch_nor_pyro(code):
+    # Time of the processor, not of the clock: other tests run beside this one.
+    closing = (
+        "\nimport sys, time"
+        "\nheavy = [n for n in ('torch', 'pyro', 'arviz', 'pyarrow', 'matplotlib') if n in sys.modules]"
+        "\nprint(heavy, time.process_time(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code + closing], capture_output=True, text=True, check=True)
+    heavy, seconds = done.stderr.strip().splitlines()[-1].rsplit(maxsplit=1)
+    assert heavy == "[]"
+    assert float(seconds) < 0.5
+
+
+# The checks themselves, on trees where something is wrong
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def write(**files: str) -> Path:
+        for name, text in {"__init__": "", **files}.items():
+            path = tmp_path / "package" / f"{name.replace('__slash__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path / "package"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import package.nets",
+        "import package.nets as n",
+        "from package import nets",
+        "from package.nets import MLP",
+        "from .nets import MLP",
+        "from . import nets",
+        "def lazily():\n    from package.nets import MLP",
+        "if TYPE_CHECKING:\n    from .nets import MLP",
+        "import importlib\nimportlib.import_module('package.nets')",
+        "from package import MLP",
+    ],
+)
+def test_an_import_of_the_other_arm_is_seen(tree, statement):
+    package = tree(nets="", training=statement)
+    graph = import_graph(package, homes={"MLP": "nets"})
+    assert trespasses(graph, {"training"}, {"nets"}) == ["training -> nets"]
+    assert trespasses(graph, {"nets"}, {"training"}) == []
+
+
+def test_a_way_round_into_the_other_arm_is_seen(tree):
+    package = tree(
+        conditionals__slash____init__="from package.conditionals.base import Base",
+        conditionals__slash__base="",
+        middle="def f():\n    from .conditionals.base import Base",
+        training__slash____init__="",
+        training__slash__loop="from ..middle import f",
+    )
+    graph = import_graph(package)
+    assert graph["conditionals"] == {"conditionals.base"}
+    ways = trespasses(graph, {"training"}, {"conditionals"})
+    assert ways == ["training.loop -> middle -> conditionals.base"]
+
+
+def test_a_cycle_is_seen(tree):
+    package = tree(
+        a="from . import b", b="def f():\n    from package import c", c="import package.a", d="from . import a"
+    )
+    assert cycles(import_graph(package)) == ["a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c"]
+    assert cycles({"a": {"b"}, "b": set()}) == []
+
+
+def test_sizes_are_counted(tree):
+    package = tree(a='def f():\n    """Two\n    lines."""\n    return 1\n\n\nasync def g():\n    pass\n')
+    assert module_sizes(package) == {"__init__.py": 0, "a.py": 8}
+    assert function_sizes(package) == {"a.f:1": 2, "a.g:7": 2}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("path = '/" + "home/someone/data'", 1),
+        ("see /" + "root/.cache", 1),
+        ("C:" + "\\Users\\someone", 1),
+        ("https://example.org/" + "home/page", 0),
+        ("docs/" + "work/flow", 0),
+        ("a / home / b", 0),
+    ],
+)
+def test_folders_of_one_machine_are_seen(tmp_path, line, found):
+    (tmp_path / "page.md").write_text(f"first\n{line}\n")
+    assert len(machine_paths([tmp_path / "page.md"])) == found
