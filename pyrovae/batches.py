@@ -79,7 +79,7 @@ class Batches:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
         order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
         chunks = order.split(self.batch_size or 1)[skip:]
-        return (self._transformed(self.source.take(chunk)) for chunk in chunks)
+        return (self._transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Every row once, not shuffled.
@@ -222,7 +222,8 @@ def to(
         [torch.float32, torch.float32]
     """
     device = torch.device(device)
-    return Batch.of({name: _move(leaf, device, dtype, name in cast) for name, leaf in batch.leaves.items()})
+    moved = Batch.of({name: _move(leaf, device, dtype, name in cast) for name, leaf in batch.leaves.items()})
+    return moved._replace(positions=batch.positions)
 
 
 def _move(leaf: torch.Tensor, device: torch.device, dtype: torch.dtype | None, cast: bool) -> torch.Tensor:

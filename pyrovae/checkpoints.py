@@ -109,9 +109,8 @@ def remember(pair: HasPair, batch: Batch) -> None:
 def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
     if batch or named:
         return as_batches(dict(named) if named else batch).first(8)
-    known = _last_batch.get(owner(pair)) if getattr(owner(pair), "__weakref__", None) is not None else None
-    if known is not None:
-        return _zeros(known)
+    with contextlib.suppress(TypeError, KeyError):
+        return _zeros(_last_batch[owner(pair)])
     blank = getattr(unwrapped(pair), "blank", None)
     if blank is None:
         raise PairError(

@@ -5,28 +5,17 @@ Arrays only: nothing here needs torch. No file is ever changed, and nothing in a
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import logging
 import os
-import sys
-import tempfile
-import urllib.request
-import zlib
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from pyrovae.downloads import Source, cached
 from pyrovae.errors import ArgumentError, DataError, FileError
 from pyrovae.readers import check_values, existing, idx, npy, npz
 
 __all__ = ["Labelled", "Loaded", "digits", "fashion_mnist", "idx", "kmnist", "load", "mnist"]
-
-_log = logging.getLogger("pyrovae")
-_TIMEOUT = 30  # seconds without an answer before the next mirror is tried
-_LARGEST = 2**26  # bytes; the largest file below has 26 MB, so whatever is longer is something else
 
 
 class Labelled(NamedTuple):
@@ -48,14 +37,7 @@ class Loaded(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class _Source(NamedTuple):
-    """Where a data set can be downloaded, and the SHA-256 of each file as published or as unpacked."""
-
-    mirrors: tuple[str, ...]
-    hashes: dict[str, str]
-
-
-_MNIST = _Source(
+_MNIST = Source(
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
     # Of the unpacked bytes: copies of these files are often packed again, which changes the packed ones.
     {
@@ -65,7 +47,7 @@ _MNIST = _Source(
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
 )
-_FASHION = _Source(
+_FASHION = Source(
     (
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -77,7 +59,7 @@ _FASHION = _Source(
         "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
 )
-_KMNIST = _Source(
+_KMNIST = Source(
     ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
     {
         "train-images-idx3-ubyte": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
@@ -220,12 +202,12 @@ def _channels_first(values: np.ndarray) -> np.ndarray:
 
 
 def _labelled(
-    name: str, source: _Source, root: str | os.PathLike[str] | None, *, train: bool, download: bool
+    name: str, source: Source, root: str | os.PathLike[str] | None, *, train: bool, download: bool
 ) -> Labelled:
     part = "train" if train else "t10k"
     files = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
     if root is None:
-        paths = [_cached(name, source, file, download=download) for file in files]
+        paths = [cached(name, source, file, download=download) for file in files]
     else:
         paths = [_in_folder(existing(root), file) for file in files]
     images, labels = (idx(path) for path in paths)
@@ -242,59 +224,3 @@ def _in_folder(folder: Path, file: str) -> Path:
     spellings = [folder / f"{name}{suffix}" for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
     found = [path for path in spellings if path.is_file()]
     return found[0] if found else existing(spellings[1])
-
-
-def _cache() -> Path:
-    chosen = os.environ.get("PYROVAE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    usual = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(usual or Path.home() / ".cache") / "pyrovae"
-
-
-def _cached(name: str, source: _Source, file: str, *, download: bool) -> Path:
-    path = _cache() / name / f"{file}.gz"
-    if path.is_file() and _sound(path.read_bytes(), source.hashes[file]):
-        return path
-    if not download:
-        raise FileError(f"{path} is not there, or not sound, and download=False. Allow the download, or give root=.")
-    _keep(_fetch(source, file, path), path)
-    return path
-
-
-def _sound(content: bytes, expected: str) -> bool:
-    try:
-        return expected in (hashlib.sha256(part).hexdigest() for part in (content, gzip.decompress(content)))
-    except (OSError, EOFError, zlib.error):  # not gzip, cut short, damaged
-        return False
-
-
-def _fetch(source: _Source, file: str, path: Path) -> bytes:
-    troubles = []
-    for mirror in source.mirrors:
-        address = f"{mirror}{file}.gz"
-        _log.info("downloading %s to %s", address, path)
-        try:
-            with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
-                content = answer.read(_LARGEST)
-        except (OSError, HTTPException) as error:
-            troubles.append(f"{address}: {error}")
-            continue
-        if _sound(content, source.hashes[file]):
-            return content
-        troubles.append(f"{address}: its SHA-256 is not the known one, so it was not kept")
-    raise FileError(
-        f"{file}.gz could not be downloaded. {'; '.join(troubles)}. Put the files in a folder yourself and give root=."
-    )
-
-
-def _keep(content: bytes, path: Path) -> None:
-    """Writes beside the place and moves there, so that a file under the final name is always whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-            partial = Path(beside) / path.name
-            partial.write_bytes(content)
-            os.replace(partial, path)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}. Set PYROVAE_CACHE.") from error

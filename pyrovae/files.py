@@ -150,7 +150,7 @@ def _without_copies(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.T
             raise ArgumentError(f"a tensor cannot be called {name!r} in a file")
         check_storable(tensor, f"the tensor {name!r}")
         place = _place(tensor)
-        if tensor.numel() and place in first:
+        if place in first:
             aliases[name] = first[place]
             continue
         first[place] = name

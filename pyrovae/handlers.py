@@ -19,6 +19,7 @@ from torch.distributions import kl_divergence
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.figures import BEFORE_TEMPER, INTERNAL, Figures, figures
+from pyrovae.isolation import Wall
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, batch_rows, inspect, samples
 from pyrovae.schedules import TargetRate, evaluate
 
@@ -356,10 +357,13 @@ class Recorded(Wrapped):
 
 def enclosing_trace() -> Trace | None:
     """The trace that is being made around the caller; None in a pass that an ELBO makes to guess shapes."""
-    if any(isinstance(handler, BlockMessenger) for handler in _PYRO_STACK):
+    # What stands outside a wall of our own has nothing to do with the loss that runs inside it.
+    walls = [place for place, handler in enumerate(_PYRO_STACK) if isinstance(handler, Wall)]
+    inside = _PYRO_STACK[walls[-1] + 1 if walls else 0 :]
+    if any(isinstance(handler, BlockMessenger) for handler in inside):
         return None
     # The outermost: enumeration puts tracers of its own inside the one that the ELBO reads.
-    tracers = [h for h in _PYRO_STACK if isinstance(h, TraceMessenger) and not h.param_only]
+    tracers = [h for h in inside if isinstance(h, TraceMessenger) and not h.param_only]
     return tracers[0].trace if tracers else None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.block_messenger import BlockMessenger
 from torch import nn
 
 
@@ -131,6 +132,10 @@ def eval_mode(*, unborn: bool = True) -> Iterator[list[nn.Module]]:
             watch.restore_unborn()
 
 
+class Wall(BlockMessenger):
+    """Keeps what runs inside from the handlers outside; no other code puts up one of this kind."""
+
+
 @contextmanager
 def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
     """Run pairs so that nothing is seen outside: random numbers, store, modes, Pyro's outer handlers.
@@ -138,7 +143,7 @@ def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
     Returns:
         A list of the modules that are called, which grows as they are.
     """
-    with forked_random(seed), forked_store(), pyro.poutine.block(), eval_mode() as modules:
+    with forked_random(seed), forked_store(), Wall(), eval_mode() as modules:
         yield modules
 
 

@@ -33,7 +33,7 @@ class MLP(nn.Module):
     Shapes: inputs `(*leading, *input)`, whose leading dims broadcast; output `(*leading, *output)`.
     Integers and booleans are read as the weights' type.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.MLP((28, 28), [64], 10)(torch.zeros(5, 3, 28, 28)).shape
         torch.Size([5, 3, 10])
@@ -61,8 +61,9 @@ class MLP(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The output `(*leading, *output)` for inputs `(*leading, *input)`."""
-        flat = _flatten(inputs, self.input_shapes, _dtype(self), "MLP")
-        return self.layers(flat).unflatten(-1, self.output_shape or (1,)).reshape(*flat.shape[:-1], *self.output_shape)
+        dtype = next(self.parameters()).dtype
+        flat = _flatten(inputs, self.input_shapes, dtype, "MLP")
+        return self.layers(flat).reshape((*flat.shape[:-1], *self.output_shape))
 
 
 class ConvEncoder(nn.Module):
@@ -84,7 +85,7 @@ class ConvEncoder(nn.Module):
     References:
         He et al., Identity mappings in deep residual networks, 2016; Wu and He, Group normalization, 2018.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.ConvEncoder((1, 28, 28), 2 * 20, channels=(8, 16))(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 40])
@@ -117,10 +118,10 @@ class ConvEncoder(nn.Module):
         image = _flatten(inputs[:1], self.input_shapes[:1], dtype, "ConvEncoder")
         leading = image.shape[:-1]
         features = self.features(image.reshape(math.prod(leading), *self.input_shapes[0]))
-        features = features.reshape(*leading, features.shape[-1])
+        features = features.reshape((*leading, features.shape[-1]))
         shapes = [(features.shape[-1],), *self.input_shapes[1:]]
         joined = _flatten((features, *inputs[1:]), shapes, dtype, "ConvEncoder")
-        return self.head(joined).reshape(*joined.shape[:-1], *self.output_shape)
+        return self.head(joined).reshape((*joined.shape[:-1], *self.output_shape))
 
 
 class ConvDecoder(nn.Module):
@@ -139,7 +140,7 @@ class ConvDecoder(nn.Module):
 
     Shapes: inputs `(*leading, *input)`; output `(*leading, channels, height, width)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.ConvDecoder(20, (3, 17, 9), channels=(16, 8))(torch.zeros(5, 20)).shape
         torch.Size([5, 3, 17, 9])
@@ -175,7 +176,7 @@ class ConvDecoder(nn.Module):
         flat = _flatten(inputs, self.input_shapes, self.stem.weight.dtype, "ConvDecoder")
         leading = flat.shape[:-1]
         smallest = self.stem(flat).reshape(math.prod(leading), *self.smallest)
-        return self.images(smallest).reshape(*leading, *self.output_shape)
+        return self.images(smallest).reshape((*leading, *self.output_shape))
 
 
 class _Residual(nn.Module):
@@ -199,10 +200,6 @@ def _norm(width: int) -> nn.Module:
 
 def _halved(size: Sequence[int]) -> list[int]:
     return [(length + 1) // 2 for length in size]
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype
 
 
 def event_shape(event: Event, name: str) -> tuple[int, ...]:
@@ -254,4 +251,4 @@ def _flat(x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
     dims = x.dim() - len(shape)
     if dims < 0 or tuple(x.shape[dims:]) != shape:
         raise ArgumentError(f"{name} takes inputs whose last dims are {shape}, got a tensor of shape {tuple(x.shape)}")
-    return x.reshape(*x.shape[:dims], math.prod(shape))
+    return x.reshape((*x.shape[:dims], math.prod(shape)))

@@ -38,7 +38,7 @@ class HasPair(Protocol):
 class Pair(NamedTuple):
     """A model and a guide, as they are.
 
-    Args:
+    Attributes:
         model: a Pyro function, the joint density p(x, z).
         guide: a Pyro function of the same arguments, the approximate posterior q(z | x).
 

@@ -21,7 +21,7 @@ class StandardNormal(Conditional):
     Args:
         shape: Event shape, an integer or a tuple.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.StandardNormal(8)().event_shape
         torch.Size([8])
@@ -48,7 +48,7 @@ class LearnedNormal(Conditional):
 
     Starts as the standard normal.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.LearnedNormal(8)().event_shape
         torch.Size([8])
@@ -73,7 +73,7 @@ class Mixture(Conditional):
 
     The locations start as standard normal draws: equal components would have equal gradients for ever.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.Mixture(10, 8)().event_shape
         torch.Size([8])
@@ -107,7 +107,7 @@ class VampPrior(Conditional):
     References:
         Tomczak and Welling, VAE with a VampPrior, 2018.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> posterior = pv.DiagNormal(pv.MLP(5, [16], 2 * 2))
         >>> prior = pv.VampPrior(torch.rand(7, 5), posterior)

@@ -128,11 +128,9 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
         redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),  # what is piped away stays away
         redirect_stderr=False,
     )
-    task = progress.add_task("", total=steps or epochs, start=False)
+    task = progress.add_task("", total=steps or epochs)
 
     def show(state: _State) -> None:
-        if not progress.tasks[0].started:  # a resumed run begins in the middle: what was done before took no time now
-            progress.reset(task, completed=state.done(steps))
         progress.update(task, description=state.words(epochs), completed=state.done(steps), refresh=True)
 
     with progress:

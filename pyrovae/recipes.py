@@ -48,7 +48,7 @@ def image_vae(
     Returns:
         A `VAE` of data `(rows, *shape)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> x = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
         >>> vae = pv.recipes.image_vae((1, 8, 8), latent=4, hidden=[32])
@@ -57,6 +57,7 @@ def image_vae(
         >>> vae.likelihood(torch.zeros(1, 4)).support.base_constraint.upper_bound
         tensor(255.)
     """
+    _check(latent=latent)
     shape = event_shape(shape, "shape")
     wide = (2 * shape[0], *shape[1:])
     units = _Units()
@@ -106,7 +107,7 @@ def vector_vae(
     Returns:
         A `VAE` of data `(rows, size)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> _ = torch.manual_seed(0)
         >>> x = torch.randn(64, 3) * torch.tensor([1e-3, 1.0, 1e6]) + torch.tensor([0.0, 5.0, 1e7])
@@ -114,6 +115,7 @@ def vector_vae(
         >>> vae.guide(x).abs().max() < 10
         tensor(True)
     """
+    _check(size=size, latent=latent)
     columns = _Columns(size, mean, scale)
     return VAE(
         prior=StandardNormal(latent),
@@ -142,19 +144,25 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
     Returns:
         A `VAE` of counts `(rows, size)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.recipes.count_vae(5, latent=2)
         >>> vae.guide(torch.poisson(torch.full((32, 5), 1e3))).shape
         torch.Size([32, 2])
     """
+    _check(size=size, latent=latent)
     columns = _Columns(size)
-    decoder = _Shifted(MLP(latent, hidden[::-1], size), columns)
     return VAE(
         prior=StandardNormal(latent),
-        likelihood=NegativeBinomial(decoder, LearnedScale(size)),
+        likelihood=_AtLevel(NegativeBinomial(MLP(latent, hidden[::-1], size), LearnedScale(size)), columns),
         posterior=DiagNormal(_Chain(_Log1p(), columns, MLP(size, hidden, 2 * latent))),
     )
+
+
+def _check(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ArgumentError(f"{name}={number!r}: give a positive integer")
 
 
 class _Chain(nn.Sequential):
@@ -166,7 +174,11 @@ class _Chain(nn.Sequential):
 
 
 class _Log1p(nn.Module):
+    """log(1 + x) of counts."""
+
     def forward(self, x: Tensor) -> Tensor:
+        if x.lt(0).any():
+            raise DataError("count_vae takes counts; some of these are below 0")
         return torch.log1p(x)
 
 
@@ -221,7 +233,6 @@ class _Columns(nn.Module):
 
     def __init__(self, size: int, mean: Any = None, scale: Any = None):
         super().__init__()
-        event_shape(size, "size")
         if (mean is None) != (scale is None):
             raise ArgumentError("vector_vae: mean= and scale= go together: give both or neither")
         self.register_buffer("mean", _column(mean, size, "mean", 0.0))
@@ -231,6 +242,11 @@ class _Columns(nn.Module):
             raise ArgumentError("vector_vae: scale= must be positive")
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 1 or x.shape[-1] != len(self.mean):
+            raise DataError(
+                f"the pair takes {len(self.mean)} columns, the data have shape {tuple(x.shape)}, so "
+                f"{x.shape[-1] if x.dim() else 0} columns"
+            )
         # All zeros stand for data where only the shape counts, see VAE.blank.
         if self.training and not self.decided and x.any():
             self._decide(x.detach().reshape(-1, x.shape[-1]).double())
@@ -261,16 +277,16 @@ class _InColumns(Conditional):
         return dist.Normal(columns.mean + columns.scale * base.loc, columns.scale * base.scale).to_event(1)
 
 
-class _Shifted(nn.Module):
-    """A network whose output is counted from the mean of the columns."""
+class _AtLevel(Conditional):
+    """A negative binomial whose means are counted from the level of the columns."""
 
-    def __init__(self, network: MLP, columns: _Columns):
+    def __init__(self, likelihood: NegativeBinomial, columns: _Columns):
         super().__init__()
-        self.network, self.columns = network, columns
-        self.input_dims, self.output_shape = network.input_dims, network.output_shape
+        self.likelihood, self.columns = likelihood, columns
 
-    def forward(self, *given: Tensor) -> Tensor:
-        return self.columns.mean + self.network(*given)
+    def forward(self, *given: Tensor) -> Any:
+        base = self.likelihood(*given).base_dist
+        return dist.NegativeBinomial(base.total_count, logits=base.logits + self.columns.mean).to_event(1)
 
 
 def _column(value: Any, size: int, name: str, default: float) -> Tensor:

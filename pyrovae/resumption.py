@@ -156,6 +156,8 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "history": [tuple(row) for row in trainer.history],
         "optimiser": trainer.plan.optimiser.state(),
         "loss": {name: tensor.detach() for name, tensor in trainer.loss_state.items()},
+        # An ELBO that guesses the depth of plates draws random numbers to do so, once.
+        "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
         "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
     }
 
@@ -170,6 +172,8 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
         for held in (state["averages"], state["best"])
     )
     trainer.plan.optimiser.restore(state["optimiser"], trainer.parameters)
+    if state["depth"] is not None:
+        trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
     trainer.plan.tempered.states = dict(state["temper"])
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():

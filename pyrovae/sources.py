@@ -19,6 +19,7 @@ class Batch(NamedTuple):
 
     args: tuple[torch.Tensor, ...]
     kwargs: dict[str, torch.Tensor]
+    positions: torch.Tensor | None = None  # which rows of the data these are, where that is known
 
     @classmethod
     def of(cls, leaves: Mapping[Any, torch.Tensor]) -> Batch:

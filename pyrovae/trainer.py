@@ -135,7 +135,7 @@ class Trainer:
     def advance(self, batch: Batch) -> Step:
         """One optimiser step on one batch."""
         batch = self.plan.placement.place(batch)
-        self.fixed.index = getattr(batch, "positions", None)
+        self.fixed.index = batch.positions
         self.plan.tempered.step = self.step
         for parameter in self.parameters.values():
             parameter.grad = None

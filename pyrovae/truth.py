@@ -41,7 +41,7 @@ class LinearGaussian:
     References:
         Tipping and Bishop, Probabilistic principal component analysis, 1999; Lucas et al., Don't blame the ELBO!, 2019.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.LinearGaussian(torch.eye(3, 2), torch.zeros(3), 0.5)
         >>> x = truth.sample(1000, seed=0)
@@ -84,7 +84,7 @@ class LinearGaussian:
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Data (count, d) that leave the global random state alone."""
         normal = _normal(seed, (count, sum(self.weight.shape)), self.weight)
-        d, k = self.weight.shape
+        k = self.weight.shape[1]
         return normal[:, :k] @ self.weight.T + self.mean + self.noise * normal[:, k:]
 
     def log_evidence(self, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class BetaBernoulli:
 
     Sites: `p` (global) and `x`, in the plate `data`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.BetaBernoulli(1.0, 1.0)
         >>> truth.log_evidence(torch.tensor([1.0, 1.0])).exp()  # 1 / 3
@@ -191,8 +191,8 @@ class BetaBernoulli:
 class GammaPoisson:
     r"""Counts of unknown rate: one global latent, conjugate.
 
-    \[ \lambda \sim \text{Gamma}(a, b), \quad x_n \mid \lambda \sim \text{Poisson}(\lambda), \qquad
-    p(x_{1..N}) = \frac{b^a}{\Gamma(a)} \frac{\Gamma(a + s)}{(b + N)^{a + s}} \prod_n \frac{1}{x_n!}, \quad s = \sum_n x_n \]
+    \[ \lambda \sim \text{Gamma}(a, b), \quad x_n \mid \lambda \sim \text{Poisson}(\lambda), \qquad p(x_{1..N}) =
+    \frac{b^a}{\Gamma(a)} \frac{\Gamma(a + s)}{(b + N)^{a + s}} \prod_n \frac{1}{x_n!}, \quad s = \sum_n x_n \]
 
     Args:
         concentration: a.
@@ -201,7 +201,7 @@ class GammaPoisson:
 
     Sites: `rate` (global) and `x`, in the plate `data`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.GammaPoisson(2.0, 1.0)
         >>> truth.posterior(torch.tensor([3.0, 5.0])).mean  # (2 + 8) / (1 + 2)
@@ -262,7 +262,7 @@ class DiscreteMixture:
 
     Sites: `z` (local, discrete; mark it with `pyro.infer.config_enumerate` to sum it out) and `x`, in the plate `data`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.DiscreteMixture(torch.tensor([0.5, 0.5]), torch.tensor([[0.9], [0.1]]))
         >>> truth.posterior(torch.tensor([[1.0]])).probs
@@ -280,9 +280,9 @@ class DiscreteMixture:
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Data (count, d) that leave the global random state alone."""
         k, d = self.probabilities.shape
-        uniform = _uniform(seed, (count, 1 + d)).to(self.probabilities)
-        z = torch.searchsorted(self.weights.cumsum(0), uniform[:, 0]).clamp(max=k - 1)
-        return (uniform[:, 1:] < self.probabilities[z]).to(self.probabilities)
+        uniform = _uniform(seed, (1 + d, count)).to(self.probabilities)
+        z = torch.searchsorted(self.weights.cumsum(0), uniform[0]).clamp(max=k - 1)
+        return (uniform[1:].T < self.probabilities[z]).to(self.probabilities)
 
     def _log_joint(self, x: Tensor) -> Tensor:
         log_prob = dist.Bernoulli(self.probabilities).to_event(1).log_prob(x.unsqueeze(-2))
@@ -320,10 +320,11 @@ class _LearnedPositive(Conditional):
     def __init__(self, family: Any):
         super().__init__()
         self.family = family
-        self.log_first, self.log_second = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        # Size and balance, not the two themselves: a tight posterior is a long narrow valley in those.
+        self.size, self.balance = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def forward(self) -> Any:
-        return self.family(self.log_first.exp(), self.log_second.exp())
+        return self.family((self.size + self.balance).exp(), (self.size - self.balance).exp())
 
 
 class _Guide:
@@ -334,7 +335,7 @@ class _Guide:
         self.registration = Registration("guide")
 
     def __call__(self, x: Tensor) -> Tensor:
-        pyro.module(self.registration.name, self.posterior)
+        self.registration(self.posterior)
         if not self.local:
             return pyro.sample(self.site, self.posterior())
         with pyro.plate("data", len(x)):

@@ -32,7 +32,7 @@ class VAE(nn.Module):
     References:
         Kingma and Welling, Auto-encoding variational Bayes, 2014; Rezende et al., 2014.
 
-    Example:
+    Examples:
         >>> import pyro, torch, pyrovae as pv
         >>> _ = torch.manual_seed(0)
         >>> vae = pv.VAE(prior=pv.StandardNormal(2),
@@ -87,6 +87,12 @@ class VAE(nn.Module):
         finally:
             for module, mode in training.items():
                 module.training = mode
+
+    def __getstate__(self) -> Any:
+        # Pyro hangs a weak reference on each parameter, which nothing can pickle, and renews it at each use.
+        for parameter in self.parameters():
+            vars(parameter).pop("unconstrained", None)
+        return super().__getstate__()
 
     def _zeros(self, n: int, shape: torch.Size) -> Tensor:
         like = next(self.parameters(), torch.zeros(()))

@@ -214,6 +214,8 @@ def shuffled(dataset=None, **options):
         lambda: as_batches(shuffled()),
         lambda: as_batches(shuffled(generator=torch.Generator().manual_seed(1))),
         lambda: as_batches(DataLoader(Noisy(), batch_size=4, sampler=SubsetRandomSampler([1, 2, 3]))),
+        lambda: as_batches(DataLoader(Noisy(), sampler=SubsetRandomSampler([1, 2, 3], torch.Generator()))),
+        lambda: as_batches(DataLoader(Stream(), batch_size=4, generator=torch.Generator())),
         lambda: as_batches(DataLoader(Stream(), batch_size=4), transform=lambda x: {"x": x + torch.rand(())}),
     ],
 )
@@ -399,6 +401,12 @@ def test_read_only_arrays_give_no_warning():
         check_finite(batches)
         list(batches.in_order())
         list(batches.epoch(0))
+
+
+def test_a_dataset_of_tensors_is_taken_as_its_tensors():
+    x, y = torch.rand(5, 2), torch.arange(5)
+    leaves = as_batches(TensorDataset(x, y)).leaves()
+    assert (leaves[0].data_ptr(), leaves[1].data_ptr()) == (x.data_ptr(), y.data_ptr())
 
 
 def test_tensors_that_want_gradients_are_only_data():

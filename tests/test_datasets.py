@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pyrovae as pv
-from pyrovae import datasets
+from pyrovae import datasets, downloads
 from pyrovae.readers import check_values, parse_idx
 
 REAL = Path(os.environ.get("PYROVAE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "mnist"
@@ -174,7 +174,7 @@ def mirror(tmp_path, monkeypatch):
         for path in there.iterdir()
     }
     mirrors = (f"{(tmp_path / 'gone').as_uri()}/", f"{there.as_uri()}/")
-    monkeypatch.setattr(datasets, "_MNIST", datasets._Source(mirrors, hashes))
+    monkeypatch.setattr(datasets, "_MNIST", downloads.Source(mirrors, hashes))
     monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path / "cache"))
     return there
 
@@ -207,9 +207,9 @@ def test_damaged_cache_is_fetched_again(mirror, tmp_path):
 
 def test_published_hashes_are_of_unpacked_or_packed_bytes():
     packed = gzip.compress(b"content")
-    assert datasets._sound(packed, hashlib.sha256(packed).hexdigest())
-    assert datasets._sound(packed, hashlib.sha256(b"content").hexdigest())
-    assert not datasets._sound(packed, hashlib.sha256(b"other").hexdigest())
+    assert downloads.is_sound(packed, hashlib.sha256(packed).hexdigest())
+    assert downloads.is_sound(packed, hashlib.sha256(b"content").hexdigest())
+    assert not downloads.is_sound(packed, hashlib.sha256(b"other").hexdigest())
 
 
 def test_a_cache_that_cannot_be_written_is_named(mirror, tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_be_written_is_named(mirror, tmp_path, monkeypatch):
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real MNIST files are not at {REAL}; set PYROVAE_DATA")
 def test_real_mnist_has_the_hashes_written_here():
     for file, expected in datasets._MNIST.hashes.items():
-        assert datasets._sound((REAL / f"{file}.gz").read_bytes(), expected)
+        assert downloads.is_sound((REAL / f"{file}.gz").read_bytes(), expected)
     assert datasets.mnist(REAL, train=False).images.shape == (10000, 28, 28)
     assert datasets.mnist(REAL).labels[:5].tolist() == [5, 0, 4, 1, 9]
 

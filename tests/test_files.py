@@ -94,6 +94,8 @@ def test_names_that_meet_are_kept_apart():
     tensors, skeleton = files.flatten(tree)
     assert list(tensors) == ["a.b", "a.b#2", "1", "1#2"]
     assert same(tree, files.unflatten(tensors, skeleton))
+    assert list(files.flatten({"__metadata__": torch.ones(1)})[0]) == ["__metadata__#2"]
+    assert list(files.flatten(torch.ones(1))[0]) == ["value"]
 
 
 def test_the_states_of_optimisers_and_random_generators_come_back():
@@ -171,17 +173,19 @@ def test_every_type_and_shape_comes_back(path, dtype):
 
 
 def test_strange_bits_survive(path):
+    complex_numbers = torch.tensor([1 + 2j])
     tensors = {
         "nan": torch.tensor([float("nan"), float("-inf"), -0.0]),
-        "conjugate": torch.tensor([1 + 2j]).conj(),
-        "negative": torch.tensor([1 + 2j]).conj().imag,
+        "complex": complex_numbers,
+        "conjugate": complex_numbers.conj(),
+        "imaginary": complex_numbers.imag,
+        "negative": complex_numbers.conj().imag,
         "parameter": torch.nn.Parameter(torch.ones(2)),
     }
     files.write(path, tensors, None)
     read, _ = files.read(path)
     assert bits(read["nan"]) == bits(tensors["nan"])
-    assert read["conjugate"].item() == 1 - 2j
-    assert read["negative"].item() == -2
+    assert [read[name].item() for name in ("complex", "conjugate", "imaginary", "negative")] == [1 + 2j, 1 - 2j, 2, -2]
     assert not read["parameter"].requires_grad
 
 
@@ -208,6 +212,24 @@ def test_the_same_content_gives_the_same_bytes(path, tmp_path):
     files.write(path, tensors, {"k": 1})
     files.write(tmp_path / "b", dict(reversed(tensors.items())), {"k": 1})
     assert path.read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tensors_lie_aligned_in_the_file(path):
+    tensors = {"a": torch.zeros(3, dtype=torch.uint8), "b": torch.ones(3, dtype=torch.float64)}
+    for size in range(8):
+        files.write(path, tensors, "x" * size)
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        assert start % 8 == 0
+        assert content[start : start + 24] == bits(tensors["b"])
+
+
+def test_the_digest_covers_names_types_and_shapes():
+    tensor = torch.zeros(2, 4, dtype=torch.int8)
+    variants = [{"a": tensor}, {"b": tensor}, {"a": tensor.T.contiguous()}, {"a": tensor.view(torch.int32)}, {}]
+    variants += [{"a": tensor, "b": tensor}, {"a": tensor.bool()}]
+    assert len({containers.digest("x", tensors) for tensors in variants}) == len(variants)
+    assert containers.digest("x", {}) != containers.digest("y", {})
 
 
 def test_a_tensor_that_is_given_twice_is_stored_once(path):

@@ -105,12 +105,28 @@ def test_between_lines_nothing_is_read(terminal):
         bar.update(**unread)  # the first is due, so that a line is there from the start
 
 
-def test_a_resumed_run_counts_its_own_speed(terminal):
-    with progress.display(steps=1000, console=terminal) as bar:
+def test_a_resumed_run_counts_its_own_speed(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+    console = Console(
+        force_terminal=True,
+        file=io.StringIO(),
+        width=150,
+        force_jupyter=False,
+        color_system=None,
+        get_time=lambda: now[0],
+    )
+    with progress.display(steps=1000, console=console) as bar:
         bar.update(**figures(900))
-    assert "0:00:00 left -:--:--" in terminal.file.getvalue()
-    assert progress._bar(950, 1000, seconds=10.0, before=900).endswith("0:00:10 left 0:00:10")
+        now[0] = 10.0
+        bar.update(**figures(940))
+    assert "0:00:10 left 0:00:15" in console.file.getvalue()
+
+
+def test_a_notebook_counts_the_speed_since_the_first_line():
+    assert progress._bar(940, 1000, seconds=10.0, before=900).endswith("0:00:10 left 0:00:15")
     assert progress._bar(5, None, seconds=3725.0, before=0).endswith("1:02:05 left -:--:--")
+    assert progress._bar(5, 9, seconds=1.0, before=5).endswith("left -:--:--")
 
 
 class Output:

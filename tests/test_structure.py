@@ -12,7 +12,9 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -272,6 +274,23 @@ def test_examples_stand_under_the_heading_that_the_documentation_knows():
     heading = re.compile(r"^\s+Example:$", re.MULTILINE)
     found = [p.relative_to(ROOT) for p in PACKAGE.rglob("*.py") if heading.search(p.read_text(encoding="utf-8"))]
     assert [str(path) for path in found] == []
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_requirement_is_pinned_for_both_interpreters():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    names = {canonical(re.match(r"[\w.-]+", line)[0]) for line in required}
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    pins = [re.fullmatch(r'([\w.-]+)==([\w.]+)(; python_version (<|>=) "3\.12")?', line) for line in lines]
+    assert all(pins), [line for line, pin in zip(lines, pins, strict=True) if not pin]
+    held = [(canonical(pin[1]), half) for pin in pins for half in ("<", ">=") if pin[4] in (None, half)]
+    assert len(held) == len(set(held)), "one version for each interpreter"
+    assert {(name, half) for name in names for half in ("<", ">=")} <= set(held)
+    assert "torch==2.13.0" in lines
 
 
 def tree_texts() -> list[Path]:

@@ -29,7 +29,7 @@ class Conditional(nn.Module, ABC):
     A network may be any module or function that keeps leading dims. How many event dims its first input has
     is its attribute `input_dims` (1 where it has none).
 
-    Example:
+    Examples:
         >>> import pyro.distributions as dist, torch, pyrovae as pv
         >>> class Exponential(pv.Conditional):
         ...     def __init__(self, network):
@@ -52,7 +52,7 @@ def bounded(raw: Tensor, lower: float = LOWER, upper: float = UPPER) -> Tensor:
     Its derivative falls as \( r^{-2} \) and not exponentially, so a network that has gone far out still feels
     where back is, as it would not behind a clamp or a tanh; and torch computes it without cancellation.
 
-    Example:
+    Examples:
         >>> bounded(torch.tensor([-1e4, 0.5, 1e4]))
         tensor([-9.9959,  0.4990,  9.9959])
     """
@@ -74,7 +74,7 @@ class LearnedScale(nn.Module):
 
     Returns of `forward()`: the scale, of the given shape.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.LearnedScale((2,), initial=0.5)()
         tensor([0.5000, 0.5000], grad_fn=<MulBackward0>)

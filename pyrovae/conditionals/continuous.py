@@ -30,7 +30,7 @@ class Normal(Conditional):
         network: Gives μ, or with `scale=None` (μ, s) with σ = exp(b(s)): 2 numbers per element.
         scale: None (the network gives it), a positive number (fixed), or `LearnedScale(shape)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Normal(pv.MLP(2, [8], 3), scale=pv.LearnedScale(3))(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -54,7 +54,7 @@ class Laplace(Conditional):
         network: Gives μ, or with `scale=None` (μ, log s): 2 numbers per element.
         scale: None (the network gives it), a positive number (fixed), or `LearnedScale(shape)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Laplace(pv.MLP(2, [8], 3), scale=0.5)(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -83,7 +83,7 @@ class StudentT(Conditional):
         df: ν, a positive number or `LearnedScale(shape)`. The mean needs ν > 1, the variance ν > 2; 4 has both
             and still lets an outlier cost the logarithm of its distance only.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.StudentT(pv.MLP(2, [8], 3), scale=1.0, df=4.0)(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -110,7 +110,7 @@ class LogNormal(Conditional):
         network: Gives μ, or with `scale=None` (μ, s) with σ = exp(b(s)): 2 numbers per element.
         scale: None (the network gives it), a positive number (fixed), or `LearnedScale(shape)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.LogNormal(pv.MLP(2, [8], 2 * 3))(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -141,7 +141,7 @@ class Beta(Conditional):
 
     0 and 1 themselves are outside the support, since the density there is 0 or infinite.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Beta(pv.MLP(2, [8], 2 * 3))(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -172,7 +172,7 @@ class ContinuousBernoulli(Conditional):
     References:
         Loaiza-Ganem and Cunningham, The continuous Bernoulli, 2019.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.ContinuousBernoulli(pv.MLP(2, [8], 784))(torch.zeros(4, 2)).event_shape
         torch.Size([784])

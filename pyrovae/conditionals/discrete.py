@@ -35,7 +35,7 @@ class Bernoulli(Conditional):
     Grey values between 0 and 1 are outside the support, since the formula is no density for them: binarise
     them, or see `ContinuousBernoulli` and `DiscretizedLogistic`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Bernoulli(pv.MLP(2, [8], (28, 28)))(torch.zeros(4, 2)).event_shape
         torch.Size([28, 28])
@@ -61,7 +61,7 @@ class Categorical(Conditional):
 
     A class number has no mean: the distribution's `mean` is NaN, as torch has it, its `mode` the likeliest class.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Categorical(pv.MLP(2, [8], 10))(torch.zeros(4, 2))
         Categorical(logits: torch.Size([4, 10]))
@@ -96,7 +96,7 @@ class Poisson(Conditional):
     Args:
         network: Gives log μ, bounded.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.Poisson(pv.MLP(2, [8], 3))(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -122,7 +122,7 @@ class NegativeBinomial(Conditional):
         network: Gives log μ, or with `total_count=None` (log μ, log r): 2 numbers per element.
         total_count: r; None (the network gives it), a positive number (fixed), or `LearnedScale(shape)`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.NegativeBinomial(pv.MLP(2, [8], 3), pv.LearnedScale(3))(torch.zeros(4, 2)).event_shape
         torch.Size([3])
@@ -160,7 +160,7 @@ class DiscretizedLogistic(Conditional):
         Kingma et al., Improved variational inference with inverse autoregressive flow, 2016; Salimans et al.,
         PixelCNN++, 2017.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> given = torch.zeros(4, 2)
         >>> pixel = pv.DiscretizedLogistic(pv.MLP(2, [8], 2 * 1))(given)

@@ -79,11 +79,15 @@ class ContinuousBernoulliByLogits(TorchDistribution):
         shape = self._extended_shape(sample_shape)
         uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
         size = self.logits.abs()
-        flat = size < 1e-3  # there the draw is uniform to 1e-3 / 8, and its slope in λ is x (1 - x) / 2
-        steep = torch.where(flat, 1.0, size)
+        small = size < 0.1
+        steep = torch.where(small, 1.0, size)
         from_top = 1 + torch.log(uniform + (1 - uniform) * torch.exp(-steep)) / steep
-        from_top = torch.where(flat, uniform + size * uniform * (1 - uniform) / 2, from_top)
-        return torch.where(self.logits < 0, 1 - from_top, from_top).clamp(0, 1)
+        exact = torch.where(self.logits < 0, 1 - from_top, from_top)
+        # log(1 + u (e^λ - 1)) generates the cumulants of a Bernoulli of mean u: four of them are exact to 1e-7 here.
+        flat, spread = torch.where(small, self.logits, 0.0), uniform * (1 - uniform)
+        third, fourth = spread * (1 - 2 * uniform), spread * (1 - 6 * spread)
+        series = uniform + flat * (spread / 2 + flat * (third / 6 + flat * fourth / 24))
+        return torch.where(small, series, exact).clamp(0, 1)
 
 
 class DiscretizedLogisticLevels(TorchDistribution):

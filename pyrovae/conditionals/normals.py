@@ -27,7 +27,7 @@ class DiagNormal(Conditional):
     References:
         Kingma and Welling, Auto-encoding variational Bayes, 2014.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.DiagNormal(pv.MLP(5, [8], 2 * 3))(torch.zeros(4, 5))
         Independent(Normal(loc: torch.Size([4, 3]), scale: torch.Size([4, 3])), 1)
@@ -54,7 +54,7 @@ class FullNormal(Conditional):
     Args:
         network: Gives a vector of d (d + 3) / 2 for an event (d,): μ, s, then u row by row.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.FullNormal(pv.MLP(5, [8], 3 * 6 // 2))(torch.zeros(4, 5)).event_shape
         torch.Size([3])
@@ -89,7 +89,7 @@ class LowRankNormal(Conditional):
         network: Gives a vector of (2 + r) d for an event (d,): μ, s, then the columns of U.
         rank: r.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> pv.LowRankNormal(pv.MLP(5, [8], (2 + 1) * 4), rank=1)(torch.zeros(6, 5)).event_shape
         torch.Size([4])
