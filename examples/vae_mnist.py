@@ -34,11 +34,11 @@ def binarised(levels: torch.Tensor) -> torch.Tensor:
     return torch.bernoulli(levels / 255)
 
 
-def build(shape: tuple[int, int]) -> pv.VAE:
+def build(shape: tuple[int, int], hidden: int) -> pv.VAE:
     return pv.VAE(
         prior=pv.StandardNormal(20),
-        likelihood=pv.Bernoulli(pv.MLP(20, [128], shape)),
-        posterior=pv.DiagNormal(pv.MLP(shape, [128], 2 * 20)),
+        likelihood=pv.Bernoulli(pv.MLP(20, [hidden], shape)),
+        posterior=pv.DiagNormal(pv.MLP(shape, [hidden], 2 * 20)),
     )
 
 
@@ -60,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-root", help="the folder of the four IDX files; left out, they are downloaded")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--hidden", type=int, default=128, help="width of the hidden layers")
     parser.add_argument("--out", type=Path, help="a folder for the picture")
     parser.add_argument("--smoke", action="store_true", help="three epochs on few data")
     options = parser.parse_args()
@@ -68,7 +69,7 @@ def main() -> None:
     if options.smoke:
         train, test, options.epochs = train[:2000], test[:200], 3
 
-    vae = build(train.shape[1:])
+    vae = build(train.shape[1:], options.hidden)
     run = pv.fit(
         vae,
         train,  # bytes stay bytes in memory; batches become floats

@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="few rows, few epochs")
     options = parser.parse_args()
 
-    data = table(700 if options.smoke else 10_000)
+    data = table(500 if options.smoke else 10_000)
     train, test = data[: -len(data) // 10], data[-len(data) // 10 :]
 
     vae = pv.recipes.vector_vae(128, latent=32, hidden=[64])
     run = pv.fit(
-        vae, train, epochs=3 if options.smoke else 60, batch_size=32, validation=test, patience=5, average=0.999, seed=0
+        vae, train, epochs=2 if options.smoke else 60, batch_size=32, validation=test, patience=5, average=0.999, seed=0
     )
     print(f"{run.reason} after {run.step} steps; {run.verdict}")
 

@@ -148,9 +148,9 @@ def advise(facts: Facts, told: Mapping[str, Any] | None = None) -> Advice:
 
 
 def _top(seen: np.ndarray, low: float, high: float, *, whole: bool) -> float:
-    if whole and 0 <= low and 1 < high <= 255:
+    if whole and low >= 0 and 1 < high <= 255:
         return float(next(top for top in _TOP_LEVELS if top >= high))
-    levels = seen.astype(np.float64) * 255 if 0 <= low and 0 < high <= 1 and not whole else None
+    levels = seen.astype(np.float64) * 255 if low >= 0 and 0 < high <= 1 and not whole else None
     return 1.0 if levels is not None and bool((abs(levels - np.round(levels)) < 1e-3).all()) else 0.0
 
 
@@ -165,7 +165,7 @@ def _told(told: Mapping[str, Any], name: str) -> Choice | None:
 
 
 def _likelihood(facts: Facts) -> Choice:
-    if facts.whole and 0 <= facts.low and facts.high <= 1:
+    if facts.whole and facts.low >= 0 and facts.high <= 1:
         return Choice("bernoulli", "every value is 0 or 1")
     if facts.kind == "images":
         return _image_likelihood(facts)
@@ -178,7 +178,7 @@ def _image_likelihood(facts: Facts) -> Choice:
     if facts.top:
         count = 256 if facts.top == 1 else int(facts.top) + 1
         return Choice("discretized-logistic", f"{count} grey levels, each of which has a probability")
-    if 0 <= facts.low and facts.high <= 1:
+    if facts.low >= 0 and facts.high <= 1:
         return Choice("continuous-bernoulli", "grey values from 0 to 1 that are no levels")
     return Choice("normal", f"pixels from {facts.low:g} to {facts.high:g} are no grey levels")
 
@@ -230,7 +230,7 @@ _SUPPORTS: dict[str, tuple[str, Callable[[Facts], bool]]] = {
     "continuous-bernoulli": ("grey values", lambda f: f.low >= 0 and (f.high <= 1 or f.top > 1)),
     "discretized-logistic": ("grey levels 0 to 255, or the same divided by 255", lambda f: bool(f.top)),
     "log-normal": ("numbers above 0", lambda f: f.low > 0),
-    "beta": ("numbers strictly between 0 and 1", lambda f: 0 < f.low and f.high < 1),
+    "beta": ("numbers strictly between 0 and 1", lambda f: f.low > 0 and f.high < 1),
     "poisson": ("whole numbers from 0 up", lambda f: f.whole and f.low >= 0),
     "negative-binomial": ("whole numbers from 0 up", lambda f: f.whole and f.low >= 0),
 }

@@ -18,10 +18,10 @@ class TargetRate:
 
     Args:
         nats: the target of the rate, in nats per datum.
-        gain: how far log beta moves in one step at most. The rate answers a change of beta after some 100
-            optimiser steps, about in proportion; such a loop is well damped up to a gain of 1 / (2 * 100).
+        gain: how far log beta moves in one step at most. The rate answers a change of beta within some 50
+            optimiser steps, about in proportion; such a loop is well damped up to a gain of 1 / (2 * 50).
         minimum: below a thousandth the rate is as good as free, and the way back to 1 would only grow longer
-            (1,400 steps from here).
+            (700 steps from here).
         maximum: above a thousand the posterior has long collapsed; the same way back.
 
     References:
@@ -33,11 +33,11 @@ class TargetRate:
         >>> state = target.initial()
         >>> beta, state = target.update(15.0, state)
         >>> round(beta, 4)
-        1.0025
+        1.005
     """
 
     nats: float
-    gain: float = 0.005
+    gain: float = 0.01
     minimum: float = 1e-3
     maximum: float = 1e3
 

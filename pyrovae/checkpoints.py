@@ -86,8 +86,8 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
         except FileError:
             raise own from None
     tensors, shapes = _of_weights(tensors, document)
-    given = as_batches(named or batch).first(8) if batch or named else None
-    structure = born(pair, given or (_zeros(shapes) if shapes else _rows(pair, (), {})))
+    rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
+    structure = born(pair, rows)
     write_in_place(path, _weights(structure), tensors)
     return pair
 
@@ -108,7 +108,8 @@ def remember(pair: HasPair, batch: Batch) -> None:
 
 def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
     if batch or named:
-        return as_batches(dict(named) if named else batch).first(8)
+        batches = as_batches(dict(named) if named else batch)
+        return batches.first(batches.rows)
     with contextlib.suppress(TypeError, KeyError):
         return _zeros(_last_batch[owner(pair)])
     blank = getattr(unwrapped(pair), "blank", None)
@@ -150,10 +151,10 @@ def _weights(structure: Structure) -> dict[str, torch.Tensor]:
 
 
 def shapes_of(batch: Batch) -> dict[str, Any]:
-    """Shapes (of two rows at most) and types of a batch, as JSON can hold them."""
+    """Shapes and types of a batch, as JSON can hold them."""
 
     def shape(leaf: torch.Tensor) -> list:
-        return [[min(len(leaf), 2), *leaf.shape[1:]], str(leaf.dtype).removeprefix("torch.")]
+        return [list(leaf.shape), str(leaf.dtype).removeprefix("torch.")]
 
     return {"args": [shape(leaf) for leaf in batch.args], "kwargs": {k: shape(v) for k, v in batch.kwargs.items()}}
 

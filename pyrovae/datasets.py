@@ -6,6 +6,7 @@ Arrays only: nothing here needs torch. No file is ever changed, and nothing in a
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -127,6 +128,7 @@ def load(
     *,
     key: str | None = None,
     header: bool | None = None,
+    columns: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
     mode: Literal["L", "RGB"] | None = None,
 ) -> Loaded:
@@ -140,6 +142,7 @@ def load(
         path: the file or folder.
         key: which array of a .npz file; needed where more than one has rows and columns.
         header: whether the first line of a .csv file holds names; None finds out.
+        columns: names of the columns of a .csv or .parquet file that are read, in this order; None reads all.
         size: (height, width) that images of a folder are resized to; None refuses mixed sizes.
         mode: "L" (grey) or "RGB" that images of a folder are converted to; None refuses mixed modes.
 
@@ -149,7 +152,7 @@ def load(
     Raises:
         FileError: missing (with the nearest names), empty, damaged, cut short, of a kind that cannot be read.
         DataError: no rows, wrong number of dims, text or objects, missing values, NaN or infinity (row and column).
-        ArgumentError: no such array in the file, or no such mode.
+        ArgumentError: no such array or column in the file, or no such mode.
 
     Examples:
         >>> import pathlib, tempfile
@@ -159,14 +162,15 @@ def load(
         (('age', 'height'), [[31.0, 1.75], [45.0, 1.62]])
     """
     path = existing(path)
-    _refuse_unused(path, key=key, header=header, size=size, mode=mode)
-    values, names = _read(path, key=key, header=header, size=size, mode=mode)
+    options = {"key": key, "header": header, "columns": columns, "size": size, "mode": mode}
+    _refuse_unused(path, **options)
+    values, names = _read(path, **options)
     kind = "images" if values.ndim > 2 else "table"
     check_values(values, str(path), names if kind == "table" else ())
     return Loaded(_channels_first(values), kind, names)
 
 
-def _read(path: Path, *, key, header, size, mode) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read(path: Path, *, key, header, columns, size, mode) -> tuple[np.ndarray, tuple[str, ...]]:
     # pillow and pyarrow are imported by those who need them: together they take longer than numpy.
     if path.is_dir():
         from pyrovae.pictures import read_folder
@@ -176,7 +180,7 @@ def _read(path: Path, *, key, header, size, mode) -> tuple[np.ndarray, tuple[str
     if suffix in (".csv", ".parquet"):
         from pyrovae.tables import read_csv, read_parquet
 
-        return read_csv(path, header=header) if suffix == ".csv" else read_parquet(path)
+        return read_csv(path, header=header, columns=columns) if suffix == ".csv" else read_parquet(path, columns)
     if suffix in (".npy", ".npz"):
         return (npy(path) if suffix == ".npy" else npz(path, key)), ()
     if "-ubyte" in path.name or ".idx" in path.name:
@@ -190,7 +194,8 @@ def _read(path: Path, *, key, header, size, mode) -> tuple[np.ndarray, tuple[str
 def _refuse_unused(path: Path, **options: object) -> None:
     """An option that would do nothing is a mistake somewhere: say so rather than ignore it."""
     kind = "folder" if path.is_dir() else path.suffix.lower()
-    uses = {".npz": ("key",), ".csv": ("header",), "folder": ("size", "mode")}.get(kind, ())
+    known = {".npz": ("key",), ".csv": ("header", "columns"), ".parquet": ("columns",), "folder": ("size", "mode")}
+    uses = known.get(kind, ())
     for name, value in options.items():
         if value is not None and name not in uses:
             raise ArgumentError(f"{name}={value!r} means nothing for {path}: leave it out.")

@@ -14,8 +14,8 @@ from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
-from pyrovae.pairs import HasPair, Structure, inspect
-from pyrovae.placement import Placement, placed
+from pyrovae.pairs import HasPair, Structure
+from pyrovae.placement import Placement
 from pyrovae.prediction import Use
 
 
@@ -82,11 +82,9 @@ def rate_distortion(
     if draws < 1:
         raise ArgumentError(f"draws={draws}; give at least 1.")
     batches = as_batches(named or data, batch_size=batch_size)
-    first = batches.first(8)
-    place = placed(pair, first)
-    structure = inspect(pair, *place.place(first)[:2])
-    loss = own_loss(None, structure)
-    return measure(pair, batches.in_order(batch_size), place, loss, structure, draws=draws, seed=seed)
+    use = Use.of(pair, batches)
+    loss = own_loss(None, use.structure)
+    return measure(pair, batches.in_order(), use.placement, loss, use.structure, draws=draws, seed=seed)
 
 
 def measure(
@@ -114,7 +112,8 @@ def measure(
             sums += length * value
             squares += length * float(value[0]) ** 2
             rows, parts = rows + length, parts + 1
-    elbo, rate, distortion = (sums / max(rows, 1)).tolist()
+    _, rate, distortion = (sums / max(rows, 1)).tolist()
+    elbo = -(rate + distortion)  # exactly, whatever the rounding of sums
     spread = max(squares / max(rows, 1) - elbo**2, 0.0)
     return RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
 

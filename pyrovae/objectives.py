@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO
+import torch
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
+from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
 from pyro.infer.util import torch_backward, torch_item
 
 from pyrovae.errors import ArgumentError
-from pyrovae.figures import contraction
 from pyrovae.handlers import FreeBits, Tempered
 from pyrovae.isolation import isolated
-from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, unwrapped
+from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, samples
 
 Loss = ELBO | Callable[..., Any]
 
+# Their weights of several particles are exponentials of log-probabilities, scales included.
+_EXPONENTIATING = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)
+
 
 def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
-    """A loss for one fit: a fresh copy, since an ELBO remembers the depth of a pair's plates.
+    """A loss for one fit: a fresh copy of an ELBO, which remembers the depth of a pair's plates.
 
     Left out, it is `Trace_ELBO()`, or `TraceEnum_ELBO()` where the model enumerates a site.
     """
@@ -27,12 +33,26 @@ def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
         return TraceEnum_ELBO() if structure and structure.named("enumerated") else Trace_ELBO()
     if isinstance(loss, type) or not (isinstance(loss, ELBO) or callable(loss)):
         raise ArgumentError(f"loss is {loss!r}; give an object such as pyro.infer.Trace_ELBO(), not its class or name.")
-    if type(loss).__name__.startswith("Jit"):
+    if isinstance(loss, ELBOModule):
         raise ArgumentError(
-            f"{type(loss).__name__} compiles the pass away, and with it the figures of the history. Use "
-            f"{type(loss).__name__.removeprefix('Jit')}."
+            "loss is an ELBO that was called on a model and a guide; give the ELBO itself: Trace_ELBO()."
         )
-    return copy.copy(loss)
+    elbo = _elbo(loss)
+    if elbo is None:
+        return loss
+    if type(elbo).__name__.startswith("Jit"):
+        raise ArgumentError(
+            f"{type(elbo).__name__} compiles the pass away, and with it the figures of the history. Use "
+            f"{type(elbo).__name__.removeprefix('Jit')}."
+        )
+    own = copy.copy(elbo)
+    return own if loss is elbo else getattr(own, loss.__name__)  # type: ignore[union-attr]
+
+
+def _elbo(loss: Loss) -> ELBO | None:
+    """The ELBO that a loss is, or whose method it is (`Trace_ELBO().differentiable_loss`)."""
+    owner = getattr(loss, "__self__", loss)
+    return owner if isinstance(owner, ELBO) else None
 
 
 def loss_and_gradients(loss: Loss, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> float:
@@ -56,67 +76,52 @@ def check_objective(
     loss: Loss, pair: HasPair, structure: Structure, run: Traces, args: tuple, kwargs: Mapping[str, Any]
 ) -> None:
     """Refuse combinations of loss, weights and pair that would be silently wrong."""
-    weights = _weights(pair)
-    if isinstance(loss, RenyiELBO):
-        _check_renyi(pair, structure, run, weights)
+    elbo = _elbo(loss)
+    if isinstance(elbo, _EXPONENTIATING):
+        _check_exponentiating(elbo, pair, structure, run)
     enumerated = structure.named("enumerated")
-    if enumerated and not isinstance(loss, TraceEnum_ELBO):
+    if enumerated and elbo is not None and not isinstance(elbo, TraceEnum_ELBO | TraceTMC_ELBO):
         raise ArgumentError(
-            f"the model enumerates {', '.join(map(repr, enumerated))}, which {type(loss).__name__} does not sum out. "
+            f"the model enumerates {', '.join(map(repr, enumerated))}, which {type(elbo).__name__} does not sum out. "
             "Use loss=pyro.infer.TraceEnum_ELBO(), or draw it in the guide."
         )
-    if enumerated and weights:
-        _check_contraction(loss, pair, weights, args, kwargs)
+    if elbo is not None and any(isinstance(layer, FreeBits) or _weights(layer) for layer in _layers(pair)):
+        # What temper and free bits refuse shows in a pass; before a training is better than in its first step.
+        with isolated(), torch.no_grad():
+            loss_alone(copy.copy(elbo), pair, args, kwargs)
 
 
-def _weights(pair: Any) -> dict[str | None, Any]:
-    """The schedules of every temper around a pair that is not the number 1."""
-    found: dict[str | None, Any] = {}
+def _layers(pair: Any) -> Iterator[Wrapped]:
     while isinstance(pair, Wrapped):
-        if isinstance(pair, Tempered):
-            found.update({site: w for site, w in pair.schedules.items() if w != 1})
+        yield pair
         pair = pair.pair
-    return found
 
 
-def _check_renyi(pair: Any, structure: Structure, run: Traces, weights: Mapping) -> None:
+def _weights(layer: Wrapped) -> bool:
+    return isinstance(layer, Tempered) and any(weight != 1 for weight in layer.schedules.values())
+
+
+def _check_exponentiating(elbo: ELBO, pair: HasPair, structure: Structure, run: Traces) -> None:
+    layers = list(_layers(pair))
     sizes = plates(run)
-    scaled = [name for name, (length, size) in sizes.items() if size not in (length, -1)]
+    scaled = [f"the plate {name!r}" for name, (length, size) in sizes.items() if size not in (length, -1)]
+    scaled = scaled or [f"a scale at {name!r}" for trace in run for name, node in samples(trace) if _scaled(node)]
     global_sites = [s.name for s in structure.sites.values() if s.role == "latent" and not s.local]
-    inner = pair
-    while isinstance(inner, Wrapped) and not isinstance(inner, FreeBits):
-        inner = inner.pair
     reasons = {
-        "temper weights the KL": bool(weights),
-        "free bits change the KL": isinstance(inner, FreeBits),
-        f"the plate {', '.join(scaled)} scales log-probabilities": bool(scaled),
-        f"{', '.join(global_sites)} is drawn once for all data": bool(global_sites),
+        "temper weights the KL": any(map(_weights, layers)),
+        "free bits change the KL": any(isinstance(layer, FreeBits) for layer in layers),
+        f"{', '.join(scaled[:1])} multiplies log-probabilities": bool(scaled),
+        # Only Renyi's bound is meant to have one weight for each datum.
+        f"{', '.join(global_sites)} is drawn once for all data": bool(global_sites) and isinstance(elbo, RenyiELBO),
     }
     for reason, applies in reasons.items():
         if applies:
             raise ArgumentError(
-                f"RenyiELBO exponentiates scaled log-probabilities, so that its bound is another one where {reason}. "
-                "Use Trace_ELBO(num_particles=...), which is right there; per-datum multi-sample objectives are "
-                "planned as pyrovae.objectives.IWAE."
+                f"{type(elbo).__name__} exponentiates scaled log-probabilities, so that its bound is another one where "
+                f"{reason}. Use Trace_ELBO(num_particles=...), which is right there; per-datum multi-sample objectives "
+                "are planned as pyrovae.objectives.IWAE."
             )
 
 
-def _check_contraction(loss: Any, pair: HasPair, weights: Mapping, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    """Sites contracted together are one term, which can have one weight, and none where data are in it."""
-    probe, plain = copy.copy(loss), unwrapped(pair)
-    with isolated():
-        if probe.max_plate_nesting == float("inf"):
-            probe._guess_max_plate_nesting(plain.model, plain.guide, args, kwargs)
-        model, guide = next(iter(probe._get_traces(plain.model, plain.guide, args, kwargs)))
-    names = contraction(model, guide)
-    observed = [name for name in names if model.nodes[name]["is_observed"]]
-    weight_of = {name: str(weights.get(name, weights.get(None, 1.0))) for name in names if name not in observed}
-    if observed:
-        raise ArgumentError(
-            f"temper: {', '.join(map(repr, names))} are summed out together, and {', '.join(map(repr, observed))} is "
-            "observed: there is no KL of its own to weight. Leave temper out, or draw the enumerated site in the guide."
-        )
-    if len(set(weight_of.values())) > 1:
-        raise ArgumentError(
-            f"temper: {', '.join(map(repr, names))} are summed out together and need one weight; they have {weight_of}."
-        )
+def _scaled(node: Mapping[str, Any]) -> bool:
+    return bool((torch.as_tensor(node["scale"]) != 1).any())

@@ -106,6 +106,10 @@ class Structure(NamedTuple):
         return found
 
 
+# Marks a factor of ours in a site's `infer` dictionary: it enters no figure. Its value is the site it belongs to.
+INTERNAL = "_pyrovae_internal"
+
+
 # --- names ------------------------------------------------------------------------------------------
 
 _counter = itertools.count()
@@ -155,9 +159,9 @@ def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
 
 
 def samples(trace: Trace) -> Iterator[tuple[str, dict]]:
-    """The sample sites of a trace, without those that choose subsamples."""
+    """The sample sites of a trace, without those that choose subsamples and without factors of our own."""
     for name, node in trace.nodes.items():
-        if node["type"] == "sample" and not site_is_subsample(node):
+        if node["type"] == "sample" and not site_is_subsample(node) and INTERNAL not in node["infer"]:
             yield name, node
 
 
@@ -303,8 +307,11 @@ def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], trace
         after = plates(run(pair, *other))
         following = [name for name, frame in before.items() if name in after and after[name] != frame]
     except Exception:
-        # The pair has its number of rows written into it: then the plate of that full size is meant.
-        following = [name for name, (_, full) in before.items() if full == rows]
+        # The pair has its number of rows written into it: then the plate of that size is meant.
+        following = [name for name, sizes in before.items() if rows in sizes]
+    if not following:
+        # `pyro.plate("data")` says no size; the batch decides.
+        following = [name for name, (length, _) in before.items() if length == -1]
     if len(following) > 1:
         raise ArgumentError(
             f"several plates follow the length of the batch: {', '.join(sorted(following))}. "

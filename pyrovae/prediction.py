@@ -57,7 +57,7 @@ def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
         >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
         torch.Size([3, 2])
     """
-    use = Use.of(pair, as_batches(named or data))
+    use = Use.of(pair, as_batches(named or data, batch_size=_TILE))
     means, scales = {}, {}
     with use.eval_mode():
         for traces in use.passes():
@@ -71,9 +71,11 @@ def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
 
 def _moments(fn: Any) -> Encoding | None:
     try:
-        return Encoding(fn.mean, fn.variance.sqrt())
+        moments = Encoding(fn.mean, fn.variance.sqrt())
     except (NotImplementedError, AttributeError):
         return None
+    # A categorical has no mean, and says so by NaN.
+    return None if bool(moments.mean.isnan().any()) else moments
 
 
 def reconstruct(
@@ -87,7 +89,7 @@ def reconstruct(
         pair: any pair.
         *data: the arguments of model and guide, N rows.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
-        mean: the mean of the likelihood in place of a draw from it.
+        mean: the mean of the likelihood (of a categorical, the most probable class) in place of a draw from it.
         **named: keyword arguments of model and guide.
 
     Returns:
@@ -99,7 +101,7 @@ def reconstruct(
         >>> pv.reconstruct(vae, torch.ones(3, 5))["x"].shape
         torch.Size([3, 5])
     """
-    use = Use.of(pair, as_batches(named or data))
+    use = Use.of(pair, as_batches(named or data, batch_size=_TILE))
     found: dict[str, list[torch.Tensor]] = {}
     with use.eval_mode(seed):
         for traces in use.passes():
@@ -134,17 +136,19 @@ def generate(
         {'z': (10, 2), 'x': (10, 5)}
     """
     if isinstance(count_or_data, int):
-        batches = as_batches(_blank(pair, count_or_data))
+        batches = as_batches(_blank(pair, count_or_data), batch_size=_TILE)
     else:
-        batches = as_batches(named or (count_or_data, *more))
+        batches = as_batches(named or (count_or_data, *more), batch_size=_TILE)
     use = Use.of(pair, batches)
     found: dict[str, list[torch.Tensor]] = {}
     with use.eval_mode(seed):
         shared: Trace | None = None
-        for batch in use.batches.in_order(_TILE):
+        for batch in use.batches.in_order():
             batch = use.placement.place(batch)
             shared = shared or _global_draws(use, batch)
-            trace = poutine.trace(_Unobserve()(poutine.replay(use.fixed.model, trace=shared))).get_trace(*batch[:2])
+            trace = poutine.trace(_Unobserve()(poutine.replay(use.fixed.model, trace=shared))).get_trace(
+                *batch.args, **batch.kwargs
+            )
             for name, node in samples(trace):
                 if use.structure.sites[name].role != "factor":
                     observed = use.structure.sites[name].role == "observed"
@@ -165,6 +169,12 @@ def _blank(pair: HasPair, count: int) -> tuple:
     return tuple(blank(count))
 
 
+def _prior_run(use: Use, batch: Batch, shared: Trace) -> Trace:
+    """One run of the model with nothing observed, and global sites as given."""
+    model = _Unobserve()(poutine.replay(use.fixed.model, trace=shared))
+    return poutine.trace(model).get_trace(*batch.args, **batch.kwargs)
+
+
 def _global_draws(use: Use, batch: Batch) -> Trace:
     """The guide's draws outside the data plate."""
     guide = poutine.trace(use.fixed.guide).get_trace(*batch.args, **batch.kwargs)
@@ -176,12 +186,22 @@ def _global_draws(use: Use, batch: Batch) -> Trace:
 
 
 def _value(node: Mapping[str, Any], *, mean: bool, draw: bool) -> torch.Tensor:
-    if not mean:
-        return node["fn"].sample() if draw else node["value"]
-    try:
-        return node["fn"].mean
-    except (NotImplementedError, AttributeError):
-        return node["fn"].sample() if draw else node["value"]
+    centre = _centre(node["fn"]) if mean else None
+    if centre is not None:
+        return centre
+    return node["fn"].sample() if draw else node["value"]
+
+
+def _centre(fn: Any) -> torch.Tensor | None:
+    """The mean; the mode where there is none, as for a categorical."""
+    for name in ("mean", "mode"):
+        try:
+            value = getattr(fn, name)
+        except (NotImplementedError, AttributeError):
+            continue
+        if not bool(value.isnan().any()):
+            return value
+    return None
 
 
 class _Unobserve(Messenger):
@@ -207,7 +227,7 @@ class Use(NamedTuple):
     @classmethod
     def of(cls, pair: HasPair, batches: Batches) -> Use:
         """Look at the pair on the first rows."""
-        first = batches.first(8)
+        first = batches.first()
         placement = placed(pair, first)
         batch = placement.place(first)
         try:
@@ -231,7 +251,7 @@ class Use(NamedTuple):
 
     def passes(self, batches: Iterable[Batch] | None = None) -> Iterator[Traces]:
         """The guide, and the model replayed against it, on every batch."""
-        for batch in batches if batches is not None else self.batches.in_order(_TILE):
+        for batch in batches if batches is not None else self.batches.in_order():
             yield self.traced(self.placement.place(batch))
 
     def traced(self, batch: Batch) -> Traces:

@@ -41,15 +41,47 @@ def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -
         inside = fn.support.check(value)
     except (NotImplementedError, AttributeError, RuntimeError, ValueError):
         return None
-    if isinstance(mask, torch.Tensor):
-        inside = inside | ~mask
-    if mask is False or bool(inside.all()):
+    for one in (mask, *_masks(fn)):
+        if one is False:
+            return None
+        if isinstance(one, torch.Tensor):
+            inside = inside | ~one
+    if bool(inside.all()):
         return None
     first = tuple((~inside).nonzero()[0].tolist())
     example = value[first].flatten()
     bad = example[~_elements_inside(fn, example)]
     shown = (bad if len(bad) else example)[0].item()
     return words(name, fn, value, int((~inside).sum()), inside.numel(), f"at {list(first)}", shown)
+
+
+def not_finite(name: str, fn: Any, value: torch.Tensor) -> str | None:
+    """In words, which lawful values have no finite log-probability, such as the ends of an interval under Beta.
+
+    None where draws of `fn` itself have none either: then its parameters are at fault, not the values.
+    """
+    base = base_of(fn)
+    with torch.no_grad():
+        own, score = base.log_prob(base.sample()), base.log_prob(value)
+    bad = ~torch.isfinite(score)
+    if not bool(bad.any()) or not bool(torch.isfinite(own).all()):
+        return None
+    first = tuple(bad.nonzero()[0].tolist())
+    shown = value.expand(bad.shape)[first].item() if value.ndim <= bad.ndim else value[first].flatten()[0].item()
+    rows = int(bad.reshape(len(bad), -1).any(1).sum()) if bad.ndim else 1
+    family = type(base).__name__
+    return (
+        f"the observed values of {name!r} have no finite log-probability under {family}: {rows} of "
+        f"{len(bad) if bad.ndim else 1} rows, the first at {list(first)} with the value {shown:g}. {_mend(fn, value)}"
+    )
+
+
+def _masks(fn: Any) -> Iterator[Any]:
+    """The masks that `.mask` has put around a distribution."""
+    while hasattr(fn, "base_dist"):
+        if type(fn).__name__ == "MaskedDistribution":
+            yield fn._mask
+        fn = fn.base_dist
 
 
 def words(name: str, fn: Any, value: torch.Tensor, bad: int, total: int, where: str, shown: float) -> str:
@@ -69,6 +101,8 @@ def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
 
 
 def _mend(fn: Any, value: torch.Tensor) -> str:
+    if not bool(torch.isfinite(value).all()):
+        return "NaN and infinity have no density: drop these rows, or fill them and mask them (poutine.mask)."
     low, high = value.min().item(), value.max().item()
     family = type(base_of(fn)).__name__
     if family.startswith("Bernoulli") and low >= 0 and high <= 1:
@@ -76,11 +110,24 @@ def _mend(fn: Any, value: torch.Tensor) -> str:
             "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use "
             "ContinuousBernoulli."
         )
-    if ("Bernoulli" in family or family == "Beta") and low >= 0 and high <= 255:
-        return "Divide by 255 first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli."
-    return (
-        f"The values run from {low:g} to {high:g}: rescale them, mask them, or choose a likelihood with that support."
-    )
+    if ("Bernoulli" in family or family == "Beta") and low >= 0 and 1 < high <= 255:
+        return "Divide by 255 first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli (0 to 1)."
+    run = f"The values run from {low:g} to {high:g}: "
+    if family == "Categorical":
+        return f"{run}class numbers go from 0 to {fn.param_shape[-1] - 1} here; count them from 0, or add classes."
+    if _is_inside(fn, low) and _is_inside(fn, high) and not fn.support.is_discrete:
+        return f"{run}move them off the ends of the support, x.clamp(1e-4, 1 - 1e-4) say, or use another likelihood."
+    if fn.support.is_discrete and "Bernoulli" not in family:
+        return f"{run}it wants whole numbers (integers) from 0 up; round them, or choose a continuous likelihood."
+    return f"{run}rescale them, mask them, or choose a likelihood with that support."
+
+
+def _is_inside(fn: Any, number: float) -> bool:
+    try:
+        support = base_of(fn).support
+        return support.event_dim == 0 and bool(support.check(torch.tensor(number)).all())
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        return False
 
 
 # --- all rows, before training ------------------------------------------------------------------------

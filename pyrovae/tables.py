@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pyrovae.errors import DataError, FileError
+from pyrovae.errors import ArgumentError, DataError, FileError
 from pyrovae.readers import reading
 
 # What other programs write where a value is missing.
@@ -25,41 +25,101 @@ class Table(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_csv(path: Path, *, header: bool | None) -> Table:
-    """The numbers of a .csv file as float64; `header=None` finds out whether the first line holds names."""
+class Layout(NamedTuple):
+    """How a .csv file is written: its columns' names (their numbers where it has none), and where its rows begin."""
+
+    labels: list[str]
+    named: bool
+    delimiter: str
+    skipped: int
+
+
+def layout(path: Path, *, header: bool | None) -> Layout:
+    """The layout of a .csv file; `header=None` finds out whether the first line holds names."""
     with reading(path):
         (line, first), second, delimiter = _head(path)
-        named = _is_header(first, second) if header is None else header
-        labels = [field.strip() for field in first] if named else [str(number) for number in range(len(first))]
-        table = _parsed(path, labels, delimiter=delimiter, skipped=line if named else 0)
+    named = _is_header(first, second) if header is None else header
+    labels = [field.strip() for field in first] if named else [str(number) for number in range(len(first))]
+    return Layout(labels, named, delimiter, line if named else 0)
+
+
+def column_names(path: Path, *, header: bool | None = None) -> list[str]:
+    """What the columns of a table are called; in a file without names they are called by their numbers."""
+    if path.suffix.lower() == ".csv":
+        return layout(path, header=header).labels
+    from pyarrow import parquet
+
+    with reading(path):
+        names = parquet.read_schema(path).names
+    # pandas writes an index that is not 0, 1, 2, ... as one more column; it is not data.
+    return [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
+
+
+def column_text(path: Path, column: str, *, header: bool | None = None) -> np.ndarray:
+    """One column as texts `(rows,)`, numbers too, such as the classes that rows belong to."""
+    (number,) = _numbers([column], column_names(path, header=header), path)
+    with reading(path):
+        if path.suffix.lower() == ".csv":
+            from pyarrow import string
+
+            table = _parsed(path, layout(path, header=header), [number], kind=string())
+        else:
+            from pyarrow import parquet
+
+            table = parquet.read_table(path, columns=[column])
+    return np.array([str(value) for value in table.column(0).to_pylist()])
+
+
+def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None = None) -> Table:
+    """The numbers of a .csv file as float64, of all columns or of those that are named."""
+    shape = layout(path, header=header)
+    wanted = _numbers(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
+    with reading(path):
+        table = _parsed(path, shape, wanted)
+    labels = [shape.labels[number] for number in wanted]
     _check_holes(table, path, labels)
     if not len(table):
         raise DataError(f"{path} holds a line of names and no rows.")
-    return Table(_matrix(table), tuple(labels) if named else ())
+    return Table(_matrix(table), tuple(labels) if shape.named else ())
 
 
-def _parsed(path: Path, labels: list[str], *, delimiter: str, skipped: int):
+def _numbers(columns: Sequence[str], known: list[str], path: Path, *, all: bool = False) -> list[int]:
+    """Where the named columns stand."""
+    if all:  # names may occur twice
+        return list(range(len(known)))
+    unknown = [name for name in columns if name not in known]
+    if unknown or not columns:
+        listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+        raise ArgumentError(f"{path} has no column {', '.join(map(repr, unknown)) or 'at all'}; it has {listing}.")
+    return [known.index(name) for name in columns]
+
+
+def _parsed(path: Path, shape: Layout, wanted: list[int], kind=None):
     from pyarrow import ArrowInvalid, csv, float64
 
-    numbers = [str(number) for number in range(len(labels))]  # names may occur twice, these do not
+    numbers = [str(number) for number in range(len(shape.labels))]  # names may occur twice, these do not
     # One type for all: inference looks at the first block only, and fails on a later "3.5" among integers.
-    convert = csv.ConvertOptions(column_types=dict.fromkeys(numbers, float64()), null_values=list(_HOLES))
-    read, parse = csv.ReadOptions(column_names=numbers, skip_rows=skipped), csv.ParseOptions(delimiter=delimiter)
+    types = dict.fromkeys(numbers, kind or float64())
+    convert = csv.ConvertOptions(
+        column_types=types, null_values=list(_HOLES), include_columns=[numbers[number] for number in wanted]
+    )
+    read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped)
+    parse = csv.ParseOptions(delimiter=shape.delimiter)
     try:
         return csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
     except ArrowInvalid:
-        _explain(path, labels, delimiter=delimiter, skipped=skipped)
+        _explain(path, shape, wanted)
         raise
 
 
-def read_parquet(path: Path) -> Table:
-    """The numbers of a .parquet file as float64."""
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """The numbers of a .parquet file as float64, of all columns or of those that are named."""
     from pyarrow import parquet, types
 
+    names = column_names(path)
+    wanted = [names[number] for number in _numbers(columns if columns is not None else names, names, path)]
     with reading(path):
-        table = parquet.read_table(path)
-    # pandas writes an index that is not 0, 1, 2, ... as one more column; it is not data.
-    table = table.drop_columns([n for n in table.column_names if re.fullmatch(r"__index_level_\d+__", n)])
+        table = parquet.read_table(path, columns=wanted)
     fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     other = [f"{f.name!r} ({f.type})" for f in table.schema if not any(test(f.type) for test in fine)]
     if other:
@@ -112,17 +172,17 @@ def _is_number(field: str) -> bool:
     return "_" not in field
 
 
-def _explain(path: Path, names: list[str], *, delimiter: str, skipped: int) -> None:
+def _explain(path: Path, shape: Layout, wanted: list[int]) -> None:
     """Goes through the file line by line, once something in it is known to be wrong, and says what."""
-    words: dict[int, str] = {}
-    for line, fields in _lines(path, delimiter):
+    names, words = shape.labels, {}
+    for line, fields in _lines(path, shape.delimiter):
         if len(fields) != len(names):
             raise FileError(
                 f"{path}, line {line} has {len(fields)} fields where the first line has {len(names)}; "
                 "the file is cut short there, or a delimiter is missing or too many."
             )
-        for number, field in enumerate(fields if line > skipped else ()):
-            if not _is_number(field) and field not in _HOLES:
+        for number, field in enumerate(fields if line > shape.skipped else ()):
+            if number in wanted and not _is_number(field) and field not in _HOLES:
                 words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
     if words:
         listing = ", ".join(words[number] for number in sorted(words))

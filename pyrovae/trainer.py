@@ -14,7 +14,6 @@ from pyro import poutine
 from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import DataError, DivergedError
-from pyrovae.figures import worst_site
 from pyrovae.handlers import FixedPlate, Recorded, Tempered
 from pyrovae.optimisers import Optimiser
 from pyrovae.pairs import HasPair, Structure, canonical
@@ -142,8 +141,8 @@ class Trainer:
         with poutine.trace(param_only=True) as captured:
             loss = self._loss(batch)
         self._note_parameters(captured.trace)
-        size = self._size()
-        worst = None if math.isfinite(loss) else (worst_site(self.recorded.runs) or "?")
+        size = self.recorded.size()
+        worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
         elbo, rate, distortion = (float(figure) for figure in self.recorded.figures())
         live = {name: p for name, p in self.parameters.items() if p.grad is not None}
         self._check_finite(loss, worst, live)
@@ -174,22 +173,13 @@ class Trainer:
 
     def _note_parameters(self, captured: Any) -> None:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
-        own = {
-            name
-            for run in self.recorded.runs
-            for trace in run
-            for name, n in trace.nodes.items()
-            if n["type"] == "param"
-        }
+        own = self.recorded.tally().parameters
         raw = {name: node["value"].unconstrained() for name, node in captured.nodes.items()}
         self.loss_state = {
             name: pyro.get_param_store()._params.get(name, t) for name, t in raw.items() if name not in own
         }
         raw = {name: tensor for name, tensor in raw.items() if name in own}
         self.parameters.update(zip(canonical(raw), raw.values(), strict=True))
-
-    def _size(self) -> float:
-        return self.recorded.size(self.recorded.runs[-1]) if self.recorded.runs else 1.0
 
     def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
         if site is not None:
@@ -251,6 +241,7 @@ class Trainer:
         held_out = self._validate()
         self._clock()
         means = [total / max(self.rows, 1) for total in self.sums]
+        means[1] = -(means[2] + means[3])  # exactly, whatever the rounding of sums
         return Epoch(
             self.epoch + 1,
             self.step,

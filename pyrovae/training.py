@@ -189,7 +189,7 @@ class _Session:
         self.resumption = Resumption(None if checkpoint is None else Path(checkpoint), checkpoint_every, resume=resume)
         self.seed = self._seed(seed)
         plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, **options)
-        first = plan.batches.first(2)
+        first = plan.batches.first()
         self.resumption.describe(described(options), plan.batches, first, self.seed)
         checkpoints.remember(pair, first)
         self.trainer = Trainer(plan, self.resumption)

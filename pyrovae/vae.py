@@ -136,8 +136,7 @@ def _forget(name: str) -> None:
     store = pyro.get_param_store()
     mine = [key for key in store.keys() if key.startswith(f"{name}$$$")]  # noqa: SIM118
     tensors = [store[key] for key in mine]
-    for key, tensor in zip(mine, tensors, strict=True):
-        store[key] = tensor
+    for key in mine:
         del store[key]
     # Pyro keeps one name a tensor: a pair that shares one of these needs its own name there again.
     for key in list(store.keys()):

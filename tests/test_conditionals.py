@@ -295,7 +295,7 @@ def test_continuous_bernoulli_against_quadrature(logit):
     x = torch.linspace(0, 1, 400_001, dtype=torch.float64)
     density = exact.log_prob(x).exp()
     mean = torch.trapezoid(density * x, x)
-    assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-6)
+    assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-9 + 1e-12 * logit**2)
     assert exact.mean.item() == pytest.approx(mean.item(), abs=1e-6)
     assert exact.variance.item() == pytest.approx(torch.trapezoid(density * (x - mean) ** 2, x).item(), rel=1e-4)
     for name in ("mean", "variance"):
@@ -334,3 +334,20 @@ def test_discretized_logistic_in_the_far_tail():
     base = DiscretizedLogisticLevels(torch.tensor([200.0, 55.0]), torch.tensor([1.0, 1.0]), 256, 255.0)
     expected = -94.5 + math.log(-math.expm1(-1.0))
     assert torch.allclose(base.log_prob(torch.tensor([105.0, 150.0])), torch.tensor(expected), atol=1e-3)
+
+
+def test_discretized_logistic_speaks_in_half_ranges():
+    """The network's 0 is mid-grey with a scale of half the range; a fixed scale is in levels."""
+    given = torch.zeros(1, 3)
+    base = pv.DiscretizedLogistic(Constant(2, torch.tensor([0.5, 0.1])))(given).base_dist
+    assert base.loc.item() == pytest.approx(127.5 * 1.5)
+    assert base.scale.item() == pytest.approx(127.5 * math.exp(0.1), rel=1e-3)
+    assert pv.DiscretizedLogistic(Constant(1, 0.0), 3.0)(given).base_dist.scale.item() == 3.0
+
+
+def test_beta_draws_are_never_rounded_to_the_ends():
+    conditional = pv.Beta(Constant(2, torch.tensor([9.0, -9.0])))
+    draws = conditional(torch.zeros(1, 3)).sample((10_000,))
+    assert draws.max() < 1
+    flipped = pv.Beta(Constant(2, torch.tensor([-9.0, 9.0])))(torch.zeros(1, 3)).sample((10_000,))
+    assert flipped.min() > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -73,7 +73,10 @@ def test_integers_and_booleans_are_read_as_numbers():
         assert torch.equal(network(x.to(dtype)), network(x.float()))
 
 
-@settings(max_examples=25, deadline=None)
+@example(1, 1, 1, [8])
+@example(1, 1, 3, [1])
+@example(9, 7, 2, [])
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.lists(st.sampled_from([1, 2, 5, 8]), max_size=3))
 def test_convolutions_of_any_size(height, width, depth, channels):
     """Single pixels, odd sizes, one channel, no level at all: out comes what was asked for, and it is alive."""

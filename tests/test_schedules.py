@@ -148,7 +148,7 @@ def closed_loop(target, *, elasticity, lag, noise, steps=20_000):
 
 
 @pytest.mark.parametrize("nats", [5.0, 20.0, 150.0])
-@pytest.mark.parametrize(("elasticity", "lag"), [(0.3, 30), (1.0, 30), (1.0, 100), (0.6, 200)])
+@pytest.mark.parametrize(("elasticity", "lag"), [(0.3, 30), (1.0, 30), (1.0, 100), (0.6, 150)])
 def test_the_rate_arrives_at_the_target_and_stays(nats, elasticity, lag):
     rates = closed_loop(pv.TargetRate(nats), elasticity=elasticity, lag=lag, noise=0.1)
     late = rates[-5_000:]

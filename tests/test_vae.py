@@ -92,6 +92,7 @@ def test_a_copy_goes_on_alone(clone):
     train(other)
     assert moved(trained, other) == set(trained)
     assert moved(trained, vae) == set()
+    assert len(pyro.get_param_store()) == 2 * len(trained)
     # ... and the same steps from the same weights and noise lead to the same place.
     third, fourth = clone(vae), clone(vae)
     for one in (third, fourth):

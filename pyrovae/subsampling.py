@@ -1,0 +1,50 @@
+"""The index of the data plate, given from outside."""
+
+from __future__ import annotations
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.pairs import HasPair, Wrapped, batch_rows
+
+
+class FixedPlate(Wrapped):
+    """A pair whose data plate is given the rows of the batch as its subsample.
+
+    `plate(size=N, subsample_size=len(x))` would draw a permutation of N at each pass, of which only the
+    length is used. `index` is that of the batch's own rows, so that what the model indexes by it belongs to
+    the same data; None counts from 0.
+    """
+
+    def __init__(self, pair: HasPair, data_plate: str | None):
+        self.pair = pair
+        self.data_plate = data_plate
+        self.index: torch.Tensor | None = None
+
+    def model(self, *args, **kwargs):
+        """The pair's model."""
+        with _Index(self.data_plate, self.index, batch_rows(args, kwargs)):
+            return self.pair.model(*args, **kwargs)
+
+    def guide(self, *args, **kwargs):
+        """The pair's guide."""
+        with _Index(self.data_plate, self.index, batch_rows(args, kwargs)):
+            return self.pair.guide(*args, **kwargs)
+
+
+class _Index(Messenger):
+    def __init__(self, name: str | None, index: torch.Tensor | None, rows: int | None):
+        super().__init__()
+        self.name, self.index, self.rows = name, index, rows
+
+    def _pyro_sample(self, msg) -> None:
+        if msg["name"] != self.name or not site_is_subsample(msg) or msg["value"] is not None:
+            return
+        wanted, size = msg["fn"].subsample_size, msg["fn"].size
+        if wanted is None or wanted >= size or wanted != self.rows:
+            return
+        usable = self.index is not None and len(self.index) == wanted and int(self.index.max()) < size
+        chosen = self.index if usable and self.index is not None else torch.arange(wanted)
+        msg["value"] = chosen.to(msg["fn"].device)
+        msg["done"] = True

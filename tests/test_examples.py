@@ -1,0 +1,42 @@
+"""Every example runs by itself, in a fresh process, as a reader would run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+# What each one is there to show, in what it prints.
+SAYS = {
+    "beta_vae.py": "steered to 8 nats",
+    "custom_pair.py": "saved and loaded: cells.safetensors",
+    "linear_vae.py": "highest evidence",
+    "own_loop.py": "pyro.infer.SVI",
+    "vae_mnist.py": "drew 10 images",
+    "vamp_prior.py": "VampPrior of 30",
+    "vector_vae.py": "made 1,000 rows of 128 columns",
+}
+PICTURES = ("beta_vae.py", "vae_mnist.py")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_runs_with_the_smoke_option(path: Path, tmp_path: Path):
+    options = ["--out", str(tmp_path / "out")] if path.name in PICTURES else []
+    # Warnings as errors, but for those that other packages raise while they are imported.
+    command = [sys.executable, "-W", "error::UserWarning:__main__", str(path), "--smoke", *options]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert SAYS[path.name] in done.stdout
+    assert "nan" not in done.stdout.lower()
+    assert (tmp_path / "out").exists() == bool(options)
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in (tmp_path / "out").glob("*"))
+
+
+def test_every_example_is_named_here():
+    assert [path.name for path in EXAMPLES] == sorted(SAYS)

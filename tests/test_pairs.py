@@ -1,0 +1,224 @@
+"""What a pair is, found by running it, and the walls around every such run."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import threading
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+from registry import ROWS, arguments, pairs, rows
+from torch import nn
+
+import pyrovae as pv
+from pyrovae import isolation
+from pyrovae.errors import ArgumentError
+from pyrovae.handlers import temper
+from pyrovae.pairs import HasPair, bound_modules, canonical, fresh_name, inspect, owner, unwrapped
+
+SIZE = 16
+
+
+def look(entry, count=SIZE):
+    pair, data = entry.make()
+    count = ROWS if entry.traits & {"full_data", "local_autoguide"} else count
+    return pair, inspect(pair, *arguments(rows(data, slice(0, count))))
+
+
+@pytest.mark.parametrize("entry", pairs())
+def test_sites_have_their_roles(entry):
+    _, structure = look(entry)
+    assert set(structure.named("observed")) == set(entry.observed)
+    assert set(structure.named("enumerated")) == set(entry.enumerated)
+    latent = {*entry.latent, *entry.global_sites} - {*entry.enumerated}
+    assert set(structure.named("latent")) == latent
+    assert set(structure.named("auxiliary")) == set(entry.auxiliary)
+    assert set(structure.named("latent", local=True)) == latent - set(entry.global_sites)
+
+
+@pytest.mark.parametrize("entry", pairs(having={"auxiliary"}))
+def test_auxiliary_sites_are_found_with_the_sites_they_serve(entry):
+    _, structure = look(entry)
+    assert set(structure.auxiliaries) == set(entry.auxiliary)
+    shared = any(len(served) > 1 for served in structure.auxiliaries.values())
+    assert shared == ("shared_auxiliary" in entry.traits)
+    assert all(structure.auxiliaries.values())
+
+
+@pytest.mark.parametrize("entry", pairs())
+def test_looking_leaves_no_trace(entry):
+    pair, data = entry.make()
+    modules = bound_modules(pair)
+    before = (
+        torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate(),  # noqa: NPY002
+        dict(pyro.get_param_store()._params),
+        [(m.training, {k: v.clone() for k, v in m.state_dict().items()}) for m in modules],
+    )  # fmt: skip
+    inspect(pair, *arguments(data))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert random.getstate() == before[2]
+    store = pyro.get_param_store()._params
+    assert store.keys() == before[3].keys()
+    assert all(store[name] is tensor for name, tensor in before[3].items())
+    for module, (training, state) in zip(modules, before[4], strict=True):
+        assert module.training == training
+        assert module.state_dict().keys() == state.keys()
+        assert all(torch.equal(tensor, module.state_dict()[name]) for name, tensor in state.items())
+
+
+def test_shape_alone_cannot_tell_rows_from_columns():
+    """8 rows of 8 columns: the plate that follows the batch is the one of the rows."""
+
+    def model(x):
+        with pyro.plate("columns", 8, dim=-1), pyro.plate("rows", len(x), dim=-2):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0), obs=x)
+
+    assert inspect(pv.Pair(model, lambda x: None), (torch.zeros(8, 8),), {}).data_plate == "rows"
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_single_row_will_do(count):
+    def model(x):
+        with pyro.plate("data", len(x)), pyro.plate("other", 3, dim=-2):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0).expand([3, len(x)]))
+
+    assert inspect(pv.Pair(model, lambda x: None), (torch.zeros(count),), {}).data_plate == "data"
+
+
+def test_several_plates_that_follow_need_a_name():
+    def model(x):
+        with pyro.plate("one", len(x)):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0), obs=x)
+        with pyro.plate("two", len(x)):
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=x)
+
+    pair = pv.Pair(model, lambda x: None)
+    with pytest.raises(ArgumentError, match="data_plate="):
+        inspect(pair, (torch.zeros(8),), {})
+    assert inspect(pair, (torch.zeros(8),), {}, data_plate="two").data_plate == "two"
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+
+def test_fresh_names_are_dropped_and_equal_stems_are_counted():
+    one, two = fresh_name("vae"), fresh_name("vae")
+    assert one != two
+    names = [f"{one}$$$a.weight", f"{two}$$$a.weight", f"{one}$$$b", "plain$$$c", "d"]
+    assert canonical(names) == ["vae.a.weight", "vae_2.a.weight", "vae.b", "plain.c", "d"]
+
+
+def test_copies_and_pickles_of_a_vae_have_names_of_their_own():
+    vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(nn.Linear(2, 3)), pv.DiagNormal(nn.Linear(3, 4)))
+    others = [copy.deepcopy(vae), pickle.loads(pickle.dumps(vae))]
+    x = torch.ones(4, 3)
+    parameters = [inspect(v, (x,), {}).parameters for v in (vae, *others)]
+    assert all(p.keys() == parameters[0].keys() for p in parameters)
+    assert len({id(t) for p in parameters for t in p.values()}) == 3 * len(parameters[0])
+
+
+def test_buffers_are_named_after_the_module_that_holds_them():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+    def model(x):
+        pyro.module("decoder", net)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(net(x * 0), 1.0).to_event(1), obs=x)
+
+    structure = inspect(pv.Pair(model, lambda x: None), (torch.randn(4, 3),), {})
+    assert set(structure.buffers()) == {
+        "decoder.1.running_mean",
+        "decoder.1.running_var",
+        "decoder.1.num_batches_tracked",
+    }
+    assert net[1].num_batches_tracked == 0
+
+
+def test_wrappers_are_seen_through():
+    vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(nn.Linear(2, 3)), pv.DiagNormal(nn.Linear(3, 4)))
+    wrapped = temper(pv.record(vae), 0.5)
+    assert unwrapped(wrapped) is vae
+    assert owner(wrapped) is vae
+    assert bound_modules(wrapped) == [vae]
+    assert isinstance(wrapped, HasPair)
+
+
+# --- walls --------------------------------------------------------------------------------------------
+
+
+def test_random_numbers_are_given_back_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), isolation.forked_random(3):
+        torch.rand(3) / [1 / 0]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_means_the_same_numbers():
+    drawn = []
+    for _ in range(2):
+        with isolation.forked_random(3):
+            drawn.append((torch.rand(2).tolist(), np.random.rand(), random.random()))  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+
+
+def test_store_entries_made_inside_are_gone_and_others_are_the_same_objects():
+    kept = pyro.param("kept", torch.ones(2)).unconstrained()
+    with isolation.forked_store():
+        pyro.param("gone", torch.ones(2))
+        pyro.get_param_store()["kept"] = torch.zeros(2)
+    store = pyro.get_param_store()
+    assert "gone" not in store
+    assert store._params["kept"] is kept
+    assert store.param_name(kept) == "kept"
+
+
+def test_modules_are_in_eval_mode_inside_and_as_they_were_outside():
+    inner = nn.Dropout(0.5)
+    net = nn.Sequential(inner, nn.Linear(2, 2).eval())
+    with isolation.eval_mode() as called:
+        assert torch.equal(net(torch.ones(1, 2)), net(torch.ones(1, 2)))
+        assert not inner.training
+    assert called[0] is net
+    assert [part.training for part in net.modules()] == [True, True, False]
+
+
+def test_modules_of_other_threads_are_left_alone():
+    net, modes = nn.Dropout(0.5), []
+
+    def work():
+        net(torch.ones(2))
+        modes.append(net.training)
+
+    with isolation.eval_mode():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert modes == [True]
+
+
+def test_an_autoguide_that_never_ran_is_as_new():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.sample("w", dist.Normal(0.0, 1.0).mask(False)), 1.0), obs=x)
+
+    guide = AutoNormal(model)
+    before = dict(guide._modules)
+    with isolation.isolated():
+        guide(torch.zeros(3))
+        assert guide.prototype_trace is not None
+    assert guide.prototype_trace is None
+    assert dict(guide._modules) == before
+
+
+def test_outer_handlers_see_nothing():
+    with pyro.poutine.trace() as outer, isolation.isolated():
+        pyro.sample("inside", dist.Normal(0.0, 1.0))
+        pyro.param("also", torch.zeros(()))
+    assert not outer.trace.nodes
