@@ -133,7 +133,7 @@ def picture(path: Path, models: dict[str, Model]) -> None:
     for axes, (name, model) in zip(figure.subplots(len(models), 10), models.items(), strict=True):
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(axes, model.decode(model.draw(10)), strict=True):
-            axis.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+            axis.imshow(image.reshape(28, 28).numpy(), cmap="gray_r", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)

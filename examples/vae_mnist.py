@@ -48,7 +48,7 @@ def draw(path: Path, rows: dict[str, torch.Tensor]) -> None:
     for axes, (name, images) in zip(grid, rows.items(), strict=True):
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(axes, images, strict=True):
-            axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axis.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,7 @@ def main() -> None:
     if options.smoke:
         train, test, options.epochs = train[:2000], test[:200], 3
 
+    torch.manual_seed(0)  # the starting weights; the seed of `fit` is for all that comes after
     vae = build(train.shape[1:], options.hidden)
     run = pv.fit(
         vae,

@@ -71,7 +71,7 @@ class Tally:
         self.rate, self.distortion = self.rate + rate, self.distortion + distortion
         # Where the guide enumerates one value a run, several runs make up one particle.
         self.particles += 1 / math.prod(node["infer"].get("_enum_total", 1) for _, node in samples(run.guide))
-        self.parameters.update(name for trace in run for name, node in trace.nodes.items() if node["type"] == "param")
+        self.parameters.update(name for trace in run for name in trace.param_nodes)
         for key, total in totals.items():
             self._sites[key] = self._sites[key] + total if key in self._sites else total
 
@@ -175,7 +175,8 @@ def _enumerated(run: Traces) -> tuple[torch.Tensor, torch.Tensor]:
     latent, and to the distortion where one of them is observed.
     """
     terms = _contractions(run)
-    observed = {name for term in terms if any(run.model.nodes[n]["is_observed"] for n in term) for name in term}
+    data = set(run.model.observation_nodes)
+    observed = {name for term in terms if term & data for name in term}
     total = _dice(run, lambda name, node: True)
     rate = -_dice(run, lambda name, node: not node["is_observed"] and name not in observed)
     return rate, -total - rate
@@ -195,7 +196,7 @@ def _packed(run: Traces, keep: Callable[[str, dict], bool] = lambda name, node: 
 
 
 def _copied(trace: Trace, keep: Callable[[str, dict], bool]) -> Trace:
-    copy = Trace(graph_type=trace.graph_type)
+    copy = Trace()
     for name, node in samples(trace):
         if keep(name, node):
             fields = {k: v for k, v in node.items() if k not in ("packed", "log_prob", "log_prob_sum")}

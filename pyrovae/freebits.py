@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
@@ -104,7 +105,8 @@ class FreeBits(Wrapped):
         _check(site, posterior, prior)
         value = _free(posterior, _divergence(site, posterior, prior, per_dim=self.per_dim), self.nats[site], size)
         unit = dist.Unit(value, has_rsample=False)
-        pyro.sample(f"{site}_free_bits", unit, obs=unit.sample(), infer={INTERNAL: site})
+        mark: Any = {INTERNAL: site}
+        pyro.sample(f"{site}_free_bits", unit, obs=unit.sample(), infer=mark)
 
 
 class _Note(NamedTuple):
@@ -216,7 +218,7 @@ def _divergence(site: str, posterior: _Note, prior: _Note, *, per_dim: bool) -> 
 
 def _innermost(fn: Any) -> Any:
     """The distribution over single elements, behind `.expand` and `.to_event`."""
-    while isinstance(fn, dist.torch_distribution.ExpandedDistribution | Independent):
+    while isinstance(fn, ExpandedDistribution | Independent):
         fn = fn.base_dist
     return fn
 

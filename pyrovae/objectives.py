@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceEn
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
 from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
-from pyro.infer.util import torch_backward, torch_item
+from pyro.infer.util import torch_backward
 
 from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FreeBits, Tempered
@@ -55,20 +56,21 @@ def _elbo(loss: Loss) -> ELBO | None:
     return owner if isinstance(owner, ELBO) else None
 
 
-def loss_and_gradients(loss: Loss, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> float:
+def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> float:
     """One pass of the loss, gradients accumulated into the parameters, as `SVI.step` does it."""
     if hasattr(loss, "loss_and_grads"):
-        value = loss.loss_and_grads(pair.model, pair.guide, *args, **kwargs)  # type: ignore[union-attr]
+        value = loss.loss_and_grads(pair.model, pair.guide, *args, **kwargs)
     else:
         value = loss(pair.model, pair.guide, *args, **kwargs)
         torch_backward(value)
     # ReweightedWakeSleep returns a pair of losses.
-    return sum(map(torch_item, value)) if isinstance(value, tuple) else float(torch_item(value))
+    parts: Any = value if isinstance(value, tuple) else (value,)
+    return math.fsum(float(part) for part in parts)
 
 
-def loss_alone(loss: Loss, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> None:
+def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> None:
     """One pass without gradients, for the figures that a recorder reads off it."""
-    run = loss.loss if hasattr(loss, "loss") else loss  # type: ignore[union-attr]
+    run = loss.loss if hasattr(loss, "loss") else loss
     run(pair.model, pair.guide, *args, **kwargs)
 
 

@@ -44,36 +44,35 @@ class Recorded(Wrapped):
         self.data_plate = data_plate
         self._tally = Tally()
         self._size = 1
-        self._guide: tuple[Trace, ...] = ()
-        self._pass: tuple[tuple[Trace, ...], tuple[Trace, ...], int | None] | None = None
+        self._guide: Trace | None = None
+        self._pass: tuple[Traces, int | None] | None = None
 
     def guide(self, *args, **kwargs):
         """The pair's guide."""
         self.tally()  # the pass before is complete by now
-        self._guide = enclosing_traces()
+        self._guide = enclosing_trace()
         return self.pair.guide(*args, **kwargs)
 
     def model(self, *args, **kwargs):
         """The pair's model."""
-        guide, self._guide = self._guide, ()
-        model = enclosing_traces()
+        guide, self._guide = self._guide, None
+        model = enclosing_trace()
         result = self.pair.model(*args, **kwargs)
-        if model and guide:
-            self._pass = (model, guide, batch_rows(args, kwargs))
+        if model is not None and guide is not None:
+            self._pass = (Traces(model, guide), batch_rows(args, kwargs))
         return result
 
     def tally(self) -> Tally:
         """The sums over the passes since `figures` was called, the last one included."""
         if self._pass is not None:
-            (model, guide, rows), self._pass = self._pass, None
-            run = Traces(_weighed(model), _weighed(guide))
+            (run, rows), self._pass = self._pass, None
             try:
                 self._tally.add(run)
-                self._size = self._size_of(run, rows)
             except ValueError:
                 if all("log_prob_sum" in node for trace in run for _, node in samples(trace)):
                     raise
-                # The loss has raised at this pass, before it had all log-probabilities.
+                return self._tally  # the loss raised at this pass, before it had all log-probabilities
+            self._size = self._size_of(run, rows)
         return self._tally
 
     def figures(self) -> Figures:
@@ -83,7 +82,7 @@ class Recorded(Wrapped):
             raise PairError(
                 "no pass was recorded: run the loss on `recorded.model` and `recorded.guide` before asking."
             )
-        self._tally, self._guide = Tally(), ()
+        self._tally, self._guide = Tally(), None
         return tally.figures(self._size)
 
     def size(self) -> int:
@@ -97,16 +96,12 @@ class Recorded(Wrapped):
         return data_size(data or [node["cond_indep_stack"] for node in nodes], rows, self.data_plate)
 
 
-def enclosing_traces() -> tuple[Trace, ...]:
-    """The traces being made around the caller, outermost first; none in a pass that an ELBO makes to guess shapes."""
+def enclosing_trace() -> Trace | None:
+    """The trace that is being made around the caller; None in a pass that an ELBO makes to guess shapes."""
     # What stands outside a wall of our own has nothing to do with the loss that runs inside it.
     walls = [place for place, handler in enumerate(_PYRO_STACK) if isinstance(handler, Wall)]
     inside = _PYRO_STACK[walls[-1] + 1 if walls else 0 :]
     if any(isinstance(handler, BlockMessenger) for handler in inside):
-        return ()
-    return tuple(h.trace for h in inside if isinstance(h, TraceMessenger) and not h.param_only)
-
-
-def _weighed(traces: tuple[Trace, ...]) -> Trace:
-    """The trace in which a loss computed log-probabilities: enumeration and users put more of them around."""
-    return next((t for t in traces if any("log_prob_sum" in node for _, node in samples(t))), traces[0])
+        return None
+    # The outermost: enumeration puts tracers of its own inside the one that the ELBO reads.
+    return next((h.trace for h in inside if isinstance(h, TraceMessenger) and not h.param_only), None)

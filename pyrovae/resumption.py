@@ -133,8 +133,7 @@ def _states(batches: Batches) -> list[torch.Tensor]:
 
 
 def _warn_of_chance(batches: Batches) -> None:
-    one, two = batches.first(2), batches.first(2)
-    if any(not torch.equal(one.leaves[name], two.leaves[name]) for name in one.leaves):
+    if not batches.repeatable():
         warnings.warn(
             "the data set gives other values when it is asked again, so the resumed epoch is not the one that "
             "was interrupted. Draw such noise in transform=, which is resumed exactly.",

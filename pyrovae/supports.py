@@ -49,31 +49,43 @@ def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -
     if bool(inside.all()):
         return None
     first = tuple((~inside).nonzero()[0].tolist())
-    example = value[first].flatten()
-    bad = example[~_elements_inside(fn, example)]
-    shown = (bad if len(bad) else example)[0].item()
-    return words(name, fn, value, int((~inside).sum()), inside.numel(), f"at {list(first)}", shown)
+    datum = value[first]
+    elements = (~_elements_inside(fn, datum)).nonzero()
+    index = (*first, *(elements[0].tolist() if len(elements) else [0] * datum.ndim))
+    return words(name, fn, value, int((~inside).sum()), inside.numel(), _place(index), value[index].item())
 
 
-def not_finite(name: str, fn: Any, value: torch.Tensor) -> str | None:
+def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
     """In words, which lawful values have no finite log-probability, such as the ends of an interval under Beta.
 
     None where draws of `fn` itself have none either: then its parameters are at fault, not the values.
     """
     base = base_of(fn)
-    with torch.no_grad():
-        own, score = base.log_prob(base.sample()), base.log_prob(value)
+    try:
+        with torch.no_grad():
+            own, score = base.log_prob(base.sample()), base.log_prob(value)
+    except Exception:
+        return None  # a flow without an inverse: nothing can be said of single elements
     bad = ~torch.isfinite(score)
+    for one in (mask, *_masks(fn)):
+        if isinstance(one, torch.Tensor):
+            bad = bad & one.reshape(*one.shape, *[1] * (bad.ndim - len(fn.batch_shape)))
     if not bool(bad.any()) or not bool(torch.isfinite(own).all()):
         return None
     first = tuple(bad.nonzero()[0].tolist())
-    shown = value.expand(bad.shape)[first].item() if value.ndim <= bad.ndim else value[first].flatten()[0].item()
+    first += (0,) * (value.ndim - len(first))  # an event that is one element, such as a vector of counts
+    shown = value.expand(torch.broadcast_shapes(value.shape, bad.shape))[first].item()
     rows = int(bad.reshape(len(bad), -1).any(1).sum()) if bad.ndim else 1
     family = type(base).__name__
     return (
         f"the observed values of {name!r} have no finite log-probability under {family}: {rows} of "
-        f"{len(bad) if bad.ndim else 1} rows, the first at {list(first)} with the value {shown:g}. {_mend(fn, value)}"
+        f"{len(bad) if bad.ndim else 1} rows, the first {_place(first)} with the value {shown:g}. {_mend(fn, value)}"
     )
+
+
+def _place(index: tuple[int, ...]) -> str:
+    row, *rest = index or (0,)
+    return f"in row {row}" + (f", column {rest[0] if len(rest) == 1 else rest}," if rest else "")
 
 
 def _masks(fn: Any) -> Iterator[Any]:
@@ -116,7 +128,8 @@ def _mend(fn: Any, value: torch.Tensor) -> str:
     if family == "Categorical":
         return f"{run}class numbers go from 0 to {fn.param_shape[-1] - 1} here; count them from 0, or add classes."
     if _is_inside(fn, low) and _is_inside(fn, high) and not fn.support.is_discrete:
-        return f"{run}move them off the ends of the support, x.clamp(1e-4, 1 - 1e-4) say, or use another likelihood."
+        clamp = "x.clamp(1e-4, 1 - 1e-4)" if hasattr(base_of(fn).support, "upper_bound") else "x.clamp(min=1e-4)"
+        return f"{run}move them off the ends of the support, {clamp} say, or use another likelihood."
     if fn.support.is_discrete and "Bernoulli" not in family:
         return f"{run}it wants whole numbers (integers) from 0 up; round them, or choose a continuous likelihood."
     return f"{run}rescale them, mask them, or choose a likelihood with that support."
@@ -167,7 +180,7 @@ def _constant_support(fn: Any) -> Any:
     declared = getattr(type(base), "support", None)
     support = base.support if getattr(base, "has_fixed_support", False) else declared
     fixed = isinstance(support, constraints.Constraint) and not constraints.is_dependent(support)
-    return support if fixed and support.event_dim == 0 else None
+    return support if fixed and getattr(support, "event_dim", None) == 0 else None
 
 
 def _chunks(array: Any) -> Iterator[tuple[int, torch.Tensor]]:

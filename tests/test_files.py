@@ -533,19 +533,21 @@ def write_for_ever(path):
         step += 1
         files.write(path, {"a": torch.full((50_000,), float(step))}, {"step": step})
 
-files.write(sys.argv[1], {"a": torch.zeros(50_000)}, {"step": 0})
-seen = set()
-for attempt in range(30):
+path = sys.argv[1]
+files.write(path, {"a": torch.zeros(50_000)}, {"step": 0})
+for attempt in range(20):
+    before = os.stat(path).st_mtime_ns
     writer = os.fork()
     if not writer:
-        write_for_ever(sys.argv[1])
-    time.sleep(0.002 + 0.0007 * attempt)
+        write_for_ever(path)
+    while os.stat(path).st_mtime_ns == before:  # until it writes at all, however busy the machine is
+        time.sleep(0.0005)
+    time.sleep(0.0003 * attempt)
     os.kill(writer, signal.SIGKILL)
     os.waitpid(writer, 0)
-    tensors, document = files.read(sys.argv[1])
+    tensors, document = files.read(path)
+    assert document["step"] > 0
     assert torch.equal(tensors["a"], torch.full((50_000,), float(document["step"])))
-    seen.add(document["step"])
-print(len(seen))
 """
 
 
@@ -555,7 +557,8 @@ def test_kill_9_at_any_moment_leaves_a_sound_file(path):
         [sys.executable, "-W", "ignore", "-c", KILLER, str(path)], capture_output=True, text=True, check=False
     )
     assert not result.returncode, result.stderr
-    assert int(result.stdout) > 1  # that files were written at all
+    leftovers = set(os.listdir(path.parent)) - {path.name}
+    assert leftovers  # that some were killed in the middle
     files.remove_partial(path.parent)
     assert os.listdir(path.parent) == [path.name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -73,13 +73,10 @@ def test_integers_and_booleans_are_read_as_numbers():
         assert torch.equal(network(x.to(dtype)), network(x.float()))
 
 
-@example(1, 1, 1, [8])
-@example(1, 1, 3, [1])
-@example(9, 7, 2, [])
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.lists(st.sampled_from([1, 2, 5, 8]), max_size=3))
 def test_convolutions_of_any_size(height, width, depth, channels):
-    """Single pixels, odd sizes, one channel, no level at all: out comes what was asked for, and it is alive."""
+    """Single pixels, odd sizes, one channel, no level at all: out comes what was asked for."""
     torch.manual_seed(0)
     encoder = pv.ConvEncoder((depth, height, width), (2, 3), channels=channels)
     decoder = pv.ConvDecoder((2, 3), (2 * depth, height, width), channels=channels[::-1])
@@ -89,7 +86,13 @@ def test_convolutions_of_any_size(height, width, depth, channels):
     assert code.shape == (2, 1, 2, 3)
     assert image.shape == (2, 1, 2 * depth, height, width)
     assert torch.isfinite(image).all()
-    assert not torch.equal(code[0], code[1])
+
+
+@pytest.mark.parametrize("channels", [[8], [1], [4, 1], []], ids=str)
+def test_a_single_pixel_gets_through(channels):
+    """No group of the normalisation is one number, which it would turn into nothing."""
+    code = pv.ConvEncoder((3, 1, 1), 4, channels=channels)(torch.randn(2, 3, 1, 1))
+    assert not torch.allclose(code[0], code[1], atol=1e-3)
 
 
 def test_a_convolution_sees_no_other_row():

@@ -181,11 +181,14 @@ def test_rate_and_distortion_are_those_of_the_linear_gaussian():
     assert figures.elbo == pytest.approx(-(figures.rate + figures.distortion), rel=1e-6)
 
 
-def test_another_batch_size_agrees():
+@pytest.mark.parametrize("size", [300, 40])
+def test_the_batch_size_does_not_matter(size):
     vae, x = linear_vae(), torch.randn(300, 5)
-    one, two = (pv.rate_distortion(vae, x, draws=50, batch_size=size) for size in (300, 40))
-    assert one.rate == pytest.approx(two.rate, rel=0.02)
-    assert one.elbo == pytest.approx(two.elbo, rel=0.02)
+    with torch.no_grad():
+        q = vae.posterior(x).base_dist
+        rates = (0.5 * (q.scale**2 + q.loc**2 - 1) - q.scale.log()).sum(-1)
+    noise = 10 / np.sqrt(300 * 300)  # a draw of one datum scatters by about 10 nats
+    assert pv.rate_distortion(vae, x, draws=300, batch_size=size).rate == pytest.approx(rates.mean(), abs=4 * noise)
 
 
 def test_a_global_site_costs_its_share():

@@ -137,6 +137,14 @@ def test_image_units_in_eval_mode_and_as_floats():
     assert torch.isfinite(vae.likelihood(torch.zeros(48, 2)).log_prob(images().float())).all()
 
 
+def test_a_dark_batch_later_does_not_change_the_unit():
+    vae = recipes.image_vae((1, 6, 6), 2)
+    vae.guide(torch.zeros(3, 1, 6, 6))
+    vae.guide(images())
+    vae.guide(torch.ones(3, 1, 6, 6))
+    assert vae.likelihood(torch.zeros(1, 2)).support.base_constraint.upper_bound == 255
+
+
 def test_images_of_the_other_unit_are_refused_later():
     vae = recipes.image_vae((1, 6, 6), 2)
     vae.guide(images() / 255)

@@ -17,6 +17,21 @@ _FEWEST, _MOST = 10, 200
 _PATIENCE = 20
 
 
+_SOURCE = ("root", "key", "header", "columns", "label", "size", "mode", "shape")
+_CHOICES = ("likelihood", "scaling", "net", "hidden", "latent")
+_FIT = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "beta",
+    "anneal",
+    "clip_norm",
+    "validation",
+    "patience",
+    "seed",
+)
+
+
 @dataclass(frozen=True)
 class Request:
     """Options of `train`; None where nothing was told."""
@@ -24,14 +39,33 @@ class Request:
     data: str | None = None
     out: Path | None = None
     pair: str | None = None
-    source: Mapping[str, Any] = field(default_factory=dict)  # root, key, header, columns, label, size, mode, shape
-    choices: Mapping[str, Any] = field(default_factory=dict)  # likelihood, scaling, net, hidden, latent
+    source: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, Any] = field(default_factory=dict)
     prior: str | None = None
     components: int | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     resume: bool = False
     quiet: bool = False
+
+    @classmethod
+    def of(cls, **told: Any) -> Request:
+        """The options of the command line, in groups."""
+        groups = {
+            name: {key: told[key] for key in keys}
+            for name, keys in (("source", _SOURCE), ("choices", _CHOICES), ("fit", _FIT))
+        }
+        plain = ("data", "out", "pair", "prior", "components", "device", "resume", "quiet")
+        request = cls(**groups, **{name: told[name] for name in plain})
+        request.check()
+        return request
+
+    def check(self) -> None:
+        """Refuse parts of the built-in pair where another pair is brought."""
+        parts = {**self.choices, "prior": self.prior, "components": self.components}
+        chosen = [name for name, value in parts.items() if value is not None]
+        if self.pair is not None and chosen:
+            raise ArgumentError(f"--{chosen[0]} is for the built-in pair, and --pair brings another: leave one out.")
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,9 @@ class Source:
             raise ArgumentError(f"--label names a column or an array of an .npz file; {path} has neither.")
         labels = npz(path, self.label)
         if labels.shape != (rows,):
-            raise DataError(f"the labels {self.label!r} in {path} have shape {labels.shape}, and there are {rows} rows.")
+            raise DataError(
+                f"the labels {self.label!r} in {path} have shape {labels.shape}, and there are {rows} rows."
+            )
         return labels
 
 

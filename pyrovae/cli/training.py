@@ -57,9 +57,8 @@ def _goes_on(request: Request) -> bool:
         return False
     if request.out is None:
         raise ArgumentError("--resume needs --out, the folder of the run to go on with.")
-    if not request.out.exists() and request.data is not None:
-        return False  # nothing to go on with: a start afresh, so that one command can be repeated until it is done
-    return True
+    # With nothing to go on with it is a start afresh, so that one command can be repeated until it is done.
+    return request.out.exists() or request.data is None
 
 
 # --- a new run ----------------------------------------------------------------------------------------
@@ -206,7 +205,9 @@ def _run(prepared: Prepared, request: Request) -> dict[str, Any]:
                 while not interruption.requested:
                     step = next(stepping)
                     metrics.note(step.epoch)
-                    line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
+                    line.update(
+                        step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate
+                    )
             except StopIteration as end:
                 return _finished(prepared, metrics, end.value)
             except DivergedError as error:

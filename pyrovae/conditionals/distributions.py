@@ -174,17 +174,10 @@ class DiscretizedLogisticLevels(TorchDistribution):
 
 
 class OpenBeta(dist.Beta):
-    """A beta whose support leaves out 0 and 1, where its density is 0 or infinite; no draw is rounded to them."""
-
-    def _ends(self) -> tuple[float, float]:
-        limits = torch.finfo(self.concentration1.dtype)
-        return limits.tiny, 1 - limits.eps / 2
+    """A beta whose support leaves out 0 and 1, where its density is 0 or infinite (and which torch never draws)."""
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Any:
         """The open interval: from the smallest number above 0 to the largest below 1."""
-        return constraints.interval(*self._ends())
-
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws of shape `(*sample_shape, *batch)`, kept inside the support."""
-        return super().rsample(sample_shape).clamp(*self._ends())
+        limits = torch.finfo(self.concentration1.dtype)
+        return constraints.interval(limits.tiny, 1 - limits.eps / 2)

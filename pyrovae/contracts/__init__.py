@@ -158,7 +158,9 @@ def _explains(cause: Finding, other: Finding) -> bool:
         case "to-event" | "batch-outside-plate" | "shape":
             return same and other.clause in ("plate-mismatch", "raises")
         case "plate-mismatch" if cause.severity == "error":
-            return other.clause in _SHAPES or (same and other.clause == "one-sided-scale")
+            return other.clause == "one-sided-scale" if same else other.clause in _SHAPES
+        case "dtype":
+            return same and other.clause == "support"
         case "support" if cause.severity == "error":
             return other.clause in ("parameter", "data") or (same and other.clause == "raises")
     return False

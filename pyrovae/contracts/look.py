@@ -62,7 +62,7 @@ class Look(NamedTuple):
     def shared(self) -> Iterator[tuple[str, dict, dict]]:
         """Latent sites that both sides draw: name, the guide's node, the model's node."""
         for name, node in samples(self.traces.guide):
-            other = self.traces.model.nodes.get(name)
+            other = nodes(self.traces.model).get(name)
             if other is not None and other["type"] == "sample" and not other["is_observed"]:
                 yield name, node, other
 
@@ -130,6 +130,11 @@ def with_other_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], rows:
         return run(pair, *with_rows(args, kwargs, rows - 1 if rows > 1 else rows + 1))
     except Exception:
         return None
+
+
+def nodes(trace: Trace) -> dict[str, dict[str, Any]]:
+    """Every node of a trace, as the plain dicts that they are in a finished run."""
+    return {name: dict(node) for name, node in trace.nodes.items()}
 
 
 # --- log-probabilities --------------------------------------------------------------------------------

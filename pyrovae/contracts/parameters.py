@@ -9,7 +9,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyrovae.contracts.look import Finding, Look, listed, log_prob, short
+from pyrovae.contracts.look import Finding, Look, listed, log_prob, nodes, short
 from pyrovae.pairs import canonical, samples
 
 
@@ -17,7 +17,7 @@ def names_are_free(look: Look) -> Iterator[Finding]:
     """A parameter whose starting value is a module's must be in Pyro's store itself, not another tensor."""
     taken: dict[Any, list[str]] = {}
     for trace in (look.traces.model, look.traces.guide):
-        for name, node in trace.nodes.items():
+        for name, node in nodes(trace).items():
             if node["type"] != "param" or len(node["args"]) < 2:
                 continue
             given, stored = node["args"][1], node["value"].unconstrained()
@@ -88,7 +88,7 @@ def gradients_arrive(look: Look) -> Iterator[Finding]:
     parameters = {n: p for n, p in look.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
     terms = [term.sum() for term in _terms(look) if term.requires_grad]
     if terms and parameters:
-        total = torch.stack([term.double().cpu() for term in terms]).sum()
+        total = torch.stack([term.cpu().double() for term in terms]).sum()
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True, retain_graph=True)
         idle = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     else:
@@ -98,8 +98,8 @@ def gradients_arrive(look: Look) -> Iterator[Finding]:
             "no-gradient",
             "warning",
             f"no gradient reaches {listed(idle)}: they are registered, but nothing that is sampled or observed "
-            "depends on them by way of torch (.detach(), torch.no_grad(), float(...) and .item() cut it), so they would "
-            "stay as they are. Use them, freeze them (requires_grad_(False)), or take them out.",
+            "depends on them by way of torch (.detach(), torch.no_grad(), float(...) and .item() cut it), so they "
+            "would stay as they are. Use them, freeze them (requires_grad_(False)), or take them out.",
             idle[0],
         )
 

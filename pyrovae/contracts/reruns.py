@@ -10,7 +10,7 @@ import torch
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.contracts.look import Finding, Look, against, listed, log_prob, reseed, tensors
+from pyrovae.contracts.look import Finding, Look, against, listed, log_prob, nodes, reseed, tensors
 from pyrovae.pairs import samples, unwrapped
 
 
@@ -28,10 +28,11 @@ def reads_only_by_obs(look: Look) -> Iterator[Finding]:
             yield Finding(
                 "reads-observed",
                 "warning",
-                f"in the model the distribution of {listed(names)} moves when the observed argument {look.names[key]!r} "
-                "does: the model reads it other than by obs= and its length, so that draws from the prior would hold "
-                "the test data. Take what the model needs as an argument of its own; or, if that is meant (a library "
-                "size, an autoregressive decoder), declare it on the model function: model.reads_observed = True.",
+                f"in the model the distribution of {listed(names)} moves when the observed argument "
+                f"{look.names[key]!r} does: the model reads it other than by obs= and its length, so that draws from "
+                "the prior would hold the test data. Take what the model needs as an argument of its own; or, if that "
+                "is meant (a library size, an autoregressive decoder), declare it on the model function: "
+                "model.reads_observed = True.",
                 look.names[key],
             )
 
@@ -44,16 +45,15 @@ def declared(pair: Any) -> bool:
 
 def _is_observed(look: Look, key: int | str, leaf: torch.Tensor) -> bool:
     """Whether an observed value is this argument, in any form that keeps its rows: cast, scaled, a column of it."""
-    values = [look.traces.model.nodes[name]["value"] for name in look.structure.named("observed")]
-    if any(_same(leaf, value) for value in values):
+    before = {name: nodes(look.traces.model)[name]["value"] for name in look.structure.named("observed")}
+    if any(_same(leaf, value) for value in before.values()):
         return True
     model = _traced(look, against(look.pair, look.traces.guide), key, leaf.roll(1, dims=0))
-    for name in look.structure.named("observed"):
-        before, after = look.traces.model.nodes[name]["value"], model.nodes[name]["value"]
-        moved = before.ndim and not torch.equal(before, after)
-        if moved and len(before) == len(leaf) and torch.equal(before.roll(1, dims=0), after):
-            return True
-    return False
+    return any(_rolled(value, nodes(model)[name]["value"]) for name, value in before.items())
+
+
+def _rolled(before: torch.Tensor, after: torch.Tensor) -> bool:
+    return before.ndim > 0 and not torch.equal(before, after) and torch.equal(before.roll(1, dims=0), after)
 
 
 def _same(leaf: torch.Tensor, value: Any) -> bool:
@@ -79,10 +79,9 @@ def _with_fixed_values(look: Look, key: int | str, leaf: torch.Tensor) -> dict[s
     What depends on an observed value depends on it in any direction, so those are held as well. The random
     numbers are the same each time, for models that draw without a site.
     """
-    nodes = look.traces.model.nodes
     rows = Trace()
-    for name, node in nodes.items():
-        if node["type"] == "sample" and site_is_subsample(node):
+    for name, node in look.traces.model.nodes.items():
+        if node["type"] == "sample" and site_is_subsample(node):  # pyright: ignore[reportTypedDictNotRequiredAccess]
             rows.add_node(name, **node)
     values = {name: node["value"] for name, node in samples(look.traces.model)}
     model = pyro.poutine.condition(look.pair.model, data={k: v for k, v in values.items() if v is not None})
@@ -116,7 +115,7 @@ def fresh_noise(look: Look) -> Iterator[Finding]:
         ends["model"].append(torch.get_rng_state())
         runs.append(guide)
     seeded = [side for side, (first, second) in ends.items() if torch.equal(first, second)]
-    frozen = [name for name, node in samples(runs[0]) if _frozen(node, runs[1].nodes.get(name))]
+    frozen = [name for name, node in samples(runs[0]) if _frozen(node, nodes(runs[1]).get(name))]
     if seeded or frozen:
         what = (
             f"the {' and the '.join(seeded)} set the seed of all random numbers"
@@ -140,4 +139,3 @@ def _frozen(node: Mapping, other: Mapping | None) -> bool:
     with torch.no_grad():
         first, second = node["fn"].sample(), node["fn"].sample()
     return not node["fn"].support.is_discrete and not torch.equal(first, second)
-

@@ -129,7 +129,7 @@ def _too_few(node: Mapping, shape: tuple[int, ...], frames: Mapping[int, Any], l
             f"and let the plate of the data take dim -1."
         )
     more = max(frames, default=0) - loose[0] if frames else -loose[0]
-    return f"has batch shape {shape}, {dims}. The rest describe one datum: {_write(node['fn'], more)}"
+    return f"has batch shape {shape}, {dims}. The rest describe one datum. {_write(node['fn'], more)}"
 
 
 def _write(fn: Any, more: int) -> str:
@@ -167,11 +167,19 @@ def _observed(node: Mapping) -> _Word | None:
     if not _broadcasts_to(batch, expected):
         return _Word(
             "shape",
-            f"has values of shape {shape}, batch {batch}, where its distribution and its plates have batch shape "
-            f"{expected}: a column stands against a vector, or rows are missing. Bring both to one shape: "
-            "x.squeeze(-1), or .unsqueeze(-1) and .to_event(1).",
+            f"has values of shape {shape}, where its distribution and its plates ask for {(*expected, *event)}: "
+            f"{_why_larger(batch, expected)}.",
         )
     return None
+
+
+def _why_larger(batch: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    more = len(batch) - len(expected)
+    if more > 0 and batch[-1] == 1:
+        return "a column stands against a vector. Take its last dim off, x.squeeze(-1), or add .to_event(1) on a column"
+    if more > 0:
+        return f"one datum has {batch[-more:]} numbers, and the distribution gives one. Give it as many, by .to_event"
+    return "the number of rows differs. Give every argument the same rows"
 
 
 def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

@@ -36,12 +36,13 @@ def _no_pair(pair: Any, lacking: list[str]) -> str:
     if isinstance(pair, type):
         return f"{pair.__name__} is a class, not a pair: make an object of it first, {pair.__name__}(...)."
     what = " and ".join(
-        f".{name} is a {type(getattr(pair, name)).__name__}, which cannot be called" if hasattr(pair, name)
-        # no attribute at all
-        else f"it has no .{name}"
+        f".{name} is {getattr(pair, name)!r:.60}, no function" if hasattr(pair, name) else f"there is no .{name}"
         for name in lacking
     )
-    return f"a {type(pair).__name__} is not a pair: {what}. Put two Pyro functions together: pv.Pair(model, guide)."
+    return (
+        f"an object of type {type(pair).__name__} came where a pair belongs, but {what}. Put two Pyro functions "
+        "together: pv.Pair(model, guide)."
+    )
 
 
 def _refusal(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> str | None:
@@ -56,13 +57,16 @@ def _refusal(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any
 
 def _refused(pair: HasPair, refused: Mapping[str, str], args: tuple, kwargs: Mapping[str, Any]) -> str:
     given = ", ".join([f"{len(args)} by position", *(f"{name}=" for name in kwargs)])
-    reasons = "; ".join(f"the {side}, {_written(getattr(pair, side))}, does not: {why}" for side, why in refused.items())
+    reasons = "; ".join(
+        f"the {side}, {_written(getattr(pair, side))}, does not: {why}" for side, why in refused.items()
+    )
     mend = "Model and guide are called with the same arguments: give both the same parameters."
     if len(refused) == 2:
         mend = "Give what both take, a few rows of each: check_pair(pair, x[:8])."
     if any(isinstance(leaf, tuple | list | dict) for leaf in args):
         mend += " A tuple or dict of data is unpacked: check_pair(pair, *data) or check_pair(pair, **data)."
-    return f"not both sides take these data ({given}): {reasons}. {mend}"
+    who = "neither side takes" if len(refused) == 2 else "not both sides take"
+    return f"{who} these data ({given}): {reasons}. {mend}"
 
 
 def _written(function: Callable[..., Any]) -> str:
@@ -118,9 +122,11 @@ def as_given(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tup
     """The arguments as tensors of their own: arrays are converted as `fit` would, and nothing is written into.
 
     Raises:
-        DataError: an array that holds no numbers.
+        DataError: an array that holds no numbers, or no rows.
     """
-    leaves = {key: _tensor(key, leaf) for key, leaf in named(args, kwargs)}
+    names = argument_names(pair, args, kwargs)
+    with torch.inference_mode(False), torch.no_grad():
+        leaves = {key: _tensor(names[key], leaf) for key, leaf in named(args, kwargs)}
     arrays = [key for key, leaf in named(args, kwargs) if isinstance(leaf, np.ndarray)]
     if arrays:
         placement = placed(pair, _batch(leaves))
@@ -134,13 +140,15 @@ def _batch(leaves: Mapping[int | str, Any]) -> Batch:
     return Batch(positional, {key: leaf for key, leaf in leaves.items() if isinstance(key, str)})
 
 
-def _tensor(key: int | str, leaf: Any) -> Any:
+def _tensor(name: str, leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor | np.ndarray) and leaf.ndim and not len(leaf):
+        raise DataError(f"{name!r} is empty: it has shape {tuple(leaf.shape)}, so no row; give at least one.")
     if isinstance(leaf, torch.Tensor):
         return leaf.detach().clone()
     if not isinstance(leaf, np.ndarray):
         return leaf
     try:
-        array = np.asarray(leaves_of({str(key): leaf} if isinstance(key, str) else leaf)[key if isinstance(key, str) else 0])
+        array = np.asarray(leaves_of(leaf)[0])
     except DataError as error:
-        raise DataError(str(error).replace("argument 0", f"argument {key!r}")) from None
+        raise DataError(str(error).replace("argument 0", repr(name))) from None
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=True))

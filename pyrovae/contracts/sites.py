@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from pyrovae.contracts.look import Finding, Look, listed, tensors
+from pyrovae.contracts.look import Finding, Look, listed, nodes, tensors
 from pyrovae.contracts.signatures import left_out
 from pyrovae.pairs import Site, plates, samples
 
@@ -59,12 +59,13 @@ def something_observed(look: Look) -> Iterator[Finding]:
         return
     name, argument = _forgotten(look)
     forgotten = left_out(look.pair.model, look.args, look.kwargs)
+    argument = forgotten[0] if forgotten else argument
     hint = f" The model's argument {forgotten[0]!r} was left at None: give it." if forgotten else ""
     yield Finding(
         "nothing-observed",
         "error",
-        "the model observes nothing: no pyro.sample has obs= (and there is no pyro.factor), so there is nothing to fit. "
-        f"Pass the data to the likelihood: pyro.sample({name!r}, ..., obs={argument}).{hint}",
+        "the model observes nothing: no pyro.sample has obs= (and there is no pyro.factor), so there is nothing to "
+        f"fit. Pass the data to the likelihood: pyro.sample({name!r}, ..., obs={argument}).{hint}",
         name,
     )
 
@@ -73,7 +74,7 @@ def _forgotten(look: Look) -> tuple[str, str]:
     """The site that probably lacks its obs=, and the argument that it should get."""
     unguided = look.structure.named("unguided")
     for name in unguided:
-        value = look.traces.model.nodes[name]["value"]
+        value = nodes(look.traces.model)[name]["value"]
         for key, leaf in tensors(look):
             if isinstance(value, torch.Tensor) and value.shape == leaf.shape:
                 return name, look.names[key]
@@ -127,7 +128,9 @@ def plate_knows_the_data_set(look: Look) -> Iterator[Finding]:
     rows, size = plates(look.traces)[structure.data_plate]
     if size in (look.dataset_size, -1) or _scaled_by_hand(look, shared, rows):
         return
-    consequence = "their KL would count whole in every batch" if size == rows else f"the data would count as {size} rows"
+    consequence = (
+        "their KL would count whole in every batch" if size == rows else f"the data would count as {size} rows"
+    )
     yield Finding(
         "plate-scale",
         "error",
@@ -140,11 +143,13 @@ def plate_knows_the_data_set(look: Look) -> Iterator[Finding]:
 
 def _scaled_by_hand(look: Look, shared: list[str], rows: int) -> bool:
     """Whether an observed site counts N / batch times as much as the global sites: `poutine.scale` does it too."""
-    nodes = look.traces.model.nodes
-    base = torch.as_tensor(nodes[shared[0]]["scale"], dtype=torch.float64)
+    found = nodes(look.traces.model)
     wanted = torch.as_tensor((look.dataset_size or rows) / rows, dtype=torch.float64)
-    local = [torch.as_tensor(nodes[n]["scale"], dtype=torch.float64) for n in look.structure.named("observed", local=True)]
-    return any(torch.allclose((scale / base).cpu(), wanted, rtol=1e-3) for scale in local)
+    base, *local = (
+        torch.as_tensor(found[name]["scale"], dtype=torch.float64).cpu()
+        for name in (shared[0], *look.structure.named("observed", local=True))
+    )
+    return any(torch.allclose(scale / base, wanted, rtol=1e-3) for scale in local)
 
 
 def equal_scales(look: Look) -> Iterator[Finding]:

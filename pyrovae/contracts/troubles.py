@@ -12,7 +12,7 @@ import torch
 from pyro.poutine.trace_struct import Trace
 from torch import nn
 
-from pyrovae.contracts.look import Finding, described, named
+from pyrovae.contracts.look import Finding, described, named, nodes
 from pyrovae.contracts.parameters import in_words, kinds_of
 from pyrovae.contracts.shapes import explain_mismatch
 from pyrovae.pairs import HasPair, bound_modules, canonical
@@ -39,6 +39,8 @@ def explain(error: Exception, scene: Scene) -> Finding:
     if mismatch and not unequal:
         return mismatch
     clause, mend = clause_of(str(error))
+    if isinstance(error, AttributeError | TypeError):
+        clause, mend = _no_tensor(scene) or ("raises", "")
     hole = hole_in(scene.args, scene.kwargs, scene.names)
     if hole and clause == "parameter":
         clause, mend = "data", f"The cause is in the data: {hole[1]}. Drop these rows, or fill them and mask them."
@@ -51,9 +53,12 @@ def explain(error: Exception, scene: Scene) -> Finding:
         clause,
         "error",
         f"the {scene.side} fails{at}{_place(error)} on {described(scene.args, scene.kwargs, scene.names)}: "
-        f"{'' if clause != 'raises' else type(error).__name__ + ': '}{text}. {mend}".strip(),
+        f"{'' if clause in _SPEAKING else type(error).__name__ + ': '}{text}. {mend}".strip(),
         hole[0] if hole and clause == "data" else message["name"] if message else "",
     )
+
+
+_SPEAKING = ("shape", "dtype", "device", "parameter", "support")  # clauses that need no name of the exception
 
 
 # --- what is known of messages ----------------------------------------------------------------------------
@@ -99,8 +104,8 @@ _KNOWN = (
     ),
     (
         "shape",
-        r"shapes? (cannot|mismatch)|size of tensor|sizes of tensors|must match|not? broadcast|invalid for input of size|"
-        r"Expected .*D|normalized_shape|mismatch|dimension|at dim|inconsistent tensor size|size mismatch|expected input",
+        r"shapes? cannot|size of tensor|sizes of tensors|must match|not? broadcast|invalid for input of size|"
+        r"Expected .*D|normalized_shape|mismatch|dimension|at dim|inconsistent tensor size|expected input",
         "Compare the shape of one datum with what the first layer and the distribution expect.",
     ),
 )
@@ -117,7 +122,7 @@ def clause_of(text: str) -> tuple[str, str]:
 def first_sentence(text: str, limit: int = 300) -> str:
     """A message without the shapes that Pyro appends and the tensors that torch prints."""
     lines = text.split("Trace Shapes:")[0].strip().splitlines() or ["no message"]
-    line = lines[0].strip().rstrip(".:")
+    line = lines[0].strip().rstrip(".:!")
     return line if len(line) <= limit else line[:limit] + " ..."
 
 
@@ -169,6 +174,18 @@ def hole_in(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, st
     return None
 
 
+def _no_tensor(scene: Scene) -> tuple[str, str] | None:
+    """The clause and mend where something that is no tensor was given as data."""
+    for key, leaf in named(scene.args, scene.kwargs):
+        if leaf is None or isinstance(leaf, str) or (hasattr(leaf, "__iter__") and not isinstance(leaf, torch.Tensor)):
+            kind = "None" if leaf is None else f"a {type(leaf).__name__}"
+            return "data", (
+                f"{scene.names[key]!r} is {kind}: give a tensor or an array. Several are unpacked, check_pair(pair, "
+                "*batch) or check_pair(pair, **batch); of a DataLoader give one batch, next(iter(loader))."
+            )
+    return None
+
+
 def _unequal(scene: Scene) -> str:
     lengths = {
         scene.names[key]: len(leaf)
@@ -177,7 +194,9 @@ def _unequal(scene: Scene) -> str:
     }
     if len(set(lengths.values())) < 2:
         return ""
-    return f"The arguments have unequal lengths: {', '.join(f'{name} {count}' for name, count in lengths.items())} rows."
+    return (
+        f"The arguments have unequal lengths: {', '.join(f'{name} {count}' for name, count in lengths.items())} rows."
+    )
 
 
 def _kinds(scene: Scene, attribute: str) -> str:
@@ -189,8 +208,8 @@ def _kinds(scene: Scene, attribute: str) -> str:
 
 def _parameters(scene: Scene) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters that the traces know, then those of modules that ran, are bound or are held by the functions."""
-    nodes = {n: node for trace in scene.traces for n, node in trace.nodes.items() if node["type"] == "param"}
-    for name, node in zip(canonical(nodes), nodes.values(), strict=True):
+    params = {n: node for trace in scene.traces for n, node in nodes(trace).items() if node["type"] == "param"}
+    for name, node in zip(canonical(params), params.values(), strict=True):
         yield name, node["value"].unconstrained()
     functions = (scene.pair.model, scene.pair.guide)
     for module in [*scene.modules, *bound_modules(scene.pair), *_held(functions)]:

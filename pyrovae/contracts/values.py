@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from pyrovae.contracts.look import Finding, Look, log_prob, short, unchecked
+from pyrovae.contracts.look import Finding, Look, log_prob, nodes, short, unchecked
 from pyrovae.contracts.troubles import clause_of, first_sentence, hole_in
 from pyrovae.supports import base_of, not_finite, outside_support
 
@@ -18,11 +18,13 @@ def computable(look: Look) -> Iterator[Finding]:
         kind = short(getattr(value, "dtype", type(value).__name__))
         if isinstance(score, Exception):
             clause, mend = clause_of(str(score))
+            mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
             yield Finding(
                 clause,
                 "error",
                 f"{name!r} in the {side}: {type(base_of(node['fn'])).__name__} cannot give the log-probability of "
-                f"values of shape {tuple(getattr(value, 'shape', ()))}, type {kind}: {first_sentence(str(score))}. {mend}",
+                f"values of shape {tuple(getattr(value, 'shape', ()))}, type {kind}: {first_sentence(str(score))}. "
+                f"{mend}",
                 name,
             )
         elif node["is_observed"] and isinstance(score, torch.Tensor) and _wraps_around(node, score):
@@ -47,13 +49,13 @@ def _wraps_around(node: Mapping, score: torch.Tensor) -> bool:
 def within_support(look: Look) -> Iterator[Finding]:
     """Observed values are inside the support of their distribution, also where validation is off."""
     for name in look.structure.named("observed"):
-        node, score = look.traces.model.nodes[name], look.scores.get(("model", name))
+        node, score = nodes(look.traces.model)[name], look.scores.get(("model", name))
         value = torch.as_tensor(node["value"])
         finite = not isinstance(score, torch.Tensor) or bool(torch.isfinite(score).all())
         with unchecked(node["fn"]):
             message = outside_support(name, node["fn"], value, node["mask"])
             if message is None and not finite:
-                message = not_finite(name, node["fn"], value)
+                message = not_finite(name, node["fn"], value, node["mask"])
         if message is not None:
             error = ("model", name) in look.validated or not finite
             yield Finding("support", "error" if error else "warning", message, name)

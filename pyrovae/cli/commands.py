@@ -1,0 +1,178 @@
+"""The commands, their options and their help; what they do is imported when one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyrovae import __version__
+from pyrovae.cli import options
+from pyrovae.cli.group import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    name="pyrovae",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _examples(*lines: str) -> str:
+    """Command lines for the end of a help text, each on a line of its own."""
+    return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pyrovae {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog=_examples(
+        "pyrovae demo",
+        "pyrovae train digits --latent 8",
+        "pyrovae train wine.csv --out runs/wine",
+        "pyrovae evaluate runs/wine",
+        "pyrovae report runs/wine",
+    )
+)
+def pyrovae(
+    debug: Annotated[bool, typer.Option("--debug", envvar="PYROVAE_DEBUG", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train variational autoencoders, or any Pyro model and guide, and look at what they learned."""
+
+
+# --- the commands -------------------------------------------------------------------------------------
+
+
+@app.command(epilog=_examples("pyrovae demo", "pyrovae demo --out runs/first"))
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run.", show_default="pyrovae-demo, numbered")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 60,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train on the bundled digits, evaluate, and write a report: under a minute."""
+    from pyrovae.cli.demonstration import demonstrate
+
+    demonstrate(out, epochs=epochs, quiet=quiet)
+
+
+@app.command(
+    epilog=_examples(
+        "pyrovae train digits",
+        "pyrovae train mnist --data-root idx-files --likelihood bernoulli",
+        "pyrovae train wine.csv --label class --anneal 20 --out runs/wine",
+        "pyrovae train photos/ --size 64,64 --mode RGB --net conv",
+        "pyrovae train counts.npz --key x --pair my_models.py:make_pair",
+        "pyrovae train --resume --out runs/wine --epochs 400",
+    )
+)
+def train(
+    data: options.Data = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    pair: options.OwnPair = None,
+    likelihood: options.Likelihood = None,
+    scaling: options.Scaling = None,
+    net: options.Net = None,
+    hidden: options.Hidden = None,
+    latent: options.Latent = None,
+    prior: options.Prior = None,
+    components: options.Components = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    beta: options.Beta = None,
+    anneal: options.Anneal = None,
+    clip_norm: options.ClipNorm = None,
+    validation: options.Validation = None,
+    patience: options.Patience = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    data_root: options.DataRoot = None,
+    key: options.Key = None,
+    columns: options.Columns = None,
+    label: options.Label = None,
+    header: options.Header = None,
+    size: options.Size = None,
+    mode: options.Mode = None,
+    shape: options.Shape = None,
+    report: options.Report = True,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train on DATA: looks at them, says what it chose and why, and writes a folder."""
+    told = locals()
+    from pyrovae.cli import demonstration, requests
+
+    told |= {"hidden": options.numbers("--hidden", hidden), "shape": options.numbers("--shape", shape)}
+    told |= {"size": options.height_and_width(size), "columns": options.words(columns), "root": told.pop("data_root")}
+    demonstration.train_and_tell(requests.Request.of(**told), report=report)
+
+
+@app.command(epilog=_examples("pyrovae evaluate runs/wine", "pyrovae evaluate runs/wine new-wine.csv --json"))
+def evaluate(
+    run: options.Run,
+    data: options.OtherData = None,
+    pair: options.PairAgain = None,
+    draws: Annotated[int, typer.Option(help="Draws of the latent variables for each datum.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
+) -> None:
+    """Print ELBO, rate, distortion and active units on held-out data."""
+    from pyrovae.cli import outputs, trained
+
+    outputs.evaluate(trained.open_run(run, pair=pair, data=data, command="evaluate"), draws=draws, as_json=as_json)
+
+
+@app.command(epilog=_examples("pyrovae sample runs/digits -n 100", "pyrovae sample runs/wine -n 1000 --out new.csv"))
+def sample(
+    run: options.Run,
+    number: options.Number = 64,
+    pair: options.PairAgain = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draws.", show_default="another each time")] = None,
+    mean: Annotated[
+        bool | None,
+        typer.Option("--mean/--draw", help="Means or draws of the likelihood.", show_default="means of images"),
+    ] = None,
+    out: options.NewFile = None,
+) -> None:
+    """Draw new data: images as .png and .npy, rows as .csv and .npy, into the folder of the run."""
+    from pyrovae.cli import outputs, trained
+
+    opened = trained.open_run(run, pair=pair, data=None, command="sample")
+    for path in outputs.sample(opened, number, seed=seed, mean=mean, out=out):
+        typer.echo(path)
+
+
+@app.command(epilog=_examples("pyrovae reconstruct runs/digits -n 16", "pyrovae reconstruct runs/wine new-wine.csv"))
+def reconstruct(
+    run: options.Run,
+    data: options.OtherData = None,
+    number: options.Number = 16,
+    pair: options.PairAgain = None,
+    out: options.NewFile = None,
+) -> None:
+    """Pass data through the model: images with the originals above, rows as .csv."""
+    from pyrovae.cli import outputs, trained
+
+    opened = trained.open_run(run, pair=pair, data=data, command="reconstruct")
+    for path in outputs.reconstruct(opened, number, out=out):
+        typer.echo(path)
+
+
+@app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
+def report(run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None) -> None:
+    """Write report.html: curves with a verdict, reconstructions, samples, latent space, traversal, settings."""
+    from pyrovae.cli import outputs, trained
+
+    typer.echo(outputs.write_report(trained.open_run(run, pair=pair, data=data, command="report")))

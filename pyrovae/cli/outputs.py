@@ -1,0 +1,212 @@
+"""`pyrovae evaluate`, `sample`, `reconstruct` and `report`: what a trained run says, as tables and files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+
+import pyrovae as pv
+from pyrovae.blueprints import bits_per_element
+from pyrovae.cli.trained import Trained
+from pyrovae.errors import ArgumentError, FileError
+from pyrovae.report import pictures
+
+_TABLE = (".csv", ".npy")
+_IMAGES = (".png", ".npy")
+# Pixels on the screen that a small image is enlarged to.
+_VISIBLE = 64
+
+
+def evaluate(run: Trained, *, draws: int, as_json: bool) -> None:
+    """Print ELBO, rate, distortion and active units."""
+    found = figures(run, draws=draws)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{run.folder.path.name}: {found['data']}", title_justify="left", show_edge=False)
+    for heading in ("figure", "value", "meaning"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for row in _lines(found):
+        table.add_row(*row)
+    Console(soft_wrap=True).print(table)
+
+
+def figures(run: Trained, *, draws: int) -> dict[str, Any]:
+    """The figures of a run on its data, as plain values."""
+    rows = run.rows()
+    # The standard error is that of the batches' means, so there should be a few of them.
+    measured = pv.rate_distortion(run.pair, rows, draws=draws, batch_size=min(256, max(1, len(rows) // 16)))
+    active = pv.active_units(run.pair, rows)
+    found = {
+        "run": str(run.folder.path),
+        "data": run.words,
+        "rows": len(rows),
+        **{name: _finite(value) for name, value in measured._asdict().items()},
+        "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
+    }
+    if run.blueprint is not None and run.blueprint.likelihood in ("bernoulli", "discretized-logistic"):
+        found["bits_per_element"] = bits_per_element(-measured.elbo, run.blueprint.shape)
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    def number(value: float | None) -> str:
+        return "not finite" if value is None else f"{value:,.3f}"
+
+    error = "" if found["error"] is None else f" ± {found['error']:.3f}"
+    lines = [
+        (
+            "ELBO",
+            number(found["elbo"]) + error,
+            "nats per datum, at most its log-probability; higher is better",
+        ),
+        ("rate", number(found["rate"]), "nats that the latent variables carry about a datum"),
+        ("distortion", number(found["distortion"]), "nats that are lost between a datum and its reconstruction"),
+    ]
+    if "bits_per_element" in found:
+        lines.append(("bits", number(found["bits_per_element"]), "per pixel or column, at most; lower is better"))
+    for site, units in found["active_units"].items():
+        lines.append((f"active {site}", f"{units['count']} of {units['total']}", "latent dimensions in use"))
+    return lines
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
+    """Draw new data and write them; the files."""
+    if count < 1:
+        raise ArgumentError(f"-n {count}: give 1 at least.")
+    images = run.data.kind == "images"
+    # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
+    taken = images if mean is None else mean
+    site = run.observed()
+    given = count if hasattr(run.pair, "blank") else _repeated(run.rows(), count)
+    drawn = pv.generate(run.pair, given, seed=seed, mean=taken)[site]
+    values = run.restore(drawn)
+    if not taken and np.issubdtype(run.data.values.dtype, np.integer):
+        values = np.round(values).astype(run.data.values.dtype)
+    return _written(run, values, "samples", out, lambda: pictures.grid(values, _range(run)))
+
+
+def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
+    """Write the first rows' reconstructions; images with the originals above them."""
+    if count < 1:
+        raise ArgumentError(f"-n {count}: give 1 at least.")
+    rows = run.rows(count)
+    values = run.restore(pv.reconstruct(run.pair, rows)[run.observed()])
+    originals = run.restore(rows)
+
+    def picture() -> Any:
+        return pictures.paired(originals, values, _range(run))
+
+    return _written(run, values, "reconstructions", out, picture)
+
+
+def _repeated(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Rows that give shapes and covariates to a pair that cannot be asked for a number of data."""
+    return rows[torch.arange(count) % len(rows)]
+
+
+def _range(run: Trained) -> tuple[float, float]:
+    if run.blueprint is not None and run.blueprint.scaling == "binary":
+        return 0.0, 1.0
+    return pictures.value_range(run.data.values)
+
+
+def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, picture: Callable[[], Any]) -> list[Path]:
+    shown = pictures.is_picture(values.shape[1:]) and run.data.kind == "images"
+    kinds = _IMAGES if shown else _TABLE
+    paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [_new_file(out, kinds)]
+    for path in paths:
+        writers = {".npy": lambda p: _npy(p, values), ".csv": lambda p: _csv(p, values, run.data.names)}
+        _replace(path, writers.get(path.suffix, lambda p: picture().save(p, format="PNG")))
+    return paths
+
+
+def _new_file(out: Path, kinds: tuple[str, ...]) -> Path:
+    if out.suffix not in kinds:
+        raise ArgumentError(f"--out {out}: its name must end in {' or '.join(kinds)}.")
+    if out.exists():
+        raise FileError(f"{out} exists and is left as it is; choose another name with --out.")
+    return out
+
+
+def _npy(path: Path, values: np.ndarray) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, values)
+
+
+def _csv(path: Path, values: np.ndarray, names: tuple[str, ...]) -> None:
+    flat = values.reshape(len(values), -1)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(names or [f"column {number}" for number in range(flat.shape[1])])
+        writer.writerows([f"{number:.7g}" for number in row] for row in flat.tolist())
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the place and move there: what was there before is whole until then."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        os.replace(beside, path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_report(run: Trained) -> Path:
+    """Write report.html into the folder of the run."""
+    from pyrovae import report
+
+    binary = run.blueprint is not None and run.blueprint.scaling == "binary"
+    outcome = run.config["outcome"] or {}
+    text = report.render(
+        run.pair,
+        run.rows(),
+        history=run.folder.read_metrics(),
+        title=run.folder.path.resolve().name,
+        data_words=run.words,
+        kind=run.data.kind,
+        names=run.data.names,
+        labels=run.data.labels,
+        raw_range=(0.0, 1.0) if binary else None,
+        restore=run.restore,
+        outcome=outcome,
+        settings=_settings(run),
+    )
+    _replace(run.folder.report, lambda path: path.write_text(text, encoding="utf-8") and None)
+    return run.folder.report
+
+
+def _settings(run: Trained) -> dict[str, str]:
+    """What the report says about how the run was made."""
+    config = run.config
+    made = {"pair": config["pair"]} if run.blueprint is None else run.blueprint.to_json()
+    listed = {"data": config["data"]["name"], **made, **config["fit"], **config["versions"]}
+    return {name.replace("_", " "): _text(value) for name, value in listed.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " x ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,120 @@
+"""What a report shows of a pair: reconstructions, samples, encodings in two dimensions, a traversal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+
+import pyrovae as pv
+from pyrovae.batches import Batch
+from pyrovae.isolation import isolated
+from pyrovae.placement import placed
+
+# As many latent dimensions as fit below each other.
+_DIMS = 6
+_STEPS = 9
+# Standard deviations on either side: 98.8 % of a normal.
+_REACH = 2.5
+
+
+class Subject(NamedTuple):
+    """A pair and the rows to look at it with; `restore` turns what the pair gives into units of the raw data."""
+
+    pair: Any
+    rows: torch.Tensor
+    restore: Callable[[torch.Tensor], np.ndarray]
+    names: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    seed: int = 0
+
+    def originals(self, count: int) -> np.ndarray:
+        """The first rows, raw."""
+        return self.restore(self.rows[:count])
+
+    def observed(self) -> str:
+        """The observed site that looks like the data."""
+        sites = pv.reconstruct(self.pair, self.rows[:2])
+        shape = self.rows.shape[1:]
+        return next((site for site, value in sites.items() if value.shape[1:] == shape), next(iter(sites)))
+
+    def reconstructions(self, count: int) -> np.ndarray:
+        """The means of the likelihood at the first rows' encodings."""
+        return self.restore(pv.reconstruct(self.pair, self.rows[:count], seed=self.seed)[self.observed()])
+
+    def samples(self, count: int, *, mean: bool) -> np.ndarray:
+        """New data; a pair that cannot be asked for a number of them gets rows for their shape."""
+        given = count if hasattr(self.pair, "blank") else self.rows[torch.arange(count) % len(self.rows)]
+        return self.restore(pv.generate(self.pair, given, seed=self.seed, mean=mean)[self.observed()])
+
+
+class Latent(NamedTuple):
+    """The encodings of one site: means and scales `(rows, dims)`."""
+
+    site: str
+    means: np.ndarray
+    scales: np.ndarray
+
+    def plane(self) -> tuple[np.ndarray, tuple[str, str]]:
+        """The means in two dimensions, and what the axes are: PCA where there are more than two."""
+        dims = self.means.shape[1]
+        if dims == 1:
+            return np.hstack([self.means, self.scales]), (f"mean of {self.site}", f"scale of {self.site}")
+        if dims == 2:
+            return self.means, (f"{self.site}[0]", f"{self.site}[1]")
+        centred = self.means - self.means.mean(0)
+        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+        shares = sizes**2 / max(float((sizes**2).sum()), 1e-30)
+        return left[:, :2] * sizes[:2], (
+            f"first principal component ({shares[0]:.0%} of the variance)",
+            f"second ({shares[1]:.0%})",
+        )
+
+
+def latent_of(subject: Subject, count: int) -> Latent | None:
+    """The first site with a mean whose event is a vector or a number."""
+    for site, found in pv.encode(subject.pair, subject.rows[:count]).items():
+        if found.mean.ndim <= 2 and found.mean.is_floating_point():
+            means, scales = (tensor.reshape(len(tensor), -1).double().numpy() for tensor in found)
+            return Latent(site, means, scales)
+    return None
+
+
+class Traversal(NamedTuple):
+    """Data `(dims, steps, *event)` as one latent dimension after another goes through its usual values."""
+
+    dims: list[int]
+    places: np.ndarray
+    values: np.ndarray
+
+
+def traverse(subject: Subject, latent: Latent) -> Traversal:
+    """Decode around the first row's encoding, along the dimensions that vary most over the data."""
+    spread = np.sqrt(latent.means.var(0) + (latent.scales**2).mean(0))
+    dims = np.argsort(-latent.means.var(0))[:_DIMS].tolist()
+    places = np.linspace(-_REACH, _REACH, _STEPS)
+    codes = np.repeat(latent.means[:1], len(dims) * _STEPS, 0)
+    for row, dim in enumerate(dims):
+        codes[row * _STEPS : (row + 1) * _STEPS, dim] = latent.means[:, dim].mean() + places * spread[dim]
+    values = subject.restore(_decode(subject, latent.site, codes))
+    return Traversal(dims, places, values.reshape(len(dims), _STEPS, *values.shape[1:]))
+
+
+def _decode(subject: Subject, site: str, codes: np.ndarray) -> torch.Tensor:
+    """The likelihood's mean where one latent site has these values and all others those of the first row."""
+    batch = Batch((subject.rows[:1].repeat(len(codes), *[1] * (subject.rows.ndim - 1)),), {})
+    batch = placed(subject.pair, batch).place(batch)
+    observed = subject.observed()
+    with isolated(subject.seed), torch.no_grad():
+        guide = poutine.trace(subject.pair.guide).get_trace(*batch.args)
+        for name in guide.stochastic_nodes:
+            value = guide.nodes[name]["value"]
+            if len(value.shape) and len(value) == len(codes):
+                guide.nodes[name]["value"] = value[:1].expand_as(value)
+        value = guide.nodes[site]["value"]
+        guide.nodes[site]["value"] = torch.as_tensor(codes, dtype=value.dtype, device=value.device).reshape(value.shape)
+        model = poutine.trace(poutine.replay(subject.pair.model, trace=guide)).get_trace(*batch.args)
+        return model.nodes[observed]["fn"].mean.cpu()
