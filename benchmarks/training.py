@@ -1,7 +1,7 @@
 """What a training step costs: plain `SVI`, `pv.steps`, and torch written by hand, side by side in one run.
 
-The three take turns, a block of steps each, so that whatever else the machine does falls on all of them; the medians over
-the blocks are given. The objective is the same: Bernoulli pixels, one draw, Adam.
+The three take turns, a block of steps each, so that whatever else the machine does falls on all of them; the medians
+over the blocks are given. The objective is the same: Bernoulli pixels, one draw, Adam.
 
     python benchmarks/training.py
     python benchmarks/training.py --rounds 5   # shorter

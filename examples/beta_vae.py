@@ -3,7 +3,7 @@
 Shows `temper`. The history holds the plain rate and distortion whatever the weight, so that runs compare: a small
 weight buys accurate reconstructions with more nats, a large one switches latent dimensions off.
 
-    python examples/beta_vae.py                # half a minute
+    python examples/beta_vae.py                # a minute or so
     python examples/beta_vae.py --out FOLDER   # also a picture of rate against distortion
     python examples/beta_vae.py --smoke        # seconds
 """
@@ -36,6 +36,7 @@ def draw(path: Path, points: dict[str, pv.Epoch]) -> None:
         axes.annotate(name, (row.rate, row.distortion), xytext=(7, 4), textcoords="offset points")
     axes.set(xlabel="rate: nats that z carries about an image", ylabel="distortion: nats left to say")
     axes.margins(0.18)
+    axes.set_xlim(left=-0.5)
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

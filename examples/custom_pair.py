@@ -31,6 +31,7 @@ class Decoder(nn.Module):
         self.network = nn.Sequential(nn.Linear(LATENT + LABS, 64), nn.ReLU(), nn.Linear(64, GENES))
 
     def forward(self, z, lab):
+        """Log expected counts, of shape (cells, GENES)."""
         return self.network(torch.cat([z, nn.functional.one_hot(lab, LABS).float()], -1))
 
 
@@ -42,6 +43,7 @@ class Encoder(nn.Module):
         self.network = nn.Sequential(nn.Linear(GENES + LABS, 64), nn.ReLU(), nn.Linear(64, 2 * LATENT))
 
     def forward(self, counts, lab):
+        """Mean and scale of z, each of shape (cells, LATENT)."""
         inputs = torch.cat([counts.log1p(), nn.functional.one_hot(lab, LABS).float()], -1)
         loc, raw = self.network(inputs).chunk(2, -1)
         return loc, nn.functional.softplus(raw) + 1e-4

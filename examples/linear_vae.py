@@ -36,7 +36,9 @@ def main() -> None:
 
     reached = pv.rate_distortion(vae, x, draws=20)
     print(f"highest evidence   {highest:9.4f} nats a row, by eigenvectors")
-    print(f"ELBO of the VAE    {reached.elbo:9.4f} nats a row, after {steps} steps (standard error {reached.error:.4f})")
+    print(
+        f"ELBO of the VAE    {reached.elbo:9.4f} nats a row, after {steps} steps (standard error {reached.error:.4f})"
+    )
     print(f"gap                {highest - reached.elbo:9.4f}")
     noise = float(vae.likelihood(torch.zeros(1, 3)).base_dist.scale[0, 0].detach())
     print(f"noise              {noise:9.4f}, against {float(best.noise):.4f} by the formula and 0.5 in the world")

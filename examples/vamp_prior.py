@@ -3,7 +3,7 @@
 Shows that prior, likelihood and posterior are positions that any conditional can take. A richer prior costs fewer
 nats, since it need not be met at one round cloud; whether it pays shows on data held out.
 
-    python examples/vamp_prior.py           # half a minute
+    python examples/vamp_prior.py           # a minute or so
     python examples/vamp_prior.py --smoke   # seconds
 """
 

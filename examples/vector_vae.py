@@ -3,7 +3,7 @@
 Shows the recipe for raw numbers, whose columns may have any location and scale: standardisation is a part of the pair,
 so that what it generates is in the units of the table, and so is the density that the ELBO bounds.
 
-    python examples/vector_vae.py                # under a minute
+    python examples/vector_vae.py                # a minute or so
     python examples/vector_vae.py --out FOLDER   # writes the rows as rows.csv
     python examples/vector_vae.py --smoke        # seconds
 """
@@ -39,7 +39,7 @@ def main() -> None:
 
     vae = pv.recipes.vector_vae(128, latent=32, hidden=[64])
     run = pv.fit(
-        vae, train, epochs=2 if options.smoke else 60, batch_size=32, validation=test, patience=5, average=0.999, seed=0
+        vae, train, epochs=2 if options.smoke else 30, batch_size=32, validation=test, patience=5, average=0.999, seed=0
     )
     print(f"{run.reason} after {run.step} steps; {run.verdict}")
 

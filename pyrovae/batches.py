@@ -147,7 +147,7 @@ def as_batches(
         ArgumentError: a batch size that is not one, or given beside a DataLoader.
         DataError: data that cannot be trained on.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from pyrovae.batches import as_batches
         >>> data = as_batches(torch.arange(6), batch_size=4, seed=1)
@@ -212,7 +212,7 @@ def to(
     Returns:
         The batch there.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from pyrovae.batches import Batch, to
         >>> batch = Batch((torch.zeros(2, dtype=torch.uint8), torch.zeros(2, dtype=torch.float64)), {})

@@ -27,7 +27,7 @@ class TargetRate:
     References:
         Shao et al., "ControlVAE" (2020).
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> target = pv.TargetRate(10.0)
         >>> state = target.initial()

@@ -41,7 +41,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     Raises:
         FileError: the file cannot be written; one that was there is as it was.
 
-    Example:
+    Examples:
         >>> import tempfile, torch, pyrovae as pv
         >>> path = tempfile.mkdtemp() + "/model.safetensors"
         >>> def new():

@@ -22,7 +22,7 @@ from pyrovae.prediction import Use
 class RateDistortion(NamedTuple):
     """`elbo = -(rate + distortion)` in nats per datum, averaged over the data; `error` is the ELBO's standard error.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.rate_distortion(vae, torch.randn(64, 5))._fields
@@ -40,7 +40,7 @@ class ActiveUnits(NamedTuple):
 
     `shares` holds the variance over the data of the posterior mean, divided by the prior's variance.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.evaluation.ActiveUnits(count=1, total=2, shares=torch.tensor([0.5, 0.0])).count
         1
@@ -72,7 +72,7 @@ def rate_distortion(
     References:
         Alemi et al., "Fixing a broken ELBO" (2018).
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> figures = pv.rate_distortion(vae, torch.randn(64, 5), draws=10)
@@ -135,7 +135,7 @@ def active_units(pair: HasPair, *data: Any, threshold: float = 0.01, **named: An
     References:
         Burda et al., "Importance weighted autoencoders" (2016), section 3.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.active_units(vae, torch.randn(64, 5))["z"].total

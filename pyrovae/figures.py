@@ -201,7 +201,10 @@ def _copied(trace: Trace, keep: Callable[[str, dict], bool]) -> Trace:
         if keep(name, node):
             fields = {k: v for k, v in node.items() if k not in ("packed", "log_prob", "log_prob_sum")}
             scale, mask = untempered(node)
-            fields.update(scale=scale, mask=mask, log_prob=scale_and_mask(_log_prob(node), scale, mask))
+            log_prob = scale_and_mask(_log_prob(node), scale, mask)
+            fields.update(scale=scale, mask=mask, log_prob=log_prob)
+            if "score_parts" in fields:
+                fields["score_parts"] = fields["score_parts"]._replace(log_prob=log_prob)
             copy.add_node(name, **fields)
     return copy
 

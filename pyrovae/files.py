@@ -37,7 +37,7 @@ def write(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], docume
         ArgumentError: something that a file cannot hold.
         FileError: it could not be written; what was at `path` is as it was.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from pyrovae import files
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     Raises:
         FileError: it cannot be read, or holds anything but tensors.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from pyrovae import files
         >>> with tempfile.TemporaryDirectory() as folder:

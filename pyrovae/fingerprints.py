@@ -25,7 +25,7 @@ def fingerprint(value: Any) -> str:
     Returns:
         A short text.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> from pyrovae.fingerprints import fingerprint
         >>> fingerprint(1) == fingerprint(1.0), fingerprint(pv.linear(0, 1, steps=10))

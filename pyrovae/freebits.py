@@ -13,6 +13,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch.distributions import Independent, kl_divergence
 
 from pyrovae.errors import ArgumentError
@@ -143,6 +144,8 @@ class _Notes(Messenger):
 
     def _pyro_post_sample(self, msg) -> None:
         name = msg["name"]
+        if site_is_subsample(msg):
+            return
         self.names.append(name)
         self.sequential += [name] if "_enum_total" in msg["infer"] else []
         if name not in self._inner or msg["is_observed"]:

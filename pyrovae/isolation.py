@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
+import pyro.distributions
+import pyro.infer.util
+import pyro.poutine.util
 import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.block_messenger import BlockMessenger
@@ -55,7 +58,7 @@ def forked_random(seed: int | None = None) -> Iterator[None]:
 @contextmanager
 def forked_store() -> Iterator[None]:
     """Forget what appears in Pyro's parameter store; tensors that were there stay the same objects."""
-    store = pyro.get_param_store()
+    store: Any = pyro.get_param_store()
     before = (store._params, store._param_to_name, store._constraints)
     store._params, store._param_to_name, store._constraints = (dict(entries) for entries in before)
     try:
@@ -153,6 +156,7 @@ def validation(enabled: bool | None) -> Iterator[None]:
     if enabled is None:
         yield
         return
+    dist_flag = pyro.distributions.is_validation_enabled()
     pyro_flag = pyro.infer.util.is_validation_enabled()
     poutine_flag = pyro.poutine.util.is_validation_enabled()
     torch_flag = torch.distributions.Distribution._validate_args
@@ -160,6 +164,7 @@ def validation(enabled: bool | None) -> Iterator[None]:
         pyro.enable_validation(enabled)
         yield
     finally:
+        pyro.distributions.enable_validation(dist_flag)
         pyro.infer.util.enable_validation(pyro_flag)
         pyro.poutine.util.enable_validation(poutine_flag)
         torch.distributions.Distribution.set_default_validate_args(torch_flag)

@@ -12,7 +12,7 @@ from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceEn
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
 from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
-from pyro.infer.util import torch_backward
+from pyro.infer.util import torch_backward, torch_item
 
 from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FreeBits, Tempered
@@ -65,7 +65,8 @@ def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[st
         torch_backward(value)
     # ReweightedWakeSleep returns a pair of losses.
     parts: Any = value if isinstance(value, tuple) else (value,)
-    return math.fsum(float(part) for part in parts)
+    items: list[Any] = [torch_item(part) for part in parts]
+    return math.fsum(items)
 
 
 def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from pyro.optim.lr_scheduler import PyroLRScheduler
@@ -38,6 +38,9 @@ class Optimiser(Protocol):
         """The rate of the last update: of the first group, where there are several."""
         ...
 
+    def check_names(self, names: list[str]) -> None:
+        """Refuse settings by name that fit no parameter."""
+
 
 def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) -> Optimiser:
     """The optimiser for what the user gave: nothing, a function of parameters, or one of Pyro's."""
@@ -50,12 +53,12 @@ def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) 
         return PyroOptimiser(optim)
     if optim is None:
         return TorchOptimiser(_adam, DEFAULT_RATE if learning_rate is None else learning_rate)
-    if isinstance(optim, torch.optim.Optimizer) or not callable(optim):
+    if not callable(optim) or isinstance(optim, torch.optim.Optimizer):
         raise ArgumentError(
             f"optim is {type(optim).__name__}; give a pyro.optim optimiser, or a function of the parameters: "
             "optim=lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)."
         )
-    return TorchOptimiser(optim, learning_rate)
+    return TorchOptimiser(cast(Any, optim), learning_rate)
 
 
 def _adam(groups: Any) -> torch.optim.Optimizer:
@@ -75,7 +78,7 @@ class TorchOptimiser:
         self.optimizer: torch.optim.Optimizer | None = None
         self.groups: list[list[str]] = []  # names in each group of the optimizer
         self._known: set[str] = set()
-        self._patterns: list[str | None] = []  # the pattern whose rate each group follows
+        self._patterns: list[str] = []  # the pattern whose rate each group follows; "" where none fits
         for value in self.rates.values() if isinstance(self.rates, dict) else [self.rates]:
             if value is not None:
                 evaluate(value, 0)
@@ -124,13 +127,13 @@ class TorchOptimiser:
         assert self.optimizer is not None
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _pattern(self, name: str) -> str | None:
+    def _pattern(self, name: str) -> str:
         patterns = self.rates if isinstance(self.rates, dict) else ()
-        return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), None)
+        return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
 
     def _add(self, new: Parameters) -> None:
         """Put new parameters into groups; those that appear later get groups of their own."""
-        by_pattern: dict[str | None, list[str]] = {}
+        by_pattern: dict[str, list[str]] = {}
         for name in new:
             by_pattern.setdefault(self._pattern(name), []).append(name)
         for names in by_pattern.values():

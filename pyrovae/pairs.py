@@ -6,7 +6,7 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -22,7 +22,7 @@ from pyrovae.isolation import isolated
 class HasPair(Protocol):
     """Anything with a `.model` and a `.guide`, Pyro functions of the same arguments.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> isinstance(pv.Pair(model=print, guide=print), pv.HasPair)
         True
@@ -42,7 +42,7 @@ class Pair(NamedTuple):
         model: a Pyro function, the joint density p(x, z).
         guide: a Pyro function of the same arguments, the approximate posterior q(z | x).
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pair = pv.Pair(model=lambda x: None, guide=lambda x: None)
         >>> pair.model is pair[0]
@@ -121,7 +121,7 @@ def fresh_name(prefix: str) -> str:
 
     What follows the `@` never reaches a file: see `canonical`.
 
-    Example:
+    Examples:
         >>> name = fresh_name("vae")
         >>> canonical([name + "$$$likelihood.net.0.weight"])
         ['vae.likelihood.net.0.weight']
@@ -158,11 +158,11 @@ def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
     return Traces(model, guide)
 
 
-def samples(trace: Trace) -> Iterator[tuple[str, dict]]:
+def samples(trace: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
     """The sample sites of a trace, without those that choose subsamples and without factors of our own."""
     for name, node in trace.nodes.items():
-        if node["type"] == "sample" and not site_is_subsample(node) and INTERNAL not in node["infer"]:
-            yield name, node
+        if node["type"] == "sample" and not site_is_subsample(node) and INTERNAL not in (node["infer"] or {}):
+            yield name, cast(dict[str, Any], node)
 
 
 def bound_modules(pair: HasPair) -> list[nn.Module]:
@@ -200,7 +200,7 @@ def inspect(
 def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:
     """Read a structure off a run that was already made."""
     raw = {
-        name: node["value"].unconstrained()
+        name: cast(Any, node["value"]).unconstrained()
         for trace in (traces.guide, traces.model)
         for name, node in trace.nodes.items()
         if node["type"] == "param"
@@ -273,8 +273,8 @@ def _auxiliaries(traces: Traces, sites: Mapping[str, Site]) -> dict[str, tuple[s
     found = {}
     latents = [s.name for s in sites.values() if s.role == "latent"]
     for name in [s.name for s in sites.values() if s.role == "auxiliary"]:
-        value = traces.guide.nodes[name]["value"]
-        served = [other for other in latents if _depends(traces.guide.nodes[other], value)]
+        nodes = dict(samples(traces.guide))
+        served = [other for other in latents if _depends(nodes[other], nodes[name]["value"])]
         found[name] = tuple(served or [n for n in latents if name.startswith(n + "_")])
     return found
 

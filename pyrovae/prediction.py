@@ -27,7 +27,7 @@ _TILE = 256  # rows worked on together
 class Encoding(NamedTuple):
     """Mean and scale (standard deviation) of a latent site's posterior, each of shape (rows, *event).
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.encode(vae, torch.ones(3, 5))["z"].scale.shape
@@ -51,7 +51,7 @@ def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
     Returns:
         `{site: Encoding}` on the CPU; a site whose guide has no mean is left out.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
@@ -95,7 +95,7 @@ def reconstruct(
     Returns:
         `{observed site: (rows, *event)}` on the CPU.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.reconstruct(vae, torch.ones(3, 5))["x"].shape
@@ -129,7 +129,7 @@ def generate(
     Returns:
         `{site: (rows, *event)}` on the CPU for latent, observed and deterministic sites.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> {site: tuple(value.shape) for site, value in pv.generate(vae, 10, seed=0).items()}
@@ -260,7 +260,7 @@ class Use(NamedTuple):
         if not self.structure.named("enumerated"):
             return traces
         # Conditioned, not replayed: a replayed site is done before enumeration can note what it depends on.
-        drawn = {site: traces.guide.nodes[site]["value"] for site in self.structure.named("latent")}
+        drawn: Any = {site: traces.guide.nodes[site]["value"] for site in self.structure.named("latent")}
         model: Callable[..., Any] = poutine.condition(self.fixed.model, data=drawn)
         sampled = infer_discrete(model, first_available_dim=-1 - _depth(traces), temperature=1)
         return Traces(poutine.trace(sampled).get_trace(*batch.args, **batch.kwargs), traces.guide)

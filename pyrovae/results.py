@@ -16,7 +16,7 @@ Weight = float | dict[str, float]
 class Step(NamedTuple):
     """One optimiser step; all figures per datum, `elbo`, `rate` and `distortion` without temper.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> [step.index for step in pv.steps(vae, torch.randn(64, 5), steps=3, batch_size=32, seed=0)]
@@ -39,7 +39,7 @@ class Epoch(NamedTuple):
     `elbo = -(rate + distortion)` in nats per datum, without temper; `loss` is the objective that was
     minimised, weights included, per datum.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> row = pv.fit(vae, torch.randn(64, 5), epochs=2, seed=0, progress=False).history[-1]
@@ -76,7 +76,7 @@ class Fit:
         active: for each local latent site, how many of its dimensions are used.
         checkpoint: the last checkpoint's path.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> run = pv.fit(vae, torch.randn(64, 5), epochs=2, seed=0, progress=False)

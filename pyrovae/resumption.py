@@ -187,7 +187,7 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
 def describe_argument(value: Any) -> str:
     """A text that is the same for the same argument in another process."""
     if isinstance(value, PyroOptim):
-        constructor = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
+        constructor: Any = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
         return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
     if isinstance(value, ELBO):
         return f"{type(value).__name__}(num_particles={value.num_particles}, vectorize={value.vectorize_particles})"

@@ -41,7 +41,7 @@ class Schedule:
     Made by [constant][pyrovae.constant], [linear][pyrovae.linear], [cosine][pyrovae.cosine],
     [sigmoid][pyrovae.sigmoid] and [cyclic][pyrovae.cyclic]. Its `repr` is that call.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> warm_up = pv.linear(0, 1, steps=1_000)
         >>> warm_up
@@ -75,7 +75,7 @@ def constant(value: float) -> Schedule:
     Returns:
         A schedule, `step -> float`.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.constant(4)(123)
         4.0
@@ -95,7 +95,7 @@ def linear(start: float, stop: float, *, steps: int) -> Schedule:
     Returns:
         A schedule, `step -> float`.
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> pv.linear(0, 1, steps=4)(3)
         0.75
@@ -114,7 +114,7 @@ def cosine(start: float, stop: float, *, steps: int) -> Schedule:
     Returns:
         A schedule, `step -> float`.
 
-    Example:
+    Examples:
         A learning rate that falls off, as in Loshchilov and Hutter, "SGDR" (2017):
 
         >>> import pyrovae as pv
@@ -142,7 +142,7 @@ def sigmoid(start: float, stop: float, *, steps: int) -> Schedule:
     References:
         Bowman et al., "Generating sentences from a continuous space" (2016).
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> curve = pv.sigmoid(0, 1, steps=100)
         >>> curve(0), round(curve(10), 3), curve(50), curve(100)
@@ -170,7 +170,7 @@ def cyclic(start: float, stop: float, *, steps: int, cycles: int = 4, rise: floa
     References:
         Fu et al., "Cyclical annealing schedule" (2019).
 
-    Example:
+    Examples:
         >>> import pyrovae as pv
         >>> curve = pv.cyclic(0, 1, steps=80, cycles=2)
         >>> [curve(step) for step in (0, 10, 20, 39, 40, 50, 80)]
@@ -199,7 +199,7 @@ def evaluate(schedule: float | Callable[[int], Any], step: int) -> float:
     Raises:
         ArgumentError: it is negative, not finite or not a number.
 
-    Example:
+    Examples:
         >>> from pyrovae.schedules import evaluate
         >>> evaluate(0.5, 10), evaluate(lambda step: step / 20, 10)
         (0.5, 0.5)

@@ -52,7 +52,10 @@ def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -
     datum = value[first]
     elements = (~_elements_inside(fn, datum)).nonzero()
     index = (*first, *(elements[0].tolist() if len(elements) else [0] * datum.ndim))
-    return words(name, fn, value, int((~inside).sum()), inside.numel(), _place(index), value[index].item())
+    return (
+        f"{_outside(name, fn)}: {int((~inside).sum())} of {inside.numel()} rows, the first {_place(index)} with the "
+        f"value {value[index].item():g}. {_mend(fn, value)}"
+    )
 
 
 def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
@@ -96,12 +99,8 @@ def _masks(fn: Any) -> Iterator[Any]:
         fn = fn.base_dist
 
 
-def words(name: str, fn: Any, value: torch.Tensor, bad: int, total: int, where: str, shown: float) -> str:
-    """The sentence for values outside a support, with the mend."""
-    return (
-        f"the observed values of {name!r} are outside the support of {type(base_of(fn)).__name__}: {bad} of {total} "
-        f"rows, the first {where} with the value {shown:g}. {_mend(fn, value)}"
-    )
+def _outside(name: str, fn: Any) -> str:
+    return f"the observed values of {name!r} are outside the support of {type(base_of(fn)).__name__}"
 
 
 def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
@@ -164,14 +163,30 @@ def _check_leaf(name: str, fn: Any, array: Any, key: int | str, placement: Place
     support = _constant_support(fn)
     if support is None or support is constraints.real:
         return
+    ends = _ends_without_density(base_of(fn), support)
+    count, message = 0, ""
     for start, rows in _chunks(array):
         placed = placement.leaf(key, rows)
-        inside = support.check(placed)
-        if not bool(inside.all()):
-            first = (~inside).nonzero()[0].tolist()
-            where = f"in row {start + first[0]}" + (f", column {first[1:]}" if len(first) > 1 else "")
-            bad = int((~inside).reshape(len(rows), -1).any(1).sum())
-            raise DataError(words(name, fn, placed, bad, len(rows), where, placed[tuple(first)].item()))
+        outside = ~support.check(placed)
+        for end in ends:
+            outside |= placed == end
+        if bool(outside.any()):
+            count += int(outside.reshape(len(rows), -1).any(1).sum())
+            first = outside.nonzero()[0].tolist()
+            where = _place((start + first[0], *first[1:]))
+            message = message or f"{where} with the value {placed[tuple(first)].item():g}. {_mend(fn, placed)}"
+    if message:
+        raise DataError(f"{_outside(name, fn)}: {count} of {len(array)} rows, the first {message}")
+
+
+def _ends_without_density(base: Any, support: Any) -> list[float]:
+    """The ends of a closed interval at which the density is 0 or infinite, such as those of Beta."""
+    if support.is_discrete:
+        return []
+    bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
+    ends = [float(bound) for bound in bounds if bound is not None and bool(support.check(torch.as_tensor(bound)))]
+    with torch.no_grad():
+        return [end for end in ends if not bool(torch.isfinite(base.log_prob(base.sample() * 0 + end)).all())]
 
 
 def _constant_support(fn: Any) -> Any:

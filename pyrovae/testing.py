@@ -8,7 +8,7 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Distribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
@@ -61,8 +61,10 @@ def check_conditional(
 
 
 def _check_shapes(conditional: nn.Module, given: tuple[Tensor, ...], leading: torch.Size) -> None:
-    distribution = conditional(*given)
-    assert isinstance(distribution, Distribution), f"forward gave {type(distribution).__name__}, not a distribution"
+    distribution: Any = conditional(*given)
+    assert isinstance(distribution, TorchDistributionMixin), (
+        f"forward gave {type(distribution).__name__}, not a distribution"
+    )
     assert distribution.batch_shape == leading, f"batch shape {distribution.batch_shape} is not {leading}"
     value = distribution.sample()
     assert value.shape == leading + distribution.event_shape, f"a draw has shape {value.shape}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import pyro
 import torch
@@ -136,7 +136,8 @@ class Trainer:
         batch = self.plan.placement.place(batch)
         self.fixed.index = batch.positions
         self.plan.tempered.step = self.step
-        for parameter in self.parameters.values():
+        # What a loop before this one left behind would count in the first step.
+        for parameter in (*self.plan.structure.parameters.values(), *self.parameters.values()):
             parameter.grad = None
         with poutine.trace(param_only=True) as captured:
             loss = self._loss(batch)
@@ -175,9 +176,8 @@ class Trainer:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
         own = self.recorded.tally().parameters
         raw = {name: node["value"].unconstrained() for name, node in captured.nodes.items()}
-        self.loss_state = {
-            name: pyro.get_param_store()._params.get(name, t) for name, t in raw.items() if name not in own
-        }
+        stored: dict[str, Any] = pyro.get_param_store()._params
+        self.loss_state = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
         self.parameters.update(zip(canonical(raw), raw.values(), strict=True))
 
@@ -185,7 +185,7 @@ class Trainer:
         if site is not None:
             named = f"the log-probability at site {site!r} went bad" if site != "?" else "no single site is to blame"
             raise self._diverged(f"the loss is {loss}", named, site=None if site == "?" else site)
-        norms = torch._foreach_norm([p.grad for p in live.values()]) if live else []
+        norms = torch._foreach_norm([cast(torch.Tensor, p.grad) for p in live.values()]) if live else []  # pyright: ignore[reportPrivateImportUsage]
         if norms and not math.isfinite(float(torch.stack([norm.float() for norm in norms]).sum())):
             bad = next(name for name, norm in zip(live, norms, strict=True) if not torch.isfinite(norm))
             raise self._diverged(f"the loss is finite ({loss:.6g}), but the gradient of {bad!r} is not", "")
@@ -193,7 +193,8 @@ class Trainer:
     def _diverged(self, what: str, where: str, *, site: str | None = None) -> DivergedError:
         return DivergedError(
             f"step {self.step} (epoch {self.epoch + 1}): {what}{'; ' + where if where else ''}. The step was not made; "
-            "the weights are those before it. Lower the learning rate, clip gradients (clip_norm=), or look at the batch.",
+            "the weights are those before it. Lower the learning rate, clip gradients (clip_norm=), or look at this "
+            "batch.",
             step=self.step,
             site=site,
         )
@@ -240,23 +241,27 @@ class Trainer:
         self._started = time.monotonic()
         held_out = self._validate()
         self._clock()
-        means = [total / max(self.rows, 1) for total in self.sums]
-        means[1] = -(means[2] + means[3])  # exactly, whatever the rounding of sums
+        loss, _, rate, distortion = (total / max(self.rows, 1) for total in self.sums)
         return Epoch(
-            self.epoch + 1,
-            self.step,
-            *means,
-            self.plan.tempered.weight,
-            self.plan.optimiser.learning_rate(),
-            *held_out,
-            self.epoch_seconds,
+            epoch=self.epoch + 1,
+            step=self.step,
+            loss=loss,
+            elbo=-(rate + distortion),  # exactly, whatever the rounding of sums
+            rate=rate,
+            distortion=distortion,
+            weight=self.plan.tempered.weight,
+            learning_rate=self.plan.optimiser.learning_rate(),
+            validation_elbo=held_out and held_out.elbo,
+            validation_rate=held_out and held_out.rate,
+            validation_distortion=held_out and held_out.distortion,
+            seconds=self.epoch_seconds,
         )
 
-    def _validate(self) -> tuple[float | None, float | None, float | None]:
+    def _validate(self) -> evaluation.RateDistortion | None:
         if self.plan.validation is None:
-            return None, None, None
+            return None
         # The same seed after each epoch: the noise is the same, and two epochs differ by their weights alone.
-        figures = evaluation.measure(
+        return evaluation.measure(
             self.plan.tempered.pair,  # figures are never weighted
             self.plan.validation.in_order(),
             self.plan.placement,
@@ -264,7 +269,6 @@ class Trainer:
             self.plan.structure,
             seed=self.plan.seed % 2**32,
         )
-        return figures.elbo, figures.rate, figures.distortion
 
     def _judge(self, elbo: float) -> None:
         if elbo > self.best_elbo:

@@ -98,7 +98,7 @@ def fit(
         Hoffman et al., "Stochastic variational inference" (2013); Kingma and Welling, "Auto-encoding
         variational Bayes" (2014).
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> run = pv.fit(vae, torch.randn(256, 5), epochs=5, seed=0, progress=False)
@@ -129,7 +129,7 @@ def steps(pair: HasPair, data: Any, **options: Any) -> Generator[Step, None, Fit
         A generator of `Step`s. Leaving its loop early is fine: the last checkpoint is written, if there is a
         folder. The caller's random state is in force between steps. The generator's own value is the `Fit`.
 
-    Example:
+    Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> for step in pv.steps(vae, torch.randn(64, 5), steps=100, seed=0):

@@ -51,7 +51,7 @@ def flatten(tree: Any) -> tuple[dict[str, torch.Tensor], Any]:
     Raises:
         ArgumentError: something else is in the tree; the message names its path.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tensors, skeleton = flatten({"step": 3, "moments": (torch.ones(2), float("inf"))})
         >>> list(tensors), skeleton

@@ -282,7 +282,7 @@ class DiscreteMixture:
         k, d = self.probabilities.shape
         uniform = _uniform(seed, (1 + d, count)).to(self.probabilities)
         z = torch.searchsorted(self.weights.cumsum(0), uniform[0]).clamp(max=k - 1)
-        return (uniform[1:].T < self.probabilities[z]).to(self.probabilities)
+        return (self.probabilities[z] > uniform[1:].T).to(self.probabilities)
 
     def _log_joint(self, x: Tensor) -> Tensor:
         log_prob = dist.Bernoulli(self.probabilities).to_event(1).log_prob(x.unsqueeze(-2))

@@ -8,11 +8,16 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+import typer
+
+from pyrovae.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # A block, and the comment before it that names packages which need not be here: these are stood in for.
-BLOCK = re.compile(r"(?:<!-- needs: (?P<needs>[\w., ]+) -->\n+)?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"(?:<!-- needs: (?P<needs>[\w., ]+) -->\n+)?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 STAND_INS = {"tracking.md": {"wandb", "torch.utils.tensorboard"}}
 
 
@@ -47,7 +52,7 @@ def test_packages_are_stood_in_for_only_where_expected(page: Path):
 
 
 def test_the_pages_that_promise_code_have_it():
-    without = {"benchmarks.md", "changelog.md", "command-line.md", "index.md", "reference.md"}
+    without = {"benchmarks.md", "changelog.md", "index.md", "reference.md"}
     assert {page.name for page in PAGES} - {page.name for page in WITH_CODE} <= without
 
 
@@ -56,3 +61,17 @@ def test_links_within_the_project_lead_somewhere(page: Path):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The command lines of pyrovae in a page's shell blocks, in words."""
+    shell = "\n".join(re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
+    return [line.split() for line in shell.splitlines() if line.startswith("pyrovae ")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
+def test_command_lines_parse(page: Path):
+    group = typer.main.get_command(app)
+    for _, name, *words in commands(page):
+        # Parsing alone: nothing is trained, and no file needs to be there.
+        group.commands[name].make_context(name, words, resilient_parsing=False)  # pyright: ignore

@@ -14,6 +14,7 @@ from pyrovae.checkpoints import found
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.sources import Data, Source, split
+from pyrovae.cli.threads import spare_threads
 from pyrovae.cli.training import check_pair_option, digest
 from pyrovae.errors import DataError, FileError
 
@@ -65,6 +66,7 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
     _check_shape(chosen, blueprint, words)
     built = make_pair(pair or "") if blueprint is None else blueprint.build()
+    spare_threads(built)
     opened = Trained(folder, config, built, blueprint, chosen, words)
     pv.load(built, _weights(folder), opened.rows(8))
     return opened

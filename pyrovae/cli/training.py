@@ -22,6 +22,7 @@ from pyrovae.cli.group import INTERRUPTED, complain
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.requests import FitOptions, Request, resumed
 from pyrovae.cli.sources import Data, Source, split, square_images
+from pyrovae.cli.threads import spare_threads
 from pyrovae.errors import ArgumentError, DivergedError, FileError
 from pyrovae.interruption import deferred_interrupts
 from pyrovae.isolation import forked_random
@@ -165,6 +166,7 @@ def _prepared(
             rows = blueprint.prepare(training.values)
             held = None if held_out is None else blueprint.prepare(held_out.values)
             pair = blueprint.build(rows)
+    spare_threads(pair)
     binary = blueprint is not None and blueprint.scaling == "binary"
     return Prepared(folder, pair, rows, held, options, torch.bernoulli if binary else None, config)
 

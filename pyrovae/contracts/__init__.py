@@ -17,7 +17,17 @@ from pyrovae.contracts.signatures import argument_names, as_given, check_call
 from pyrovae.contracts.troubles import Scene, explain
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
 from pyrovae.isolation import validation
-from pyrovae.pairs import HasPair, Traces, batch_rows, bound_modules, find_data_plate, plates, roots, structure_of
+from pyrovae.pairs import (
+    HasPair,
+    Traces,
+    batch_rows,
+    bound_modules,
+    find_data_plate,
+    plates,
+    roots,
+    samples,
+    structure_of,
+)
 from pyrovae.supports import validates
 
 __all__ = ["CLAUSES", "Finding", "check_pair", "findings", "report"]
@@ -50,7 +60,7 @@ def check_pair(
         ArgumentError: `data_plate` is no plate of the pair, or is left out where several plates could be meant.
 
     Examples:
-        >>> import pyro, pyro.distributions as dist, pyrovae as pv
+        >>> import pyro, pyro.distributions as dist, pyrovae as pv, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0, 1))
@@ -120,8 +130,7 @@ def findings(
         traces = _run(pair, args, kwargs, called)
         if isinstance(traces, Finding):
             return (traces,)
-        plate, unclear = _data_plate(pair, args, kwargs, traces, data_plate)
-        look = _look(pair, args, kwargs, traces, called, plate, dataset_size)
+        look, unclear = _look(pair, args, kwargs, traces, called, data_plate, dataset_size)
         with validation(False):
             found = helpful([finding for clause in CLAUSES for finding in _asked(clause, look)])
     if unclear and not any(finding.severity == "error" for finding in found):
@@ -181,7 +190,7 @@ def _run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.
 
     guide, error = attempt(pair.guide, args, kwargs)
     if error:
-        if isinstance(pair.guide, AutoGuide):  # its first call runs the model, which may be what failed
+        if False:  # its first call runs the model, which may be what failed
             model, cause = attempt(pair.model, args, kwargs)
             if cause:
                 return trouble(cause, "model", model)
@@ -209,28 +218,29 @@ def _look(
     kwargs: Mapping[str, Any],
     traces: Traces,
     called: list[nn.Module],
-    plate: str | None,
+    data_plate: str | None,
     dataset_size: int | None,
-) -> Look:
+) -> tuple[Look, ArgumentError | None]:
+    every = [("guide", *one) for one in samples(traces.guide)] + [("model", *one) for one in samples(traces.model)]
+    validated = frozenset((side, name) for side, name, node in every if validates(node["fn"]))
+    with validation(False):
+        # Before anything else runs: flows without an inverse know the values of their last run only.
+        scores = {(side, name): log_prob(node) for side, name, node in every}
+    plate, unclear = _data_plate(pair, args, kwargs, traces, data_plate)
     modules = roots([*bound_modules(pair), *called])
     rows = batch_rows(args, kwargs)
-    other = with_other_rows(pair, args, kwargs, rows)
-    names = argument_names(pair, args, kwargs)
     look = Look(
         pair=pair,
         args=args,
         kwargs=kwargs,
-        names=names,
+        names=argument_names(pair, args, kwargs),
         traces=traces,
-        other=other,
+        other=with_other_rows(pair, args, kwargs, rows),
         structure=structure_of(traces, modules, plate),
         modules=modules,
         rows=rows,
         dataset_size=dataset_size,
-        validated=frozenset(),
-        scores={},
+        validated=validated,
+        scores=scores,
     )
-    checked = frozenset((side, name) for side, name, node in look.sites() if validates(node["fn"]))
-    with validation(False):
-        scores = {(side, name): log_prob(node) for side, name, node in look.sites()}
-    return look._replace(validated=checked, scores=scores)
+    return look, unclear

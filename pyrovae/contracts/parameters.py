@@ -9,7 +9,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyrovae.contracts.look import Finding, Look, listed, log_prob, nodes, short
+from pyrovae.contracts.look import Finding, Look, listed, nodes, short
 from pyrovae.pairs import canonical, samples
 
 
@@ -86,7 +86,8 @@ def gradients_arrive(look: Look) -> Iterator[Finding]:
         return  # there is nothing to take the gradient of; the reason is another clause's
     baselines = _baseline_parameters(look)
     parameters = {n: p for n, p in look.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
-    terms = [term.sum() for term in _terms(look) if term.requires_grad]
+    scores = [score for score in look.scores.values() if isinstance(score, torch.Tensor)]
+    terms = [score.sum() for score in scores if score.requires_grad]
     if terms and parameters:
         total = torch.stack([term.cpu().double() for term in terms]).sum()
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True, retain_graph=True)
@@ -102,17 +103,6 @@ def gradients_arrive(look: Look) -> Iterator[Finding]:
             "would stay as they are. Use them, freeze them (requires_grad_(False)), or take them out.",
             idle[0],
         )
-
-
-def _terms(look: Look) -> Iterator[torch.Tensor]:
-    """Every log-probability, those of factors among them."""
-    yield from (score for score in look.scores.values() if isinstance(score, torch.Tensor))
-    for trace in (look.traces.guide, look.traces.model):
-        for name, node in samples(trace):
-            if look.structure.sites[name].role == "factor":
-                score = log_prob(node)
-                if isinstance(score, torch.Tensor):
-                    yield score
 
 
 def _baseline_parameters(look: Look) -> set[int]:

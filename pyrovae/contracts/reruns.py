@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -40,7 +41,16 @@ def reads_only_by_obs(look: Look) -> Iterator[Finding]:
 def declared(pair: Any) -> bool:
     """Whether the author said that the model reads what it observes: on the pair, or on its model."""
     pair = unwrapped(pair)
-    return any(bool(getattr(one, "reads_observed", False)) for one in (pair, pair.model))
+    return any(bool(getattr(one, "reads_observed", False)) for one in (pair, *_layers(pair.model)))
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """A function and those inside of partials, of which Pyro's handlers are some."""
+    yield function
+    if isinstance(function, functools.partial):
+        for inner in (function.func, *function.args):
+            if callable(inner):
+                yield from _layers(inner)
 
 
 def _is_observed(look: Look, key: int | str, leaf: torch.Tensor) -> bool:

@@ -90,6 +90,8 @@ def _family(node: Mapping) -> str:
 
 
 def _outside(value: torch.Tensor, other: Mapping) -> str | None:
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        return None  # not a matter of supports
     try:
         with unchecked(other["fn"]):
             inside = other["fn"].support.check(value)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _WIDTH, _HEIGHT = 340, 230
+_WIDE, _TALL = 480, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 28, 38
 # Colours of the page's style sheet.
 COLORS = 10
@@ -28,13 +29,15 @@ class Line(NamedTuple):
 class _Frame:
     """Axes: from numbers to places on the page."""
 
-    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], *, square: bool = False):
-        self.height = _WIDTH if square else _HEIGHT
+    def __init__(
+        self, x_range: tuple[float, float], y_range: tuple[float, float], *, size: tuple[int, int] = (_WIDTH, _HEIGHT)
+    ):
+        self.width, self.height = size
         self.x_range, self.y_range = _opened(x_range), _opened(y_range)
 
     def x(self, value: float) -> float:
         low, high = self.x_range
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (value - low) / (high - low) * (self.width - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
         low, high = self.y_range
@@ -42,10 +45,15 @@ class _Frame:
 
     def drawn(self, inside: str, *, title: str, x_label: str, y_label: str) -> str:
         """The chart, with its axes and words."""
-        right, bottom, middle = _WIDTH - _RIGHT, self.height - _BOTTOM, (self.height - _BOTTOM + _TOP) / 2
-        clip = f"inset({_TOP - 3}px {_RIGHT - 3}px {_BOTTOM - 3}px {_LEFT - 3}px)"
+        right, bottom, middle = self.width - _RIGHT, self.height - _BOTTOM, (self.height - _BOTTOM + _TOP) / 2
+        # What a nested picture leaves its frame with is cut off; the frame has room for half a dot.
+        x, y = _LEFT - 4, _TOP - 4
+        width, height = right - x + 4, bottom - y + 4
+        cut = (
+            f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{x} {y} {width} {height}">{inside}</svg>'
+        )
         words = [
-            f'<text class="title" x="{_LEFT}" y="16">{escape(title)}</text>',
+            f'<text class="title" x="{_LEFT}" y="14">{escape(title)}</text>' if title else "",
             f'<text x="{(_LEFT + right) / 2:.0f}" y="{self.height - 5}" text-anchor="middle">{escape(x_label)}</text>',
             f'<text transform="translate(11 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>',
         ]
@@ -60,8 +68,8 @@ class _Frame:
         ]
         axis = f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
         return (
-            f'<svg viewBox="0 0 {_WIDTH} {self.height}" role="img" aria-label="{escape(title, quote=True)}">'
-            f'{"".join(grid)}{axis}<g style="clip-path:{clip}">{inside}</g>{"".join(words)}</svg>'
+            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(title or y_label, quote=True)}">{"".join(grid)}{axis}{cut}{"".join(words)}</svg>'
         )
 
 
@@ -88,9 +96,10 @@ def scatter_chart(
         low, high = np.full(2, low.min()), np.full(2, high.max())
     margin = 0.04 * (high - low)
     (x_low, y_low), (x_high, y_high) = (low - margin).tolist(), (high + margin).tolist()
-    frame = _Frame((x_low, x_high), (y_low, y_high), square=True)
+    frame = _Frame((x_low, x_high), (y_low, y_high), size=(_WIDTH, _WIDTH) if diagonal else (_WIDE, _TALL))
+    radius = 2 if diagonal or len(points) > 800 else 3
     dots = [
-        f'<circle class="c{color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{3 if len(points) < 800 else 2.2}">'
+        f'<circle class="c{color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{radius}">'
         + (f"<title>{escape(tip)}</title>" if tip else "")
         + "</circle>"
         for (x, y), color, tip in zip(points.tolist(), colors, tips, strict=True)
