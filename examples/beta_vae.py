@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
 
     greys = torch.as_tensor(pv.datasets.digits().images) / 16
-    epochs = 3 if options.smoke else 100
+    epochs = 1 if options.smoke else 100
     steps = epochs * 15  # 1,797 images in batches of 128
     weights = {
         "0.25": 0.25,

@@ -31,7 +31,7 @@ def main() -> None:
 
     torch.manual_seed(0)  # the networks' starting weights; fit's seed is for what comes after
     vae = best.vae()  # the same shape, weights at random: a VAE like any other
-    steps = 300 if options.smoke else 8_000
+    steps = 150 if options.smoke else 8_000
     pv.fit(vae, x, steps=steps, batch_size=500, learning_rate=pv.cosine(1e-2, 1e-5, steps=steps), seed=0)
 
     reached = pv.rate_distortion(vae, x, draws=20)

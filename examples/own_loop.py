@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--smoke", action="store_true", help="few epochs")
     options = parser.parse_args()
-    epochs = 3 if options.smoke else 40
+    epochs = 2 if options.smoke else 40
 
     images = pv.datasets.digits().images
     x = torch.as_tensor(images > 8).float()

@@ -62,12 +62,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--hidden", type=int, default=128, help="width of the hidden layers")
     parser.add_argument("--out", type=Path, help="a folder for the picture")
-    parser.add_argument("--smoke", action="store_true", help="three epochs on few data")
+    parser.add_argument("--smoke", action="store_true", help="two epochs on few data")
     options = parser.parse_args()
 
     train, test = small_digits() if options.smoke and not options.data_root else mnist(options.data_root)
     if options.smoke:
-        train, test, options.epochs = train[:2000], test[:200], 3
+        train, test, options.epochs = train[:2000], test[:200], 2
 
     torch.manual_seed(0)  # the starting weights; the seed of `fit` is for all that comes after
     vae = build(train.shape[1:], options.hidden)

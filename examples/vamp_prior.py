@@ -43,7 +43,7 @@ def main() -> None:
     greys = torch.as_tensor(pv.datasets.digits().images) / 16
     greys = greys[torch.randperm(len(greys))]
     train, test = greys[:1500], greys[1500:]
-    epochs = 3 if options.smoke else 150
+    epochs = 1 if options.smoke else 150
 
     print(f"{'prior':18}{'test ELBO':>10}{'rate':>8}{'distortion':>12}   nats an image")
     for name in ("standard normal", "mixture of 30", "VampPrior of 30"):

@@ -39,7 +39,7 @@ def main() -> None:
 
     vae = pv.recipes.vector_vae(128, latent=32, hidden=[64])
     run = pv.fit(
-        vae, train, epochs=2 if options.smoke else 30, batch_size=32, validation=test, patience=5, average=0.999, seed=0
+        vae, train, epochs=1 if options.smoke else 30, batch_size=32, validation=test, patience=5, average=0.999, seed=0
     )
     print(f"{run.reason} after {run.step} steps; {run.verdict}")
 

@@ -144,7 +144,10 @@ def advise(facts: Facts, told: Mapping[str, Any] | None = None) -> Advice:
     net = _told(asked, "net") or _net(facts)
     _check_net(net.value, facts)
     hidden = _told(asked, "hidden") or _hidden(net.value, facts)
-    return Advice(likelihood, scaling, net, hidden, _told(asked, "latent") or _latent(net.value, facts))
+    latent = _told(asked, "latent") or _latent(net.value, facts)
+    if latent.value < 1:
+        raise ArgumentError(f"--latent {latent.value}; give a whole number, 1 at least.")
+    return Advice(likelihood, scaling, net, hidden, latent)
 
 
 def _top(seen: np.ndarray, low: float, high: float, *, whole: bool) -> float:
@@ -165,7 +168,7 @@ def _told(told: Mapping[str, Any], name: str) -> Choice | None:
 
 
 def _likelihood(facts: Facts) -> Choice:
-    if facts.whole and facts.low >= 0 and facts.high <= 1:
+    if _is_binary(facts):
         return Choice("bernoulli", "every value is 0 or 1")
     if facts.kind == "images":
         return _image_likelihood(facts)
@@ -184,7 +187,7 @@ def _image_likelihood(facts: Facts) -> Choice:
 
 
 def _scaling(likelihood: str, facts: Facts) -> Choice:
-    if likelihood == "bernoulli" and not (facts.whole and facts.high <= 1):
+    if likelihood == "bernoulli" and not _is_binary(facts):
         return Choice("binary", "grey pixels are drawn as 0 or 1 afresh in each batch")
     if likelihood == "continuous-bernoulli" and facts.high <= 1:
         return Choice("none", "they lie between 0 and 1 already")
@@ -225,9 +228,18 @@ def _latent(net: str, facts: Facts) -> Choice:
 
 # --- what cannot work ---------------------------------------------------------------------------------
 
+
+def _is_binary(facts: Facts) -> bool:
+    return facts.whole and facts.low >= 0 and facts.high <= 1
+
+
+def _is_grey(facts: Facts) -> bool:
+    return facts.kind == "images" and facts.low >= 0 and (facts.high <= 1 or facts.top > 1)
+
+
 _SUPPORTS: dict[str, tuple[str, Callable[[Facts], bool]]] = {
-    "bernoulli": ("zeros and ones, or grey values to binarise", lambda f: f.low >= 0 and (f.high <= 1 or f.top > 1)),
-    "continuous-bernoulli": ("grey values", lambda f: f.low >= 0 and (f.high <= 1 or f.top > 1)),
+    "bernoulli": ("zeros and ones, or grey images to binarise", lambda f: _is_binary(f) or _is_grey(f)),
+    "continuous-bernoulli": ("numbers from 0 to 1, or grey images", lambda f: _is_grey(f) or 0 <= f.low <= f.high <= 1),
     "discretized-logistic": ("grey levels 0 to 255, or the same divided by 255", lambda f: bool(f.top)),
     "log-normal": ("numbers above 0", lambda f: f.low > 0),
     "beta": ("numbers strictly between 0 and 1", lambda f: f.low > 0 and f.high < 1),
@@ -262,7 +274,7 @@ def _check_scaling(likelihood: str, scaling: str, facts: Facts) -> None:
             f"--scaling {scaling} does not go with --likelihood {likelihood}, which takes "
             f"{' or '.join(SCALINGS[likelihood])}."
         )
-    if scaling == "none" and "binary" in SCALINGS[likelihood] and not (facts.whole and facts.high <= 1):
+    if scaling == "none" and "binary" in SCALINGS[likelihood] and not _is_binary(facts):
         raise DataError("grey values have no density under bernoulli: --scaling binary draws zeros and ones of them.")
     if scaling == "none" and likelihood == "continuous-bernoulli" and facts.high > 1:
         raise DataError(f"continuous-bernoulli takes values up to 1, these reach {facts.high:g}: --scaling unit.")

@@ -145,7 +145,12 @@ class Blueprint:
         return InUnits(family[self.likelihood](self._decoder(1), scale=noise), scaled)
 
 
-_FUNCTIONS = {"identity": lambda x: x, "log": torch.log, "log1p": torch.log1p}
+def _log(x: Tensor) -> Tensor:
+    # Zeros stand for data where only the shape counts, see VAE.blank; no data that a log-normal takes are that small.
+    return x.clamp_min(torch.finfo(x.dtype).tiny).log()
+
+
+_FUNCTIONS = {"identity": lambda x: x, "log": _log, "log1p": torch.log1p}
 
 
 class Scaled(nn.Module):

@@ -41,6 +41,10 @@ class Optimiser(Protocol):
     def check_names(self, names: list[str]) -> None:
         """Refuse settings by name that fit no parameter."""
 
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter takes no part at all."""
+        ...
+
 
 def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) -> Optimiser:
     """The optimiser for what the user gave: nothing, a function of parameters, or one of Pyro's."""

@@ -152,7 +152,7 @@ def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
 
 
 # What may differ when a run is resumed.
-_FREE = ("epochs", "steps", "validation", "device")
+_FREE = ("epochs", "steps", "validation", "device")  # validation data are compared as data
 
 
 def described(options: Mapping[str, Any]) -> dict[str, str]:

@@ -99,6 +99,11 @@ class Fit:
         """What the curves say, in words."""
         return " ".join([*curve_verdict(self.history), *(active_verdict(*item) for item in self.active.items())])
 
+    @property
+    def troubled(self) -> bool:
+        """Whether the posterior has collapsed or the loss diverged."""
+        return any(word in self.verdict for word in ("Collapsed", "Diverged"))
+
     def plot(self) -> Any:
         """Draw ELBO, rate and distortion over the epochs.
 

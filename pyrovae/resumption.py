@@ -20,7 +20,7 @@ from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.fingerprints import fingerprint
 from pyrovae.results import Epoch
-from pyrovae.trainer import Trainer
+from pyrovae.trainer import Plan, Trainer
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
@@ -63,13 +63,16 @@ class Resumption:
         """The seed of the run to go on with."""
         return None if self._content is None else self._content[3]["seed"]
 
-    def describe(self, arguments: Mapping[str, str], batches: Batches, batch: Batch, seed: int) -> None:
+    def describe(self, arguments: Mapping[str, str], plan: Plan, batch: Batch) -> None:
         """Note what must be the same when this run is resumed."""
+        if self.folder is None:
+            return
         self.document = {
             "pyrovae": __version__,
-            "seed": seed,
+            "seed": plan.seed,
             "arguments": dict(arguments),
-            "data": describe_data(batches) if self.folder is not None else {},
+            "data": describe_data(plan.batches),
+            "validation": describe_data(plan.validation) if plan.validation else None,
             "batch": checkpoints.shapes_of(batch),
         }
 
@@ -215,8 +218,9 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
                 f"{name} was {old} in the run of {path} and is {value} now; a run is resumed with the same arguments "
                 "(epochs and steps may grow). Use the old value, or start a run of its own in another folder."
             )
-    if before["data"] != now["data"]:
-        raise ArgumentError(
-            f"the data of the run of {path} were {before['data']} and are {now['data']} now; "
-            "resume with the same data, or start a run of its own in another folder."
-        )
+    for name, words in (("data", "the data"), ("validation", "the validation data")):
+        if before[name] != now[name]:
+            raise ArgumentError(
+                f"{words} of the run of {path} were {before[name]} and are {now[name]} now; "
+                "resume with the same data, or start a run of its own in another folder."
+            )

@@ -145,7 +145,11 @@ class Trainer:
         size = self.recorded.size()
         worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
         elbo, rate, distortion = (float(figure) for figure in self.recorded.figures())
-        live = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        live = {
+            name: p
+            for name, p in self.parameters.items()
+            if p.grad is not None and not self.plan.optimiser.frozen(name)
+        }
         self._check_finite(loss, worst, live)
         self._clip(live)
         self.plan.optimiser.update(live, self.step)

@@ -190,7 +190,7 @@ class _Session:
         self.seed = self._seed(seed)
         plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, **options)
         first = plan.batches.first()
-        self.resumption.describe(described(options), plan.batches, first, self.seed)
+        self.resumption.describe(described(options), plan, first)
         checkpoints.remember(pair, first)
         self.trainer = Trainer(plan, self.resumption)
 
@@ -251,7 +251,7 @@ class _Session:
             active=trainer.active_units(),
             checkpoint=self.resumption.last,
         )
-        logger.info("%s", run.verdict)
+        logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
         return run
 
     def _forget_loss_state(self) -> None:

@@ -185,8 +185,13 @@ def test_noise_outside_of_sites_is_no_reading_of_data():
     pair, x = REGISTRY["plain_functions"].make()
 
     def model(x):
-        return pair.model(torch.bernoulli(torch.rand_like(x)))
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", standard_normal(x))
+            noisy = nn.functional.dropout(z, 0.3, training=True) + 0.1 * torch.randn_like(z)
+            pyro.sample("x", dist.Bernoulli(logits=decoder(noisy)).to_event(1), obs=x)
 
+    decoder = decoder_net()
     assert look(pv.Pair(model, pair.guide), x) == {}
 
 
@@ -644,6 +649,47 @@ def test_a_flow_keeps_no_stale_graph_of_the_data():
     pair, x = pv.Pair(model, empty), real()[:4]
     assert look(pair, x) == {}
     train(pair, x)  # a graph kept by the flow's cache would be walked a second time
+
+
+def test_a_trained_flow_is_asked_afresh(clauses_hold):
+    flow, x = transforms.affine_autoregressive(WIDTH, hidden_dims=[16]), real()[:4]
+
+    def model():
+        pyro.module("flow", flow)
+        with pyro.plate("data", len(x)):
+            base = dist.Normal(torch.zeros(WIDTH), 1.0).to_event(1)
+            pyro.sample("x", dist.TransformedDistribution(base, [flow]), obs=x)
+
+    train(pv.Pair(model, empty))  # what the flow remembers of x now hangs on a graph that is gone
+    assert look(pv.Pair(model, empty)) == {}
+
+
+@pytest.mark.parametrize("validate", [True, False, None])
+def test_distributions_that_the_caller_keeps_validate_as_before(validate):
+    prior = dist.Independent(dist.Normal(torch.zeros(2), 1.0, validate_args=validate), 1)
+    before = dict(vars(prior.base_dist))
+
+    def model(x):
+        w = pyro.sample("w", prior)
+        with pyro.plate("data", ROWS):
+            pyro.sample("x", dist.Normal(w.sum(), 1.0), obs=x)
+
+    look(pv.Pair(model, AutoNormal(model)), real()[:, 0])
+    assert vars(prior.base_dist) == before
+
+
+def test_draws_that_a_message_counts_are_the_same_each_time():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.sample("rate", dist.Gamma(2.0, 1.0)), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("rate", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0))
+
+    messages = {look(pv.Pair(model, guide), real()[:, 0])["guide-support"] for _ in range(2) if len(torch.rand(3))}
+    assert len(messages) == 1
+    assert "of 32 draws" in messages.pop()
 
 
 @pytest.mark.parametrize("name", ["score_function", "auto_normal", "time_steps", "subsample_by_index"])

@@ -9,6 +9,7 @@ import typer
 
 from pyrovae.cli import outputs
 from pyrovae.cli.folder import RunFolder
+from pyrovae.cli.phrases import spoken
 from pyrovae.cli.requests import Request
 from pyrovae.cli.trained import open_run
 from pyrovae.cli.training import train
@@ -25,7 +26,7 @@ def train_and_tell(request: Request, *, report: bool) -> None:
     folder = train(request)
     outcome = folder.read_config()["outcome"]
     if not request.quiet:
-        typer.echo(outcome["verdict"])
+        typer.echo(spoken(outcome["verdict"]))
         if outcome["weights"] == "best":
             typer.echo("The weights kept are those of the best epoch.")
     if report:
@@ -47,7 +48,7 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
     run = open_run(folder.path, pair=None, data=None, command="evaluate")
     if not quiet:
         outputs.evaluate(run, draws=10, as_json=False)
-        typer.echo(run.config["outcome"]["verdict"])
+        typer.echo(spoken(run.config["outcome"]["verdict"]))
     path = outputs.write_report(run)
     typer.echo(f"Open the report in a browser: {path.resolve()}")
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from pyrovae.cli.phrases import spoken
 from pyrovae.errors import PyrovaeError, PyrovaeWarning
 
 WRONG = 2
@@ -60,4 +61,4 @@ def worded_warnings() -> Iterator[None]:
 
 def complain(kind: str, words: str, *, color: str) -> None:
     """A sentence on standard error, in color where that is a terminal."""
-    typer.secho(f"{kind}: {words}", fg=color, err=True)
+    typer.secho(f"{kind}: {spoken(words)}", fg=color, err=True)

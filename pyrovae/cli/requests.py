@@ -64,6 +64,8 @@ class Request:
         """Refuse parts of the built-in pair where another pair is brought."""
         parts = {**self.choices, "prior": self.prior, "components": self.components}
         chosen = [name for name, value in parts.items() if value is not None]
+        if self.components is not None and self.components < 1:
+            raise ArgumentError(f"--components {self.components}; give a whole number, 1 at least.")
         if self.pair is not None and chosen:
             raise ArgumentError(f"--{chosen[0]} is for the built-in pair, and --pair brings another: leave one out.")
 
@@ -104,6 +106,10 @@ class FitOptions:
             raise ArgumentError(f"--patience {self.patience}; give the number of epochs, 0 to train to the end.")
         if not 0 <= self.beta < math.inf:
             raise ArgumentError(f"--beta {self.beta:g}; the weight of the rate is 0 or more.")
+        if not 0 <= self.seed < 2**63:
+            raise ArgumentError(f"--seed {self.seed}; give a whole number from 0 up.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ArgumentError(f"--learning-rate {self.learning_rate:g}; give a number above 0.")
         if self.patience and not self.validation:
             raise ArgumentError("--patience looks at held-out rows: give --validation a fraction above 0.")
 

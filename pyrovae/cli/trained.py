@@ -13,7 +13,7 @@ from pyrovae.blueprints import Blueprint
 from pyrovae.checkpoints import found
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.own_pair import make_pair
-from pyrovae.cli.sources import Data, Source, split
+from pyrovae.cli.sources import BUNDLED, Data, Source, split
 from pyrovae.cli.threads import spare_threads
 from pyrovae.cli.training import check_pair_option, digest
 from pyrovae.errors import DataError, FileError
@@ -62,7 +62,7 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     config = folder.read_config()
     check_pair_option(pair, config["pair"], f"{command} {path}")
     source = Source.from_json(config["data"])
-    chosen, words = _own(source, config) if data is None else _other(source, data)
+    chosen, words = _own(source, config) if data is None else _other(source, data, config["columns"])
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
     _check_shape(chosen, blueprint, words)
     built = make_pair(pair or "") if blueprint is None else blueprint.build()
@@ -97,13 +97,24 @@ def _own(source: Source, config: dict[str, Any]) -> tuple[Data, str]:
     return held_out, f"{len(held_out.values):,} held-out rows of {Path(source.name).name}"
 
 
-def _other(source: Source, name: str) -> tuple[Data, str]:
+def _other(source: Source, name: str, columns: list[str]) -> tuple[Data, str]:
+    """Other data: the same columns, and where it is a file of the same kind, read as the run's own were."""
     told = {k: v for k, v in source.to_json().items() if k not in ("name", "root") and v is not None}
-    other = Source(name)
-    # Options of the run's own file, where the other is a file of the same kind.
-    alike = not other.bundled and Path(name).suffix == Path(source.name).suffix
+    suffix = Path(name).suffix
+    alike = name not in BUNDLED and suffix == Path(source.name).suffix
+    if columns and suffix in (".csv", ".parquet"):
+        told["columns"] = columns
+    if "label" in told and told["label"] not in _names(Path(name)):
+        del told["label"]
     data = Source.from_json({"name": name, **(told if alike else {})}).load()
     return data, f"{len(data.values):,} rows of {Path(name).name}"
+
+
+def _names(path: Path) -> list[str]:
+    """What the columns of a table are called; nothing where it is no table, or not there."""
+    from pyrovae.tables import column_names
+
+    return column_names(path) if path.is_file() and path.suffix in (".csv", ".parquet") else []
 
 
 def _check_shape(data: Data, blueprint: Blueprint | None, words: str) -> None:

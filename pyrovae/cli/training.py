@@ -68,7 +68,7 @@ def _goes_on(request: Request) -> bool:
 def _new(request: Request) -> Prepared:
     if request.data is None:
         raise ArgumentError("train needs DATA: digits, mnist, a .npy, .npz, .csv or .parquet file, a folder of images.")
-    folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).stem)
+    folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
     source = Source(request.data, **request.source)
     data, source = _pictured(source.load(), source, own=request.pair is not None)
     options = FitOptions.of(request.fit, len(data.values))
@@ -77,7 +77,7 @@ def _new(request: Request) -> Prepared:
     config = {
         "data": source.to_json(),
         "digest": digest(data),
-        "kind_of_data": data.kind,
+        "columns": list(data.names),
         "pair": request.pair,
         "blueprint": blueprint and blueprint.to_json(),
         "fit": options.to_json(),

@@ -190,7 +190,7 @@ def _run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.
 
     guide, error = attempt(pair.guide, args, kwargs)
     if error:
-        if False:  # its first call runs the model, which may be what failed
+        if isinstance(pair.guide, AutoGuide):  # its first call runs the model, which may be what failed
             model, cause = attempt(pair.model, args, kwargs)
             if cause:
                 return trouble(cause, "model", model)

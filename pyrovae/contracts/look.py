@@ -148,17 +148,16 @@ def log_prob(node: Mapping[str, Any], value: Any = None) -> torch.Tensor | Excep
     """
     value = node["value"] if value is None else value
     value = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+    # Flows answer from a cache where the value is the same object: right for their own draws, which some of them could
+    # not invert, but for data that were trained on the cache may hold a graph that is gone.
+    value = value if node["is_observed"] else value
     with unchecked(node["fn"]):
         try:
-            # A clone, since flows answer from a cache where the value is the same object.
-            return masked(node["fn"].log_prob(value.clone()), node["mask"])
+            return masked(node["fn"].log_prob(value), node["mask"])
         except PyrovaeError:
             raise
         except Exception as error:
-            try:
-                return masked(node["fn"].log_prob(value), node["mask"])  # a flow without an inverse
-            except Exception:
-                return error
+            return error
 
 
 def masked(score: torch.Tensor, mask: Any) -> torch.Tensor:

@@ -56,23 +56,12 @@ def _layers(function: Any) -> Iterator[Any]:
 def _is_observed(look: Look, key: int | str, leaf: torch.Tensor) -> bool:
     """Whether an observed value is this argument, in any form that keeps its rows: cast, scaled, a column of it."""
     before = {name: nodes(look.traces.model)[name]["value"] for name in look.structure.named("observed")}
-    if any(_same(leaf, value) for value in before.values()):
-        return True
     model = _traced(look, against(look.pair, look.traces.guide), key, leaf.roll(1, dims=0))
     return any(_rolled(value, nodes(model)[name]["value"]) for name, value in before.items())
 
 
 def _rolled(before: torch.Tensor, after: torch.Tensor) -> bool:
     return before.ndim > 0 and not torch.equal(before, after) and torch.equal(before.roll(1, dims=0), after)
-
-
-def _same(leaf: torch.Tensor, value: Any) -> bool:
-    return (
-        isinstance(value, torch.Tensor)
-        and value.numel() == leaf.numel()
-        and value.dtype == leaf.dtype
-        and torch.equal(value.reshape(-1), leaf.reshape(-1))
-    )
 
 
 def _traced(look: Look, model: Callable[..., Any], key: int | str, leaf: torch.Tensor) -> Trace:

@@ -65,6 +65,7 @@ class _Frame:
         grid += [
             f'<text x="{self.x(v):.1f}" y="{bottom + 15}" text-anchor="middle">{_number(v)}</text>'
             for v in ticks(*self.x_range)
+            if x_label != "epoch" or v == int(v)
         ]
         axis = f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
         return (
@@ -179,4 +180,4 @@ def _opened(limits: tuple[float, float]) -> tuple[float, float]:
 def _number(value: float) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.3g}"
+    return f"{value:,.10g}"
