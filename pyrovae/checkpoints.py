@@ -88,8 +88,19 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     tensors, shapes = _of_weights(tensors, document)
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
     structure = born(pair, rows)
-    write_in_place(path, _weights(structure), tensors)
+    write_in_place(path, _weights(structure), _named_as(structure, tensors))
     return pair
+
+
+def _named_as(structure: Structure, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A module's own state dict under the names that the module's tensors have in the pair."""
+    wanted = set(_weights(structure))
+    plain = {n if n in wanted else n.removesuffix("_unconstrained"): t for n, t in tensors.items()}
+    for prefix in ("", *(f"{prefix}." for prefix in structure.modules)):
+        named = {prefix + name: tensor for name, tensor in plain.items()}
+        if set(named) == wanted:
+            return named
+    return tensors
 
 
 def _of_weights(tensors: dict[str, torch.Tensor], document: Mapping) -> tuple[dict[str, torch.Tensor], Any]:

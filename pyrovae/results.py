@@ -137,8 +137,12 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     fifth = max(len(curve) // 5, 1)
     late = last - curve[-1 - fifth]
     if late > 0.02 * span:
-        return [f"Still improving: the {name} gained {late:.3g} nats in the last {fifth} epochs. Train longer."]
-    return [f"Levelled off: the {name} gained {late:.3g} nats in the last {fifth} epochs."]
+        return [f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. Train longer."]
+    return [f"Levelled off: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}."]
+
+
+def _epochs(count: int) -> str:
+    return "epoch" if count == 1 else f"{count} epochs"
 
 
 def active_verdict(site: str, active: ActiveUnits) -> str:

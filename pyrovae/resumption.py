@@ -194,7 +194,10 @@ def describe_argument(value: Any) -> str:
         return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
     if isinstance(value, ELBO):
         return f"{type(value).__name__}(num_particles={value.num_particles}, vectorize={value.vectorize_particles})"
-    return fingerprint(value)
+    if value is None:
+        return "left out"
+    text = fingerprint(value)
+    return text.removesuffix(".0") if isinstance(value, int | float) else text
 
 
 def describe_data(batches: Batches) -> dict[str, Any]:

@@ -338,6 +338,13 @@ def test_a_torch_state_dict_and_pyros_store_can_be_read(tmp_path):
     assert torch.equal(pyro.param("loc"), trained * 2)
 
 
+def test_the_state_dict_of_the_module_itself(tmp_path):
+    one, two = vae(), vae()
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    pv.load(two, tmp_path / "state.pt")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
 def test_another_models_file_is_refused_and_nothing_is_changed(tmp_path):
     pv.save(vae(), tmp_path / "small.safetensors")
     other = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [9], 5)), pv.DiagNormal(pv.MLP(5, [4], 4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with worded_warnings():
+        with worded_warnings(), worded_messages():
             try:
                 return super().invoke(ctx)
             except PyrovaeError as error:
@@ -57,6 +58,28 @@ def worded_warnings() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+class _Messages(logging.Handler):
+    """The package's log on standard error; the verdict on a run is left to the command that made it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.module != "training":
+            typer.echo(spoken(record.getMessage()), err=True)
+
+
+@contextmanager
+def worded_messages() -> Iterator[None]:
+    """Show what the package logs, such as where a data set is downloaded from."""
+    logger, handler = logging.getLogger("pyrovae"), _Messages()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def complain(kind: str, words: str, *, color: str) -> None:

@@ -13,9 +13,9 @@ from pyrovae.blueprints import Blueprint
 from pyrovae.checkpoints import found
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.own_pair import make_pair
+from pyrovae.cli.preparation import check_pair_option, digest
 from pyrovae.cli.sources import BUNDLED, Data, Source, split
 from pyrovae.cli.threads import spare_threads
-from pyrovae.cli.training import check_pair_option, digest
 from pyrovae.errors import DataError, FileError
 
 

@@ -150,7 +150,7 @@ def log_prob(node: Mapping[str, Any], value: Any = None) -> torch.Tensor | Excep
     value = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
     # Flows answer from a cache where the value is the same object: right for their own draws, which some of them could
     # not invert, but for data that were trained on the cache may hold a graph that is gone.
-    value = value if node["is_observed"] else value
+    value = value.clone() if node["is_observed"] else value
     with unchecked(node["fn"]):
         try:
             return masked(node["fn"].log_prob(value), node["mask"])

@@ -230,7 +230,7 @@ def _held(functions: Iterable[Any]) -> list[nn.Module]:
         elif isinstance(one, tuple | list):
             waiting.extend(one)
         elif callable(one):
-            waiting.extend(_contents(one))
+            pass
     return found
 
 

@@ -113,7 +113,8 @@ def _figures(measured: Any, active: Mapping[str, Any], history: tuple[Epoch, ...
         (f"Active {site}", f"{units.count} of {units.total}", "dimensions in use") for site, units in active.items()
     ]
     seconds = sum(row.seconds for row in history)
-    return [*figures, ("Training", f"{len(history)} epochs", f"in {_time(seconds)}")]
+    epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
+    return [*figures, ("Training", epochs, f"in {_time(seconds)}")]
 
 
 def _time(seconds: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 _WIDTH, _HEIGHT = 340, 230
 _WIDE, _TALL = 480, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 28, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 28, 38
 # Colours of the page's style sheet.
 COLORS = 10
 
