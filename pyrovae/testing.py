@@ -1,4 +1,4 @@
-"""The contracts as functions, for tests of components of one's own."""
+"""The contracts as functions, for tests of components and pairs of one's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-__all__ = ["check_conditional"]
+from pyrovae.contracts import check_pair
+
+__all__ = ["check_conditional", "check_pair"]
 
 
 def check_conditional(

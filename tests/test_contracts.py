@@ -55,7 +55,8 @@ def clauses_hold(caplog):
     """No clause itself may fail: that is logged, and would be found nowhere else."""
     caplog.set_level(logging.DEBUG, logger="pyrovae")
     yield
-    assert [record.getMessage() for record in caplog.records if "could not be checked" in record.getMessage()] == []
+    messages = [record.getMessage() for record in caplog.get_records("call")]
+    assert [message for message in messages if "could not be checked" in message] == []
 
 
 def look(pair, *batch, **options):
@@ -292,6 +293,71 @@ def test_a_mask_of_elements_covers_values_outside_the_support():
     assert look(pv.Pair(model, empty), x, seen) == {}
     assert list(look(pv.Pair(model, empty), x, ~seen)) == ["support"]
     assert list(look(pv.Pair(model, empty), x, seen | True)) == ["support"]
+
+
+def test_masked_rows_may_hold_anything(clauses_hold):
+    _, (x, y, known) = REGISTRY["masked_rows"].make()
+
+    def model(x, y, known):
+        loc = pyro.param("loc", torch.zeros(()))
+        with pyro.plate("data", len(x)), poutine.mask(mask=known):
+            pyro.sample("y", dist.Normal(loc, 1.0), obs=y)
+
+    holes = torch.where(known, y.float(), torch.inf)
+    assert look(pv.Pair(model, empty), x, holes, known) == {}
+    assert list(look(pv.Pair(model, empty), x, holes, ~known)) == ["support"]
+
+
+def test_a_loose_dim_beside_a_plate_with_a_dim_of_its_own():
+    def model(x):
+        loc = pyro.param("loc", torch.zeros(()))
+        with pyro.plate("data", len(x), dim=-2):
+            pyro.sample("x", dist.Normal(loc.expand(x.shape), 1.0), obs=x)
+
+    message = look(pv.Pair(model, empty), real())["to-event"]
+    assert (
+        "Give dims [-1] a plate of their own, or add .to_event(1) and let the plate of the data take dim -1" in message
+    )
+
+
+def test_rows_of_another_number_are_no_lack_of_to_event():
+    def model(x, y):
+        loc = pyro.param("loc", torch.zeros(()))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(loc.expand(len(y)), 1.0), obs=y)
+
+    found = look(pv.Pair(model, empty), real(), real()[:20, 0])
+    assert list(found) == ["shape"]
+    assert "(test_contracts.py:" in found["shape"]
+    assert "unequal lengths: x has 32 rows, y has 20 rows" in found["shape"]
+
+
+def test_parameters_that_pyro_has_not_seen_yet_are_named_by_type():
+    net = nn.Linear(WIDTH, LATENT)
+
+    def guide(x):
+        return nn.functional.linear(x, net.weight)
+
+    assert "The parameters are float32 (" in look(pv.Pair(sound_model(decoder_net()), guide), real().double())["dtype"]
+
+
+def test_an_argument_left_at_none_is_named():
+    entry = next(one.values[0] for one in broken_pairs("nothing-observed") if "default" in one.id)
+    pair, data = entry.make()
+    assert "argument 'x' was left at None" in look(pair, data)["nothing-observed"]
+
+
+def test_a_buffer_on_another_device_is_seen():
+    pair, x = REGISTRY["plain_functions"].make()
+    net = decoder_net()
+    net.register_buffer("unused", torch.zeros(1, device="meta"))
+
+    def model(x):
+        pyro.module("decoder", net)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(logits=net(pyro.sample("z", standard_normal(x)))).to_event(1), obs=x)
+
+    assert "meta ('decoder.unused')" in look(pv.Pair(model, pair.guide), x)["device"]
 
 
 def test_a_guide_outside_the_support_of_the_prior():
@@ -772,3 +838,7 @@ def test_fit_says_the_same():
     pair, x = vae(lambda out: dist.Normal(out, 0.5).to_event(1), real())
     with pytest.raises(pv.PairError, match=r"^\[site-missing-in-guide\]"):
         pv.fit(pv.Pair(pair.model, empty), x, epochs=1, progress=False)
+
+
+def test_the_contract_is_among_those_for_users_own_tests():
+    assert pv.testing.check_pair is pv.check_pair

@@ -222,6 +222,26 @@ def test_wake_sleep_trains_with_sensible_figures(vectorised):
     assert 0 < rows_[-1].rate < 20
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("enumerated_likelihood", {"temper": 0.5}),
+        ("mixture_prior", {"free": {"z": 1.0}}),
+        ("plain_functions", {"temper": {"y": 0.5}}),
+        ("plain_functions", {"temper": 0.5, "loss": RenyiELBO()}),
+    ],
+)
+def test_what_is_refused_is_refused_before_training_starts(name, options):
+    pair, data = REGISTRY[name].make()
+    free = options.pop("free", None)
+    pair = pv.free_bits(pair, free) if free else pair
+    before = torch.get_rng_state()
+    with pytest.raises(pv.ArgumentError):
+        pv.steps(pair, data, **quick, **options)  # not one step is asked for
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not dict(pyro.get_param_store().items())
+
+
 # --- truth -------------------------------------------------------------------------------------------------
 
 

@@ -105,7 +105,8 @@ def _plain(value: Any) -> Any:
 
 def _epoch(document: dict[str, Any]) -> Epoch:
     always = {"loss", "elbo", "rate", "distortion", "seconds"}
-    return Epoch(**{k: math.nan if v is None and k in always else v for k, v in document.items()})
+    values: dict[str, Any] = {k: math.nan if v is None and k in always else v for k, v in document.items()}
+    return Epoch(**values)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,7 @@ def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        found = tuple(int(part) for part in text.replace("x", ",").split(",") if part.strip())
+        found = tuple(int(part) for part in re.split("[,x]", text)) if text.strip() else ()
     except ValueError:
         found = (0,)
     if any(number < 1 for number in found):

@@ -161,7 +161,7 @@ def _csv(path: Path, values: np.ndarray, names: tuple[str, ...]) -> None:
         writer.writerows([f"{number:.7g}" for number in row] for row in flat.tolist())
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the place and move there: what was there before is whole until then."""
     beside = path.with_name(f".{path.name}.partial")
     try:
@@ -194,7 +194,7 @@ def write_report(run: Trained) -> Path:
         outcome=outcome,
         settings=_settings(run),
     )
-    _replace(run.folder.report, lambda path: path.write_text(text, encoding="utf-8") and None)
+    _replace(run.folder.report, lambda path: path.write_text(text, encoding="utf-8"))
     return run.folder.report
 
 

@@ -50,7 +50,8 @@ class Source:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Source:
         """The inverse of `to_json`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the file by its full path, so that it is found from any folder."""

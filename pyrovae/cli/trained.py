@@ -42,7 +42,7 @@ class Trained(NamedTuple):
 
     def restore(self, values: torch.Tensor) -> np.ndarray:
         """What the pair gives, in the units and the shape of the data."""
-        array = values.numpy()
+        array = values.detach().numpy()
         array = array if self.blueprint is None else self.blueprint.restore(array)
         event = self.data.values.shape[1:]
         return array.reshape(len(array), *event) if array[0].size == np.prod(event) else array

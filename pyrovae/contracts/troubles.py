@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyro
 import torch
 from pyro.poutine.trace_struct import Trace
 from torch import nn
@@ -144,14 +146,20 @@ def failing_site(error: Exception) -> Mapping[str, Any] | None:
     return None
 
 
-_LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, __import__("pyro")))
+_LIBRARIES = tuple(str(Path(file).parent) for file in (str(torch.__file__), str(pyro.__file__), __file__))
+_STANDARD = str(Path(contextlib.__file__).parent)
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is the user's: neither a library here nor a module such as contextlib."""
+    return not file.startswith(_LIBRARIES) and str(Path(file).parent) != _STANDARD
 
 
 def _place(error: Exception) -> str:
     """File and line of the user's own code that raised."""
     for one in _chain(error):
         frames = traceback.extract_tb(one.__traceback__)
-        own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, str(Path(__file__).parent)))]
+        own = [frame for frame in frames if _is_own(frame.filename)]
         if own:
             return f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
     return ""
@@ -194,9 +202,8 @@ def _unequal(scene: Scene) -> str:
     }
     if len(set(lengths.values())) < 2:
         return ""
-    return (
-        f"The arguments have unequal lengths: {', '.join(f'{name} {count}' for name, count in lengths.items())} rows."
-    )
+    counts = ", ".join(f"{name} has {count} rows" for name, count in lengths.items())
+    return f"The arguments have unequal lengths: {counts}."
 
 
 def _kinds(scene: Scene, attribute: str) -> str:
@@ -230,7 +237,7 @@ def _held(functions: Iterable[Any]) -> list[nn.Module]:
         elif isinstance(one, tuple | list):
             waiting.extend(one)
         elif callable(one):
-            pass
+            waiting.extend(_contents(one))
     return found
 
 

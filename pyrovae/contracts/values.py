@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from pyrovae.contracts.look import Finding, Look, log_prob, nodes, short, unchecked
+from pyrovae.contracts.look import Finding, Look, log_prob, nodes, short
 from pyrovae.contracts.troubles import clause_of, first_sentence, hole_in
 from pyrovae.supports import base_of, not_finite, outside_support
 
@@ -52,10 +52,9 @@ def within_support(look: Look) -> Iterator[Finding]:
         node, score = nodes(look.traces.model)[name], look.scores.get(("model", name))
         value = torch.as_tensor(node["value"])
         finite = not isinstance(score, torch.Tensor) or bool(torch.isfinite(score).all())
-        with unchecked(node["fn"]):
-            message = outside_support(name, node["fn"], value, node["mask"])
-            if message is None and not finite:
-                message = not_finite(name, node["fn"], value, node["mask"])
+        message = outside_support(name, node["fn"], value, node["mask"])
+        if message is None and not finite:
+            message = not_finite(name, node["fn"], value, node["mask"])
         if message is not None:
             error = ("model", name) in look.validated or not finite
             yield Finding("support", "error" if error else "warning", message, name)
@@ -93,8 +92,7 @@ def _outside(value: torch.Tensor, other: Mapping) -> str | None:
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         return None  # not a matter of supports
     try:
-        with unchecked(other["fn"]):
-            inside = other["fn"].support.check(value)
+        inside = other["fn"].support.check(value)
         bad = int((~inside).sum())
     except (NotImplementedError, AttributeError, RuntimeError, ValueError):
         return None

@@ -91,7 +91,7 @@ def render(
         >>> page.startswith("<!doctype html>"), "Traversal" in page
         (True, True)
     """
-    subject = Subject(pair, rows, restore or (lambda values: values.numpy()), names, labels)
+    subject = Subject(pair, rows, restore or (lambda values: values.detach().numpy()), names, labels)
     originals = subject.originals(min(len(rows), 1_000))
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None

@@ -1,0 +1,503 @@
+"""The command line, end to end on small data: what it writes, what it says, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import pyrovae as pv
+from pyrovae import advice
+from pyrovae.blueprints import Blueprint
+from pyrovae.cli.commands import app
+from pyrovae.cli.folder import RunFolder
+from pyrovae.cli.phrases import spoken
+from pyrovae.cli.sources import Data, split, square_images
+
+OWN = """
+import pyro, torch
+import pyro.distributions as dist
+import pyrovae as pv
+from torch import nn
+
+print("imported")
+
+def make():
+    encoder, decoder = nn.Linear(5, 4), nn.Linear(2, 5)
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0, 1).expand([2]).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1).to_event(1), obs=x)
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            loc, scale = encoder(x / 100).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+    return pv.Pair(model, guide)
+
+def number():
+    return 3
+
+def broken():
+    return 1 / 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYROVAE_DEBUG", raising=False)
+    return tmp_path
+
+
+def run(line: str):
+    """A command as a user types it, without a shell."""
+    return CliRunner().invoke(app, line.split())
+
+
+def succeeds(line: str) -> str:
+    result = run(line)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fails(line: str) -> str:
+    """The sentence of a command that must end with exit code 2 and one line, without a traceback."""
+    result = run(line)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def rows(count: int = 60, columns: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, columns)) * [1, 10, 100, 1, 1] + 5
+
+
+def table(path: str = "table.csv", *, count: int = 60) -> str:
+    lines = ["a,b,c,d,e,kind", *(",".join(map(str, row)) + f",k{i % 3}" for i, row in enumerate(rows(count)))]
+    Path(path).write_text("\n".join(lines) + "\n")
+    return path
+
+
+def train_table(out: str = "run", *more: str) -> None:
+    succeeds(f"train {table()} --label kind --out {out} --epochs 3 --hidden 8 --quiet {' '.join(more)}")
+
+
+# --- training and what follows ------------------------------------------------------------------------
+
+
+def test_a_table_from_training_to_samples():
+    said = succeeds(f"train {table()} --label kind --epochs 4 --hidden 8 --out run")
+    line = next(line for line in said.splitlines() if "likelihood" in line)
+    assert all(word in line for word in ("likelihood normal (", "scaling standard (", "nets mlp 8", "latent 2 ("))
+    names = {path.name for path in Path("run").iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "checkpoints", "model.safetensors", "report.html"}
+    epochs = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+    assert all(row["validation_elbo"] is not None for row in epochs)
+
+    found = json.loads(succeeds("evaluate run --json"))
+    assert found["rows"] == 6
+    assert found["elbo"] == pytest.approx(-(found["rate"] + found["distortion"]), abs=1e-4)
+    assert found["active_units"]["z"]["total"] == 2
+    assert "ELBO" in succeeds("evaluate run")
+
+    succeeds("sample run -n 7 --seed 1")
+    assert np.load("run/samples.npy").shape == (7, 5)
+    assert Path("run/samples.csv").read_text().splitlines()[0] == "a,b,c,d,e"
+    first = np.load("run/samples.npy")
+    succeeds("sample run -n 7 --seed 1")
+    assert np.array_equal(first, np.load("run/samples.npy"))
+
+    succeeds("reconstruct run -n 3 --out again.npy")
+    assert np.load("again.npy").shape == (3, 5)
+
+
+def test_data_in_other_units_come_back_in_their_own():
+    train_table("run", "--validation 0")
+    succeeds("sample run -n 500 --seed 0")
+    drawn = np.load("run/samples.npy")
+    assert np.allclose(drawn.std(0), rows().std(0), rtol=0.6)
+    assert np.allclose(drawn.mean(0), rows().mean(0), atol=2 * rows().std(0))
+
+
+def test_other_data_are_read_by_column_name():
+    train_table()
+    header, *lines = Path("table.csv").read_text().splitlines()
+    swapped = [",".join(reversed(line.split(","))) for line in (header, *lines)]
+    Path("swapped.csv").write_text("\n".join(swapped) + "\n")
+    figures = [json.loads(succeeds(f"evaluate run {name} --json")) for name in ("table.csv", "swapped.csv")]
+    assert figures[0]["rows"] == 60
+    assert figures[0]["elbo"] == figures[1]["elbo"]
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ("", "discretized-logistic"),
+        ("--likelihood bernoulli --prior vamp --components 5", "bernoulli"),
+        ("--likelihood continuous-bernoulli --prior mixture --components 3", "continuous-bernoulli"),
+        ("--net conv --hidden 4 --prior learned --beta 2 --anneal 1", "discretized-logistic"),
+    ],
+)
+def test_images_from_training_to_a_picture(told, kind):
+    np.save("images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
+    said = succeeds(f"train images.npy --epochs 2 --latent 2 --out run --no-report {told}")
+    assert f"likelihood {kind} (" in said
+    succeeds("sample run -n 5")
+    assert np.load("run/samples.npy").shape == (5, 8, 8)
+    with Image.open("run/samples.png") as picture:
+        assert picture.size[0] > 72
+    succeeds("reconstruct run -n 3")
+    assert np.load("run/reconstructions.npy").shape == (3, 8, 8)
+    high = np.load("run/samples.npy").max()
+    assert high <= 1 if kind == "bernoulli" else high > 1
+
+
+def test_a_folder_of_images_is_converted_as_told():
+    Path("photos").mkdir()
+    for number, (size, mode) in enumerate([((9, 8), "L"), ((8, 8), "RGB"), ((8, 8), "L")] * 4):
+        Image.new(mode, size, number).save(f"photos/{number}.png")
+    assert "--size" in fails("train photos")
+    assert "--mode" in fails("train photos --size 8")
+    assert "12 images of 3x8x6" in succeeds("train photos --size 8,6 --mode RGB --epochs 1 --no-report")
+    assert Path("runs/photos/model.safetensors").exists()
+
+
+def test_more_kinds_of_files():
+    import pandas
+
+    counts = np.random.default_rng(0).negative_binomial(1, 0.1, (50, 4))
+    np.savez("counts.npz", x=counts, y=np.arange(50) % 2)
+    said = succeeds("train counts.npz --key x --label y --epochs 1 --out one --no-report")
+    assert "likelihood negative-binomial (" in said
+    pandas.DataFrame(np.abs(rows()) + 0.1, columns=list("abcde")).to_parquet("t.parquet")
+    succeeds("train t.parquet --columns d,a --likelihood log-normal --epochs 1 --out two")
+    assert RunFolder(Path("two")).read_config()["columns"] == ["d", "a"]
+    flat = np.random.default_rng(0).integers(0, 256, (30, 64), dtype=np.uint8)
+    np.save("flat.npy", flat)
+    assert "images of 8x8" in succeeds("train flat.npy --epochs 1 --no-report")
+
+
+def test_mnist_from_a_folder_is_evaluated_on_its_test_part():
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 12)):
+        images = generator.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        head = bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4, "big") for size in images.shape)
+        Path(f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        Path(f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes(count))
+    succeeds("train mnist --data-root . --epochs 1 --out run --no-report")
+    found = json.loads(succeeds("evaluate run --json"))
+    assert (found["rows"], "test part" in found["data"]) == (12, True)
+
+
+def test_demo_takes_a_new_folder_each_time():
+    assert "pyrovae-demo/report.html" in succeeds("demo --epochs 1")
+    assert "pyrovae-demo-2" in succeeds("demo --epochs 1 --quiet")
+
+
+# --- a pair of the user's own -------------------------------------------------------------------------
+
+
+def test_a_pair_of_ones_own_must_be_named_again():
+    Path("own.py").write_text(OWN)
+    np.save("x.npy", rows())
+    succeeds("train x.npy --pair own.py:make --epochs 2 --out run")
+    words = fails("evaluate run")
+    assert "--pair own.py:make" in words
+    assert "imported" not in words
+    assert json.loads(succeeds("evaluate run --pair own:make --json").splitlines()[-1])["rows"] == 6
+    succeeds("sample run --pair own.py:make -n 9")
+    assert np.load("run/samples.npy").shape == (9, 5)
+    assert "report.html" in succeeds("report run --pair own.py:make")
+
+
+@pytest.mark.parametrize(
+    ("pair", "word"),
+    [
+        ("nosuch:make", "no module"),
+        ("nosuch.py:make", "no file"),
+        ("own.py", "module:function"),
+        ("own.py:nothing", "make"),
+        ("own.py:number", ".model and .guide"),
+        ("own.py:broken", "ZeroDivisionError"),
+    ],
+)
+def test_a_pair_that_cannot_be_had(pair, word):
+    Path("own.py").write_text(OWN)
+    np.save("x.npy", rows())
+    assert word in fails(f"train x.npy --pair {pair}")
+    assert not Path("runs").exists()
+
+
+# --- stopping and going on ----------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_where_it_ended():
+    train_table("one", "--epochs 4 --patience 0")
+    train_table("two", "--patience 0 --no-report")
+    succeeds("train --resume --out two --epochs 4 --quiet")
+    one, two = (Path(f"{name}/metrics.jsonl").read_text().splitlines() for name in ("one", "two"))
+    strip = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in one]
+    assert strip == [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in two]
+    assert "--latent was 2" in fails("train --resume --out two --latent 3")
+    assert "has changed" in _after(lambda: table(count=50), "train --resume --out two --epochs 5")
+
+
+def _after(change, line: str) -> str:
+    change()
+    return fails(line)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume():
+    np.save("x.npy", rows(500))
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom pyrovae.cli import main\nmain()"
+    )
+    words = ["train", "x.npy", "--out", "run", "--epochs", "100000", "--patience", "0", "--no-report"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics, deadline = Path("run/metrics.jsonl"), time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pyrovae train --resume --out run" in errors
+    assert "Traceback" not in errors
+    done = metrics.read_text().count("\n")
+    assert json.loads(succeeds("evaluate run --json"))["rows"] == 50
+    succeeds(f"train --resume --out run --epochs {done + 1} --no-report --quiet")
+    assert metrics.read_text().count("\n") == done + 1
+
+
+def test_a_killed_run_is_read_from_its_checkpoint():
+    train_table()
+    before = json.loads(succeeds("evaluate run --json"))
+    Path("run/model.safetensors").unlink()
+    with Path("run/metrics.jsonl").open("a") as stream:
+        stream.write('{"epoch": 4, "st')
+    assert json.loads(succeeds("evaluate run --json"))["elbo"] == pytest.approx(before["elbo"], abs=0.5)
+    assert len(RunFolder(Path("run")).read_metrics()) == 3
+
+
+def test_a_run_that_diverges_is_kept_and_said():
+    np.save("x.npy", rows())
+    Path("own.py").write_text(OWN)
+    words = fails("train x.npy --pair own.py:make --epochs 3 --batch-size 8 --learning-rate 1e4 --out run")
+    assert "Lower the learning rate" in words
+    assert RunFolder(Path("run")).read_config()["outcome"]["reason"] == "diverged"
+    succeeds("report run --pair own.py:make")
+    assert "Diverged" in Path("run/report.html").read_text()
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ("--batch-size 0", "batch"),
+        ("--epochs -1", "--epochs -1"),
+        ("--epochs 0", "--epochs 0"),
+        ("--beta -1", "--beta -1"),
+        ("--anneal -1", "--anneal"),
+        ("--learning-rate -1", "--learning-rate"),
+        ("--seed -1", "--seed"),
+        ("--latent 0", "--latent 0"),
+        ("--hidden 3,x", "--hidden 3,x"),
+        ("--likelihood bernuli", "Did you mean bernoulli?"),
+        ("--likelihood bernoulli", "zeros and ones"),
+        ("--likelihood poisson", "whole numbers"),
+        ("--likelihood log-normal", "above 0"),
+        ("--scaling log", "standard or none"),
+        ("--net conv", "--net mlp"),
+        ("--prior gauss", "mixture"),
+        ("--components 3", "--prior"),
+        ("--prior vamp --components 1000", "--components 1000"),
+        ("--validation 1.5", "--validation 1.5"),
+        ("--validation 0.001", "60 rows"),
+        ("--patience 3 --validation 0", "--validation"),
+        ("--device nowhere", "nowhere"),
+        ("--shape 3,3", "5 numbers"),
+        ("--key x", "--key"),
+        ("--columns a,b", "--columns"),
+        ("--pair own:make --latent 3", "--latent"),
+        ("--data-root .", "--data-root"),
+    ],
+)
+def test_options_that_cannot_work_write_nothing(options, word):
+    np.save("x.npy", rows() - 5)
+    assert word in fails(f"train x.npy {options}")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda x: np.where(x == x[7, 2], np.nan, x), "row 7, column 2"),
+        (lambda x: x[:0], "empty"),
+        (lambda x: x[:, 0], "(60,)"),
+        (lambda x: x.astype(str), "strings"),
+    ],
+)
+def test_data_that_cannot_be_used_write_nothing(make, word):
+    np.save("x.npy", make(rows()))
+    assert word in fails("train x.npy")
+    assert not Path("runs").exists()
+
+
+def test_text_columns_are_named_and_can_be_left_out():
+    table()
+    assert "--columns" in fails("train table.csv")
+    assert "'zz'" in fails("train table.csv --columns a,zz")
+    succeeds("train table.csv --columns a,b --epochs 1 --no-report")
+
+
+def test_nothing_is_overwritten():
+    train_table()
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    words = fails("train table.csv --label kind --out run")
+    assert "--resume --out run" in words
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("mine")
+    assert "left as it is" in fails("train table.csv --label kind --out notes")
+    Path("mine.csv").write_text("mine")
+    assert "left as it is" in fails("sample run --out mine.csv")
+    assert Path("mine.csv").read_text() == "mine"
+    assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+def test_folders_that_are_no_runs():
+    train_table()
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other/config.json").write_text('{"kind": "something"}')
+    Path("broken").mkdir()
+    Path("broken/config.json").write_text("{")
+    assert "no run" in fails("evaluate nowhere")
+    assert "is a file" in fails("evaluate table.csv")
+    assert "no config.json" in fails("evaluate empty")
+    assert "something else" in fails("report other")
+    assert "damaged" in fails("sample broken")
+    assert "--out" in fails("train --resume")
+    assert "without --pair" in fails("evaluate run --pair own:make")
+    np.save("x.npy", rows()[:, :3])
+    assert "(3,)" in fails("evaluate run x.npy")
+    table(count=50)
+    assert "changed" in fails("evaluate run")
+
+
+def test_a_traceback_is_shown_when_asked_for():
+    result = run("--debug evaluate nowhere")
+    assert isinstance(result.exception, pv.FileError)
+
+
+# --- the process --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "--version"])
+def test_help_answers_without_the_heavy_imports(words):
+    closing = (
+        "\nheavy = [name for name in ('torch', 'pyro', 'numpy', 'matplotlib', 'PIL') if name in sys.modules]"
+        "\nprint(heavy, file=sys.stderr)"
+    )
+    code = f"import sys; sys.argv = ['pyrovae', *{words.split()!r}]\nfrom pyrovae.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code" + closing
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert pv.__version__ in done.stdout if words == "--version" else "Examples" in done.stdout
+
+
+def test_python_m_pyrovae_ends_with_2_and_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrovae", "train", "missing.npy"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip().splitlines() == ["Error: missing.npy does not exist."]
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "sample", "reconstruct", "report"])
+def test_every_command_has_examples(command):
+    assert f"pyrovae {command}" in succeeds(f"{command} --help")
+
+
+# --- the choice ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "likelihood", "net"),
+    [
+        (np.eye(4), "table", "bernoulli", "mlp"),
+        (np.arange(12.0).reshape(4, 3) - 3, "table", "normal", "mlp"),
+        (np.array([[0, 9], [3, 0], [40, 1]]), "table", "negative-binomial", "mlp"),
+        (np.array([[30, 31], [32, 31], [33, 32]]), "table", "normal", "mlp"),
+        (np.linspace(0, 255, 256).round().reshape(4, 8, 8), "images", "discretized-logistic", "mlp"),
+        (np.linspace(0, 255, 256).round().reshape(4, 8, 8) / 255, "images", "discretized-logistic", "mlp"),
+        (np.random.default_rng(0).random((4, 8, 8)), "images", "continuous-bernoulli", "mlp"),
+        (np.random.default_rng(0).normal(size=(4, 8, 8)), "images", "normal", "mlp"),
+        (np.full((4, 3, 64, 64), 200, np.uint8), "images", "discretized-logistic", "conv"),
+    ],
+)
+def test_the_choice_follows_the_data(values, kind, likelihood, net):
+    chosen = advice.advise(advice.look(values, kind))
+    assert (chosen.likelihood.value, chosen.net.value) == (likelihood, net)
+    assert all(choice.reason and choice.reason != "as told" for choice in chosen)
+
+
+@pytest.mark.parametrize("likelihood", advice.LIKELIHOODS)
+def test_every_likelihood_makes_a_pair_that_fits_its_data(likelihood):
+    values = {"bernoulli": (rows() > 5), "poisson": np.abs(rows()).round(), "negative-binomial": np.abs(rows()).round()}
+    inside = 0.1 + 0.8 * np.random.default_rng(0).random((60, 5))
+    x = np.asarray(values.get(likelihood, inside), dtype=np.float64)
+    kind = "table"
+    if likelihood == "discretized-logistic":
+        x, kind = np.random.default_rng(0).integers(0, 17, (60, 4, 4)), "images"
+    facts = advice.look(x, kind)
+    plan = Blueprint.of(facts, advice.advise(facts, {"likelihood": likelihood, "hidden": (4,)}))
+    ready = plan.prepare(x)
+    pair = plan.build(ready)
+    run_ = pv.fit(pair, ready, epochs=1, seed=0, progress=False)
+    assert np.isfinite(run_.history[-1].elbo)
+    pv.save(pair, "model.safetensors")
+    again = pv.load(Blueprint.from_json(json.loads(json.dumps(plan.to_json()))).build(), "model.safetensors")
+    figures = [pv.rate_distortion(one, ready, seed=0).elbo for one in (pair, again)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
+
+
+def test_the_split_is_the_same_for_the_same_seed_and_loses_no_row():
+    data = Data(np.arange(20).reshape(10, 2), "table", labels=np.arange(10))
+    training, held_out = split(data, 0.3, 1)
+    again, _ = split(data, 0.3, 1)
+    assert np.array_equal(training.values, again.values)
+    assert held_out is not None
+    assert (len(training.values), len(held_out.values)) == (7, 3)
+    assert sorted([*training.labels, *held_out.labels]) == list(range(10))
+    assert np.array_equal(held_out.values[:, 0] // 2, held_out.labels)
+
+
+def test_only_grey_levels_in_a_square_number_of_columns_are_images():
+    grey = np.random.default_rng(0).integers(0, 256, (9, 64), dtype=np.uint8)
+    assert square_images(Data(grey, "table")) == (8, 8)
+    assert square_images(Data(grey / 255, "table")) == (8, 8)
+    assert square_images(Data(grey[:, :63], "table")) is None
+    assert square_images(Data(grey, "table", tuple(map(str, range(64))))) is None
+    assert square_images(Data(np.random.default_rng(0).normal(size=(9, 64)), "table")) is None
+
+
+def test_the_librarys_words_become_options():
+    assert spoken("learning_rate=-1 is wrong (clip_norm=).") == "--learning-rate -1 is wrong (--clip-norm)."
+    assert spoken("say which, key='...'.") == "say which, --key NAME."
