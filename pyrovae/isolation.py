@@ -43,13 +43,22 @@ class RandomState(NamedTuple):
         random.setstate(self.python)
 
 
+def reseed(seed: int) -> None:
+    """Seed what a pair may draw from; unlike Pyro's own, this starts nothing of CUDA."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global generator is what a user's model may use
+    random.seed(seed)
+
+
 @contextmanager
 def forked_random(seed: int | None = None) -> Iterator[None]:
     """Leave every random generator as it was; inside, go on from it, or from `seed`."""
     before = RandomState.capture()
     try:
         if seed is not None:
-            pyro.set_rng_seed(seed)
+            reseed(seed)
         yield
     finally:
         before.restore()

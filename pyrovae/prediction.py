@@ -107,7 +107,7 @@ def reconstruct(
         for traces in use.passes():
             for site in use.structure.named("observed"):
                 found.setdefault(site, []).append(_value(traces.model.nodes[site], mean=mean, draw=True))
-    return {site: torch.cat(values).cpu() for site, values in found.items()}
+    return {site: torch.cat(values).detach().cpu() for site, values in found.items()}
 
 
 def generate(
@@ -154,7 +154,8 @@ def generate(
                     observed = use.structure.sites[name].role == "observed"
                     found.setdefault(name, []).append(_value(node, mean=mean and observed, draw=False))
     local = {name for name, site in use.structure.sites.items() if site.local}
-    return {site: (torch.cat(values) if site in local else values[0]).cpu() for site, values in found.items()}
+    joined = {site: torch.cat(values) if site in local else values[0] for site, values in found.items()}
+    return {site: value.detach().cpu() for site, value in joined.items()}
 
 
 def _blank(pair: HasPair, count: int) -> tuple:

@@ -138,7 +138,7 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     late = last - curve[-1 - fifth]
     if late > 0.02 * span:
         return [f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. Train longer."]
-    return [f"Levelled off: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}."]
+    return [f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."]
 
 
 def _epochs(count: int) -> str:

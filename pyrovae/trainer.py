@@ -45,6 +45,12 @@ class Plan(NamedTuple):
     seed: int
 
 
+def _is_of_bad_numbers(error: ValueError) -> bool:
+    """Whether Pyro's validation refused a parameter that is NaN or infinite."""
+    words = str(error)
+    return "satisfy the constraint" in words and ("nan" in words or "inf" in words)
+
+
 class Keeper(Protocol):
     """Where a trainer's batches come from and its checkpoints go to."""
 
@@ -168,7 +174,7 @@ class Trainer:
         except ValueError as error:
             # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
             words = " ".join(str(error).split())[:500]
-            if "satisfy the constraint" in words and ("nan" in words or "inf" in words):
+            if _is_of_bad_numbers(error):
                 raise self._diverged("a distribution was given a parameter that is not finite", words) from error
             if "within the support" in words:
                 raise DataError(
@@ -265,14 +271,20 @@ class Trainer:
         if self.plan.validation is None:
             return None
         # The same seed after each epoch: the noise is the same, and two epochs differ by their weights alone.
-        return evaluation.measure(
-            self.plan.tempered.pair,  # figures are never weighted
-            self.plan.validation.in_order(),
-            self.plan.placement,
-            objectives.own_loss(self.plan.loss),
-            self.plan.structure,
-            seed=self.plan.seed % 2**32,
-        )
+        try:
+            return evaluation.measure(
+                self.plan.tempered.pair,  # figures are never weighted
+                self.plan.validation.in_order(),
+                self.plan.placement,
+                objectives.own_loss(self.plan.loss),
+                self.plan.structure,
+                seed=self.plan.seed % 2**32,
+            )
+        except ValueError as error:
+            if not _is_of_bad_numbers(error):
+                raise
+            words = "the validation data get a distribution whose parameters are not finite"
+            raise self._diverged(words, " ".join(str(error).split())[:500]) from error
 
     def _judge(self, elbo: float) -> None:
         if elbo > self.best_elbo:

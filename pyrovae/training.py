@@ -15,7 +15,7 @@ from pyrovae import checkpoints, objectives
 from pyrovae import progress as progress_line
 from pyrovae.errors import ArgumentError, DivergedError, FileError
 from pyrovae.interruption import deferred_interrupts
-from pyrovae.isolation import RandomState, forked_random
+from pyrovae.isolation import RandomState, forked_random, reseed
 from pyrovae.pairs import HasPair
 from pyrovae.planning import check_arguments, described, make_plan
 from pyrovae.results import Epoch, Fit, Step
@@ -207,7 +207,7 @@ class _Session:
 
     def begin(self) -> None:
         """Seed, set train mode, and go back to the checkpoint if there is one."""
-        pyro.set_rng_seed(self.seed)
+        reseed(self.seed)
         for module in self.trainer.plan.structure.modules.values():
             module.train()
         self.resumption.restore(self.trainer)
@@ -222,7 +222,8 @@ class _Session:
 
     def _save_after(self, error: DivergedError) -> None:
         try:
-            self.resumption.write(self.trainer)
+            if all(bool(torch.isfinite(tensor).all()) for tensor in self.trainer.weights().values()):
+                self.resumption.write(self.trainer)
         except FileError as also:
             error.add_note(f"No checkpoint could be written either: {also}")
         if self.resumption.last is not None:

@@ -233,8 +233,8 @@ def test_wake_sleep_trains_with_sensible_figures(vectorised):
 )
 def test_what_is_refused_is_refused_before_training_starts(name, options):
     pair, data = REGISTRY[name].make()
-    free = options.pop("free", None)
-    pair = pv.free_bits(pair, free) if free else pair
+    options = dict(options)
+    pair = pv.free_bits(pair, options.pop("free", {}))
     before = torch.get_rng_state()
     with pytest.raises(pv.ArgumentError):
         pv.steps(pair, data, **quick, **options)  # not one step is asked for

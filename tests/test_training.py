@@ -424,6 +424,14 @@ def small_vae_like(vae):
     return pv.VAE(pv.StandardNormal(2), pv.Normal(nn.Linear(2, 5), scale=1.0), pv.DiagNormal(nn.Linear(5, 4)))
 
 
+def test_weights_that_overflow_are_caught_in_validation(data, tmp_path):
+    options = {"learning_rate": 1e30, "checkpoint": tmp_path, "epochs": 5, "batch_size": 64, "seed": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(pv.DivergedError, match="step"):
+            pv.fit(small_vae(), data, validation=data, **options, **QUIET)
+
+
 def test_the_site_that_went_bad_is_named():
     calls = []
 

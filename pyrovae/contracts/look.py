@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyro
 import torch
 from pyro.poutine.runtime import _DIM_ALLOCATOR
@@ -16,7 +14,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.isolation import isolated
+from pyrovae.isolation import isolated, reseed
 from pyrovae.pairs import HasPair, Structure, Traces, run, samples, with_rows
 
 
@@ -90,15 +88,6 @@ def alone() -> Iterator[list[nn.Module]]:
             yield called
     finally:
         _DIM_ALLOCATOR._stack = taken
-
-
-def reseed(seed: int) -> None:
-    """Seed what a pair may draw from; unlike Pyro's own, this starts nothing of CUDA."""
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global generator is what a user's model may use
-    random.seed(seed)
 
 
 def attempt(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> tuple[Trace, Exception | None]:

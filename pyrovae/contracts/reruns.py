@@ -11,7 +11,8 @@ import torch
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.contracts.look import Finding, Look, against, listed, log_prob, nodes, reseed, tensors
+from pyrovae.contracts.look import Finding, Look, against, listed, log_prob, nodes, tensors
+from pyrovae.isolation import reseed
 from pyrovae.pairs import samples, unwrapped
 
 
