@@ -70,7 +70,7 @@ def fit(
             out, 1e-3 for the default Adam, and the optimiser's own otherwise.
         clip_norm: the largest norm of the gradient.
         loss: any `pyro.infer.ELBO`; left out, `Trace_ELBO()`, or `TraceEnum_ELBO()` if the model enumerates.
-        temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: one of these}`.
+        temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: number or schedule}`.
         validation: data like `data`, looked at after each epoch.
         patience: epochs without a better validation ELBO after which training stops; the best weights are kept.
         average: the decay of a moving average of the weights, 0.999 say, which the pair holds at the end.
@@ -101,7 +101,8 @@ def fit(
     Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
-        >>> run = pv.fit(vae, torch.randn(256, 5), epochs=5, seed=0, progress=False)
+        >>> x = torch.randn(256, 5, generator=torch.Generator().manual_seed(0)) + 3
+        >>> run = pv.fit(vae, x, epochs=5, seed=0, learning_rate=0.01, progress=False)
         >>> len(run.history), run.history[-1].elbo > run.history[0].elbo
         (5, True)
     """
