@@ -16,9 +16,10 @@ import numpy as np
 import pyro
 import torch
 
-from pyrovae import files, trees
+from pyrovae import files
 from pyrovae.batches import Batch, as_batches
 from pyrovae.errors import FileError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.files import trees
 from pyrovae.isolation import RandomState, eval_mode, forked_random, validation
 from pyrovae.pairs import HasPair, Structure, canonical, inspect, owner, run, unwrapped
 from pyrovae.placement import placed

@@ -23,8 +23,7 @@ from torch.utils.data import (
 )
 
 import pyrovae as pv
-from pyrovae import inspection
-from pyrovae.batches import Batch, as_batches, check_finite, to
+from pyrovae.batches import Batch, as_batches, check_finite, inspection, to
 
 
 class Numbers(Dataset):

@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pyrovae as pv
-from pyrovae import advice
-from pyrovae.blueprints import Blueprint
+from pyrovae.cli import advice
+from pyrovae.cli.blueprints import Blueprint
 from pyrovae.cli.commands import app
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.phrases import spoken

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pyrovae as pv
-from pyrovae import containers, files
-from pyrovae.trees import DTYPES
+from pyrovae import files
+from pyrovae.files import containers
+from pyrovae.files.trees import DTYPES
 
 
 @pytest.fixture

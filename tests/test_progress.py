@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from pyrovae import progress
+from pyrovae.training import progress
 
 
 class Unreadable:
@@ -74,7 +74,7 @@ def test_a_console_that_nobody_watches_or_that_cannot_move_its_cursor_stays_sile
 @pytest.mark.parametrize("variable", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
 def test_piped_output_stays_empty(variable):
     code = (
-        "from pyrovae import progress\n"
+        "from pyrovae.training import progress\n"
         "with progress.display(epochs=1, steps=3) as bar:\n"
         "    for step in range(3): bar.update(step=step, epoch=1, loss=1.0, elbo=-1.0, rate=0.5)\n"
     )

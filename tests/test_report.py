@@ -19,7 +19,7 @@ import pyrovae as pv
 from pyrovae import report
 from pyrovae.report import charts, pictures
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
-from pyrovae.results import Epoch
+from pyrovae.training.results import Epoch
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 

@@ -246,7 +246,7 @@ def test_objects_methods_and_partials_have_fingerprints_without_addresses():
 
 def test_a_fingerprint_is_the_same_in_another_process():
     script = (
-        "from pyrovae.fingerprints import fingerprint\n"
+        "from pyrovae.schedules.fingerprints import fingerprint\n"
         "print(fingerprint([lambda s: s in {'a', 'b', 'c', 'd'}, {'b': 1, 'a': 2, 'c': max}, print]))"
     )
     texts = {

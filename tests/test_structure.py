@@ -34,7 +34,7 @@ USING = {
     "batches",
     "checkpoints",
     "training",
-    "progress",
+    
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyrovae import __version__
 from pyrovae.errors import FileError
-from pyrovae.results import Epoch
+from pyrovae.training.results import Epoch
 
 _KIND = "pyrovae run"
 # Raised when a folder of this format could not be read by the code before.

@@ -15,7 +15,7 @@ import torch
 import typer
 
 import pyrovae as pv
-from pyrovae.blueprints import bits_per_element
+from pyrovae.cli.blueprints import bits_per_element
 from pyrovae.cli.trained import Trained
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.report import pictures

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 import typer
 
-from pyrovae.advice import PRIORS, advise, look, one_of
 from pyrovae.batches import as_batches
-from pyrovae.blueprints import Blueprint
+from pyrovae.cli.advice import PRIORS, advise, look, one_of
+from pyrovae.cli.blueprints import Blueprint
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.requests import FitOptions, Request, resumed
@@ -18,7 +18,7 @@ from pyrovae.cli.sources import Data, Source, split, square_images
 from pyrovae.cli.threads import spare_threads
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.isolation import forked_random
-from pyrovae.resumption import describe_data
+from pyrovae.training.resumption import describe_data
 
 
 class Prepared(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from pyrovae import datasets
+from pyrovae.datasets.readers import npz
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.readers import npz
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
 # A copy of a memory-mapped file larger than this would not fit everywhere.
@@ -98,13 +98,13 @@ class Source:
         """The columns to train on: those that were named, or all but the labels."""
         if self.label is None or self.columns is not None:
             return self.columns
-        from pyrovae.tables import column_names
+        from pyrovae.datasets.tables import column_names
 
         return tuple(name for name in column_names(path, header=self.header) if name != self.label)
 
     def _labels(self, path: Path, rows: int, *, table: bool) -> np.ndarray:
         if table:
-            from pyrovae.tables import column_text
+            from pyrovae.datasets.tables import column_text
 
             return column_text(path, str(self.label), header=self.header)
         if path.suffix.lower() != ".npz":

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 import pyrovae as pv
-from pyrovae.blueprints import Blueprint
 from pyrovae.checkpoints import found
+from pyrovae.cli.blueprints import Blueprint
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.preparation import check_pair_option, digest
@@ -112,7 +112,7 @@ def _other(source: Source, name: str, columns: list[str]) -> tuple[Data, str]:
 
 def _names(path: Path) -> list[str]:
     """What the columns of a table are called; nothing where it is no table, or not there."""
-    from pyrovae.tables import column_names
+    from pyrovae.datasets.tables import column_names
 
     return column_names(path) if path.is_file() and path.suffix in (".csv", ".parquet") else []
 

@@ -11,14 +11,14 @@ import typer
 
 import pyrovae as pv
 from pyrovae import checkpoints
-from pyrovae import progress as progress_line
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.group import INTERRUPTED, complain
 from pyrovae.cli.preparation import Prepared, prepare
 from pyrovae.cli.requests import Request
 from pyrovae.errors import DivergedError
-from pyrovae.interruption import deferred_interrupts
-from pyrovae.results import Epoch, Fit
+from pyrovae.training import progress as progress_line
+from pyrovae.training.interruption import deferred_interrupts
+from pyrovae.training.results import Epoch, Fit
 
 
 def train(request: Request) -> RunFolder:

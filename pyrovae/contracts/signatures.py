@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.batches.inspection import leaves_of
+from pyrovae.batches.sources import Batch
 from pyrovae.contracts.look import Finding, named
 from pyrovae.errors import DataError
-from pyrovae.inspection import leaves_of
 from pyrovae.pairs import HasPair
 from pyrovae.placement import placed
-from pyrovae.sources import Batch
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

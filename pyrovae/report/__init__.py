@@ -15,7 +15,7 @@ from pyrovae import __version__
 from pyrovae.report import pictures
 from pyrovae.report.sections import Section, make_sections
 from pyrovae.report.views import Subject
-from pyrovae.results import Epoch, active_verdict, curve_verdict
+from pyrovae.training.results import Epoch, active_verdict, curve_verdict
 
 __all__ = ["Verdict", "render"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from pyrovae.report import charts, pictures
 from pyrovae.report.charts import Line
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
-from pyrovae.results import Epoch
+from pyrovae.training.results import Epoch
 
 _PAIRS, _SAMPLES = 16, 48
 # Rows that a table's figures are drawn from, and columns that are shown of a wide one.

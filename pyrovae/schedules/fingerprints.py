@@ -27,7 +27,7 @@ def fingerprint(value: Any) -> str:
 
     Examples:
         >>> import pyrovae as pv
-        >>> from pyrovae.fingerprints import fingerprint
+        >>> from pyrovae.schedules.fingerprints import fingerprint
         >>> fingerprint(1) == fingerprint(1.0), fingerprint(pv.linear(0, 1, steps=10))
         (True, 'linear(0.0, 1.0, steps=10)')
         >>> fingerprint(lambda step: step / 2) == fingerprint(lambda step: step / 3)

@@ -18,9 +18,9 @@ from pyro.optim.optim import PyroOptim
 from pyrovae import __version__, checkpoints
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
-from pyrovae.fingerprints import fingerprint
-from pyrovae.results import Epoch
-from pyrovae.trainer import Plan, Trainer
+from pyrovae.schedules.fingerprints import fingerprint
+from pyrovae.training.results import Epoch
+from pyrovae.training.trainer import Plan, Trainer
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pyrovae.downloads import Source, cached
+from pyrovae.datasets.downloads import Source, cached
+from pyrovae.datasets.readers import check_values, existing, idx, npy, npz
 from pyrovae.errors import ArgumentError, DataError, FileError
-from pyrovae.readers import check_values, existing, idx, npy, npz
 
 __all__ = ["Labelled", "Loaded", "digits", "fashion_mnist", "idx", "kmnist", "load", "mnist"]
 
@@ -86,7 +86,7 @@ def digits() -> Labelled:
         >>> images.shape, images.dtype.name, int(images.max()), labels[:5].tolist()
         ((1797, 8, 8), 'uint8', 16, [0, 1, 2, 3, 4])
     """
-    with np.load(Path(__file__).parent / "data" / "digits.npz", allow_pickle=False) as arrays:
+    with np.load(Path(__file__).parent / "digits.npz", allow_pickle=False) as arrays:
         return Labelled(arrays["images"], arrays["labels"])
 
 
@@ -173,12 +173,12 @@ def load(
 def _read(path: Path, *, key, header, columns, size, mode) -> tuple[np.ndarray, tuple[str, ...]]:
     # pillow and pyarrow are imported by those who need them: together they take longer than numpy.
     if path.is_dir():
-        from pyrovae.pictures import read_folder
+        from pyrovae.datasets.pictures import read_folder
 
         return read_folder(path, size=size, mode=mode)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".parquet"):
-        from pyrovae.tables import read_csv, read_parquet
+        from pyrovae.datasets.tables import read_csv, read_parquet
 
         return read_csv(path, header=header, columns=columns) if suffix == ".csv" else read_parquet(path, columns)
     if suffix in (".npy", ".npz"):

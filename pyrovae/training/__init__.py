@@ -12,15 +12,15 @@ import pyro
 import torch
 
 from pyrovae import checkpoints, objectives
-from pyrovae import progress as progress_line
 from pyrovae.errors import ArgumentError, DivergedError, FileError
-from pyrovae.interruption import deferred_interrupts
 from pyrovae.isolation import RandomState, forked_random, reseed
 from pyrovae.pairs import HasPair
-from pyrovae.planning import check_arguments, described, make_plan
-from pyrovae.results import Epoch, Fit, Step
-from pyrovae.resumption import Resumption
-from pyrovae.trainer import Trainer
+from pyrovae.training import progress as progress_line
+from pyrovae.training.interruption import deferred_interrupts
+from pyrovae.training.planning import check_arguments, described, make_plan
+from pyrovae.training.results import Epoch, Fit, Step
+from pyrovae.training.resumption import Resumption
+from pyrovae.training.trainer import Trainer
 
 __all__ = ["Epoch", "Fit", "Step", "fit", "steps"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from pyrovae import containers, foreign
 from pyrovae.errors import ArgumentError, FileError
-from pyrovae.trees import RESERVED, check_storable, flatten, unflatten
+from pyrovae.files import containers, foreign
+from pyrovae.files.trees import RESERVED, check_storable, flatten, unflatten
 
 __all__ = ["VERSION", "flatten", "read", "read_tensors", "remove_partial", "unflatten", "write"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import pyrovae as pv
-from pyrovae.advice import Advice, Facts, spread_rows
+from pyrovae.cli.advice import Advice, Facts, spread_rows
 from pyrovae.errors import ArgumentError
 
 # Rows from which mean and spread of a column are measured; more would not move them where it matters.
@@ -25,7 +25,7 @@ class Blueprint:
 
     Examples:
         >>> import numpy as np
-        >>> from pyrovae import advice
+        >>> from pyrovae.cli import advice
         >>> rows = np.random.default_rng(0).normal(size=(100, 4))
         >>> facts = advice.look(rows, "table")
         >>> plan = Blueprint.of(facts, advice.advise(facts))

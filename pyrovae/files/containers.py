@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from pyrovae.errors import FileError
-from pyrovae.trees import DTYPES, RESERVED
+from pyrovae.files.trees import DTYPES, RESERVED
 
 # What other files begin with, and how to call them.
 _BEGINNINGS = (

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
+from pyrovae.batches.inspection import Leaf, called, leaves_of, pick
 from pyrovae.errors import DataError
-from pyrovae.inspection import Leaf, called, leaves_of, pick
 
 
 class Batch(NamedTuple):

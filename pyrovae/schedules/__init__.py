@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyrovae.arguments import as_number, finite, whole
-from pyrovae.capacity import TargetRate
 from pyrovae.errors import ArgumentError
-from pyrovae.fingerprints import fingerprint
+from pyrovae.schedules.arguments import as_number, finite, whole
+from pyrovae.schedules.capacity import TargetRate
+from pyrovae.schedules.fingerprints import fingerprint
 
 __all__ = [
     "Schedule",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pyrovae.datasets.readers import reading
 from pyrovae.errors import ArgumentError, DataError, FileError
-from pyrovae.readers import reading
 
 # What other programs write where a value is missing.
 _HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")

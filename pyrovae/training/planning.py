@@ -15,12 +15,12 @@ from pyrovae.batches import Batch, Batches, as_batches, check_finite
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.handlers import Tempered
 from pyrovae.isolation import isolated
-from pyrovae.optimisers import make_optimiser
 from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
 from pyrovae.placement import find_placement
-from pyrovae.resumption import describe_argument
 from pyrovae.supports import check_supports
-from pyrovae.trainer import Plan
+from pyrovae.training.optimisers import make_optimiser
+from pyrovae.training.resumption import describe_argument
+from pyrovae.training.trainer import Plan
 
 
 def check_arguments(pair: Any, *, staged: Any, checkpoint_every: Any, **options: Any) -> None:

@@ -15,11 +15,11 @@ from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import DataError, DivergedError
 from pyrovae.handlers import FixedPlate, Recorded, Tempered
-from pyrovae.optimisers import Optimiser
 from pyrovae.pairs import HasPair, Structure, canonical
 from pyrovae.placement import Placement
 from pyrovae.prediction import Use
-from pyrovae.results import Epoch, Step
+from pyrovae.training.optimisers import Optimiser
+from pyrovae.training.results import Epoch, Step
 
 # A moving average that counts every step alike at first forgets the random start sooner.
 _AVERAGE_START = 10

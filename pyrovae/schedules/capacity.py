@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pyrovae.arguments import finite
 from pyrovae.errors import ArgumentError
+from pyrovae.schedules.arguments import finite
 
 
 @dataclass(frozen=True)

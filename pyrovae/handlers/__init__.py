@@ -6,9 +6,9 @@ well as in a loop around `SVI.step`.
 
 from __future__ import annotations
 
-from pyrovae.freebits import FreeBits, free_bits
-from pyrovae.recording import Recorded, record
-from pyrovae.subsampling import FixedPlate
-from pyrovae.tempering import Tempered, temper
+from pyrovae.handlers.freebits import FreeBits, free_bits
+from pyrovae.handlers.recording import Recorded, record
+from pyrovae.handlers.subsampling import FixedPlate
+from pyrovae.handlers.tempering import Tempered, temper
 
 __all__ = ["FixedPlate", "FreeBits", "Recorded", "Tempered", "free_bits", "record", "temper"]

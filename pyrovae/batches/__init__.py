@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from pyrovae.batches.inspection import Leaf, called, hole_words, holes, is_floating, leaves_of
+from pyrovae.batches.sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.inspection import Leaf, called, hole_words, holes, is_floating, leaves_of
 from pyrovae.isolation import forked_random
-from pyrovae.sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
 
 __all__ = ["Batch", "Batches", "as_batches", "check_finite", "to"]
 
