@@ -187,7 +187,15 @@ def write_in_place(path: Path, into: Mapping[str, torch.Tensor], tensors: Mappin
         for name in sorted(set(into) & set(tensors))
         if tensors[name].shape != into[name].shape
     ]
+    too_large = [
+        name
+        for name in sorted(set(into) & set(tensors))
+        if into[name].is_floating_point()
+        and tensors[name].isfinite().all()
+        and not tensors[name].to(into[name]).isfinite().all()
+    ]
     complaints = [
+        *([f"too large for the type that they have here: {_few(too_large)}"] if too_large else []),
         *([f"missing in the file: {_few(missing)}"] if missing else []),
         *([f"not in this pair: {_few(extra)}"] if extra else []),
         *([f"other shapes: {_few(wrong)}"] if wrong else []),
@@ -196,6 +204,12 @@ def write_in_place(path: Path, into: Mapping[str, torch.Tensor], tensors: Mappin
         raise FileError(f"{path} belongs to another model; {'; '.join(complaints)}. Build the pair as it was saved.")
     for name, tensor in into.items():
         tensor.copy_(tensors[name])
+
+
+def _overflows(source: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether a finite number is infinite in the type that it would get."""
+    cast = source.to(target.dtype)
+    return cast.is_floating_point() and bool(source.isfinite().all()) and not bool(cast.isfinite().all())
 
 
 def _few(names: list[str], limit: int = 5) -> str:
@@ -228,7 +242,9 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
         raise FileError(f"{folder} cannot be made: {error.strerror}. Choose another folder for checkpoint=.") from error
     path = folder / f"checkpoint-{step:010d}.safetensors"
     files.write(path, content, {"kind": "checkpoint", "state": skeleton, **document})
-    for old in found(folder)[_KEPT:]:
+    # Later ones than this belong to something else, a damaged run perhaps: they are left as they are.
+    earlier = [old for old in found(folder) if old.name < path.name]
+    for old in earlier[_KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return path
 

@@ -14,9 +14,9 @@ from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
-from pyrovae.pairs import HasPair, Structure
+from pyrovae.pairs import HasPair, Structure, samples
 from pyrovae.placement import Placement
-from pyrovae.prediction import Use
+from pyrovae.prediction import Use, arguments
 
 
 class RateDistortion(NamedTuple):
@@ -52,7 +52,7 @@ class ActiveUnits(NamedTuple):
 
 
 def rate_distortion(
-    pair: HasPair, *data: Any, draws: int = 1, seed: int | None = 0, batch_size: int = 256, **named: Any
+    pair: HasPair, /, *data: Any, draws: int = 1, seed: int | None = 0, batch_size: int = 256, **named: Any
 ) -> RateDistortion:
     """Average rate, distortion and ELBO of a pair on data, in eval mode, without temper.
 
@@ -81,7 +81,7 @@ def rate_distortion(
     """
     if draws < 1:
         raise ArgumentError(f"draws={draws}; give at least 1.")
-    batches = as_batches(named or data, batch_size=batch_size)
+    batches = as_batches(arguments(data, named), batch_size=batch_size)
     use = Use.of(pair, batches)
     loss = own_loss(None, use.structure)
     return measure(pair, batches.in_order(), use.placement, loss, use.structure, draws=draws, seed=seed)
@@ -98,12 +98,14 @@ def measure(
     seed: int | None = 0,
 ) -> RateDistortion:
     """Run a loss over batches in eval mode, isolated, and average what a recorder reads off it."""
-    recorded = Recorded(FixedPlate(pair, structure.data_plate), data_plate=structure.data_plate)
+    fixed = FixedPlate(pair, structure.data_plate)
+    recorded = Recorded(fixed, data_plate=structure.data_plate)
     sums, squares, rows, parts = torch.zeros(3, dtype=torch.float64), 0.0, 0, 0
     with isolated(seed), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loss that is not finite is in the figures; it was warned of in training
         for batch in batches:
             batch = place.place(batch)
+            fixed.index = batch.positions
             length = batch.rows
             for _ in range(draws):
                 loss_alone(loss, recorded, batch.args, batch.kwargs)
@@ -118,7 +120,7 @@ def measure(
     return RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
 
 
-def active_units(pair: HasPair, *data: Any, threshold: float = 0.01, **named: Any) -> dict[str, ActiveUnits]:
+def active_units(pair: HasPair, /, *data: Any, threshold: float = 0.01, **named: Any) -> dict[str, ActiveUnits]:
     """Count the latent dimensions that the data move.
 
     `A_d = Var_x(E_q[z_d | x]) / Var_p(z_d)`; a dimension is active where `A_d > threshold`.
@@ -141,37 +143,33 @@ def active_units(pair: HasPair, *data: Any, threshold: float = 0.01, **named: An
         >>> pv.active_units(vae, torch.randn(64, 5))["z"].total
         2
     """
-    return active_in(Use.of(pair, as_batches(named or data)), threshold=threshold)
+    return active_in(Use.of(pair, as_batches(arguments(data, named))), threshold=threshold)
 
 
 def active_in(use: Use, rows: int | None = None, threshold: float = 0.01) -> dict[str, ActiveUnits]:
     """`active_units` on the first rows of data that are at hand, in batches of their own size."""
-    means: dict[str, list[torch.Tensor]] = {}
-    scales: dict[str, torch.Tensor] = {}
-    seen = 0
     with use.eval_mode():
-        for traces in use.passes(use.batches.in_order()):
-            for site in use.structure.named("latent", local=True):
-                moments = _moments(traces.guide.nodes[site]["fn"], traces.model.nodes[site]["fn"])
-                if moments is not None:
-                    means.setdefault(site, []).append(moments[0])
-                    scales[site] = moments[1]
-            seen += use.batches.batch_size or 1
-            if rows is not None and seen >= rows:
-                break
-    shares = {site: (torch.cat(values).var(0) / scales[site]).cpu() for site, values in means.items()}
-    return {
-        site: ActiveUnits(int((s > threshold).sum()), len(s), s) for site, s in shares.items() if s.isfinite().all()
-    }
+        first = next(use.passes())
+        priors = {
+            name: use.rows_first(v, n) for name, n in samples(first.model) if (v := _variance(n["fn"])) is not None
+        }
+    found = {}
+    for site, encoding in use.encodings(rows).items():
+        prior = priors.get(site)
+        if prior is not None and len(encoding.mean) > 1:
+            flat = encoding.mean.flatten(1) if encoding.mean.ndim > 1 else encoding.mean[:, None]
+            shares = flat.var(0) / prior.cpu().reshape(len(prior), -1).mean(0)
+            if bool(shares.isfinite().all()):
+                found[site] = ActiveUnits(int((shares > threshold).sum()), len(shares), shares)
+    return found
 
 
-def _moments(posterior: Any, prior: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The posterior's mean (rows, dims) and the prior's variance (dims), where both exist and are continuous."""
+def _variance(fn: Any) -> torch.Tensor | None:
+    """A continuous prior's variance over its whole batch, where it has one."""
     try:
-        mean, variance = posterior.mean, prior.variance
+        variance = fn.variance
     except (NotImplementedError, AttributeError):
         return None
-    if getattr(posterior.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
+    if getattr(fn.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
         return None
-    dims = posterior.event_shape.numel()
-    return mean.reshape(-1, dims), variance.reshape(-1, dims).mean(0)
+    return variance.expand(fn.batch_shape + fn.event_shape)

@@ -48,7 +48,7 @@ def reseed(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global generator is what a user's model may use
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what a user's model may use
     random.seed(seed)
 
 

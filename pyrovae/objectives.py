@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
 from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
 from pyro.infer.util import torch_backward, torch_item
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, PyrovaeError
 from pyrovae.handlers import FreeBits, Tempered
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, samples
@@ -73,6 +74,26 @@ def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any])
     """One pass without gradients, for the figures that a recorder reads off it."""
     run = loss.loss if hasattr(loss, "loss") else loss
     run(pair.model, pair.guide, *args, **kwargs)
+
+
+def try_once(loss: Loss, pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    """Run the loss and its gradient once, isolated, so that what it cannot do shows before training."""
+    held = {name: parameter.grad for name, parameter in structure.parameters.items()}
+    try:
+        with isolated(), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss_and_gradients(copy.copy(loss) if isinstance(loss, ELBO) else loss, pair, args, kwargs)
+    except PyrovaeError:
+        raise
+    except Exception as error:
+        first = " ".join(str(error).split())[:400]
+        raise ArgumentError(
+            f"loss={type(loss).__name__} fails on the first batch, though model and guide run: {type(error).__name__}: "
+            f"{first}. Choose a loss that this pair allows, or change its settings."
+        ) from error
+    finally:
+        for name, parameter in structure.parameters.items():
+            parameter.grad = held[name]
 
 
 def check_objective(

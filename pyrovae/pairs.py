@@ -197,10 +197,16 @@ def inspect(
     return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
 
 
+def unconstrained(value: Any) -> torch.Tensor:
+    """The tensor that is trained behind a parameter's value."""
+    # Parameters that are local to their module are handed out as they are.
+    return value.unconstrained() if hasattr(value, "unconstrained") else value
+
+
 def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:
     """Read a structure off a run that was already made."""
     raw = {
-        name: cast(Any, node["value"]).unconstrained()
+        name: unconstrained(node["value"])
         for trace in (traces.guide, traces.model)
         for name, node in trace.nodes.items()
         if node["type"] == "param"

@@ -106,7 +106,7 @@ def _candidates(pair: HasPair, batch: Batch, device: torch.device) -> Iterator[P
 
 
 def _is_bytes(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.dtype == torch.uint8
+    return isinstance(leaf, torch.Tensor) and leaf.dtype in (torch.uint8, torch.bool)
 
 
 def _structure(pair: HasPair, candidate: Placement, batch: Batch) -> Structure | None:

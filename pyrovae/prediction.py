@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.infer import infer_discrete
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.trace_struct import Trace
@@ -22,6 +23,7 @@ from pyrovae.pairs import HasPair, Structure, Traces, inspect, run, samples, unw
 from pyrovae.placement import Placement, placed
 
 _TILE = 256  # rows worked on together
+_DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that is only drawn
 
 
 class Encoding(NamedTuple):
@@ -38,7 +40,7 @@ class Encoding(NamedTuple):
     scale: torch.Tensor
 
 
-def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
+def encode(pair: HasPair, /, *data: Any, **named: Any) -> dict[str, Encoding]:
     """Posterior mean and scale of every local latent site.
 
     `mean = E_q[z_n | x_n]` and `scale = sd_q[z_n | x_n]`, read off the guide's distributions in eval mode.
@@ -49,7 +51,8 @@ def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{site: Encoding}` on the CPU; a site whose guide has no mean is left out.
+        `{site: Encoding}` on the CPU; a site whose guide has no mean is left out. Where the guide draws a site
+        through an auxiliary one (autoguides do), mean and scale are those of 100 draws.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -57,16 +60,7 @@ def encode(pair: HasPair, *data: Any, **named: Any) -> dict[str, Encoding]:
         >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
         torch.Size([3, 2])
     """
-    use = Use.of(pair, as_batches(named or data, batch_size=_TILE))
-    means, scales = {}, {}
-    with use.eval_mode():
-        for traces in use.passes():
-            for site in use.structure.named("latent", local=True):
-                moments = _moments(traces.guide.nodes[site]["fn"])
-                if moments is not None:
-                    means.setdefault(site, []).append(moments.mean)
-                    scales.setdefault(site, []).append(moments.scale)
-    return {site: Encoding(torch.cat(means[site]).cpu(), torch.cat(scales[site]).cpu()) for site in means}
+    return Use.of(pair, as_batches(arguments(data, named), batch_size=_TILE)).encodings()
 
 
 def _moments(fn: Any) -> Encoding | None:
@@ -79,7 +73,7 @@ def _moments(fn: Any) -> Encoding | None:
 
 
 def reconstruct(
-    pair: HasPair, *data: Any, seed: int | None = 0, mean: bool = True, **named: Any
+    pair: HasPair, /, *data: Any, seed: int | None = 0, mean: bool = True, **named: Any
 ) -> dict[str, torch.Tensor]:
     """Pass data through guide and model once.
 
@@ -101,17 +95,20 @@ def reconstruct(
         >>> pv.reconstruct(vae, torch.ones(3, 5))["x"].shape
         torch.Size([3, 5])
     """
-    use = Use.of(pair, as_batches(named or data, batch_size=_TILE))
+    use = Use.of(pair, as_batches(arguments(data, named), batch_size=_TILE))
     found: dict[str, list[torch.Tensor]] = {}
     with use.eval_mode(seed):
         for traces in use.passes():
+            nodes = dict(samples(traces.model))
             for site in use.structure.named("observed"):
-                found.setdefault(site, []).append(_value(traces.model.nodes[site], mean=mean, draw=True))
+                if site in nodes:
+                    value = _value(nodes[site], mean=mean, draw=True)
+                    found.setdefault(site, []).append(use.rows_first(value, nodes[site]))
     return {site: torch.cat(values).detach().cpu() for site, values in found.items()}
 
 
 def generate(
-    pair: HasPair, count_or_data: Any, *more: Any, seed: int | None = None, mean: bool = False, **named: Any
+    pair: HasPair, count_or_data: Any = None, /, *more: Any, seed: int | None = None, mean: bool = False, **named: Any
 ) -> dict[str, torch.Tensor]:
     """Draw new data from the model, global sites from the guide.
 
@@ -136,24 +133,21 @@ def generate(
         {'z': (10, 2), 'x': (10, 5)}
     """
     if isinstance(count_or_data, int):
-        batches = as_batches(_blank(pair, count_or_data), batch_size=_TILE)
+        data = _blank(pair, count_or_data)
     else:
-        batches = as_batches(named or (count_or_data, *more), batch_size=_TILE)
-    use = Use.of(pair, batches)
+        data = arguments(() if count_or_data is None else (count_or_data, *more), named)
+    use = Use.of(pair, as_batches(data, batch_size=_TILE))
+    roles = {name: site.role for name, site in use.structure.sites.items()}
+    local = {name for name, site in use.structure.sites.items() if site.local}
     found: dict[str, list[torch.Tensor]] = {}
     with use.eval_mode(seed):
         shared: Trace | None = None
-        for batch in use.batches.in_order():
-            batch = use.placement.place(batch)
+        for batch in use.placed_batches():
             shared = shared or _global_draws(use, batch)
-            trace = poutine.trace(_Unobserve()(poutine.replay(use.fixed.model, trace=shared))).get_trace(
-                *batch.args, **batch.kwargs
-            )
-            for name, node in samples(trace):
-                if use.structure.sites[name].role != "factor":
-                    observed = use.structure.sites[name].role == "observed"
-                    found.setdefault(name, []).append(_value(node, mean=mean and observed, draw=False))
-    local = {name for name, site in use.structure.sites.items() if site.local}
+            for name, node in samples(_prior_run(use, batch, shared)):
+                if roles.get(name, "factor") != "factor":
+                    value = _value(node, mean=mean and roles[name] == "observed", draw=False)
+                    found.setdefault(name, []).append(use.rows_first(value, node) if name in local else value)
     joined = {site: torch.cat(values) if site in local else values[0] for site, values in found.items()}
     return {site: value.detach().cpu() for site, value in joined.items()}
 
@@ -250,10 +244,17 @@ class Use(NamedTuple):
             warnings.simplefilter("ignore")
             yield
 
+    def placed_batches(self, batches: Iterable[Batch] | None = None) -> Iterator[Batch]:
+        """The batches where the pair takes them; the data plate is given the rows that they are."""
+        for batch in batches if batches is not None else self.batches.in_order():
+            placed_batch = self.placement.place(batch)
+            self.fixed.index = placed_batch.positions
+            yield placed_batch
+
     def passes(self, batches: Iterable[Batch] | None = None) -> Iterator[Traces]:
         """The guide, and the model replayed against it, on every batch."""
-        for batch in batches if batches is not None else self.batches.in_order():
-            yield self.traced(self.placement.place(batch))
+        for batch in self.placed_batches(batches):
+            yield self.traced(batch)
 
     def traced(self, batch: Batch) -> Traces:
         """One run; sites that the model enumerates are drawn from their posterior, not from the prior."""
@@ -266,7 +267,59 @@ class Use(NamedTuple):
         sampled = infer_discrete(model, first_available_dim=-1 - _depth(traces), temperature=1)
         return Traces(poutine.trace(sampled).get_trace(*batch.args, **batch.kwargs), traces.guide)
 
+    def rows_first(self, value: torch.Tensor, node: Mapping[str, Any]) -> torch.Tensor:
+        """A value of a site with the data plate's dim in front."""
+        for frame in node["cond_indep_stack"]:
+            axis = value.ndim - len(node["fn"].event_shape) + (frame.dim or 0)
+            if frame.name == self.structure.data_plate and frame.dim is not None and axis >= 0:
+                return value.movedim(axis, 0)
+        return value
+
+    def encodings(self, rows: int | None = None) -> dict[str, Encoding]:
+        """Mean and scale of the local latent sites, for the first rows that are at hand."""
+        found: dict[str, list[Encoding]] = {}
+        seen = 0
+        with self.eval_mode():
+            for batch in self.placed_batches():
+                for site, encoding in self._encoded(batch).items():
+                    found.setdefault(site, []).append(encoding)
+                seen += batch.rows
+                if rows is not None and seen >= rows:
+                    break
+        joined = {site: zip(*parts, strict=True) for site, parts in found.items()}
+        return {site: Encoding(*(torch.cat(part).detach().cpu() for part in parts)) for site, parts in joined.items()}
+
+    def _encoded(self, batch: Batch) -> dict[str, Encoding]:
+        guide = poutine.trace(self.fixed.guide).get_trace(*batch.args, **batch.kwargs)
+        nodes = {name: node for name, node in samples(guide) if name in self.structure.named("latent", local=True)}
+        behind = {site for served in self.structure.auxiliaries.values() for site in served}
+        drawn = {name for name, node in nodes.items() if name in behind and isinstance(node["fn"], Delta)}
+        known = {name: _moments(node["fn"]) for name, node in nodes.items() if name not in drawn}
+        known |= self._moments_of_draws(batch, drawn) if drawn else {}
+        return {
+            name: Encoding(*(self.rows_first(part, nodes[name]) for part in moments))
+            for name, moments in known.items()
+            if moments is not None
+        }
+
+    def _moments_of_draws(self, batch: Batch, names: set[str]) -> dict[str, Encoding | None]:
+        """Moments of sites that are functions of auxiliary ones, and so have none of their own in the trace."""
+        values: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+        for _ in range(_DRAWS):
+            guide = poutine.trace(self.fixed.guide).get_trace(*batch.args, **batch.kwargs)
+            for name in names:
+                values[name].append(cast(torch.Tensor, guide.nodes[name]["value"]))
+        stacked = {name: torch.stack(parts) for name, parts in values.items()}
+        return {name: Encoding(part.mean(0), part.std(0)) for name, part in stacked.items()}
+
 
 def _depth(traces: Traces) -> int:
     frames = [f.dim for trace in traces for _, node in samples(trace) for f in node["cond_indep_stack"]]
     return -min((dim for dim in frames if dim is not None), default=0)
+
+
+def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
+    """What was given as `*data` and `**named`, as `fit` takes it; one dict stands for named arguments."""
+    if named:
+        return dict(named)
+    return data[0] if len(data) == 1 and isinstance(data[0], dict) else data

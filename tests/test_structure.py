@@ -34,7 +34,6 @@ USING = {
     "batches",
     "checkpoints",
     "training",
-    
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines

@@ -90,8 +90,13 @@ class Batches:
         size = _checked_size(batch_size) if batch_size is not None else self.batch_size
         if not self.random_access:
             return self._streamed(self.source.ordered(size), whole=True)
-        starts = range(0, self.source.rows, size or 1)
-        return (self._transformed(self.source.take(slice(start, start + (size or 1)))) for start in starts)
+        chunks = torch.arange(self.source.rows).split(size or 1)
+        return (self._taken(chunk) for chunk in chunks)
+
+    def _taken(self, chunk: torch.Tensor) -> Batch:
+        """Neighbouring rows; a slice, so that a mapped file is read in one piece."""
+        rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
+        return self._transformed(self.source.take(rows))._replace(positions=chunk)
 
     def repeatable(self) -> bool:
         """Whether the first row comes out the same twice from the same random state, the transform left out.

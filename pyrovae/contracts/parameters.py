@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyrovae.contracts.look import Finding, Look, listed, nodes, short
-from pyrovae.pairs import canonical, samples
+from pyrovae.pairs import canonical, samples, unconstrained
 
 
 def names_are_free(look: Look) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def names_are_free(look: Look) -> Iterator[Finding]:
         for name, node in nodes(trace).items():
             if node["type"] != "param" or len(node["args"]) < 2:
                 continue
-            given, stored = node["args"][1], node["value"].unconstrained()
+            given, stored = node["args"][1], unconstrained(node["value"])
             if isinstance(given, nn.Parameter) and given is not stored:
                 taken.setdefault(_owner(look, name, given), []).append(name)
     for (kind, module), names in taken.items():

@@ -14,17 +14,18 @@ from pyrovae.contracts.look import Finding, Look, listed
 class _Word(NamedTuple):
     clause: str
     text: str  # what follows "'x' in the model"
+    severity: str = "error"
 
 
 def fitting_shapes(look: Look) -> Iterator[Finding]:
     """Every batch dim belongs to a plate, events hold one datum, values have their distribution's shape."""
-    found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    found: dict[tuple[str, str], tuple[_Word, list[str]]] = {}
     for side, name, node in look.sites():
         word = _swallowed(look, side, name, node) or _loose(look, node) or _observed(node)
         if word:
-            found.setdefault((name, word.clause), (word.text, []))[1].append(side)
-    for (name, clause), (text, sides) in found.items():
-        yield Finding(clause, "error", f"{name!r} in the {' and the '.join(sides)} {text}", name)
+            found.setdefault((name, word.clause), (word, []))[1].append(side)
+    for (name, clause), (word, sides) in found.items():
+        yield Finding(clause, word.severity, f"{name!r} in the {' and the '.join(sides)} {word.text}", name)
     yield from _event_sizes(look, {name for name, _ in found})
 
 
@@ -66,10 +67,13 @@ def _swallowed(look: Look, side: str, name: str, node: Mapping) -> _Word | None:
         return None
     plate = look.structure.data_plate or "data"
     right = count - rows[-1] - 1
+    # All data as one event, outside any plate, is right as long as all data come at once.
+    whole = look.structure.data_plate is None and look.dataset_size in (None, look.rows)
     return _Word(
         "to-event",
         f"has event shape {event}: .to_event({count}) takes the {look.rows} rows of the batch for one datum. Use "
         f"{f'.to_event({right})' if right else 'no .to_event'}, inside `with pyro.plate({plate!r}, ...)`.",
+        "warning" if whole else "error",
     )
 
 

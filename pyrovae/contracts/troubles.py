@@ -17,7 +17,7 @@ from torch import nn
 from pyrovae.contracts.look import Finding, described, named, nodes
 from pyrovae.contracts.parameters import in_words, kinds_of
 from pyrovae.contracts.shapes import explain_mismatch
-from pyrovae.pairs import HasPair, bound_modules, canonical
+from pyrovae.pairs import HasPair, bound_modules, canonical, unconstrained
 
 
 class Scene(NamedTuple):
@@ -217,7 +217,7 @@ def _parameters(scene: Scene) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters that the traces know, then those of modules that ran, are bound or are held by the functions."""
     params = {n: node for trace in scene.traces for n, node in nodes(trace).items() if node["type"] == "param"}
     for name, node in zip(canonical(params), params.values(), strict=True):
-        yield name, node["value"].unconstrained()
+        yield name, unconstrained(node["value"])
     functions = (scene.pair.model, scene.pair.guide)
     for module in [*scene.modules, *bound_modules(scene.pair), *_held(functions)]:
         for name, tensor in module.named_parameters():

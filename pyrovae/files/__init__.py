@@ -165,6 +165,9 @@ def _place(tensor: torch.Tensor) -> Any:
 
 
 def _replace(path: Path, pieces: Iterable[Any], *, shown: Any) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A device or a pipe would be replaced by a plain file.
+        raise FileError(f"{shown} is there and is no plain file; choose another path")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with open(partial, "xb") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -13,11 +12,19 @@ import torch
 
 from pyrovae import checkpoints, objectives
 from pyrovae.errors import ArgumentError, DivergedError, FileError
-from pyrovae.isolation import RandomState, forked_random, reseed
+from pyrovae.evaluation import ActiveUnits
+from pyrovae.isolation import RandomState, Wall, forked_random, reseed
 from pyrovae.pairs import HasPair
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
-from pyrovae.training.planning import check_arguments, described, make_plan
+from pyrovae.training.planning import (
+    check_arguments,
+    check_folder,
+    check_seed,
+    described,
+    make_plan,
+    warn_of_handlers,
+)
 from pyrovae.training.results import Epoch, Fit, Step
 from pyrovae.training.resumption import Resumption
 from pyrovae.training.trainer import Trainer
@@ -108,7 +115,7 @@ def fit(
     """
     options = locals()
     session = _Session(**options)
-    with forked_random(), deferred_interrupts() as interruption, _display(session) as line:
+    with Wall(), forked_random(), deferred_interrupts() as interruption, _display(session) as line:
         session.begin()
         for step in session.run():
             line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
@@ -154,7 +161,7 @@ def _swapping(session: _Session) -> Generator[Step, None, Fit]:
     running = session.run()
     try:
         while True:
-            with forked_random():
+            with Wall(), forked_random():
                 own.restore()
                 step = next(running, None)
                 own = RandomState.capture()
@@ -166,7 +173,7 @@ def _swapping(session: _Session) -> Generator[Step, None, Fit]:
             own.restore()
             session.resumption.write(session.trainer)
         raise
-    with forked_random():
+    with Wall(), forked_random():
         own.restore()
         return session.finish()
 
@@ -184,19 +191,22 @@ class _Session:
     """One call of `fit` or `steps`: checks everything, makes the plan, runs it, and tidies up."""
 
     def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, staged, **options: Any):
+        warn_of_handlers()
         check_arguments(pair, staged=staged, checkpoint_every=checkpoint_every, **options)
         self.progress = progress
         self._store_before = set(pyro.get_param_store().keys())
-        self.resumption = Resumption(None if checkpoint is None else Path(checkpoint), checkpoint_every, resume=resume)
+        self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume)
         self.seed = self._seed(seed)
         plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, **options)
         first = plan.batches.first()
         self.resumption.describe(described(options), plan, first)
+        self.resumption.prepare()
         checkpoints.remember(pair, first)
         self.trainer = Trainer(plan, self.resumption)
 
     def _seed(self, seed: int | None) -> int:
         known = self.resumption.seed
+        seed = check_seed(seed)
         if seed is None:
             drawn = int(torch.randint(2**31 - 1, ()))  # moves the caller's generator, as any draw would
             return drawn if known is None else known
@@ -210,7 +220,9 @@ class _Session:
         """Seed, set train mode, and go back to the checkpoint if there is one."""
         reseed(self.seed)
         for module in self.trainer.plan.structure.modules.values():
-            module.train()
+            # Parts in eval mode inside a module in train mode are so on purpose: a frozen BatchNorm, say.
+            if not module.training:
+                module.train()
         self.resumption.restore(self.trainer)
 
     def run(self) -> Iterator[Step]:
@@ -250,11 +262,19 @@ class _Session:
             step=trainer.step,
             seconds=trainer.seconds,
             seed=self.seed,
-            active=trainer.active_units(),
+            active=self._active_units(),
             checkpoint=self.resumption.last,
         )
         logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
         return run
+
+    def _active_units(self) -> dict[str, ActiveUnits]:
+        """What is only looked at afterwards must not cost the result of the training."""
+        try:
+            return self.trainer.active_units()
+        except Exception as error:
+            logger.warning("active latent dimensions could not be counted: %s: %s", type(error).__name__, error)
+            return {}
 
     def _forget_loss_state(self) -> None:
         """Take out of Pyro's store what only the loss put there."""

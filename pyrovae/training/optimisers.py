@@ -49,6 +49,7 @@ class Optimiser(Protocol):
 def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) -> Optimiser:
     """The optimiser for what the user gave: nothing, a function of parameters, or one of Pyro's."""
     if isinstance(optim, PyroOptim):
+        refuse_closures(optim.pt_optim_constructor)
         if learning_rate is not None:
             raise ArgumentError(
                 "learning_rate and a pyro.optim optimiser were both given; the optimiser holds its own: "
@@ -63,6 +64,12 @@ def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) 
             "optim=lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)."
         )
     return TorchOptimiser(cast(Any, optim), learning_rate)
+
+
+def refuse_closures(kind: Any) -> None:
+    """LBFGS evaluates the loss several times a step, on random numbers that would have to stay the same."""
+    if isinstance(kind, type) and issubclass(kind, torch.optim.LBFGS):
+        raise ArgumentError("optim is LBFGS, which needs a loss without noise; take Adam or SGD, say.")
 
 
 def _adam(groups: Any) -> torch.optim.Optimizer:
@@ -101,7 +108,7 @@ class TorchOptimiser:
 
     def learning_rate(self) -> float:
         """The rate of the first group."""
-        return float(self.optimizer.param_groups[0]["lr"]) if self.optimizer else math.nan
+        return float(self.optimizer.param_groups[0].get("lr", math.nan)) if self.optimizer else math.nan
 
     def frozen(self, name: str) -> bool:
         """Whether a parameter's rate is the number 0: it then takes no part at all."""
@@ -152,6 +159,10 @@ class TorchOptimiser:
             self.optimizer = self.make(tensors)
             if not isinstance(self.optimizer, torch.optim.Optimizer):
                 raise ArgumentError(f"optim returned {type(self.optimizer).__name__}, not a torch.optim.Optimizer.")
+            refuse_closures(type(self.optimizer))
+            held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+            if not any(id(p) in held for p in tensors):
+                raise ArgumentError("optim returned an optimizer of other parameters; build it of those it is given.")
         else:
             defaults = {k: v for k, v in self.optimizer.param_groups[0].items() if k != "params"}
             self.optimizer.add_param_group({**defaults, "params": tensors})
@@ -163,7 +174,13 @@ class TorchOptimiser:
         assert self.optimizer is not None
         if self.rates is None:
             return  # the user's function set its own
-        for group, pattern in zip(self.optimizer.param_groups, self._patterns, strict=True):
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self._patterns) and isinstance(self.rates, dict):
+            raise ArgumentError(
+                "optim makes groups of its own and learning_rate= is given by name; set the rates in one place."
+            )
+        patterns = self._patterns if len(groups) == len(self._patterns) else [""] * len(groups)
+        for group, pattern in zip(groups, patterns, strict=True):
             rate = self.rates.get(pattern, DEFAULT_RATE) if isinstance(self.rates, dict) else self.rates
             group["lr"] = evaluate(rate, step)
 
@@ -191,7 +208,7 @@ class PyroOptimiser:
         """The rate of the first parameter."""
         optimizer = next(iter(self.optim.optim_objs.values()), None)
         optimizer = getattr(optimizer, "optimizer", optimizer)
-        return float(optimizer.param_groups[0]["lr"]) if optimizer is not None else math.nan
+        return float(optimizer.param_groups[0].get("lr", math.nan)) if optimizer is not None else math.nan
 
     def frozen(self, name: str) -> bool:
         """Never: Pyro's optimisers freeze by requires_grad_(False)."""

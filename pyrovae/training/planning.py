@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.poutine.runtime import _PYRO_STACK
 
 from pyrovae import checkpoints, contracts, objectives
 from pyrovae.batches import Batch, Batches, as_batches, check_finite
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
 from pyrovae.handlers import Tempered
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
@@ -45,6 +48,37 @@ def check_arguments(pair: Any, *, staged: Any, checkpoint_every: Any, **options:
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
     if options["patience"] is not None and options["validation"] is None:
         raise ArgumentError("patience counts epochs without a better validation ELBO; give validation= too.")
+
+
+def check_folder(checkpoint: Any) -> Path | None:
+    """A folder's path; None stays None."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
+        raise ArgumentError(f"checkpoint={checkpoint!r}; give the path of a folder.")
+    return Path(os.fsdecode(checkpoint))
+
+
+def check_seed(seed: Any) -> int | None:
+    """A whole number from 0 to 2**63 - 1, as torch takes it; None stays None."""
+    if seed is None:
+        return None
+    whole = hasattr(seed, "__index__") and not isinstance(seed, bool | torch.Tensor)
+    if not whole or not 0 <= seed.__index__() < 2**63:
+        raise ArgumentError(f"seed={seed!r}; give a whole number from 0 to 2**63 - 1, or None for a drawn one.")
+    return seed.__index__()
+
+
+def warn_of_handlers() -> None:
+    """Handlers around `fit` are shut out: validation and checks would see another model than training."""
+    if _PYRO_STACK:
+        names = ", ".join(type(handler).__name__ for handler in _PYRO_STACK)
+        warnings.warn(
+            f"fit runs inside Pyro handlers ({names}), which do not reach the pair. Put them around its functions: "
+            "pv.Pair(poutine.scale(model, scale=...), poutine.scale(guide, scale=...)).",
+            PyrovaeWarning,
+            stacklevel=4,
+        )
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -115,12 +149,26 @@ def make_plan(
         checkpoints.born(pair, batch)
     structure, traces = _look(pair, batch, data_plate)
     check_supports(batches, batch, traces, placement)
+    _check_last_batch(batches, structure)
     optimiser.check_names(list(structure.parameters))
     tempered.prepare(structure)
     own = objectives.own_loss(loss, structure)
     objectives.check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
+    objectives.try_once(own, tempered, structure, batch.args, batch.kwargs)
     plan = Plan(pair, batches, held_out, structure, placement, own, optimiser, tempered, seed=seed, **rest)
     return plan, found
+
+
+def _check_last_batch(batches: Batches, structure: Structure) -> None:
+    """Batch norm has no statistics of one row, which shows only at the end of the first epoch."""
+    rows, size = batches.rows, batches.batch_size
+    parts = (part for module in structure.modules.values() for part in module.modules())
+    norms = any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in parts)
+    if norms and rows and size and batches.random_access and rows % size == 1:
+        raise ArgumentError(
+            f"batch_size={size} leaves one row of {rows} for the last batch, of which BatchNorm has no statistics. "
+            f"Choose a batch size that does not, {size + 1} say, or leave one row out."
+        )
 
 
 def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structure, Traces]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim.optim import PyroOptim
 
-from pyrovae import __version__, checkpoints
+from pyrovae import __version__, checkpoints, evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.schedules.fingerprints import fingerprint
@@ -24,6 +26,7 @@ from pyrovae.training.trainer import Plan, Trainer
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
+_PROBE_ROWS = 32
 
 
 class Resumption:
@@ -74,7 +77,22 @@ class Resumption:
             "data": describe_data(plan.batches),
             "validation": describe_data(plan.validation) if plan.validation else None,
             "batch": checkpoints.shapes_of(batch),
+            "types": {name: str(tensor.dtype) for name, tensor in plan.structure.parameters.items()},
         }
+
+    def prepare(self) -> None:
+        """Make the folder and write to it once: a disk that takes nothing should say so before hours of training."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+        except OSError as error:
+            raise FileError(
+                f"{self.folder} takes no checkpoint: {error.strerror}. Choose another folder for checkpoint=."
+            ) from error
 
     # --- writing --------------------------------------------------------------------------------------
 
@@ -96,7 +114,12 @@ class Resumption:
         """Write a checkpoint now."""
         if self.folder is None:
             return
-        tree = {**trainer_state(trainer), "random": checkpoints.random_tree(), "start": self._start}
+        tree = {
+            **trainer_state(trainer),
+            "random": checkpoints.random_tree(),
+            "start": self._start,
+            "probe": probe(trainer),
+        }
         self.last = checkpoints.write(self.folder, trainer.step, trainer.weights(), tree, self.document)
         self._due = time.monotonic() + self.every
 
@@ -109,7 +132,15 @@ class Resumption:
         path, weights, state, document = self._content
         _compare(path, document, self.document)
         trainer.parameters = dict(trainer.plan.structure.parameters)
+        before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
         checkpoints.write_in_place(path, trainer.weights(), weights)
+        if not _close(probe(trainer), state["probe"]):
+            checkpoints.write_in_place(path, trainer.weights(), before)
+            raise ArgumentError(
+                f"the pair of the run of {path} is another one: with the same weights and data its ELBO was "
+                f"{state['probe']:.6g} and is {probe(trainer):.6g} now. Resume with the same model and guide, or start "
+                "a run of its own in another folder."
+            )
         restore_trainer(trainer, state)
         self._start = state["start"]
         self.last = path
@@ -136,7 +167,9 @@ def _states(batches: Batches) -> list[torch.Tensor]:
 
 
 def _warn_of_chance(batches: Batches) -> None:
-    if not batches.repeatable():
+    loader = getattr(batches.source, "loader", None)
+    # Workers that persist draw their base seed only once, before the first epoch.
+    if not batches.repeatable() or getattr(loader, "persistent_workers", False):
         warnings.warn(
             "the data set gives other values when it is asked again, so the resumed epoch is not the one that "
             "was interrupted. Draw such noise in transform=, which is resumed exactly.",
@@ -184,6 +217,22 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.loss_state = dict(state["loss"])
 
 
+def probe(trainer: Trainer) -> float:
+    """The ELBO of the first rows under fixed random numbers: another model of the same shapes gives another."""
+    plan = trainer.plan
+    first = plan.batches.first(_PROBE_ROWS if plan.batches.rows is None else None)
+    try:
+        loss = objectives.own_loss(plan.loss)
+        return evaluation.measure(plan.pair, [first], plan.placement, loss, plan.structure, seed=0).elbo
+    except Exception:
+        return math.nan  # weights that no distribution takes; there is nothing to compare
+
+
+def _close(one: float, two: float) -> bool:
+    # Another number of threads, or another machine, sums in another order.
+    return math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-4) or not (math.isfinite(one) and math.isfinite(two))
+
+
 # --- what must be the same ----------------------------------------------------------------------------
 
 
@@ -193,7 +242,9 @@ def describe_argument(value: Any) -> str:
         constructor: Any = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
         return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
     if isinstance(value, ELBO):
-        return f"{type(value).__name__}(num_particles={value.num_particles}, vectorize={value.vectorize_particles})"
+        # The depth of plates is guessed by the first pass, and is no setting.
+        settings = {k: v for k, v in vars(value).items() if k != "max_plate_nesting" and not k.startswith("_")}
+        return f"{type(value).__name__}({', '.join(f'{k}={fingerprint(v)}' for k, v in sorted(settings.items()))})"
     if value is None:
         return "left out"
     text = fingerprint(value)
@@ -205,12 +256,24 @@ def describe_data(batches: Batches) -> dict[str, Any]:
     leaves = {}
     for name, leaf in batches.leaves().items():
         rows = np.unique(np.linspace(0, len(leaf) - 1, min(len(leaf), _SAMPLED_ROWS)).astype(int))
-        part = np.ascontiguousarray(
-            np.asarray(leaf[torch.as_tensor(rows)] if isinstance(leaf, torch.Tensor) else leaf[rows])
-        )
-        digest = hashlib.sha256(part.tobytes()).hexdigest()[:16]
-        leaves[str(name)] = f"{tuple(leaf.shape)} {leaf.dtype} {digest}"
-    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves}
+        part = leaf[torch.as_tensor(rows)].cpu() if isinstance(leaf, torch.Tensor) else leaf[rows]
+        leaves[str(name)] = f"{tuple(leaf.shape)} {leaf.dtype} {_digest(part)}"
+    first = batches.first(2) if batches.repeatable() else None
+    values = None if first is None else [_digest(leaf.cpu()) for leaf in first.leaves.values()]
+    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves, "first": values}
+
+
+def _digest(part: Any) -> str:
+    array = np.ascontiguousarray(part.view(torch.uint8) if _is_half(part) else part)
+    return hashlib.sha256(array.tobytes()).hexdigest()[:16]
+
+
+def _is_half(part: Any) -> bool:
+    """numpy has no bfloat16; its bytes will do."""
+    return isinstance(part, torch.Tensor) and part.dtype == torch.bfloat16
+
+
+_COMPARED = {"data": "the data", "validation": "the validation data", "types": "the parameters' types"}
 
 
 def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -221,8 +284,12 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
                 f"{name} was {old} in the run of {path} and is {value} now; a run is resumed with the same arguments "
                 "(epochs and steps may grow). Use the old value, or start a run of its own in another folder."
             )
-    for name, words in (("data", "the data"), ("validation", "the validation data")):
-        if before[name] != now[name]:
+    for name, words in (
+        ("data", "the data"),
+        ("validation", "the validation data"),
+        ("types", "the parameters' types"),
+    ):
+        if before.get(name) != now[name]:
             raise ArgumentError(
                 f"{words} of the run of {path} were {before[name]} and are {now[name]} now; "
                 "resume with the same data, or start a run of its own in another folder."

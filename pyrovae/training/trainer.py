@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import pyro
 import torch
@@ -13,9 +13,9 @@ from pyro import poutine
 
 from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch, Batches
-from pyrovae.errors import DataError, DivergedError
+from pyrovae.errors import ArgumentError, DataError, DivergedError
 from pyrovae.handlers import FixedPlate, Recorded, Tempered
-from pyrovae.pairs import HasPair, Structure, canonical
+from pyrovae.pairs import HasPair, Structure, canonical, unconstrained
 from pyrovae.placement import Placement
 from pyrovae.prediction import Use
 from pyrovae.training.optimisers import Optimiser
@@ -49,6 +49,12 @@ def _is_of_bad_numbers(error: ValueError) -> bool:
     """Whether Pyro's validation refused a parameter that is NaN or infinite."""
     words = str(error)
     return "satisfy the constraint" in words and ("nan" in words or "inf" in words)
+
+
+def _values(grad: torch.Tensor | None) -> torch.Tensor:
+    """The numbers of a gradient, of a sparse one those that are there."""
+    assert grad is not None
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 class Keeper(Protocol):
@@ -185,7 +191,7 @@ class Trainer:
     def _note_parameters(self, captured: Any) -> None:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
         own = self.recorded.tally().parameters
-        raw = {name: node["value"].unconstrained() for name, node in captured.nodes.items()}
+        raw = {name: unconstrained(node["value"]) for name, node in captured.nodes.items()}
         stored: dict[str, Any] = pyro.get_param_store()._params
         self.loss_state = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
@@ -195,7 +201,7 @@ class Trainer:
         if site is not None:
             named = f"the log-probability at site {site!r} went bad" if site != "?" else "no single site is to blame"
             raise self._diverged(f"the loss is {loss}", named, site=None if site == "?" else site)
-        norms = torch._foreach_norm([cast(torch.Tensor, p.grad) for p in live.values()]) if live else []  # pyright: ignore[reportPrivateImportUsage]
+        norms = torch._foreach_norm([_values(p.grad) for p in live.values()]) if live else []  # pyright: ignore[reportPrivateImportUsage]
         if norms and not math.isfinite(float(torch.stack([norm.float() for norm in norms]).sum())):
             bad = next(name for name, norm in zip(live, norms, strict=True) if not torch.isfinite(norm))
             raise self._diverged(f"the loss is finite ({loss:.6g}), but the gradient of {bad!r} is not", "")
@@ -211,6 +217,8 @@ class Trainer:
 
     def _clip(self, live: Mapping[str, torch.Tensor]) -> None:
         if self.plan.clip_norm is not None and live:
+            if any(p.grad is not None and p.grad.is_sparse for p in live.values()):
+                raise ArgumentError("clip_norm cannot bound sparse gradients; leave it out, or use dense embeddings.")
             torch.nn.utils.clip_grad_norm_(list(live.values()), self.plan.clip_norm)
 
     @torch.no_grad()
