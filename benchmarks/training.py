@@ -4,7 +4,8 @@ The three take turns, a block of steps each, so that whatever else the machine d
 over the blocks are given. The objective is the same: Bernoulli pixels, one draw, Adam.
 
     python benchmarks/training.py
-    python benchmarks/training.py --rounds 5   # shorter
+    python benchmarks/training.py --rounds 5    # shorter
+    python benchmarks/training.py --threads 2   # on a machine that does nothing else
 """
 
 from __future__ import annotations
@@ -90,11 +91,14 @@ def block(step: Callable[[], object], count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
+    # One by default: with several, a step waits for the slowest, and that is whatever else runs on its core.
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     x = (torch.rand(ROWS, 784) < 0.2).float()
 
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.rounds} rounds of blocks\n")
+    print(f"torch {torch.__version__}, {options.threads} thread(s), {options.rounds} rounds of blocks\n")
     print("| network, batch | | " + " | ".join(WAYS) + " | pyrovae : SVI |")
     print("|---|---|" + "---:|" * (len(WAYS) + 1))
     for size, hidden, latent in ((256, 400, 20), (32, 128, 32)):

@@ -83,7 +83,7 @@ class _Watch:
         self.found: list[nn.Module] = []
         self._seen: set[int] = set()
         self.modes: list[tuple[nn.Module, bool]] = []
-        self.unborn: list[tuple[AutoGuide, dict[str, dict]]] = []
+        self.unborn: list[tuple[AutoGuide, dict[str, Any], dict[str, dict]]] = []
         self._thread = threading.get_ident()  # modules that other threads call are not ours
 
     def __call__(self, module: nn.Module, inputs: Any = None) -> None:
@@ -92,7 +92,7 @@ class _Watch:
         self._seen.add(id(module))
         self.found.append(module)
         if isinstance(module, AutoGuide) and module.prototype_trace is None:
-            self.unborn.append((module, _registries(module)))
+            self.unborn.append((module, dict(vars(module)), _registries(module)))
         for part in module.modules():
             self.modes.append((part, part.training))
             part.training = False
@@ -103,8 +103,9 @@ class _Watch:
             part.training = mode
 
     def restore_unborn(self) -> None:
-        for guide, registries in self.unborn:
-            guide.prototype_trace = None
+        for guide, attributes, registries in self.unborn:
+            vars(guide).clear()
+            vars(guide).update(attributes)
             for name, entries in registries.items():
                 registry = getattr(guide, name)
                 registry.clear()

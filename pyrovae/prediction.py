@@ -320,6 +320,10 @@ def _depth(traces: Traces) -> int:
 
 def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
     """What was given as `*data` and `**named`, as `fit` takes it; one dict stands for named arguments."""
+    if named and data:
+        raise ArgumentError(
+            f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways."
+        )
     if named:
         return dict(named)
     return data[0] if len(data) == 1 and isinstance(data[0], dict) else data

@@ -25,6 +25,12 @@ def base_of(fn: Any) -> Any:
     return fn
 
 
+def family_of(fn: Any) -> str:
+    """The name under which users know a distribution."""
+    name = type(base_of(fn)).__name__
+    return name.removesuffix("ByLogits").removesuffix("Levels").removeprefix("Open")
+
+
 def validates(fn: Any) -> bool:
     """Whether a distribution, or one inside it, checks its values."""
     while True:
@@ -100,7 +106,7 @@ def _masks(fn: Any) -> Iterator[Any]:
 
 
 def _outside(name: str, fn: Any) -> str:
-    return f"the observed values of {name!r} are outside the support of {type(base_of(fn)).__name__}"
+    return f"the observed values of {name!r} are outside the support of {family_of(fn)}"
 
 
 def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
@@ -115,14 +121,18 @@ def _mend(fn: Any, value: torch.Tensor) -> str:
     if not bool(torch.isfinite(value).all()):
         return "NaN and infinity have no density: drop these rows, or fill them and mask them (poutine.mask)."
     low, high = value.min().item(), value.max().item()
-    family = type(base_of(fn)).__name__
+    family = family_of(fn)
     if family.startswith("Bernoulli") and low >= 0 and high <= 1:
         return (
             "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use "
             "ContinuousBernoulli."
         )
     if ("Bernoulli" in family or family == "Beta") and low >= 0 and 1 < high <= 255:
-        return "Divide by 255 first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli (0 to 1)."
+        # Bytes go up to 255 though these may not; other whole greys, up to 16 say, are taken at their word.
+        top = 255 if high > 100 else high
+        return (
+            f"Divide by {top:g} first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli (0 to 1)."
+        )
     run = f"The values run from {low:g} to {high:g}: "
     if family == "Categorical":
         return f"{run}class numbers go from 0 to {fn.param_shape[-1] - 1} here; count them from 0, or add classes."

@@ -349,5 +349,54 @@ def test_data_may_have_any_name():
     assert pv.generate(pair, data, seed=1)["x"].shape == (8,)
 
 
+def test_tied_weights_are_one_parameter():
+    layer = nn.Linear(5, 5)
+
+    def model(x):
+        pyro.module("decoder", layer)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(5), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(layer(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", layer)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(layer(x), 1.0).to_event(1))
+
+    before = layer.weight.detach().clone()
+    pv.fit(pv.Pair(model, guide), X, steps=1, optim=lambda p: torch.optim.SGD(p, lr=1.0), clip_norm=1.0, **QUIET)
+    moved = [layer.weight.detach() - before, layer.bias.grad if layer.bias.grad is not None else torch.zeros(5)]
+    assert float(moved[0].norm()) <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("kind", ["AutoIAFNormal", "AutoNormalizingFlow", "AutoMultivariateNormal"])
+def test_autoguides_that_are_set_up_late_train(kind):
+    from functools import partial
+
+    from pyro.distributions.transforms import affine_autoregressive
+    from pyro.infer import autoguide
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w.sum(), 1.0), obs=x)
+
+    settings = {"AutoNormalizingFlow": (partial(affine_autoregressive, hidden_dims=[4]),)}
+    pair = pv.Pair(model, getattr(autoguide, kind)(model, *settings.get(kind, ())))
+    run = pv.fit(pair, torch.full((40,), 2.0), epochs=150, batch_size=40, learning_rate=0.02, **QUIET)
+    assert run.history[-1].elbo > run.history[0].elbo
+
+
+def test_a_weighted_run_is_not_called_diverged():
+    run = pv.fit(vae(), X, epochs=30, temper=4.0, learning_rate=0.02, **QUIET)
+    assert "Diverged" not in run.verdict
+    assert "weighted (4 to 4)" in run.verdict
+
+
+def test_data_by_position_and_by_name_are_not_mixed():
+    with pytest.raises(pv.ArgumentError, match="one of the two ways"):
+        pv.rate_distortion(vae(), X, x=X)
+
+
 def test_one_row_is_enough():
     assert pv.fit(vae(), X[:1], epochs=2, **QUIET).active == {}

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae.contracts.look import Finding, Look, log_prob, nodes, short
 from pyrovae.contracts.troubles import clause_of, first_sentence, hole_in
-from pyrovae.supports import base_of, not_finite, outside_support
+from pyrovae.supports import family_of, not_finite, outside_support
 
 
 def computable(look: Look) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def computable(look: Look) -> Iterator[Finding]:
             yield Finding(
                 clause,
                 "error",
-                f"{name!r} in the {side}: {type(base_of(node['fn'])).__name__} cannot give the log-probability of "
+                f"{name!r} in the {side}: {family_of(node['fn'])} cannot give the log-probability of "
                 f"values of shape {tuple(getattr(value, 'shape', ()))}, type {kind}: {first_sentence(str(score))}. "
                 f"{mend}",
                 name,
@@ -85,7 +85,7 @@ def finite_draws(look: Look) -> Iterator[Finding]:
 
 
 def _family(node: Mapping) -> str:
-    return type(base_of(node["fn"])).__name__
+    return family_of(node["fn"])
 
 
 def _outside(value: torch.Tensor, other: Mapping) -> str | None:

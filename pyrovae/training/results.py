@@ -116,7 +116,14 @@ class Fit:
 def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     """Sentences on a learning curve: diverged, overfitting, still improving, or levelled off."""
     if len(history) < 4:
-        return [f"{len(history)} epochs are too few to judge the curve."] if history else ["No epoch was finished."]
+        return [f"{_epochs(len(history))}: too few to judge the curve."] if history else ["No epoch was finished."]
+    whole, history = history, _unweighted(history)
+    if len(history) < 4:
+        # A weighted loss trades rate for distortion: the unweighted ELBO may fall while all goes well.
+        return [
+            f"The rate was weighted ({_short(whole[0].weight)} to {_short(whole[-1].weight)}), so the unweighted ELBO "
+            f"({whole[0].elbo:.4g} to {whole[-1].elbo:.4g}) measures no progress; look at rate and distortion."
+        ]
     training = [row.elbo for row in history]
     validation = [row.validation_elbo for row in history if row.validation_elbo is not None]
     curve, name = (validation, "validation ELBO") if len(validation) >= 4 else (training, "training ELBO")
@@ -139,6 +146,16 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     if late > 0.02 * span:
         return [f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. Train longer."]
     return [f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."]
+
+
+def _short(weight: Weight) -> str:
+    return f"{weight:.3g}" if isinstance(weight, float | int) else str(weight)
+
+
+def _unweighted(history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """The epochs at the end whose rate counted in full."""
+    weighted = [place for place, row in enumerate(history) if row.weight != 1.0]
+    return history[weighted[-1] + 1 :] if weighted else history
 
 
 def _epochs(count: int) -> str:

@@ -22,7 +22,7 @@ from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.schedules.fingerprints import fingerprint
 from pyrovae.training.results import Epoch
-from pyrovae.training.trainer import Plan, Trainer
+from pyrovae.training.trainer import Plan, Trainer, once
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
@@ -131,7 +131,9 @@ class Resumption:
             return
         path, weights, state, document = self._content
         _compare(path, document, self.document)
-        trainer.parameters = dict(trainer.plan.structure.parameters)
+        trainer.parameters = once(trainer.plan.structure.parameters)
+        if state["depth"] is not None:
+            trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
         before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
         checkpoints.write_in_place(path, trainer.weights(), weights)
         if not _close(probe(trainer), state["probe"]):
@@ -207,8 +209,6 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
         for held in (state["averages"], state["best"])
     )
     trainer.plan.optimiser.restore(state["optimiser"], trainer.parameters)
-    if state["depth"] is not None:
-        trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
     trainer.plan.tempered.states = dict(state["temper"])
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():

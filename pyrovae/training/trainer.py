@@ -51,6 +51,12 @@ def _is_of_bad_numbers(error: ValueError) -> bool:
     return "satisfy the constraint" in words and ("nan" in words or "inf" in words)
 
 
+def once(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor under its first name: weights that are tied under two names are one parameter."""
+    seen: set[int] = set()
+    return {name: p for name, p in parameters.items() if not (id(p) in seen or seen.add(id(p)))}
+
+
 def _values(grad: torch.Tensor | None) -> torch.Tensor:
     """The numbers of a gradient, of a sparse one those that are there."""
     assert grad is not None
@@ -195,7 +201,8 @@ class Trainer:
         stored: dict[str, Any] = pyro.get_param_store()._params
         self.loss_state = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
-        self.parameters.update(zip(canonical(raw), raw.values(), strict=True))
+        named = dict(zip(canonical(raw), raw.values(), strict=True))
+        self.parameters = once({**self.parameters, **named})
 
     def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
         if site is not None:
