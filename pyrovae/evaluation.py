@@ -84,7 +84,9 @@ def rate_distortion(
     batches = as_batches(arguments(data, named), batch_size=batch_size)
     use = Use.of(pair, batches)
     loss = own_loss(None, use.structure)
-    return measure(pair, batches.in_order(), use.placement, loss, use.structure, draws=draws, seed=seed)
+    # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
+    shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
+    return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
 
 
 def measure(

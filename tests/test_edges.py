@@ -398,5 +398,35 @@ def test_data_by_position_and_by_name_are_not_mixed():
         pv.rate_distortion(vae(), X, x=X)
 
 
+def test_no_grad_around_fit_is_undone_inside():
+    expected = pv.fit(vae(), X, epochs=2, **QUIET).history
+    for context in (torch.no_grad(), torch.inference_mode()):
+        pair = vae()
+        with context:
+            run = pv.fit(pair, X, epochs=2, **QUIET)
+        assert [row.loss for row in run.history] == [row.loss for row in expected]
+
+
+def test_nothing_to_train_is_said():
+    with pytest.raises(pv.ArgumentError, match="nothing to train"):
+        pv.fit(vae().requires_grad_(False), X, epochs=1, **QUIET)
+
+
+def test_a_pattern_that_decides_nothing_is_refused():
+    with pytest.raises(pv.ArgumentError, match="before them"):
+        pv.fit(vae(), X, epochs=1, learning_rate={"*": 1e-2, "*likelihood*": 0}, **QUIET)
+
+
+def test_the_error_of_an_elbo_does_not_hang_on_the_order_of_the_rows():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    x = torch.cat([torch.zeros(512), 3 * torch.ones(512)])
+    figures = pv.rate_distortion(pv.Pair(model, lambda x: None), x, batch_size=32)
+    exact = float(dist.Normal(0.0, 1.0).log_prob(x).std()) / 1024**0.5
+    assert figures.error == pytest.approx(exact, rel=0.6)
+
+
 def test_one_row_is_enough():
     assert pv.fit(vae(), X[:1], epochs=2, **QUIET).active == {}

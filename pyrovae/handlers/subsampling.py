@@ -41,10 +41,12 @@ class _Index(Messenger):
     def _pyro_sample(self, msg) -> None:
         if msg["name"] != self.name or not site_is_subsample(msg) or msg["value"] is not None:
             return
-        wanted, size = msg["fn"].subsample_size, msg["fn"].size
-        if wanted is None or wanted >= size or wanted != self.rows:
+        size = msg["fn"].size
+        wanted = size if msg["fn"].subsample_size is None else msg["fn"].subsample_size
+        if wanted != self.rows:
             return
-        usable = self.index is not None and len(self.index) == wanted and int(self.index.max()) < size
-        chosen = self.index if usable and self.index is not None else torch.arange(wanted)
+        chosen = torch.arange(wanted)
+        if self.index is not None and len(self.index) == wanted and int(self.index.max()) < size:
+            chosen = self.index  # all rows at once come shuffled, too
         msg["value"] = chosen.to(msg["fn"].device)
         msg["done"] = True

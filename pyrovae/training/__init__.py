@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -73,8 +74,8 @@ def fit(
         batch_size: rows in a batch, 128 if left out; not with a `DataLoader`.
         optim: a `pyro.optim` optimiser (its scheduler is stepped once an epoch), or a function
             `parameters -> torch.optim.Optimizer`; left out, a fused Adam.
-        learning_rate: a number, a schedule, or `{pattern of names: number or schedule}`, where 0 freezes; left
-            out, 1e-3 for the default Adam, and the optimiser's own otherwise.
+        learning_rate: a number, a schedule, or `{pattern of names: number or schedule}`, where 0 freezes and
+            the first pattern that fits decides; left out, 1e-3 for the default Adam, and the optimiser's own otherwise.
         clip_norm: the largest norm of the gradient.
         loss: any `pyro.infer.ELBO`; left out, `Trace_ELBO()`, or `TraceEnum_ELBO()` if the model enumerates.
         temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: number or schedule}`.
@@ -114,15 +115,16 @@ def fit(
         (5, True)
     """
     options = locals()
-    session = _Session(**options)
-    with Wall(), forked_random(), deferred_interrupts() as interruption, _display(session) as line:
-        session.begin()
-        for step in session.run():
-            line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
-            if interruption.requested:
-                session.interrupt()
-                break
-        return session.finish()
+    with _grad():
+        session = _Session(**options)
+        with Wall(), forked_random(), deferred_interrupts() as interruption, _display(session) as line:
+            session.begin()
+            for step in session.run():
+                line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
+                if interruption.requested:
+                    session.interrupt()
+                    break
+            return session.finish()
 
 
 def steps(pair: HasPair, data: Any, **options: Any) -> Generator[Step, None, Fit]:
@@ -149,19 +151,27 @@ def steps(pair: HasPair, data: Any, **options: Any) -> Generator[Step, None, Fit
     unknown = set(options) - set(fit.__kwdefaults__ or ())
     if unknown:
         raise TypeError(f"steps() got an unexpected argument {sorted(unknown)[0]!r}; it takes those of fit")
-    session = _Session(pair=pair, data=data, **{**(fit.__kwdefaults__ or {}), **options, "progress": False})
+    with _grad():
+        session = _Session(pair=pair, data=data, **{**(fit.__kwdefaults__ or {}), **options, "progress": False})
     return _swapping(session)
+
+
+@contextmanager
+def _grad() -> Iterator[None]:
+    """Gradients, also under the caller's no_grad or inference_mode, where nothing would be trained, silently."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _swapping(session: _Session) -> Generator[Step, None, Fit]:
     """Run a session with random states of its own, and the caller's in force while it is paused."""
-    with forked_random():
+    with _grad(), forked_random():
         session.begin()
         own = RandomState.capture()
     running = session.run()
     try:
         while True:
-            with Wall(), forked_random():
+            with _grad(), Wall(), forked_random():
                 own.restore()
                 step = next(running, None)
                 own = RandomState.capture()

@@ -122,6 +122,11 @@ class TorchOptimiser:
                 raise ArgumentError(
                     f"learning_rate names {pattern!r}, which fits no parameter. The parameters are {', '.join(names)}."
                 )
+            if not any(self._pattern(name) == pattern for name in names):
+                raise ArgumentError(
+                    f"learning_rate names {pattern!r}, but earlier patterns fit all of its parameters, and the first "
+                    "that fits decides. Put it before them."
+                )
 
     def state(self) -> Any:
         """Groups by name, and the optimizer's own state."""

@@ -150,6 +150,11 @@ def make_plan(
     structure, traces = _look(pair, batch, data_plate)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)
+    if not any(parameter.requires_grad for parameter in structure.parameters.values()):
+        raise ArgumentError(
+            "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
+            "pyro.module, or undo requires_grad_(False)."
+        )
     optimiser.check_names(list(structure.parameters))
     tempered.prepare(structure)
     own = objectives.own_loss(loss, structure)

@@ -130,9 +130,11 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     if not all(map(math.isfinite, curve)):
         return ["Diverged: the ELBO is not finite. Lower the learning rate, or clip gradients (clip_norm=)."]
     span = max(curve) - min(curve) or 1.0
+    # A bad start makes the span large: half a per cent of the ELBO counts as a change, too.
+    small = 0.005 * abs(curve[-1])
     best = max(range(len(curve)), key=curve.__getitem__)
     last = curve[-1]
-    if curve is validation and curve[best] - last > 0.02 * span and training[-1] > training[best]:
+    if curve is validation and curve[best] - last > max(0.02 * span, small) and training[-1] > training[best]:
         return [
             f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
             f"{last:.4g} while the training ELBO rose. Stop early (patience=), or use a smaller or noisier network."
@@ -143,7 +145,7 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
         ]
     fifth = max(len(curve) // 5, 1)
     late = last - curve[-1 - fifth]
-    if late > 0.02 * span:
+    if late > min(0.02 * span, small):
         return [f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. Train longer."]
     return [f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."]
 
