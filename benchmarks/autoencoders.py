@@ -5,7 +5,7 @@ networks, 784-400-20 and back, and the same number of steps. One VAE has normal 
 in its probabilistic form: its ELBO and PCA's evidence are of the same kind of density and compare. The other has
 Bernoulli pixels, binarised afresh in each batch; it is given the greys when it encodes, as all others are.
 
-    python benchmarks/autoencoders.py                      # downloads MNIST; four minutes on two cores
+    python benchmarks/autoencoders.py                      # downloads MNIST; five minutes of one core
     python benchmarks/autoencoders.py --data-root FOLDER   # the folder of the four IDX files
 """
 

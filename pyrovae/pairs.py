@@ -319,9 +319,12 @@ def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], trace
         # `pyro.plate("data")` says no size; the batch decides.
         following = [name for name, (length, _) in before.items() if length == -1]
     if len(following) > 1:
+        holding = {f.name for _, node in samples(traces.model) if node["is_observed"] for f in node["cond_indep_stack"]}
+        likely = next((name for name in following if name in holding), following[0])
         raise ArgumentError(
             f"several plates follow the length of the batch: {', '.join(sorted(following))}. "
-            f"Say which one holds the data: data_plate={following[0]!r}."
+            "If they hold the same rows, give them one name, in model and guide. "
+            f"Otherwise say which one holds the data: data_plate={likely!r}, for example."
         )
     return following[0] if following else None
 

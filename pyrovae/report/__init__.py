@@ -20,7 +20,14 @@ from pyrovae.training.results import Epoch, active_verdict, curve_verdict
 __all__ = ["Verdict", "render"]
 
 # What each kind of verdict means for the reader: good, worth a look, bad.
-_MOODS = {"Levelled off": "good", "Still improving": "look", "Overfitting": "look", "Too short": "look"}
+_MOODS = {
+    "Levelled off": "good",
+    "Still improving": "look",
+    "Overfitting": "look",
+    "Too short": "look",
+    "Weighted": "look",
+}
+_DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figures
 
 
 class Verdict(NamedTuple):
@@ -45,6 +52,8 @@ def judge(history: tuple[Epoch, ...], active: Mapping[str, Any], outcome: Mappin
 
 
 def _kind(sentence: str) -> str:
+    if sentence.startswith("The rate was weighted"):
+        return "Weighted"
     known = ("Diverged", "Overfitting", "Still improving", "Levelled off")
     return next((kind for kind in known if sentence.startswith(kind)), "Too short")
 
@@ -97,7 +106,7 @@ def render(
     limits = (raw_range or pictures.value_range(originals)) if shown else None
     active = pv.active_units(pair, rows)
     verdict = judge(history, active, outcome or {})
-    figures = _figures(pv.rate_distortion(pair, rows), active, history)
+    figures = _figures(pv.rate_distortion(pair, rows, draws=_DRAWS), active, history)
     sections = make_sections(subject, history, limits, settings or {})
     return page(title, data_words, verdict, figures, sections)
 
