@@ -261,7 +261,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, 
         except FileError as error:
             if "newer" in str(error):
                 raise
-            warnings.warn(f"{error} The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+            warnings.warn(f"{str(error).rstrip('.')}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
             continue
         weights, _ = _of_weights(tensors, document)
         states = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}

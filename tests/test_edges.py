@@ -428,5 +428,13 @@ def test_the_error_of_an_elbo_does_not_hang_on_the_order_of_the_rows():
     assert figures.error == pytest.approx(exact, rel=0.6)
 
 
+def test_the_site_whose_parameters_went_bad_is_named():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(pv.DivergedError, match="site 'z'") as caught:
+            pv.fit(vae(), X, epochs=60, learning_rate=lambda step: 1e30 if step > 5 else 1e-3, **QUIET)
+    assert caught.value.site == "z"
+
+
 def test_one_row_is_enough():
     assert pv.fit(vae(), X[:1], epochs=2, **QUIET).active == {}

@@ -116,7 +116,11 @@ class Fit:
 def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     """Sentences on a learning curve: diverged, overfitting, still improving, or levelled off."""
     if len(history) < 4:
-        return [f"{_epochs(len(history))}: too few to judge the curve."] if history else ["No epoch was finished."]
+        return (
+            [f"{len(history)} {'epoch is' if len(history) == 1 else 'epochs are'} too few to judge the curve."]
+            if history
+            else ["No epoch was finished."]
+        )
     whole, history = history, _unweighted(history)
     if len(history) < 4:
         # A weighted loss trades rate for distortion: the unweighted ELBO may fall while all goes well.

@@ -15,7 +15,8 @@ from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, DataError, DivergedError
 from pyrovae.handlers import FixedPlate, Recorded, Tempered
-from pyrovae.pairs import HasPair, Structure, canonical, unconstrained
+from pyrovae.isolation import isolated, validation
+from pyrovae.pairs import HasPair, Structure, canonical, run, samples, unconstrained
 from pyrovae.placement import Placement
 from pyrovae.prediction import Use
 from pyrovae.training.optimisers import Optimiser
@@ -187,12 +188,25 @@ class Trainer:
             # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
             words = " ".join(str(error).split())[:500]
             if _is_of_bad_numbers(error):
-                raise self._diverged("a distribution was given a parameter that is not finite", words) from error
+                site = self._to_blame(batch)
+                named = f"site {site!r}" if site else "a distribution"
+                raise self._diverged(f"{named} was given a parameter that is not finite", words, site=site) from error
             if "within the support" in words:
                 raise DataError(
                     f"step {self.step}: a batch holds values outside the likelihood's support. {words}"
                 ) from error
             raise
+
+    def _to_blame(self, batch: Batch) -> str | None:
+        """The first site that goes bad, found by running the pair once more without validation."""
+        try:
+            with isolated(0), validation(False), torch.no_grad():
+                traces = run(self.fixed, batch.args, batch.kwargs)
+                nodes = (item for trace in (traces.guide, traces.model) for item in samples(trace))
+                bad = (name for name, node in nodes if not node["fn"].log_prob(node["value"]).isfinite().all())
+                return next(bad, None)
+        except Exception:
+            return None  # it fails elsewhere, too; the error that is under way says enough
 
     def _note_parameters(self, captured: Any) -> None:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
