@@ -501,3 +501,14 @@ def test_only_grey_levels_in_a_square_number_of_columns_are_images():
 def test_the_librarys_words_become_options():
     assert spoken("learning_rate=-1 is wrong (clip_norm=).") == "--learning-rate -1 is wrong (--clip-norm)."
     assert spoken("say which, key='...'.") == "say which, --key NAME."
+
+
+def test_a_trained_model_without_checkpoints_is_not_overwritten():
+    np.save("x.npy", rows(100))
+    succeeds("train x.npy --out run --epochs 1 --no-report --quiet")
+    for path in Path("run/checkpoints").iterdir():
+        path.unlink()
+    before = Path("run/model.safetensors").read_bytes()
+    result = run("train --resume --out run --epochs 2 --no-report --quiet")
+    assert isinstance(result.exception, pv.FileError) or result.exit_code == 2
+    assert Path("run/model.safetensors").read_bytes() == before

@@ -105,6 +105,11 @@ def _resumed(request: Request) -> Prepared:
     assert request.out is not None
     folder = RunFolder.existing(request.out)
     config = folder.read_config()
+    if folder.model.exists() and not (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())):
+        raise FileError(
+            f"{folder.path} holds a trained model, but no checkpoint to go on from; a start afresh would overwrite it. "
+            "Train into another folder (--out)."
+        )
     named = {} if request.data is None else {"name": Source(request.data).to_json()["name"]}
     source = Source.from_json(resumed({**request.source, **named}, config["data"]))
     check_pair_option(request.pair, config["pair"], f"train --resume --out {request.out}")
