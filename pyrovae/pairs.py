@@ -165,6 +165,16 @@ def samples(trace: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, cast(dict[str, Any], node)
 
 
+_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+
+
+def base_of(fn: Any) -> Any:
+    """The distribution over one element behind `.to_event`, `.expand` and `.mask`."""
+    while type(fn).__name__ in _WRAPPERS:
+        fn = fn.base_dist
+    return fn
+
+
 def bound_modules(pair: HasPair) -> list[nn.Module]:
     """Modules that a pair is, or whose methods or calls its model and guide are."""
     pair = unwrapped(pair)

@@ -11,7 +11,7 @@ import torch
 from pyrovae.batches import Batch, to
 from pyrovae.errors import ArgumentError
 from pyrovae.isolation import isolated
-from pyrovae.pairs import HasPair, Structure, bound_modules, inspect, run, samples
+from pyrovae.pairs import HasPair, Structure, base_of, bound_modules, inspect, run, samples
 
 
 class Placement(NamedTuple):
@@ -128,12 +128,6 @@ def _counts_as_float(pair: HasPair, candidate: Placement, batch: Batch) -> bool:
     with isolated():
         traces = run(pair, *candidate.place(batch)[:2])
     return any(
-        node["is_observed"] and _is_bytes(node["value"]) and "Categorical" not in type(_base(node["fn"])).__name__
+        node["is_observed"] and _is_bytes(node["value"]) and "Categorical" not in type(base_of(node["fn"])).__name__
         for _, node in samples(traces.model)
     )
-
-
-def _base(fn: Any) -> Any:
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
-        fn = fn.base_dist
-    return fn

@@ -11,18 +11,10 @@ from torch.distributions import constraints
 
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import DataError
-from pyrovae.pairs import Traces, samples
+from pyrovae.pairs import Traces, base_of, samples
 from pyrovae.placement import Placement
 
-_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
 _CHUNK = 8_192  # rows looked at together
-
-
-def base_of(fn: Any) -> Any:
-    """The distribution over one element behind `.to_event`, `.expand` and `.mask`."""
-    while type(fn).__name__ in _WRAPPERS:
-        fn = fn.base_dist
-    return fn
 
 
 def family_of(fn: Any) -> str:

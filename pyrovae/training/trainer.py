@@ -155,8 +155,8 @@ class Trainer:
         batch = self.plan.placement.place(batch)
         self.fixed.index = batch.positions
         self.plan.tempered.step = self.step
-        # What a loop before this one left behind would count in the first step.
-        for parameter in (*self.plan.structure.parameters.values(), *self.parameters.values()):
+        # Before the first step these are what a loop before this one may have left gradients in.
+        for parameter in (self.parameters or self.plan.structure.parameters).values():
             parameter.grad = None
         with poutine.trace(param_only=True) as captured:
             loss = self._loss(batch)
