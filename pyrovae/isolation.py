@@ -161,20 +161,27 @@ def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
 
 
 @contextmanager
-def validation(enabled: bool | None) -> Iterator[None]:
-    """Pyro's and torch's validation set to `enabled` inside and given back after; None leaves it."""
-    if enabled is None:
-        yield
-        return
+def validation_restored() -> Iterator[None]:
+    """Pyro's and torch's validation as before, whatever is done to it inside."""
     dist_flag = pyro.distributions.is_validation_enabled()
     pyro_flag = pyro.infer.util.is_validation_enabled()
     poutine_flag = pyro.poutine.util.is_validation_enabled()
     torch_flag = torch.distributions.Distribution._validate_args
     try:
-        pyro.enable_validation(enabled)
         yield
     finally:
         pyro.distributions.enable_validation(dist_flag)
         pyro.infer.util.enable_validation(pyro_flag)
         pyro.poutine.util.enable_validation(poutine_flag)
         torch.distributions.Distribution.set_default_validate_args(torch_flag)
+
+
+@contextmanager
+def validation(enabled: bool | None) -> Iterator[None]:
+    """Pyro's and torch's validation set to `enabled` inside and given back after; None leaves it."""
+    if enabled is None:
+        yield
+        return
+    with validation_restored():
+        pyro.enable_validation(enabled)
+        yield

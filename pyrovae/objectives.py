@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -57,8 +56,12 @@ def _elbo(loss: Loss) -> ELBO | None:
     return owner if isinstance(owner, ELBO) else None
 
 
-def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> float:
-    """One pass of the loss, gradients accumulated into the parameters, as `SVI.step` does it."""
+def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Any:
+    """One pass of the loss, gradients accumulated into the parameters, as `SVI.step` does it.
+
+    Returns:
+        The loss as a number; while a pass is traced, as a tensor.
+    """
     if hasattr(loss, "loss_and_grads"):
         value = loss.loss_and_grads(pair.model, pair.guide, *args, **kwargs)
     else:
@@ -67,7 +70,7 @@ def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[st
     # ReweightedWakeSleep returns a pair of losses.
     parts: Any = value if isinstance(value, tuple) else (value,)
     items: list[Any] = [torch_item(part) for part in parts]
-    return math.fsum(items)
+    return items[0] if len(items) == 1 else sum(items)
 
 
 def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> None:

@@ -75,6 +75,10 @@ class Recorded(Wrapped):
             self._size = self._size_of(run, rows)
         return self._tally
 
+    def last_run(self) -> Traces | None:
+        """The traces of a pass whose figures were not asked for yet."""
+        return None if self._pass is None else self._pass[0]
+
     def figures(self) -> Figures:
         """ELBO, rate and distortion per datum of the passes since the last call, averaged over particles."""
         tally = self.tally()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,6 +63,7 @@ class Tempered(Wrapped):
         self._states = {s: w.initial() for s, w in self.schedules.items() if isinstance(w, TargetRate)}
         self._sites_behind: dict[str, str] | None = None  # auxiliary site -> the site whose weight it takes
         self._guided: set[str] = set()  # what the guide drew last
+        self._given: dict[str | None, torch.Tensor] = {}  # weights that are the input of a graph
         self.weights()  # a negative number is refused here, not in the middle of a training
 
     # --- the weights ----------------------------------------------------------------------------------
@@ -111,6 +113,29 @@ class Tempered(Wrapped):
             return schedule.weight(self._states[site])
         return evaluate(schedule, self.step)
 
+    # --- weights that are inputs of a graph -----------------------------------------------------------
+
+    def moving(self) -> dict[tuple[int, str | None], float]:
+        """The weights that may differ from step to step, by layer and site, at the current step."""
+        return {
+            (depth, site): weight
+            for depth, layer in self._numbered()
+            for site, weight in layer.weights().items()
+            if callable(layer.schedules[site]) or site in layer._states
+        }
+
+    @contextmanager
+    def given(self, weights: Mapping[tuple[int, str | None], torch.Tensor]) -> Iterator[None]:
+        """The same weights as tensors, whose values are not looked at."""
+        layers = list(self._layers())
+        for (depth, site), weight in weights.items():
+            layers[depth]._given[site] = weight
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer._given = {}
+
     def _layers(self) -> Iterator[Tempered]:
         """This temper and those further inside."""
         pair: Any = self
@@ -136,11 +161,13 @@ class Tempered(Wrapped):
         weight_of = self._weights_of_sites(args, kwargs)
         with _Temper(weight_of, side="model") as tempered:
             result = self.pair.model(*args, **kwargs)
-        _check_contractions(tempered.seen, self._guided, weight_of)
+        if not self._given:  # else the plain passes before have checked it
+            _check_contractions(tempered.seen, self._guided, weight_of)
         return result
 
-    def _weights_of_sites(self, args, kwargs) -> Callable[[str], float]:
-        weights = self.weights()
+    def _weights_of_sites(self, args, kwargs) -> Callable[[str], Any]:
+        # A weight of 0 drops its sites, which no tensor could do.
+        weights: dict[str | None, Any] = {s: self._given.get(s, w) if w else w for s, w in self.weights().items()}
         if None in weights:
             everywhere = weights[None]
             return lambda site: everywhere
@@ -189,7 +216,7 @@ def _key(depth: int, site: str | None) -> str | None:
 class _Temper(Messenger):
     """Scale what is not observed; `poutine.scale` refuses 0, and would scale observed sites too."""
 
-    def __init__(self, weight_of: Callable[[str], float], *, side: str):
+    def __init__(self, weight_of: Callable[[str], Any], *, side: str):
         super().__init__()
         self.weight_of = weight_of
         self.side = side
@@ -202,10 +229,11 @@ class _Temper(Messenger):
         if data or site_is_subsample(msg):
             return
         weight = self.weight_of(internal or msg["name"])
-        if weight == 1:
+        given = isinstance(weight, torch.Tensor)  # whose value is not looked at
+        if not given and weight == 1:
             return
         before = msg.get(TEMPERING, Tempering())
-        if weight:
+        if given or weight:
             msg["scale"] = msg["scale"] * weight
             msg[TEMPERING] = before._replace(factor=before.factor * weight)
         elif not before.dropped:

@@ -53,6 +53,7 @@ def fit(
     transform: Callable[..., Any] | None = None,
     seed: int | None = None,
     device: str | torch.device = "auto",
+    precision: str | None = None,
     staged: bool | str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 300,
@@ -85,7 +86,10 @@ def fit(
         transform: called with each batch, `torch.bernoulli` to binarise grey images afresh.
         seed: of all random numbers; left out, one is drawn from the caller's generator.
         device: "auto" is CUDA where there is one.
-        staged: "auto" or False; both run Pyro's own pass at each step in this version.
+        precision: "bfloat16" for the networks' matrix products and convolutions; weights, their updates and
+            log-probabilities stay as they are.
+        staged: True compiles the whole step, "traced" runs it as a graph without Pyro, False by Pyro's own pass;
+            "auto" starts with the last and goes on to the others where the time left repays it. See `Fit.route`.
         checkpoint: a folder, for one checkpoint an epoch and one every `checkpoint_every` seconds.
         checkpoint_every: seconds between checkpoints within an epoch.
         resume: go on from the folder's newest sound checkpoint, or start afresh if it has none.
@@ -200,9 +204,9 @@ def _display(session: _Session) -> Any:
 class _Session:
     """One call of `fit` or `steps`: checks everything, makes the plan, runs it, and tidies up."""
 
-    def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, staged, **options: Any):
+    def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, **options: Any):
         warn_of_handlers()
-        check_arguments(pair, staged=staged, checkpoint_every=checkpoint_every, **options)
+        check_arguments(pair, checkpoint_every=checkpoint_every, **options)
         self.progress = progress
         self._store_before = set(pyro.get_param_store().keys())
         self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume)
@@ -289,6 +293,6 @@ class _Session:
     def _forget_loss_state(self) -> None:
         """Take out of Pyro's store what only the loss put there."""
         store = pyro.get_param_store()
-        for name in set(self.trainer.loss_state) - self._store_before:
+        for name in set(self.trainer.passes.loss_state) - self._store_before:
             if name in store:
                 del store[name]

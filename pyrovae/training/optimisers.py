@@ -100,7 +100,7 @@ class TorchOptimiser:
         if new:
             self._add(new)
         if self.optimizer is not None:
-            self._set_rates(step)
+            self.set_rates(step)
             self.optimizer.step()
 
     def end_epoch(self, loss: float) -> None:
@@ -175,7 +175,8 @@ class TorchOptimiser:
         self._patterns.append(self._pattern(names[0]))
         self._known.update(names)
 
-    def _set_rates(self, step: int) -> None:
+    def set_rates(self, step: int) -> None:
+        """Give each group its rate of this step."""
         assert self.optimizer is not None
         if self.rates is None:
             return  # the user's function set its own

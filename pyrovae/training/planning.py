@@ -20,23 +20,22 @@ from pyrovae.handlers import Tempered
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
 from pyrovae.placement import find_placement
+from pyrovae.staging import MODES
 from pyrovae.supports import check_supports
 from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.resumption import describe_argument
-from pyrovae.training.trainer import Plan
+from pyrovae.training.plan import Plan
 
 
-def check_arguments(pair: Any, *, staged: Any, checkpoint_every: Any, **options: Any) -> None:
+def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None:
     """Refuse arguments that cannot work, before anything is looked at."""
     if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
         raise ArgumentError(
             f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
             "Wrap two functions: pv.Pair(model, guide)."
         )
-    if staged not in ("auto", False):
-        raise ArgumentError(
-            f"staged={staged!r}; this version trains on Pyro's own pass only: leave it at 'auto' or False."
-        )
+    check_choice("staged", options["staged"], MODES)
+    check_choice("precision", options["precision"], (None, "bfloat16"))
     if options["epochs"] is None and options["steps"] is None:
         raise ArgumentError("how long to train? Give epochs=, steps=, or both (whichever is reached first).")
     for name in ("epochs", "steps", "patience"):
@@ -48,6 +47,12 @@ def check_arguments(pair: Any, *, staged: Any, checkpoint_every: Any, **options:
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
     if options["patience"] is not None and options["validation"] is None:
         raise ArgumentError("patience counts epochs without a better validation ELBO; give validation= too.")
+
+
+def check_choice(name: str, value: Any, choices: tuple) -> None:
+    """Refuse what is not one of a few values; 1 is not True here."""
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+        raise ArgumentError(f"{name}={value!r}; give {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}.")
 
 
 def check_folder(checkpoint: Any) -> Path | None:
@@ -205,7 +210,7 @@ def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
 
 
 # What may differ when a run is resumed.
-_FREE = ("epochs", "steps", "validation", "device")  # validation data are compared as data
+_FREE = ("epochs", "steps", "validation", "device", "staged")  # validation data are compared as data
 
 
 def described(options: Mapping[str, Any]) -> dict[str, str]:

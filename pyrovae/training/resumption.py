@@ -22,7 +22,9 @@ from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.schedules.fingerprints import fingerprint
 from pyrovae.training.results import Epoch
-from pyrovae.training.trainer import Plan, Trainer, once
+from pyrovae.training.passes import once
+from pyrovae.training.plan import Plan
+from pyrovae.training.trainer import Trainer
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
@@ -131,7 +133,7 @@ class Resumption:
             return
         path, weights, state, document = self._content
         _compare(path, document, self.document)
-        trainer.parameters = once(trainer.plan.structure.parameters)
+        trainer.passes.parameters = once(trainer.plan.structure.parameters)
         if state["depth"] is not None:
             trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
         before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
@@ -192,7 +194,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "bad_epochs": trainer.bad_epochs,
         "history": [tuple(row) for row in trainer.history],
         "optimiser": trainer.plan.optimiser.state(),
-        "loss": {name: tensor.detach() for name, tensor in trainer.loss_state.items()},
+        "loss": {name: tensor.detach() for name, tensor in trainer.passes.loss_state.items()},
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
         "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
         "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
@@ -205,16 +207,16 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
         setattr(trainer, name, state[name])
     trainer.history = [Epoch(*row) for row in state["history"]]
     trainer.averages, trainer.best = (
-        {name: t.to(trainer.parameters[name].device) if name in trainer.parameters else t for name, t in held.items()}
+        {name: t.to(trainer.passes.parameters[name].device) if name in trainer.passes.parameters else t for name, t in held.items()}
         for held in (state["averages"], state["best"])
     )
-    trainer.plan.optimiser.restore(state["optimiser"], trainer.parameters)
+    trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.parameters)
     trainer.plan.tempered.states = dict(state["temper"])
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():
         store.setdefault(name, tensor)
         store[name] = tensor
-    trainer.loss_state = dict(state["loss"])
+    trainer.passes.loss_state = dict(state["loss"])
 
 
 def probe(trainer: Trainer) -> float:

@@ -1,0 +1,240 @@
+"""One lane for each shape of batch: from the plain path to a graph and on to compiled code, checked at each change."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from pyrovae.batches import Batch
+from pyrovae.pairs import unconstrained
+from pyrovae.staging import graphs
+from pyrovae.staging.capturing import Captured, Inputs, Pass, capture
+from pyrovae.staging.comparing import Outcome, difference
+from pyrovae.staging.compiling import Function
+from pyrovae.staging.products import onednn_is_faster, product
+from pyrovae.staging.updating import Update, make_update
+
+
+class Host(Protocol):
+    """What a lane asks of the training around it."""
+
+    @property
+    def parameters(self) -> Mapping[str, torch.Tensor]:
+        """Every parameter that a pass has shown."""
+        ...
+
+    @property
+    def loss_state(self) -> Mapping[str, torch.Tensor]:
+        """What the loss keeps in Pyro's store."""
+        ...
+
+    def plain_pass(self, batch: Batch) -> torch.Tensor:
+        """Figures of one pass of Pyro's; the final gradients are in `live()`."""
+        ...
+
+    def live(self) -> dict[str, torch.Tensor]:
+        """The parameters that have a gradient and are not frozen."""
+        ...
+
+    def update(self) -> None:
+        """Move the parameters by the gradients that a plain pass has left."""
+        ...
+
+
+class Settings(NamedTuple):
+    """What is the same for all lanes of a training."""
+
+    one: Pass
+    buffers: dict[str, torch.Tensor]
+    optimiser: Any
+    clip_norm: float | None
+    check_support: bool  # whether batches may hold what nobody has looked at
+    low_precision: bool
+
+
+class Broken(Exception):
+    """What the graph computes is not what the pair computes; the words say what differs."""
+
+
+class Lane:
+    """The batches of one shape, and the graph that trains on them."""
+
+    def __init__(self, settings: Settings, host: Host):
+        self.settings = settings
+        self.host = host
+        self.count = 0
+        self.function: Function | None = None
+        self.captured: Captured | None = None
+        self.constants: list[torch.Tensor] = []
+        self.seconds: deque[float] = deque(maxlen=15)
+        self._update: Update | None = None
+        self._weights: dict[Any, torch.Tensor] = {}
+        self._moving: list[torch.Tensor] = []  # buffers that a pass changes
+        self._held: list[torch.Tensor] = []
+
+    # --- plain ----------------------------------------------------------------------------------------
+
+    def plain(self, batch: Batch) -> torch.Tensor:
+        """One step by Pyro's own pass."""
+        figures = self.host.plain_pass(batch)
+        self.host.update()
+        return figures
+
+    # --- from plain to staged -------------------------------------------------------------------------
+
+    def capture(self, batch: Batch) -> None:
+        """Trace a pass on this batch; the lane is ready for `checked` then.
+
+        Raises:
+            Unstageable: the pair does something that a graph cannot repeat.
+        """
+        frozen = {name for name in self.host.parameters if self.settings.optimiser.frozen(name)}
+        self._weights = {k: torch.tensor(w, device=_device(batch)) for k, w in self.settings.one.tempered.moving().items()}
+        inputs = self._inputs(batch)
+        captured = capture(
+            self.settings.one,
+            inputs,
+            frozen=frozen,
+            clip_norm=self.settings.clip_norm,
+            check_support=self.settings.check_support,
+        )
+        module = graphs.plain(captured.graph)
+        graphs.simplify(module)
+        self.constants = graphs.lift_constants(module, len(inputs.flat()))
+        graphs.replace_products(module, onednn_is_faster, product)
+        changed = graphs.changed_inputs(module)
+        self._moving = [t for place, t in enumerate(inputs.flat()) if place in changed]
+        self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
+        self.captured, self.function, self._update = captured, module, None
+
+    def examples(self, batch: Batch) -> list[torch.Tensor]:
+        """The inputs of the graph for a batch."""
+        weights = self.settings.one.tempered.moving()
+        for key, tensor in self._weights.items():
+            tensor.fill_(weights[key])
+        leaves = [leaf for leaf in (*batch.args, *batch.kwargs.values()) if isinstance(leaf, torch.Tensor)]
+        index = [] if batch.positions is None else [_on(batch.positions, leaves)]
+        return [*self._held, *self.host.loss_state.values(), *self._weights.values(), *index, *leaves, *self.constants]
+
+    def checked(self, batch: Batch) -> torch.Tensor:
+        """One plain step, beside which the graph is computed and compared.
+
+        Raises:
+            Broken: they differ; the step has been made all the same, by Pyro's own pass. Its figures are the
+                second argument of the error.
+        """
+        before = self._snapshot()
+        figures = self.host.plain_pass(batch)
+        plain = self._outcome(figures, {name: _gradient(p) for name, p in self.host.live().items()})
+        try:
+            reason = self._compare(batch, before, plain)
+        finally:
+            self._restore(plain)
+        self.host.update()
+        if reason is not None:
+            raise Broken(reason, figures)
+        return figures
+
+    def _compare(self, batch: Batch, before: Outcome, plain: Outcome) -> str | None:
+        assert self.captured is not None
+        guard = next((g for g in self.captured.guards if not g.holds()), None)
+        if guard is not None:
+            return f"a value that the pair read has changed from {guard.value}"
+        if set(plain.state) != set(self.captured.state):
+            return "the loss keeps other things than before"
+        self._restore(before)
+        figures, gradients, state = self._run(batch)
+        self._keep(state)
+        staged = self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
+        return difference(plain, staged, low_precision=self.settings.low_precision)
+
+    # --- staged ---------------------------------------------------------------------------------------
+
+    def staged(self, batch: Batch, step: int) -> torch.Tensor:
+        """One step by the graph; where its figures go bad, by Pyro's own pass, which says what is wrong."""
+        before = self._snapshot()
+        figures, gradients, state = self._run(batch)
+        if not all(map(math.isfinite, figures.tolist())):
+            self._restore(before)
+            return self.plain(batch)
+        self._keep(state)
+        if self._update is None:
+            parameters = self.host.parameters
+            self._update = make_update(self.settings.optimiser, {n: parameters[n] for n in self.captured.graded})  # type: ignore[union-attr]
+        self._update(gradients, step, None)
+        return figures[:4]
+
+    @torch.no_grad()
+    def _run(self, batch: Batch) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        assert self.captured is not None and self.function is not None
+        outputs = self.function(*self.examples(batch))
+        end = 1 + len(self.captured.graded)
+        return outputs[0], outputs[1:end], outputs[end:]
+
+    @torch.no_grad()
+    def _keep(self, state: Sequence[torch.Tensor]) -> None:
+        for tensor, value in zip(self.host.loss_state.values(), state, strict=True):
+            tensor.data.copy_(value)
+
+    # --- before and after -----------------------------------------------------------------------------
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        leaves = [leaf for leaf in (*batch.args, *batch.kwargs.values()) if isinstance(leaf, torch.Tensor)]
+        index = None if batch.positions is None else _on(batch.positions, leaves)
+        host, buffers = self.host, self.settings.buffers
+        return Inputs(dict(host.parameters), buffers, dict(host.loss_state), self._weights, index, batch.args, batch.kwargs)
+
+    def _snapshot(self) -> Outcome:
+        return self._outcome(torch.empty(0), {})
+
+    def _outcome(self, figures: torch.Tensor, gradients: Mapping[str, torch.Tensor]) -> Outcome:
+        buffers = {str(place): tensor.clone() for place, tensor in enumerate(self._moving)}
+        state = {name: tensor.detach().clone() for name, tensor in self.host.loss_state.items()}
+        return Outcome(figures, gradients, buffers, state, _random(self._held))
+
+    @torch.no_grad()
+    def _restore(self, outcome: Outcome) -> None:
+        for tensor, value in zip(self._moving, outcome.buffers.values(), strict=True):
+            tensor.copy_(value)
+        for name, tensor in self.host.loss_state.items():
+            if name in outcome.state:
+                tensor.data.copy_(outcome.state[name])
+        _set_random(self._held, outcome.random)
+
+    # --- time -----------------------------------------------------------------------------------------
+
+    def typical(self) -> float:
+        """The median of the last steps' seconds."""
+        return statistics.median(self.seconds) if self.seconds else math.nan
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _device(batch: Batch) -> torch.device:
+    return next((leaf.device for leaf in batch.leaves.values() if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
+
+
+def _on(index: torch.Tensor, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
+    return index.to(leaves[0].device, non_blocking=True) if leaves else index
+
+
+def _random(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The state of the generator that a pair on these tensors draws from."""
+    device = tensors[0].device if tensors else torch.device("cpu")
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random(tensors: Sequence[torch.Tensor], state: torch.Tensor) -> None:
+    device = tensors[0].device if tensors else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

@@ -1,0 +1,153 @@
+"""One pass of the loss by Pyro, its checks, and the update that follows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+
+from pyrovae import objectives
+from pyrovae.batches import Batch
+from pyrovae.errors import ArgumentError, DataError, DivergedError
+from pyrovae.handlers import FixedPlate, Recorded
+from pyrovae.isolation import isolated, validation
+from pyrovae.pairs import canonical, run, samples, unconstrained
+from pyrovae.training.plan import Plan
+
+
+def is_of_bad_numbers(error: ValueError) -> bool:
+    """Whether Pyro's validation refused a parameter that is NaN or infinite."""
+    words = str(error)
+    return "satisfy the constraint" in words and ("nan" in words or "inf" in words)
+
+
+def once(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor under its first name: weights that are tied under two names are one parameter."""
+    seen: set[int] = set()
+    return {name: p for name, p in parameters.items() if not (id(p) in seen or seen.add(id(p)))}
+
+
+def _values(grad: torch.Tensor | None) -> torch.Tensor:
+    """The numbers of a gradient, of a sparse one those that are there."""
+    assert grad is not None
+    return grad.coalesce().values() if grad.is_sparse else grad
+
+
+class Passes:
+    """The plain path of a training: Pyro's own pass on a batch, then the optimiser.
+
+    Attributes:
+        parameters: every tensor that a pass has shown, by canonical name.
+        loss_state: what an ELBO keeps in Pyro's store, by store name.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.fixed = FixedPlate(plan.tempered, plan.structure.data_plate)
+        self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
+        self.parameters: dict[str, torch.Tensor] = {}
+        self.loss_state: dict[str, torch.Tensor] = {}
+        self.step = 0
+        self.epoch = 0
+
+    def begin(self, batch: Batch, step: int, epoch: int) -> None:
+        """Turn to a batch, on its device."""
+        self.step, self.epoch = step, epoch
+        self.fixed.index = batch.positions
+        self.plan.tempered.step = step
+
+    def plain_pass(self, batch: Batch) -> torch.Tensor:
+        """Loss, ELBO, rate and distortion per datum; the gradients are finite and clipped.
+
+        Raises:
+            DivergedError: the loss or a gradient is not finite.
+            DataError: values outside a likelihood's support.
+        """
+        # Before the first step these are what a loop before this one may have left gradients in.
+        for parameter in (self.parameters or self.plan.structure.parameters).values():
+            parameter.grad = None
+        with poutine.trace(param_only=True) as captured:
+            loss = self._loss(batch)
+        self._note_parameters(captured.trace)
+        size = self.recorded.size()
+        worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
+        figures = torch.stack([torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()])
+        live = self.live()
+        self._check_finite(loss, worst, live)
+        self._clip(live)
+        return torch.cat([torch.tensor([loss / size], dtype=torch.float64), figures])
+
+    def live(self) -> dict[str, torch.Tensor]:
+        """The parameters that have a gradient and are not frozen."""
+        frozen = self.plan.optimiser.frozen
+        return {name: p for name, p in self.parameters.items() if p.grad is not None and not frozen(name)}
+
+    def update(self) -> None:
+        """Move the parameters by the gradients of the last pass."""
+        self.plan.optimiser.update(self.live(), self.step)
+
+    def _loss(self, batch: Batch) -> float:
+        try:
+            return objectives.loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
+        except ValueError as error:
+            # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
+            words = " ".join(str(error).split())[:500]
+            if is_of_bad_numbers(error):
+                site = self._to_blame(batch)
+                named = f"site {site!r}" if site else "a distribution"
+                raise self.diverged(f"{named} was given a parameter that is not finite", words, site=site) from error
+            if "within the support" in words:
+                raise DataError(
+                    f"step {self.step}: a batch holds values outside the likelihood's support. {words}"
+                ) from error
+            raise
+
+    def _to_blame(self, batch: Batch) -> str | None:
+        """The first site that goes bad, found by running the pair once more without validation."""
+        try:
+            with isolated(0), validation(False), torch.no_grad():
+                traces = run(self.fixed, batch.args, batch.kwargs)
+                nodes = (item for trace in (traces.guide, traces.model) for item in samples(trace))
+                bad = (name for name, node in nodes if not node["fn"].log_prob(node["value"]).isfinite().all())
+                return next(bad, None)
+        except Exception:
+            return None  # it fails elsewhere, too; the error that is under way says enough
+
+    def _note_parameters(self, captured: Any) -> None:
+        """Take in the parameters of this pass; what only the loss touched is its own state."""
+        own = self.recorded.tally().parameters
+        raw = {name: unconstrained(node["value"]) for name, node in captured.nodes.items()}
+        stored: dict[str, Any] = pyro.get_param_store()._params
+        self.loss_state = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
+        raw = {name: tensor for name, tensor in raw.items() if name in own}
+        named = dict(zip(canonical(raw), raw.values(), strict=True))
+        self.parameters = once({**self.parameters, **named})
+
+    def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
+        if site is not None:
+            named = f"the log-probability at site {site!r} went bad" if site != "?" else "no single site is to blame"
+            raise self.diverged(f"the loss is {loss}", named, site=None if site == "?" else site)
+        norms = torch._foreach_norm([_values(p.grad) for p in live.values()]) if live else []  # pyright: ignore[reportPrivateImportUsage]
+        if norms and not math.isfinite(float(torch.stack([norm.float() for norm in norms]).sum())):
+            bad = next(name for name, norm in zip(live, norms, strict=True) if not torch.isfinite(norm))
+            raise self.diverged(f"the loss is finite ({loss:.6g}), but the gradient of {bad!r} is not", "")
+
+    def diverged(self, what: str, where: str, *, site: str | None = None) -> DivergedError:
+        """The error for numbers that went bad."""
+        return DivergedError(
+            f"step {self.step} (epoch {self.epoch + 1}): {what}{'; ' + where if where else ''}. The step was not made; "
+            "the weights are those before it. Lower the learning rate, clip gradients (clip_norm=), or look at this "
+            "batch.",
+            step=self.step,
+            site=site,
+        )
+
+    def _clip(self, live: Mapping[str, torch.Tensor]) -> None:
+        if self.plan.clip_norm is not None and live:
+            if any(p.grad is not None and p.grad.is_sparse for p in live.values()):
+                raise ArgumentError("clip_norm cannot bound sparse gradients; leave it out, or use dense embeddings.")
+            torch.nn.utils.clip_grad_norm_(list(live.values()), self.plan.clip_norm)
