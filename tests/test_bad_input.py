@@ -132,7 +132,7 @@ def test_texts_and_objects(data):
         ({"optim": "adam"}, "function of the parameters"),
         ({"optim": torch.optim.Adam([torch.ones(1, requires_grad=True)])}, "function of the parameters"),
         ({"device": "gpu"}, "not a device"),
-        ({"staged": True}, "staged"),
+        ({"staged": "fast"}, "staged"),
         ({"checkpoint_every": 0}, "checkpoint_every=0"),
         ({"transform": 3}, "transform"),
     ],

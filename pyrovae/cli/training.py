@@ -18,7 +18,7 @@ from pyrovae.cli.requests import Request
 from pyrovae.errors import DivergedError
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
-from pyrovae.training.results import Epoch, Fit
+from pyrovae.training.results import Epoch, Fit, seen_later
 
 
 def train(request: Request) -> RunFolder:
@@ -68,9 +68,7 @@ def _run(prepared: Prepared, request: Request) -> dict[str, Any]:
                 while not interruption.requested:
                     step = next(stepping)
                     metrics.note(step.epoch)
-                    line.update(
-                        step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate
-                    )
+                    line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
             except StopIteration as end:
                 return _finished(prepared, metrics, end.value)
             except DivergedError as error:

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyro
 import torch
+from pyro.ops.provenance import detach_provenance
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae import objectives
-from pyrovae.batches import Batch
+from pyrovae.figures import is_data
 from pyrovae.handlers import FixedPlate, Recorded, Tempered
 from pyrovae.isolation import forked_random
-from pyrovae.figures import is_data
 from pyrovae.pairs import Traces, samples, unconstrained
+from pyrovae.precision import computing_in
 from pyrovae.staging.graphs import changed_inputs
 from pyrovae.staging.reading import Guard, Unstageable, traceable
 
@@ -30,6 +31,7 @@ class Pass(NamedTuple):
     recorded: Recorded
     fixed: FixedPlate
     tempered: Tempered
+    precision: str | None = None
 
 
 class Inputs(NamedTuple):
@@ -121,7 +123,7 @@ def _program(
         generators = _other_generators()
         for parameter in inputs.parameters.values():
             parameter.grad = None
-        with one.fixed.given(inputs.index), one.tempered.given(inputs.weights):
+        with computing_in(one.precision), one.fixed.given(inputs.index), one.tempered.given(inputs.weights):
             loss = objectives.loss_and_gradients(one.loss, one.recorded, inputs.args, dict(inputs.kwargs))
             outside = _outside_support(one.recorded.last_run()) if check_support else None
             size = one.recorded.size()
@@ -167,7 +169,7 @@ def _outside_support(run: Traces | None) -> torch.Tensor | None:
 def _state_after(inputs: Inputs) -> list[torch.Tensor]:
     """What the loss keeps now; Pyro's store holds a new tensor for each entry that was written."""
     store = pyro.get_param_store()
-    return [unconstrained(store[name]).detach() for name in inputs.state]
+    return [detach_provenance(unconstrained(store[name])).detach() for name in inputs.state]
 
 
 def _restore(inputs: Inputs, before: Mapping[str, torch.Tensor]) -> None:
@@ -177,7 +179,7 @@ def _restore(inputs: Inputs, before: Mapping[str, torch.Tensor]) -> None:
     stored: dict[str, Any] = pyro.get_param_store()._params
     for name, tensor in inputs.state.items():
         tensor.data.copy_(before[name])
-        if name in stored and stored[name] is not tensor:
+        if name in stored and detach_provenance(stored[name]) is not tensor:
             pyro.get_param_store()[name] = before[name]
     for parameter in inputs.parameters.values():
         parameter.grad = None

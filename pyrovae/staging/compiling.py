@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,25 @@ def compile_graph(module: GraphModule, examples: Sequence[torch.Tensor]) -> Func
     Returns:
         A function of the same inputs and outputs.
     """
-    from torch._inductor import standalone_compile
+    with _quiet(), validation_restored(), torch.no_grad():
+        from torch._inductor import standalone_compile
 
-    start = time.monotonic()
-    with validation_restored(), torch.no_grad():
         compiled: Any = standalone_compile(
             module, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": _OPTIONS}
         )
-    _remember(module, time.monotonic() - start)
+    _remember(module)
     return compiled
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that the compiler gives about itself; other threads may not change their filters."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class Compiling:
@@ -79,12 +89,12 @@ def seconds_to_compile(module: GraphModule) -> float:
     return _FIRST * max(1.0, len(module.graph.nodes) / 250)
 
 
-def _remember(module: GraphModule, seconds: float) -> None:
+def _remember(module: GraphModule) -> None:
     """Note beside torch's own cache that this graph's code is there."""
     path = _note(module)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"seconds": round(seconds, 2)}))
+        path.touch()
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
 
@@ -92,7 +102,7 @@ def _remember(module: GraphModule, seconds: float) -> None:
 def _note(module: GraphModule) -> Path:
     shapes = [str(tuple(n.meta["val"].shape)) for n in module.graph.nodes if n.op == "placeholder" and "val" in n.meta]
     text = "\n".join([torch.__version__, str(torch.get_num_threads()), *shapes, module.code])
-    return _cache_folder() / "pyrovae" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    return _cache_folder() / "pyrovae" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def _cache_folder() -> Path:

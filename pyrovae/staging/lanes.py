@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from pyrovae.batches import Batch
-from pyrovae.pairs import unconstrained
 from pyrovae.staging import graphs
 from pyrovae.staging.capturing import Captured, Inputs, Pass, capture
 from pyrovae.staging.comparing import Outcome, difference
 from pyrovae.staging.compiling import Function
 from pyrovae.staging.products import onednn_is_faster, product
-from pyrovae.staging.updating import Update, make_update
+from pyrovae.staging.updating import Fused, Update, make_update
 
 
 class Host(Protocol):
@@ -45,6 +44,10 @@ class Host(Protocol):
         """Move the parameters by the gradients that a plain pass has left."""
         ...
 
+    def begin(self, batch: Batch, step: int, epoch: int) -> None:
+        """Turn to a batch and a step."""
+        ...
+
 
 class Settings(NamedTuple):
     """What is the same for all lanes of a training."""
@@ -54,7 +57,6 @@ class Settings(NamedTuple):
     optimiser: Any
     clip_norm: float | None
     check_support: bool  # whether batches may hold what nobody has looked at
-    low_precision: bool
 
 
 class Broken(Exception):
@@ -94,7 +96,9 @@ class Lane:
             Unstageable: the pair does something that a graph cannot repeat.
         """
         frozen = {name for name in self.host.parameters if self.settings.optimiser.frozen(name)}
-        self._weights = {k: torch.tensor(w, device=_device(batch)) for k, w in self.settings.one.tempered.moving().items()}
+        self._weights = {
+            k: torch.tensor(w, device=device_of(batch)) for k, w in self.settings.one.tempered.moving().items()
+        }
         inputs = self._inputs(batch)
         captured = capture(
             self.settings.one,
@@ -151,7 +155,7 @@ class Lane:
         figures, gradients, state = self._run(batch)
         self._keep(state)
         staged = self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
-        return difference(plain, staged, low_precision=self.settings.low_precision)
+        return difference(plain, staged, low_precision=self.settings.one.precision is not None)
 
     # --- staged ---------------------------------------------------------------------------------------
 
@@ -163,15 +167,44 @@ class Lane:
             self._restore(before)
             return self.plain(batch)
         self._keep(state)
-        if self._update is None:
-            parameters = self.host.parameters
-            self._update = make_update(self.settings.optimiser, {n: parameters[n] for n in self.captured.graded})  # type: ignore[union-attr]
-        self._update(gradients, step, None)
+        self.update(gradients, step, None)
         return figures[:4]
+
+    def staged_blindly(self, batch: Batch, step: int, bad: torch.Tensor) -> torch.Tensor:
+        """One step by the graph that nobody looks at; from the first bad one on, `bad` is 1 and no update is made."""
+        figures, gradients, _ = self._run(batch)
+        torch.maximum(bad, (~torch.isfinite(figures).all()).to(bad.dtype), out=bad)
+        self.update(gradients, step, bad)
+        return figures
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether steps may be made without a look at their figures."""
+        return not self._moving and not self.host.loss_state and isinstance(self._updating(), Fused)
+
+    def update(self, gradients: Sequence[torch.Tensor], step: int, bad: torch.Tensor | None) -> None:
+        """Move the parameters."""
+        self._updating()(gradients, step, bad)
+
+    def _updating(self) -> Update:
+        assert self.captured is not None
+        if self._update is None:
+            live = {name: self.host.parameters[name] for name in self.captured.graded}
+            self._update = make_update(self.settings.optimiser, live)
+        return self._update
+
+    def random(self) -> torch.Tensor:
+        """The state of the generator that the pair draws from."""
+        return _random(self._held)
+
+    def set_random(self, state: torch.Tensor) -> None:
+        """Put that state back."""
+        _set_random(self._held, state)
 
     @torch.no_grad()
     def _run(self, batch: Batch) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:
-        assert self.captured is not None and self.function is not None
+        assert self.captured is not None
+        assert self.function is not None
         outputs = self.function(*self.examples(batch))
         end = 1 + len(self.captured.graded)
         return outputs[0], outputs[1:end], outputs[end:]
@@ -187,7 +220,9 @@ class Lane:
         leaves = [leaf for leaf in (*batch.args, *batch.kwargs.values()) if isinstance(leaf, torch.Tensor)]
         index = None if batch.positions is None else _on(batch.positions, leaves)
         host, buffers = self.host, self.settings.buffers
-        return Inputs(dict(host.parameters), buffers, dict(host.loss_state), self._weights, index, batch.args, batch.kwargs)
+        return Inputs(
+            dict(host.parameters), buffers, dict(host.loss_state), self._weights, index, batch.args, batch.kwargs
+        )
 
     def _snapshot(self) -> Outcome:
         return self._outcome(torch.empty(0), {})
@@ -218,7 +253,8 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.grad
 
 
-def _device(batch: Batch) -> torch.device:
+def device_of(batch: Batch) -> torch.device:
+    """Where a batch is."""
     return next((leaf.device for leaf in batch.leaves.values() if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
 
 

@@ -66,7 +66,9 @@ class Reading:
                 with disable_proxy_modes_tracing():
                     self.guards.append(Guard(tensor, lambda t: original(t, *args, **kwargs)))
                 return self.guards[-1].value
-            raise Unstageable(f"the pair reads the value of a tensor ({_call(name)} in {_place()}), so that what it does may depend on it")
+            raise Unstageable(
+                f"the pair reads the value of a tensor ({_call(name)} in {_place()}), on which what it does may depend"
+            )
 
         return read
 
@@ -137,7 +139,7 @@ def traceable(constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor])
             stack.enter_context(mock.patch.object(torch.Tensor, name, reading.reader(name)))
         stack.enter_context(mock.patch.object(torch.Tensor, "masked_select", _zeroed))
         for name in ("torch_isnan", "torch_isinf"):
-            stack.enter_context(mock.patch.object(pyro.util, name, lambda value: False))
+            stack.enter_context(mock.patch.object(pyro.util, name, return_value=False))
         stack.enter_context(mock.patch.object(pyro.infer.traceenum_elbo, "_get_common_scale", _first))
         yield reading
 
@@ -151,5 +153,8 @@ def _unvalidated() -> Iterator[None]:
     def unchecked(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args[:2], **{**kwargs, "validate_args": False})
 
-    with mock.patch.object(kind, "__init__", unchecked), mock.patch.object(kind, "_validate_sample", lambda self, value: None):
+    with (
+        mock.patch.object(kind, "__init__", unchecked),
+        mock.patch.object(kind, "_validate_sample", return_value=None),
+    ):
         yield

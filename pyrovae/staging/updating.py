@@ -28,10 +28,11 @@ class Fused:
             self.groups.append((group, [place[id(p)] for p in parameters], parameters, *lists))
 
     def __call__(self, gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
+        """Make one step."""
         self.optimiser.set_rates(step)
         for group, places, parameters, first, second, counts in self.groups:
-            torch._foreach_add_(counts, 1.0)
-            torch._fused_adam_(
+            torch._foreach_add_(counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
+            torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
                 parameters,
                 [gradients[place] for place in places],
                 first,
@@ -49,7 +50,7 @@ class Fused:
                 found_inf=bad,
             )
             if bad is not None:
-                torch._foreach_sub_(counts, [bad] * len(counts))
+                torch._foreach_sub_(counts, [bad] * len(counts))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def is_fused_adam(optimiser: Any, live: Mapping[str, torch.Tensor]) -> bool:
@@ -59,9 +60,8 @@ def is_fused_adam(optimiser: Any, live: Mapping[str, torch.Tensor]) -> bool:
         return False
     groups = adam.param_groups
     known = {id(p) for group in groups for p in group["params"]}
-    return (
-        all(g["fused"] and not g["amsgrad"] and not g["decoupled_weight_decay"] for g in groups)
-        and all(id(p) in known and "exp_avg" in adam.state.get(p, {}) for p in live.values())
+    return all(g["fused"] and not g["amsgrad"] and not g["decoupled_weight_decay"] for g in groups) and all(
+        id(p) in known and "exp_avg" in adam.state.get(p, {}) for p in live.values()
     )
 
 

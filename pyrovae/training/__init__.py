@@ -26,7 +26,7 @@ from pyrovae.training.planning import (
     make_plan,
     warn_of_handlers,
 )
-from pyrovae.training.results import Epoch, Fit, Step
+from pyrovae.training.results import Epoch, Fit, Step, seen_later
 from pyrovae.training.resumption import Resumption
 from pyrovae.training.trainer import Trainer
 
@@ -124,7 +124,7 @@ def fit(
         with Wall(), forked_random(), deferred_interrupts() as interruption, _display(session) as line:
             session.begin()
             for step in session.run():
-                line.update(step=step.index + 1, epoch=step.epoch + 1, loss=step.loss, elbo=step.elbo, rate=step.rate)
+                line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
                 if interruption.requested:
                     session.interrupt()
                     break
@@ -278,6 +278,7 @@ class _Session:
             seed=self.seed,
             active=self._active_units(),
             checkpoint=self.resumption.last,
+            route=trainer.staging.summary,
         )
         logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
         return run

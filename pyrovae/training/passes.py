@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.ops.provenance import detach_provenance
 
 from pyrovae import objectives
 from pyrovae.batches import Batch
@@ -16,6 +17,7 @@ from pyrovae.errors import ArgumentError, DataError, DivergedError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated, validation
 from pyrovae.pairs import canonical, run, samples, unconstrained
+from pyrovae.precision import computing_in
 from pyrovae.training.plan import Plan
 
 
@@ -75,7 +77,9 @@ class Passes:
         self._note_parameters(captured.trace)
         size = self.recorded.size()
         worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
-        figures = torch.stack([torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()])
+        figures = torch.stack(
+            [torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()]
+        )
         live = self.live()
         self._check_finite(loss, worst, live)
         self._clip(live)
@@ -92,7 +96,8 @@ class Passes:
 
     def _loss(self, batch: Batch) -> float:
         try:
-            return objectives.loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
+            with computing_in(self.plan.precision):
+                return objectives.loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
         except ValueError as error:
             # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
             words = " ".join(str(error).split())[:500]
@@ -122,7 +127,8 @@ class Passes:
         own = self.recorded.tally().parameters
         raw = {name: unconstrained(node["value"]) for name, node in captured.nodes.items()}
         stored: dict[str, Any] = pyro.get_param_store()._params
-        self.loss_state = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
+        kept = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
+        self.loss_state = {name: detach_provenance(tensor) for name, tensor in kept.items()}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
         named = dict(zip(canonical(raw), raw.values(), strict=True))
         self.parameters = once({**self.parameters, **named})

@@ -20,11 +20,12 @@ from pyrovae.handlers import Tempered
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
 from pyrovae.placement import find_placement
+from pyrovae.precision import PRECISIONS
 from pyrovae.staging import MODES
 from pyrovae.supports import check_supports
 from pyrovae.training.optimisers import make_optimiser
-from pyrovae.training.resumption import describe_argument
 from pyrovae.training.plan import Plan
+from pyrovae.training.resumption import describe_argument
 
 
 def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None:
@@ -35,7 +36,7 @@ def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None
             "Wrap two functions: pv.Pair(model, guide)."
         )
     check_choice("staged", options["staged"], MODES)
-    check_choice("precision", options["precision"], (None, "bfloat16"))
+    check_choice("precision", options["precision"], PRECISIONS)
     if options["epochs"] is None and options["steps"] is None:
         raise ArgumentError("how long to train? Give epochs=, steps=, or both (whichever is reached first).")
     for name in ("epochs", "steps", "patience"):

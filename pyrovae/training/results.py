@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +14,21 @@ if TYPE_CHECKING:
 Weight = float | dict[str, float]
 
 
-class Step(NamedTuple):
+class Step:
     """One optimiser step; all figures per datum, `elbo`, `rate` and `distortion` without temper.
+
+    On CUDA the figures wait on the device until one of them is asked for; asking at every step makes the
+    device wait for Python at every step.
+
+    Attributes:
+        index: the step's number, from 0.
+        epoch: the epoch's number, from 0.
+        loss: the objective that was minimised, weights included.
+        elbo: `-(rate + distortion)`.
+        rate: the Kullback-Leibler part.
+        distortion: minus the log-likelihood.
+        weight: of the rate in this step.
+        learning_rate: of this step.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -23,14 +37,64 @@ class Step(NamedTuple):
         [0, 1, 2]
     """
 
-    index: int
-    epoch: int
-    loss: float
-    elbo: float
-    rate: float
-    distortion: float
-    weight: Weight
-    learning_rate: float
+    __slots__ = ("_figures", "_read", "epoch", "index", "learning_rate", "weight")
+
+    def __init__(
+        self, index: int, epoch: int, weight: Weight, learning_rate: float, read: Callable[[], None] | None = None
+    ):
+        self.index = index
+        self.epoch = epoch
+        self.weight = weight
+        self.learning_rate = learning_rate
+        self._read = read  # reads the figures of all steps that wait
+        self._figures: tuple[float, float, float, float] | None = None
+
+    @property
+    def loss(self) -> float:  # noqa: D102 - described above
+        return self._at(0)
+
+    @property
+    def elbo(self) -> float:  # noqa: D102
+        return self._at(1)
+
+    @property
+    def rate(self) -> float:  # noqa: D102
+        return self._at(2)
+
+    @property
+    def distortion(self) -> float:  # noqa: D102
+        return self._at(3)
+
+    def give(self, figures: Sequence[float]) -> None:
+        """Take in loss, ELBO, rate and distortion."""
+        loss, elbo, rate, distortion = figures
+        self._figures = loss, elbo, rate, distortion
+
+    def _at(self, place: int) -> float:
+        if self._figures is None:
+            assert self._read is not None
+            self._read()
+        assert self._figures is not None
+        return self._figures[place]
+
+    def __repr__(self) -> str:
+        shown = f"loss={self.loss:.6g}, elbo={self.elbo:.6g}, rate={self.rate:.6g}, distortion={self.distortion:.6g}"
+        return f"Step(index={self.index}, epoch={self.epoch}, {shown})"
+
+
+class Later(NamedTuple):
+    """A figure of a step that is read only when somebody wants to see it."""
+
+    step: Step
+    name: str
+
+    def __float__(self) -> float:
+        return float(getattr(self.step, self.name))
+
+
+def seen_later(step: Step) -> dict[str, Later]:
+    """The figures of a progress line."""
+    return {name: Later(step, name) for name in ("loss", "elbo", "rate")}
 
 
 class Epoch(NamedTuple):
@@ -75,6 +139,7 @@ class Fit:
         seed: the seed that was used, drawn from the caller's generator if none was given.
         active: for each local latent site, how many of its dimensions are used.
         checkpoint: the last checkpoint's path.
+        route: how the steps were made (plain, traced, compiled) and why, in one line.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -93,6 +158,7 @@ class Fit:
     seed: int
     active: dict[str, ActiveUnits] = field(repr=False)
     checkpoint: Path | None = None
+    route: str = ""
 
     @property
     def verdict(self) -> str:

@@ -21,9 +21,9 @@ from pyrovae import __version__, checkpoints, evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.schedules.fingerprints import fingerprint
-from pyrovae.training.results import Epoch
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
+from pyrovae.training.results import Epoch
 from pyrovae.training.trainer import Trainer
 
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
@@ -116,6 +116,7 @@ class Resumption:
         """Write a checkpoint now."""
         if self.folder is None:
             return
+        trainer.read()
         tree = {
             **trainer_state(trainer),
             "random": checkpoints.random_tree(),
@@ -197,6 +198,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "loss": {name: tensor.detach() for name, tensor in trainer.passes.loss_state.items()},
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
         "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
+        "route": [list(switch) for switch in trainer.staging.switches],
         "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
     }
 
@@ -207,11 +209,15 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
         setattr(trainer, name, state[name])
     trainer.history = [Epoch(*row) for row in state["history"]]
     trainer.averages, trainer.best = (
-        {name: t.to(trainer.passes.parameters[name].device) if name in trainer.passes.parameters else t for name, t in held.items()}
+        {
+            name: t.to(trainer.passes.parameters[name].device) if name in trainer.passes.parameters else t
+            for name, t in held.items()
+        }
         for held in (state["averages"], state["best"])
     )
     trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.parameters)
     trainer.plan.tempered.states = dict(state["temper"])
+    trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():
         store.setdefault(name, tensor)

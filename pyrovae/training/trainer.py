@@ -13,7 +13,7 @@ from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch
 from pyrovae.handlers import FixedPlate
 from pyrovae.prediction import Use
-from pyrovae.staging import Pass, Settings, Staging
+from pyrovae.staging import Entry, Pass, Settings, Staging
 from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.results import Epoch, Step
@@ -21,6 +21,7 @@ from pyrovae.training.results import Epoch, Step
 # A moving average that counts every step alike at first forgets the random start sooner.
 _AVERAGE_START = 10
 _ROWS_FOR_ACTIVE = 1_000
+_UNREAD = 32  # steps whose figures may wait on the device
 
 
 class Keeper(Protocol):
@@ -42,13 +43,12 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
     return Staging(
         plan.staged,
         Settings(
-            one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered),
+            one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
             buffers=plan.structure.buffers(),
             optimiser=plan.optimiser,
             clip_norm=plan.clip_norm,
             # Arrays were looked at as a whole before the first step.
             check_support=plan.batches.transform is not None or not plan.batches.random_access,
-            low_precision=plan.precision is not None,
         ),
         passes,
     )
@@ -75,6 +75,8 @@ class Trainer:
         self.best_elbo = -math.inf
         self.bad_epochs = 0
         self.reason: str | None = None
+        self._unread: list[tuple[Step, Entry]] = []
+        self.staging.settle = self.read
         self._started = time.monotonic()
 
     # --- the loop -------------------------------------------------------------------------------------
@@ -127,15 +129,29 @@ class Trainer:
     def advance(self, batch: Batch) -> Step:
         """One optimiser step on one batch."""
         plan, batch = self.plan, self.plan.placement.place(batch)
-        self.passes.begin(batch, self.step, self.epoch)
+        plan.tempered.step = self.step
         weight = plan.tempered.weight
-        figures = self.staging.step(batch, self.step, self.steps_left()).tolist()
-        loss, elbo, rate, distortion = figures
-        plan.tempered.observe(rate)
+        entry = self.staging.step(batch, self.step, self.epoch, self.steps_left())
         self._update_averages()
-        done = Step(self.step, self.epoch, loss, elbo, rate, distortion, weight, plan.optimiser.learning_rate())
-        self._count(done, batch.rows)
+        done = Step(self.step, self.epoch, weight, plan.optimiser.learning_rate(), self.read)
+        self._unread.append((done, entry))
+        self.step, self.position, self.rows = self.step + 1, self.position + 1, self.rows + batch.rows
+        if not entry.waits or len(self._unread) >= _UNREAD or plan.tempered.states:
+            self.read()
         return done
+
+    def read(self) -> None:
+        """Read the figures of the steps that wait, in one look at the device.
+
+        Raises:
+            DivergedError: one of them went bad; the weights are those before it.
+        """
+        unread, self._unread = self._unread, []
+        for (step, entry), figures in zip(unread, self.staging.read([entry for _, entry in unread]), strict=True):
+            step.give(figures)
+            self.plan.tempered.observe(step.rate)
+            for slot, value in enumerate(figures):
+                self.sums[slot] += entry.batch.rows * value
 
     def steps_left(self) -> float:
         """How many steps are to come, as far as the plan says."""
@@ -157,17 +173,11 @@ class Trainer:
             else:
                 self.averages[name] = parameter.detach().clone()
 
-    def _count(self, step: Step, rows: int) -> None:
-        for slot, value in enumerate((step.loss, step.elbo, step.rate, step.distortion)):
-            self.sums[slot] += rows * value
-        self.rows += rows
-        self.step += 1
-        self.position += 1
-
     # --- the end of an epoch --------------------------------------------------------------------------
 
     def end_epoch(self) -> None:
         """Write the epoch's row, step schedulers, look at the validation data, and turn to the next epoch."""
+        self.read()
         row = self._row()
         self.plan.optimiser.end_epoch(row.loss)
         self.history.append(row)
@@ -178,6 +188,7 @@ class Trainer:
 
     def rows_so_far(self) -> tuple[Epoch, ...]:
         """The history, with a row for an epoch that was left half way."""
+        self.read()
         return (*self.history, self._row()) if self.position else tuple(self.history)
 
     def _row(self) -> Epoch:

@@ -1,0 +1,607 @@
+"""Staged training: a graph computes what Pyro's own pass computes, and says so where it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import random
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from registry import ROWS, Entry, pairs
+from torch import nn
+
+import pyrovae as pv
+from pyrovae.staging import Staging, graphs, products, roads
+from pyrovae.staging.deciding import worth_compiling, worth_tracing
+
+QUIET = {"progress": False, "device": "cpu"}
+BATCH = 16
+STEPS = 50
+X = torch.randn(40, 5, generator=torch.Generator().manual_seed(3))
+
+
+def small(width: int = 5, **options) -> pv.VAE:
+    torch.manual_seed(0)
+    return pv.VAE(
+        pv.StandardNormal(2),
+        pv.Normal(pv.MLP(2, [8], width), scale=1.0),
+        pv.DiagNormal(pv.MLP(width, [8], 4)),
+        **options,
+    )
+
+
+def fitted(entry: Entry, staged, *, steps=STEPS, loss=None, **options):
+    """An entry's pair after some steps, the losses on the way, and the run."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(7)
+    pair, data = entry.make()
+    size = ROWS if entry.traits & {"full_data", "local_autoguide"} else BATCH
+    with warnings.catch_warnings():
+        if "unvalidated" in entry.traits:
+            warnings.simplefilter("ignore", pv.PyrovaeWarning)
+        running = pv.steps(
+            pair, data, steps=steps, batch_size=size, seed=0, loss=loss or entry.loss(), device="cpu", staged=staged,
+            **options,
+        )  # fmt: skip
+        losses = []
+        while True:
+            try:
+                losses.append(next(running).loss)
+            except StopIteration as end:
+                return pair, losses, end.value, weights_of(end.value)
+
+
+def weights_of(run) -> dict[str, torch.Tensor]:
+    """What a saved file would hold: parameters and buffers."""
+    pair, store = run.pair, pyro.get_param_store()
+    found = {name: store._params[name].detach().clone() for name in store.keys()}  # noqa: SIM118
+    parts = [pair] if isinstance(pair, nn.Module) else [getattr(f, "__self__", f) for f in (pair.model, pair.guide)]
+    for number, part in enumerate(parts):
+        if isinstance(part, nn.Module):
+            found.update({f"{number}.{name}": value.detach().clone() for name, value in part.state_dict().items()})
+    return found
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance=1e-5):
+    keys = [{name.split("@")[0] + name.partition("$$$")[2]: value for name, value in x.items()} for x in (one, other)]
+    assert list(keys[0]) == list(keys[1])
+    assert keys[0]
+    for name, value in keys[0].items():
+        assert (value - keys[1][name]).double().norm() <= tolerance * value.double().norm() + 1e-8, name
+
+
+LOSSES = {
+    "own": lambda entry: entry.loss(),
+    "particles": lambda entry: Trace_ELBO(num_particles=3),
+    "vectorised": lambda entry: Trace_ELBO(num_particles=3, vectorize_particles=True),
+    "mean_field": lambda entry: TraceMeanField_ELBO(),
+    "graph": lambda entry: TraceGraph_ELBO(),
+    "renyi": lambda entry: RenyiELBO(alpha=0.5, num_particles=3),
+}
+
+
+def allowed(entry: Entry, loss: str) -> bool:
+    """Whether an objective is right for a pair, by its traits."""
+    needs = {"vectorised": "broadcasts", "mean_field": "mean_field", "renyi": "renyi_ok"}
+    if loss == "own":
+        return True
+    if "enumerates" in entry.traits or (loss in needs and needs[loss] not in entry.traits):
+        return False
+    return loss != "graph" or not entry.traits & {"full_data", "auxiliary", "factor", "no_latent"}
+
+
+COMBINATIONS = [
+    pytest.param(entry.values[0], loss, id=f"{entry.id}-{loss}")
+    for entry, loss in itertools.product(pairs(), LOSSES)
+    if allowed(entry.values[0], loss)
+]
+
+
+@pytest.mark.parametrize(("entry", "loss"), COMBINATIONS)
+def test_fifty_steps_give_the_weights_of_the_plain_path(entry, loss):
+    plain_pair, plain_losses, _, plain = fitted(entry, False, loss=LOSSES[loss](entry))
+    pair, losses, run, staged = fitted(entry, "traced", loss=LOSSES[loss](entry))
+    assert run.route.startswith("traced")
+    assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
+    same(plain, staged)
+
+
+COMPILED = ("built_in", "batch_norm_and_dropout", "score_function_average_baseline", "bayesian_decoder")
+
+
+@pytest.mark.parametrize("entry", [one for one in pairs() if one.id in COMPILED])
+def test_compiled_code_gives_the_weights_of_the_plain_path(entry):
+    _, plain_losses, _, plain = fitted(entry, False)
+    _, losses, run, staged = fitted(entry, True)
+    assert run.route.startswith("compiled")
+    assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
+    # Batch norm takes out a bias before it: its gradient is 0 but for rounding, whose sign Adam follows.
+    ineffective = [name for name in plain if entry.id == "batch_norm_and_dropout" and "body.0.bias" in name]
+    same(*({name: value for name, value in x.items() if name not in ineffective} for x in (plain, staged)))
+    assert pyro.distributions.is_validation_enabled()
+    assert torch.distributions.Distribution._validate_args
+    assert pyro.infer.util.is_validation_enabled()
+
+
+# --- one pass ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", pairs())
+def test_a_graph_has_the_gradients_of_the_pass(entry, monkeypatch):
+    """Every comparison of a run, tensor by tensor, to 1e-5 of each gradient's norm."""
+    seen = []
+
+    def difference(plain, staged, **_):
+        for name, gradient in plain.gradients.items():
+            distance = float((gradient - staged.gradients[name]).double().norm())
+            seen.append((name, distance, float(gradient.double().norm())))
+        assert torch.allclose(plain.figures, staged.figures, rtol=1e-5, atol=1e-5)
+        for one, other in ((plain.buffers, staged.buffers), (plain.state, staged.state)):
+            assert list(one) == list(other)
+            for name in one:
+                assert torch.allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
+        assert torch.equal(plain.random, staged.random)
+
+    monkeypatch.setattr("pyrovae.staging.lanes.difference", difference)
+    fitted(entry, "traced", steps=6)
+    assert len(seen) >= 3
+    assert any(norm > 0 for _, _, norm in seen)
+    for name, distance, norm in seen:
+        assert distance <= 1e-5 * norm + 1e-12, name
+
+
+def test_a_schedule_is_an_input_of_the_graph():
+    losses = {}
+    for staged in (False, "traced"):
+        run = pv.steps(small(), X, steps=30, batch_size=20, seed=0, temper=pv.linear(0, 1, steps=20), staged=staged)
+        losses[staged] = [step.loss for step in run]
+    assert losses["traced"] == pytest.approx(losses[False], rel=1e-5)
+
+
+def test_a_target_rate_hears_every_rate():
+    ends = {}
+    for staged in (False, "traced"):
+        target = pv.TargetRate(1.0, gain=0.05)
+        run = pv.fit(small(), X, steps=40, batch_size=20, seed=0, temper=target, staged=staged, **QUIET)
+        ends[staged] = run.history[-1].weight
+    assert ends["traced"] == pytest.approx(ends[False], rel=1e-4)
+    assert ends["traced"] != 1.0
+
+
+def test_clipping_averaging_schedules_and_frozen_parameters_are_part_of_the_step():
+    options = {
+        "clip_norm": 0.5,
+        "average": 0.9,
+        "learning_rate": {"*.layers.0.*": 0.0, "*": pv.linear(0.01, 0.001, steps=20)},
+    }
+    weights = {}
+    for staged in (False, "traced"):
+        vae = small()
+        pv.fit(vae, X, steps=40, batch_size=20, seed=0, staged=staged, **options, **QUIET)
+        weights[staged] = {name: p.detach().clone() for name, p in vae.named_parameters()}
+    same(weights[False], weights["traced"])
+    start = dict(small().named_parameters())
+    assert torch.equal(
+        weights["traced"]["likelihood.network.layers.0.weight"], start["likelihood.network.layers.0.weight"]
+    )
+    assert not torch.equal(
+        weights["traced"]["likelihood.network.layers.2.weight"], start["likelihood.network.layers.2.weight"]
+    )
+
+
+OPTIMISERS = {
+    "sgd": lambda: {"optim": lambda parameters: torch.optim.SGD(parameters, lr=1e-3, momentum=0.9)},
+    "adamw": lambda: {"optim": lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)},
+    "pyro": lambda: {"optim": pyro.optim.Adam({"lr": 1e-3})},
+    "pyro_clipped": lambda: {"optim": pyro.optim.ClippedAdam({"lr": 1e-3, "clip_norm": 0.1})},
+    "pyro_schedule": lambda: {
+        "optim": pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 1e-2}, "gamma": 0.5})
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_any_optimiser_follows_a_staged_pass(name):
+    weights = {}
+    for staged in (False, "traced"):
+        vae = small()
+        pv.fit(vae, X, steps=30, batch_size=20, seed=0, staged=staged, **OPTIMISERS[name](), **QUIET)
+        weights[staged] = vae.state_dict()
+    same(weights[False], weights["traced"])
+
+
+# --- shapes of batches ------------------------------------------------------------------------------------
+
+
+def test_a_smaller_last_batch_does_not_trace_again(monkeypatch):
+    captured = []
+    original = roads.Lane.capture
+    monkeypatch.setattr(roads.Lane, "capture", lambda lane, batch: (captured.append(batch.rows), original(lane, batch)))
+    losses = {}
+    for staged in (False, "traced"):
+        run = pv.fit(small(), X, epochs=12, batch_size=16, seed=0, staged=staged, **QUIET)
+        losses[staged] = [row.loss for row in run.history]
+    assert losses["traced"] == pytest.approx(losses[False], rel=1e-5)
+    assert sorted(captured) == [8, 16]
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "second"), [(False, "traced"), ("traced", False), ("traced", "traced")])
+def test_checkpoints_move_between_routes(first, second, tmp_path):
+    straight = small()
+    pv.fit(straight, X, epochs=20, batch_size=20, seed=0, staged=False, **QUIET)
+    pv.fit(small(), X, epochs=10, batch_size=20, seed=0, staged=first, checkpoint=tmp_path, **QUIET)
+    vae = small()
+    run = pv.fit(vae, X, epochs=20, batch_size=20, seed=0, staged=second, checkpoint=tmp_path, resume=True, **QUIET)
+    assert run.step == 40
+    same(straight.state_dict(), vae.state_dict())
+
+
+def test_a_resumed_run_takes_up_its_route(tmp_path, monkeypatch):
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    pv.fit(small(), X, epochs=10, batch_size=20, seed=0, checkpoint=tmp_path, **QUIET)
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: pytest.fail("the route is known"))
+    run = pv.fit(small(), X, epochs=20, batch_size=20, seed=0, checkpoint=tmp_path, resume=True, **QUIET)
+    assert run.route.startswith("traced")
+
+
+# --- what cannot be staged --------------------------------------------------------------------------------
+
+
+def pair_of(noise) -> pv.Pair:
+    """An ordinary pair whose guide calls `noise` between its two lines."""
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(5, 4), nn.Linear(2, 5)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        loc, scale = encoder(x).chunk(2, -1)
+        loc = loc + noise(loc)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    return pv.Pair(model, guide)
+
+
+def branching(loc):
+    return 0.0 if loc.mean().item() > 1e9 else 0.1
+
+
+def numbers(loc):
+    return float(loc.detach().numpy().mean()) * 0.0
+
+
+def selecting(loc):
+    return loc[loc > 0].sum() * 0.01
+
+
+UNSTAGEABLE = {
+    "branching": (branching, r"\.item\(\).*test_staging.py, line \d+"),
+    "numbers": (numbers, r"\.numpy\(\)"),
+    "numpy_noise": (lambda loc: np.random.normal(), "Python or numpy"),  # noqa: NPY002 - as a user may write it
+    "python_noise": (lambda loc: random.random(), "Python or numpy"),
+    "selecting": (selecting, "selects by values"),
+}
+
+
+@pytest.mark.parametrize("name", UNSTAGEABLE)
+def test_what_a_graph_cannot_repeat_is_said(name):
+    noise, words = UNSTAGEABLE[name]
+    with pytest.raises(pv.ArgumentError, match=f"cannot be staged.*{words}"):
+        pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+    assert torch.distributions.Distribution._validate_args
+    assert torch.tensor(2.0).item() == 2.0
+
+
+@pytest.mark.parametrize("name", UNSTAGEABLE)
+def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    noise, words = UNSTAGEABLE[name]
+    pyro.clear_param_store()
+    run = pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, **QUIET)
+    assert run.route.startswith("plain")
+    with pytest.raises(AssertionError), contextlib.suppress(TypeError):
+        assert not __import__("re").search(words, run.route)
+
+
+def test_values_that_never_change_may_be_read():
+    flag = torch.tensor(True)
+    seen = []
+
+    def noise(loc):
+        seen.append(1)
+        return 0.1 if flag.item() else 0.0
+
+    run = pv.fit(pair_of(noise), X, steps=30, batch_size=20, seed=0, staged="traced", **QUIET)
+    assert run.route.startswith("traced")
+    assert len(seen) < 30
+
+
+# --- pairs that change ------------------------------------------------------------------------------------
+
+
+class Counting:
+    def __init__(self, calls_until: int):
+        self.calls, self.calls_until = 0, calls_until
+
+    def __call__(self, loc):
+        self.calls += 1
+        return 0.5 if self.calls > self.calls_until else 0.0
+
+
+def test_a_pair_that_changes_at_every_step_is_not_staged():
+    def noise(loc, state=itertools.count()):
+        return 0.01 * next(state)
+
+    with pytest.raises(pv.ArgumentError, match="does not repeat the pair"):
+        pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+
+
+def test_a_pair_that_changes_later_is_caught_and_traced_again():
+    switch = SimpleNamespace(on=0.0)
+    losses = []
+    with pytest.warns(pv.PyrovaeWarning, match="the pair is not what it was") as caught:
+        running = pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged="traced")
+        for step in running:
+            switch.on = 1.0 if step.index >= 10 else 0.0
+            losses.append(step.loss)
+    assert len(caught) == 1
+    pyro.clear_param_store()
+    switch.on, plain = 0.0, []
+    for step in pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged=False):
+        switch.on = 1.0 if step.index >= 10 else 0.0
+        plain.append(step.loss)
+    assert losses[:10] == pytest.approx(plain[:10], rel=1e-5)
+    # Ten steps or so were made with the old structure; from then on the two train the same pair.
+    assert sum(losses[-20:]) == pytest.approx(sum(plain[-20:]), rel=0.05)
+
+
+# --- numbers that go bad ----------------------------------------------------------------------------------
+
+
+def exploding(staged, **options):
+    """A run whose data are harmless but for a value in the 31st batch on which the loss overflows."""
+    calls = itertools.count()
+    vae = small()
+    weights = []
+
+    def transform(x):
+        return x + (1e30 if next(calls) >= 31 else 0.0)
+
+    running = pv.steps(vae, X, steps=60, batch_size=20, seed=0, staged=staged, transform=transform, **options)
+    with pytest.raises(pv.DivergedError) as caught:
+        for _ in running:
+            weights = [p.detach().clone() for p in vae.parameters()]
+    assert all(torch.equal(p, before) for p, before in zip(vae.parameters(), weights, strict=True))
+    return caught.value
+
+
+def test_a_bad_step_is_made_again_by_the_plain_path_which_says_what_is_wrong():
+    plain, staged = exploding(False), exploding("traced")
+    assert str(staged) == str(plain)
+    assert (staged.step, staged.site) == (plain.step, plain.site)
+    assert staged.step > 20
+
+
+def test_figures_that_nobody_looks_at_are_found_bad_in_the_end(monkeypatch):
+    plain = exploding(False)
+    monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: True))
+    staged = exploding_unseen()
+    assert staged.step == plain.step
+    assert str(staged) == str(plain)
+
+
+def exploding_unseen():
+    calls = itertools.count()
+    vae = small()
+
+    def transform(x):
+        return x + (1e30 if next(calls) >= 31 else 0.0)
+
+    with pytest.raises(pv.DivergedError) as caught:
+        pv.fit(vae, X, steps=60, batch_size=20, seed=0, staged="traced", transform=transform, **QUIET)
+    good = small()
+    pv.fit(good, X, steps=caught.value.step, batch_size=20, seed=0, staged=False, **QUIET)
+    same(good.state_dict(), vae.state_dict())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "entry", [one for one in pairs() if one.id in ("built_in", "batch_norm_and_dropout", "covariates")]
+)
+def test_figures_may_wait_on_the_device(entry, monkeypatch):
+    _, losses, _, plain = fitted(entry, False)
+    monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: True))
+    pyro.clear_param_store()
+    pyro.set_rng_seed(7)
+    pair, data = entry.make()
+    steps = list(pv.steps(pair, data, steps=STEPS, batch_size=BATCH, seed=0, device="cpu", staged="traced"))
+    assert [step.loss for step in steps] == pytest.approx(losses, rel=1e-5)
+    assert [step.elbo for step in steps] == [pytest.approx(-(step.rate + step.distortion)) for step in steps]
+
+
+def test_data_outside_the_support_are_found_in_a_staged_step():
+    torch.manual_seed(0)
+    vae = pv.VAE(pv.StandardNormal(2), pv.Bernoulli(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+    calls = itertools.count()
+
+    def transform(x):
+        return x + (0.5 if next(calls) >= 31 else 0.0)
+
+    with pytest.raises(pv.DataError, match="outside the likelihood's support"):
+        pv.fit(vae, (X > 0).float(), steps=60, batch_size=20, seed=0, staged="traced", transform=transform, **QUIET)
+
+
+# --- "auto" -----------------------------------------------------------------------------------------------
+
+
+def test_changes_of_route_have_to_repay_themselves():
+    assert worth_tracing(plain=2e-3, steps_left=8_000).go
+    assert not worth_tracing(plain=2e-3, steps_left=200).go
+    assert not worth_tracing(plain=2e-3, steps_left=8_000, known=10.0).go
+    assert worth_compiling(staged=1e-3, steps_left=1e6, cost=15.0).go
+    few = worth_compiling(staged=1e-3, steps_left=20_000, cost=15.0)
+    assert not few.go
+    assert "20 s left do not repay 15 s" in few.why
+
+
+def test_a_short_run_stays_plain_and_says_why(caplog):
+    with caplog.at_level(logging.INFO, logger="pyrovae"):
+        run = pv.fit(small(), X, epochs=10, batch_size=20, seed=0, **QUIET)
+    assert run.route.startswith("plain")
+    assert "too few to repay tracing" in run.route
+    assert not any("traced" in record.message for record in caplog.records)
+
+
+def test_a_long_run_is_traced_and_a_slower_route_left(monkeypatch):
+    run = pv.fit(small(), X, steps=3_000, batch_size=20, seed=0, **QUIET)
+    assert run.route.startswith("traced")
+    assert "plain" in run.route
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(roads.Lane, "typical", lambda lane: next(times))
+    times = iter([1.0, 1.0, *[2.0] * 50])
+    run = pv.fit(small(), X, steps=60, batch_size=20, seed=0, **QUIET)
+    assert run.route.startswith("plain")
+    assert "traced was no faster" in run.route
+
+
+def test_code_is_compiled_beside_the_training(monkeypatch):
+    class AtOnce:
+        def __init__(self, module, examples):
+            self.function, self.error = module, None
+
+        def done(self):
+            return True
+
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(roads, "Compiling", AtOnce)
+    monkeypatch.setattr(roads.Lane, "typical", lambda lane: next(times))
+    times = iter([3.0, 2.0, 2.0, 2.0, *[1.0] * 50])
+    straight, vae = small(), small()
+    pv.fit(straight, X, steps=60, batch_size=20, seed=0, staged=False, **QUIET)
+    run = pv.fit(vae, X, steps=60, batch_size=20, seed=0, **QUIET)
+    assert run.route.startswith("compiled")
+    same(straight.state_dict(), vae.state_dict())
+
+
+@pytest.mark.parametrize("staged", ["fast", 1, 0, None, "plain"])
+def test_other_words_are_refused(staged):
+    with pytest.raises(pv.ArgumentError, match="staged="):
+        pv.fit(small(), X, steps=1, staged=staged, **QUIET)
+
+
+# --- products ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["plain", "left", "right", "both"])
+def test_products_by_onednn_are_in_single_precision(layout):
+    left = torch.randn(64, 96) if layout in ("plain", "right") else torch.randn(96, 64).t()
+    right = torch.randn(96, 48) if layout in ("plain", "left") else torch.randn(48, 96).t()
+    bias = torch.randn(48)
+    exact = left.double() @ right.double() + bias.double()
+    error = float((products.product(left, right, bias) - exact).norm() / exact.norm())
+    assert error < 1e-6
+    assert float((products.product(left, right, None) - (exact - bias)).norm() / exact.norm()) < 1e-6
+
+
+def test_products_are_replaced_where_that_is_faster():
+    def function(left, right, bias):
+        return torch.addmm(bias, left, right).sum(0, keepdim=True) @ right.t()
+
+    given = (torch.randn(8, 4), torch.randn(4, 6), torch.randn(6))
+    module = graphs.plain(torch.fx.experimental.proxy_tensor.make_fx(function)(*given))
+    assert graphs.replace_products(module, lambda left, right: left.shape[0] == 8, products.product) == 1
+    targets = [node.target for node in module.graph.nodes]
+    assert targets.count(products.product) == 1
+    assert torch.ops.aten.mm.default in targets
+    assert torch.allclose(module(*given), function(*given), atol=1e-5)
+
+
+def test_the_route_of_a_product_is_measured(monkeypatch):
+    times = {"mm": 1.0, "onednn": 2.0}
+    monkeypatch.setattr(
+        products, "_timed", lambda route: times["onednn" if "onednn" in route.__code__.co_names[0] else "mm"]
+    )
+    big, other = torch.randn(256, 256), torch.randn(256, 257)
+    assert not products.onednn_is_faster(big, other)
+    times["onednn"] = 0.5
+    products._measure.cache_clear()
+    assert products.onednn_is_faster(big, other)
+    assert not products.onednn_is_faster(big.double(), other.double())
+    assert not products.onednn_is_faster(big[:4, :4], other[:4, :4])
+    products._measure.cache_clear()
+
+
+# --- precision --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("staged", [False, "traced"])
+def test_bfloat16_is_for_products_alone(staged):
+    kinds: dict[str, set] = {"product": set(), "density": set()}
+
+    class Watching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 2) * 0.3)
+
+        def forward(self, z):
+            result = nn.functional.linear(z, self.weight)
+            kinds["product"].add(result.dtype)
+            return result
+
+    torch.manual_seed(0)
+    vae = pv.VAE(pv.StandardNormal(2), pv.Normal(Watching(), scale=1.0), pv.DiagNormal(pv.MLP(5, [8], 4)))
+    losses = {}
+    for precision in (None, "bfloat16"):
+        torch.manual_seed(0)
+        vae.load_state_dict(small_start(vae))
+        run = pv.fit(vae, X, steps=30, batch_size=20, seed=0, staged=staged, precision=precision, **QUIET)
+        losses[precision] = run.history[-1].loss
+    assert kinds["product"] == {torch.float32}
+    assert {p.dtype for p in vae.parameters()} == {torch.float32}
+    assert losses["bfloat16"] == pytest.approx(losses[None], rel=2e-2)
+    assert losses["bfloat16"] != losses[None]
+
+
+_START: dict[int, dict] = {}
+
+
+def small_start(vae):
+    return _START.setdefault(id(vae), {name: value.clone() for name, value in vae.state_dict().items()})
+
+
+def test_log_probabilities_keep_their_precision():
+    from pyrovae.precision import computing_in
+
+    x, weight = torch.randn(64, 64), torch.randn(64, 64)
+    correlated = dist.MultivariateNormal(torch.zeros(64), torch.eye(64) + 0.1)
+    exact = correlated.log_prob(x)
+    with computing_in("bfloat16"):
+        low = nn.functional.linear(x, weight)
+        assert torch.equal(correlated.log_prob(x), exact)
+    assert low.dtype == torch.float32
+    assert not torch.equal(low, nn.functional.linear(x, weight))
+    assert torch.allclose(low, nn.functional.linear(x, weight), rtol=0.05, atol=0.2)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bf16", 16])
+def test_other_precisions_are_refused(precision):
+    with pytest.raises(pv.ArgumentError, match="precision="):
+        pv.fit(small(), X, steps=1, precision=precision, **QUIET)
