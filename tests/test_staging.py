@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import random
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -107,8 +107,8 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize(("entry", "loss"), COMBINATIONS)
 def test_fifty_steps_give_the_weights_of_the_plain_path(entry, loss):
-    plain_pair, plain_losses, _, plain = fitted(entry, False, loss=LOSSES[loss](entry))
-    pair, losses, run, staged = fitted(entry, "traced", loss=LOSSES[loss](entry))
+    _, plain_losses, _, plain = fitted(entry, False, loss=LOSSES[loss](entry))
+    _, losses, run, staged = fitted(entry, "traced", loss=LOSSES[loss](entry))
     assert run.route.startswith("traced")
     assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
     same(plain, staged)
@@ -316,8 +316,7 @@ def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
     pyro.clear_param_store()
     run = pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("plain")
-    with pytest.raises(AssertionError), contextlib.suppress(TypeError):
-        assert not __import__("re").search(words, run.route)
+    assert re.search(words, run.route)
 
 
 def test_values_that_never_change_may_be_read():
@@ -336,37 +335,25 @@ def test_values_that_never_change_may_be_read():
 # --- pairs that change ------------------------------------------------------------------------------------
 
 
-class Counting:
-    def __init__(self, calls_until: int):
-        self.calls, self.calls_until = 0, calls_until
-
-    def __call__(self, loc):
-        self.calls += 1
-        return 0.5 if self.calls > self.calls_until else 0.0
-
-
 def test_a_pair_that_changes_at_every_step_is_not_staged():
-    def noise(loc, state=itertools.count()):
-        return 0.01 * next(state)
-
+    calls = itertools.count()
     with pytest.raises(pv.ArgumentError, match="does not repeat the pair"):
-        pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+        pv.fit(pair_of(lambda loc: 0.01 * next(calls)), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
 
 
 def test_a_pair_that_changes_later_is_caught_and_traced_again():
-    switch = SimpleNamespace(on=0.0)
-    losses = []
-    with pytest.warns(pv.PyrovaeWarning, match="the pair is not what it was") as caught:
-        running = pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged="traced")
-        for step in running:
+    def losses_of(staged):
+        pyro.clear_param_store()
+        switch, losses = SimpleNamespace(on=0.0), []
+        for step in pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged=staged):
             switch.on = 1.0 if step.index >= 10 else 0.0
             losses.append(step.loss)
+        return losses
+
+    plain = losses_of(False)
+    with pytest.warns(pv.PyrovaeWarning, match="the pair is not what it was") as caught:
+        losses = losses_of("traced")
     assert len(caught) == 1
-    pyro.clear_param_store()
-    switch.on, plain = 0.0, []
-    for step in pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged=False):
-        switch.on = 1.0 if step.index >= 10 else 0.0
-        plain.append(step.loss)
     assert losses[:10] == pytest.approx(plain[:10], rel=1e-5)
     # Ten steps or so were made with the old structure; from then on the two train the same pair.
     assert sum(losses[-20:]) == pytest.approx(sum(plain[-20:]), rel=0.05)
@@ -379,17 +366,20 @@ def exploding(staged, **options):
     """A run whose data are harmless but for a value in the 31st batch on which the loss overflows."""
     calls = itertools.count()
     vae = small()
-    weights = []
 
     def transform(x):
         return x + (1e30 if next(calls) >= 31 else 0.0)
 
     running = pv.steps(vae, X, steps=60, batch_size=20, seed=0, staged=staged, transform=transform, **options)
-    with pytest.raises(pv.DivergedError) as caught:
-        for _ in running:
-            weights = [p.detach().clone() for p in vae.parameters()]
+    while True:
+        weights = [p.detach().clone() for p in vae.parameters()]
+        try:
+            next(running)
+        except pv.DivergedError as error:
+            caught = error
+            break
     assert all(torch.equal(p, before) for p, before in zip(vae.parameters(), weights, strict=True))
-    return caught.value
+    return caught
 
 
 def test_a_bad_step_is_made_again_by_the_plain_path_which_says_what_is_wrong():
@@ -426,7 +416,7 @@ def exploding_unseen():
     "entry", [one for one in pairs() if one.id in ("built_in", "batch_norm_and_dropout", "covariates")]
 )
 def test_figures_may_wait_on_the_device(entry, monkeypatch):
-    _, losses, _, plain = fitted(entry, False)
+    _, losses, _, _ = fitted(entry, False)
     monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: True))
     pyro.clear_param_store()
     pyro.set_rng_seed(7)
@@ -605,3 +595,22 @@ def test_log_probabilities_keep_their_precision():
 def test_other_precisions_are_refused(precision):
     with pytest.raises(pv.ArgumentError, match="precision="):
         pv.fit(small(), X, steps=1, precision=precision, **QUIET)
+
+
+@pytest.mark.parametrize("name", ["adamw", "pyro", "pyro_schedule", "sgd", "pyro_clipped"])
+def test_adam_of_any_make_is_one_kernel(name, monkeypatch):
+    made = []
+    original = roads.Lane._updating
+    monkeypatch.setattr(roads.Lane, "_updating", lambda lane: made.append(original(lane)) or made[-1])
+    pv.fit(small(), X, steps=8, batch_size=20, seed=0, staged="traced", **OPTIMISERS[name](), **QUIET)
+    assert (type(made[0]).__name__ == "Fused") == (name in ("adamw", "pyro", "pyro_schedule"))
+
+
+def test_groups_that_start_alike_keep_their_own_schedules():
+    rates = {"vae.likelihood.*": pv.linear(0.01, 0.0, steps=10), "*": pv.linear(0.01, 0.1, steps=10)}
+    weights = {}
+    for staged in (False, "traced"):
+        vae = small()
+        pv.fit(vae, X, steps=30, batch_size=20, seed=0, staged=staged, learning_rate=rates, **QUIET)
+        weights[staged] = vae.state_dict()
+    same(weights[False], weights["traced"])

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 # What a graph saves of a plain step, and compiled code of a graph's step, at least: found on pairs of all styles.
 _TRACING_SAVES = 0.25
-_COMPILING_SAVES = 0.3
+_COMPILING_SAVES = 0.35
 _SECONDS_TO_TRACE = 0.3  # of a pair with two networks; a first guess
-_CAUTION = 2.0  # a change has to earn that many times what it costs
+_CAUTION = 1.5  # a change has to earn that many times what it costs
 
 
 class Choice(NamedTuple):

@@ -16,6 +16,7 @@ from pyrovae.staging.capturing import Captured, Inputs, Pass, capture
 from pyrovae.staging.comparing import Outcome, difference
 from pyrovae.staging.compiling import Function
 from pyrovae.staging.products import onednn_is_faster, product
+from pyrovae.staging.replaying import Replayed
 from pyrovae.staging.updating import Fused, Update, make_update
 
 
@@ -144,6 +145,16 @@ class Lane:
             raise Broken(reason, figures)
         return figures
 
+    def repeats(self, batch: Batch) -> str | None:
+        """What differs between the function and the plain pass on a batch; nothing is changed by the look."""
+        before = self._snapshot()
+        figures = self.host.plain_pass(batch)
+        plain = self._outcome(figures, {name: _gradient(p) for name, p in self.host.live().items()})
+        try:
+            return self._compare(batch, before, plain)
+        finally:
+            self._restore(before)
+
     def _compare(self, batch: Batch, before: Outcome, plain: Outcome) -> str | None:
         assert self.captured is not None
         guard = next((g for g in self.captured.guards if not g.holds()), None)
@@ -175,7 +186,17 @@ class Lane:
         figures, gradients, _ = self._run(batch)
         torch.maximum(bad, (~torch.isfinite(figures).all()).to(bad.dtype), out=bad)
         self.update(gradients, step, bad)
-        return figures
+        return figures.clone()  # a replayed graph writes its next figures to the same place
+
+    @torch.no_grad()
+    def replay(self, batch: Batch) -> None:
+        """Record the graph on the device, for a lane whose steps need not be looked at."""
+        assert self.function is not None
+        before, examples = self._snapshot(), self.examples(batch)
+        end = len(examples) - len(self.constants)
+        moving = range(len(self._held) + len(self._weights), end)
+        self.function = Replayed(self.function, examples, moving)
+        self._restore(before)
 
     @property
     def may_wait(self) -> bool:

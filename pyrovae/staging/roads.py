@@ -13,7 +13,7 @@ from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, PyrovaeWarning
 from pyrovae.staging.compiling import Compiling, compile_graph, seconds_to_compile
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
-from pyrovae.staging.lanes import Broken, Lane
+from pyrovae.staging.lanes import Broken, Lane, device_of
 from pyrovae.staging.reading import Unstageable
 
 logger = logging.getLogger("pyrovae")
@@ -142,7 +142,23 @@ class Road:
         if self._to_compare == 0 and not later:
             self.lane.seconds.clear()
             self._since = 0
+            self._record(batch)
         return figures
+
+    def _record(self, batch: Batch) -> None:
+        """On a device, replay the kernels without Python; what cannot be recorded runs as it is."""
+        lane = self.lane
+        if not (self.staging.waits(batch) and device_of(batch).type == "cuda" and lane.may_wait):
+            return
+        function = lane.function
+        try:
+            lane.replay(batch)
+            reason = lane.repeats(batch)
+        except Exception as error:
+            reason = self._words(error)
+        if reason is not None:
+            lane.function = function
+            logger.info("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
 
     # --- onwards --------------------------------------------------------------------------------------
 

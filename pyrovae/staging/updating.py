@@ -1,14 +1,28 @@
-"""The update that follows a staged pass: for the default optimiser one kernel over all parameters."""
+"""The update that follows a staged pass: for Adam and AdamW one kernel over all parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 Gradients = Sequence[torch.Tensor]
 Update = Callable[[Gradients, int, torch.Tensor | None], None]
+
+# What of a group's settings the kernel takes as it is.
+_SETTINGS = ("betas", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
+
+
+class Group(NamedTuple):
+    """Parameters of one setting, with the state that their optimiser keeps."""
+
+    settings: Mapping[str, Any]  # the live dictionary, whose learning rate may be changed
+    places: list[int]  # of the gradients
+    parameters: list[torch.Tensor]
+    first: list[torch.Tensor]
+    second: list[torch.Tensor]
+    counts: list[torch.Tensor]
 
 
 class Fused:
@@ -19,33 +33,44 @@ class Fused:
 
     def __init__(self, optimiser: Any, live: Mapping[str, torch.Tensor]):
         self.optimiser = optimiser
+        self.groups: dict[tuple, Group] = {}
+        self._many = len(optimiser.optimizers()) > 1
         place = {id(parameter): number for number, parameter in enumerate(live.values())}
-        self.groups = []
-        for group in optimiser.optimizer.param_groups:
-            parameters = [p for p in group["params"] if id(p) in place]
-            states = [optimiser.optimizer.state[p] for p in parameters]
-            lists = ([s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], [s["step"] for s in states])
-            self.groups.append((group, [place[id(p)] for p in parameters], parameters, *lists))
+        for adam, group, parameter in _held(optimiser):
+            if id(parameter) in place:
+                self._add(group, parameter, adam.state[parameter], place[id(parameter)])
+
+    def _add(self, group: Mapping[str, Any], parameter: torch.Tensor, state: Mapping[str, Any], place: int) -> None:
+        # Groups of one optimiser may come to differ. Pyro's have one for each parameter; equal ones are one.
+        equal = (*(group[name] for name in _SETTINGS), float(group["lr"]))
+        key = (equal if self._many else id(group), parameter.dtype, parameter.device)
+        into = self.groups.setdefault(key, Group(group, [], [], [], [], []))
+        into.places.append(place)
+        into.parameters.append(parameter)
+        into.first.append(state["exp_avg"])
+        into.second.append(state["exp_avg_sq"])
+        into.counts.append(state["step"])
 
     def __call__(self, gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
         """Make one step."""
         self.optimiser.set_rates(step)
-        for group, places, parameters, first, second, counts in self.groups:
+        for settings, places, parameters, first, second, counts in self.groups.values():
+            kernel = torch._fused_adamw_ if settings["decoupled_weight_decay"] else torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_add_(counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
-            torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
+            kernel(
                 parameters,
                 [gradients[place] for place in places],
                 first,
                 second,
                 [],
                 counts,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
+                lr=settings["lr"],
+                beta1=settings["betas"][0],
+                beta2=settings["betas"][1],
+                weight_decay=settings["weight_decay"],
+                eps=settings["eps"],
                 amsgrad=False,
-                maximize=group["maximize"],
+                maximize=settings["maximize"],
                 grad_scale=None,
                 found_inf=bad,
             )
@@ -53,16 +78,29 @@ class Fused:
                 torch._foreach_sub_(counts, [bad] * len(counts))  # pyright: ignore[reportPrivateImportUsage]
 
 
-def is_fused_adam(optimiser: Any, live: Mapping[str, torch.Tensor]) -> bool:
-    """Whether an optimiser is torch's fused Adam over all of these parameters, with nothing hooked to it."""
-    adam = getattr(optimiser, "optimizer", None)
-    if type(adam) is not torch.optim.Adam or adam._optimizer_step_pre_hooks or adam._optimizer_step_post_hooks:
+def _held(optimiser: Any) -> Iterator[tuple[torch.optim.Optimizer, dict[str, Any], torch.Tensor]]:
+    """Each parameter with its torch optimiser and its group."""
+    for adam in optimiser.optimizers():
+        for group in adam.param_groups:
+            for parameter in group["params"]:
+                yield adam, group, parameter
+
+
+def may_fuse(optimiser: Any, live: Mapping[str, torch.Tensor]) -> bool:
+    """Whether an update is Adam's or AdamW's over all of these parameters, with nothing hooked to it."""
+    held = {id(parameter): (adam, group) for adam, group, parameter in _held(optimiser)}
+    return optimiser.only_steps() and all(id(p) in held and _is_adam(*held[id(p)], p) for p in live.values())
+
+
+def _is_adam(adam: torch.optim.Optimizer, group: Mapping[str, Any], parameter: torch.Tensor) -> bool:
+    if type(adam) not in (torch.optim.Adam, torch.optim.AdamW):
         return False
-    groups = adam.param_groups
-    known = {id(p) for group in groups for p in group["params"]}
-    return all(g["fused"] and not g["amsgrad"] and not g["decoupled_weight_decay"] for g in groups) and all(
-        id(p) in known and "exp_avg" in adam.state.get(p, {}) for p in live.values()
-    )
+    state: Any = adam.state.get(parameter, {})
+    hooked = adam._optimizer_step_pre_hooks or adam._optimizer_step_post_hooks
+    special = any(group[name] for name in ("amsgrad", "capturable", "differentiable"))
+    # Elsewhere the kernel counts on the device, where this optimiser does not.
+    near = parameter.device.type == "cpu" or group["fused"]
+    return not hooked and not special and near and "exp_avg" in state and parameter.is_floating_point()
 
 
 def make_update(optimiser: Any, live: Mapping[str, torch.Tensor]) -> Update:
@@ -72,7 +110,7 @@ def make_update(optimiser: Any, live: Mapping[str, torch.Tensor]) -> Update:
         optimiser: the training's.
         live: the parameters, in the order of the gradients to come; each has been updated once.
     """
-    if is_fused_adam(optimiser, live):
+    if may_fuse(optimiser, live):
         return Fused(optimiser, live)
 
     def update(gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:

@@ -45,6 +45,17 @@ class Optimiser(Protocol):
         """Whether a parameter takes no part at all."""
         ...
 
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The torch optimisers behind it."""
+        ...
+
+    def set_rates(self, step: int) -> None:
+        """Give each group its rate of a step."""
+
+    def only_steps(self) -> bool:
+        """Whether an update is nothing but the steps of its torch optimisers."""
+        ...
+
 
 def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) -> Optimiser:
     """The optimiser for what the user gave: nothing, a function of parameters, or one of Pyro's."""
@@ -127,6 +138,14 @@ class TorchOptimiser:
                     f"learning_rate names {pattern!r}, but earlier patterns fit all of its parameters, and the first "
                     "that fits decides. Put it before them."
                 )
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The one optimiser of all groups."""
+        return [self.optimizer] if self.optimizer is not None else []
+
+    def only_steps(self) -> bool:
+        """Always."""
+        return True
 
     def state(self) -> Any:
         """Groups by name, and the optimizer's own state."""
@@ -219,6 +238,19 @@ class PyroOptimiser:
     def frozen(self, name: str) -> bool:
         """Never: Pyro's optimisers freeze by requires_grad_(False)."""
         return False
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """One for each parameter, behind its scheduler."""
+        return [getattr(held, "optimizer", held) for held in self.optim.optim_objs.values()]
+
+    def set_rates(self, step: int) -> None:
+        """Nothing: the rates stand in the optimisers."""
+
+    def only_steps(self) -> bool:
+        """Not where Pyro clips each gradient first, or where schedules may part."""
+        if isinstance(self.optim, PyroLRScheduler) and callable(self.optim.pt_optim_args):
+            return False
+        return not any(self.optim.grad_clip.get(p) for p in self._names.values())
 
     def check_names(self, names: list[str]) -> None:
         """Nothing to check: Pyro's optimisers ask a function for each name."""

@@ -167,10 +167,13 @@ class Trainer:
         if self.plan.average is None:
             return
         decay = min(self.plan.average, (1 + self.step) / (_AVERAGE_START + self.step))
-        for name, parameter in self.passes.parameters.items():
-            if name in self.averages:
-                self.averages[name].lerp_(parameter, 1 - decay)
-            else:
+        parameters = self.passes.parameters
+        known = [name for name in parameters if name in self.averages]
+        if known:
+            average, now = [self.averages[name] for name in known], [parameters[name] for name in known]
+            torch._foreach_lerp_(average, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for name, parameter in parameters.items():
+            if name not in self.averages:
                 self.averages[name] = parameter.detach().clone()
 
     # --- the end of an epoch --------------------------------------------------------------------------
