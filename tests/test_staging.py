@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import re
 import warnings
@@ -491,6 +492,17 @@ def test_code_is_compiled_beside_the_training(monkeypatch):
     same(straight.state_dict(), vae.state_dict())
 
 
+def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(roads, "Compiling", lambda *_: pytest.fail("in a thread"))
+    monkeypatch.setattr(roads, "compile_graph", lambda module, examples: lambda *inputs: module(*inputs))
+    monkeypatch.setattr(roads.Lane, "typical", lambda lane: 1.0)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=20, num_workers=1)
+    run = pv.fit(small(), loader, epochs=15, seed=0, **QUIET)
+    assert run.route.startswith("compiled")
+
+
 @pytest.mark.parametrize("staged", ["fast", 1, 0, None, "plain"])
 def test_other_words_are_refused(staged):
     with pytest.raises(pv.ArgumentError, match="staged="):
@@ -614,3 +626,41 @@ def test_groups_that_start_alike_keep_their_own_schedules():
         pv.fit(vae, X, steps=30, batch_size=20, seed=0, staged=staged, learning_rate=rates, **QUIET)
         weights[staged] = vae.state_dict()
     same(weights[False], weights["traced"])
+
+
+# --- CUDA -------------------------------------------------------------------------------------------------
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+
+@cuda
+@pytest.mark.parametrize("entry", pairs())
+def test_fifty_steps_on_cuda_give_the_weights_of_the_plain_path(entry):
+    ends = {}
+    for staged in (False, "traced"):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(7)
+        pair, data = entry.make()
+        size = ROWS if entry.traits & {"full_data", "local_autoguide"} else BATCH
+        run = pv.fit(
+            pair, data, steps=STEPS, batch_size=size, seed=0, loss=entry.loss(), device="cuda", staged=staged,
+            progress=False,
+        )  # fmt: skip
+        ends[staged] = (weights_of(run), run.history[-1].loss)
+    same(ends[False][0], ends["traced"][0])
+    assert ends["traced"][1] == pytest.approx(ends[False][1], rel=1e-4)
+
+
+@cuda
+def test_an_epoch_on_cuda_does_not_wait_for_the_device():
+    x = X.repeat(20, 1).cuda()
+    running = pv.steps(small(), x, steps=400, batch_size=20, seed=0, device="cuda", staged="traced")
+    for _ in range(30):
+        next(running)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            next(running)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert math.isfinite(next(running).loss)

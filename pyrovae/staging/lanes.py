@@ -58,6 +58,7 @@ class Settings(NamedTuple):
     optimiser: Any
     clip_norm: float | None
     check_support: bool  # whether batches may hold what nobody has looked at
+    forks: bool  # whether the data come from worker processes, which are copies of this one and its threads
 
 
 class Broken(Exception):

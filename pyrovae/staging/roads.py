@@ -204,8 +204,15 @@ class Road:
             cost = seconds_to_compile(self._graph)
             choice = worth_compiling(lane.typical(), steps_left, cost)
             self.why = choice.why
-            if choice.go:
+            if choice.go and lane.settings.forks:  # a copy of a process that compiles in a thread may never wake up
+                self._compile_now(batch)
+                self._entered_if_compiled(index, batch)
+            elif choice.go:
                 self._compiling = Compiling(self._graph, lane.examples(batch))
+
+    def _entered_if_compiled(self, index: int, batch: Batch) -> None:
+        if self.lane.function is not self._graph:
+            self._enter("compiled", index, batch)
 
     def _compile_now(self, batch: Batch) -> None:
         try:

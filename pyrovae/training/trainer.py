@@ -49,6 +49,7 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
             clip_norm=plan.clip_norm,
             # Arrays were looked at as a whole before the first step.
             check_support=plan.batches.transform is not None or not plan.batches.random_access,
+            forks=getattr(getattr(plan.batches.source, "loader", None), "num_workers", 0) > 0,
         ),
         passes,
     )
