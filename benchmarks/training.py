@@ -1,120 +1,161 @@
-"""What a training step costs: plain `SVI`, `pv.steps`, and torch written by hand, side by side in one run.
+"""What training costs: Pyro's SVI, torch by hand, NumPyro and pyrovae on the same models, side by side in one run.
 
-The three take turns, a block of steps each, so that whatever else the machine does falls on all of them; the medians
-over the blocks are given. The objective is the same: Bernoulli pixels, one draw, Adam.
+The contestants take turns, an epoch each, so that whatever else the machine does falls on all of them; medians over
+the rounds are given, and ratios. The first epoch, in which code is compiled, is reported apart.
 
     python benchmarks/training.py
-    python benchmarks/training.py --rounds 5    # shorter
-    python benchmarks/training.py --threads 2   # on a machine that does nothing else
+    python benchmarks/training.py --cases small --rounds 5
+    python benchmarks/training.py --device cuda
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pyro
 import torch
-from pyro.infer import SVI, Trace_ELBO
-from torch import Tensor, nn
+from contestants import by_numpyro, by_pyro, by_torch
+from contestants.cases import CASES, Case, Epoch, images
 
-import pyrovae as pv
+CONTESTANTS = {
+    "SVI": by_pyro.svi,
+    "torch, eager": by_torch.eager,
+    "torch, compiled": by_torch.compiled,
+    "NumPyro": by_numpyro.training,
+    "pyrovae, plain": by_pyro.plain,
+    "pyrovae, traced": by_pyro.traced,
+    "pyrovae, compiled": by_pyro.compiled,
+    "pyrovae, bfloat16": by_pyro.half,
+}
+OF_PAIRS = ("SVI", "pyrovae, plain", "pyrovae, traced", "pyrovae, compiled")
 
-ROWS = 20_000
-
-
-def build(hidden: int, latent: int) -> pv.VAE:
-    return pv.VAE(
-        prior=pv.StandardNormal(latent),
-        likelihood=pv.Bernoulli(pv.MLP(latent, [hidden], 784)),
-        posterior=pv.DiagNormal(pv.MLP(784, [hidden], 2 * latent)),
-    )
-
-
-def forever(x: Tensor, size: int) -> Iterator[Tensor]:
-    while True:
-        yield from x[torch.randperm(len(x))].split(size)
-
-
-def by_svi(x: Tensor, size: int, hidden: int, latent: int) -> Callable[[], object]:
-    vae, batches = build(hidden, latent), forever(x, size)
-    svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-    return lambda: svi.step(next(batches))
-
-
-def by_pyrovae(x: Tensor, size: int, hidden: int, latent: int) -> Callable[[], object]:
-    running = pv.steps(build(hidden, latent), x, steps=10**9, batch_size=size, seed=0)
-    return lambda: next(running)
+# (case, contestant, against, at most)
+TARGETS = (
+    ("medium", "pyrovae, compiled", "NumPyro", 1.0),
+    ("medium", "pyrovae, compiled", "torch, compiled", 0.7),
+    ("medium", "pyrovae, bfloat16", "pyrovae, compiled", 0.65),
+    ("small", "pyrovae, compiled", "torch, compiled", 0.5),
+    ("small", "pyrovae, compiled", "NumPyro", 1.0),
+    ("convolutional", "pyrovae, compiled", "torch, compiled", 0.9),
+    ("flow", "pyrovae, compiled", "SVI", 0.5),
+    ("bayesian", "pyrovae, compiled", "SVI", 0.5),
+)
 
 
-def by_hand(x: Tensor, size: int, hidden: int, latent: int) -> Callable[[], object]:
-    encoder = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
-    decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, 784))
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
-    batches = forever(x, size)
+class Result(NamedTuple):
+    """What one contestant took, in milliseconds a step; or why it did not start."""
 
-    def step() -> float:
-        batch = next(batches)
-        optimiser.zero_grad()
-        loc, log_scale = encoder(batch).chunk(2, -1)
-        scale = log_scale.exp()
-        logits = decoder(loc + scale * torch.randn_like(loc))
-        distortion = nn.functional.binary_cross_entropy_with_logits(logits, batch, reduction="sum")
-        loss = distortion + (0.5 * (loc**2 + scale**2 - 1) - log_scale).sum()
-        loss.backward()
-        optimiser.step()
-        return loss.item()
-
-    return step
+    step: float | None
+    first: float  # seconds of the first epoch beyond a later one
+    loss: float
+    reason: str = ""
 
 
-WAYS = {"SVI": by_svi, "pyrovae": by_pyrovae, "torch by hand": by_hand}
+def contestants_of(case: Case) -> dict[str, object]:
+    """Those that a case is written for."""
+    wanted = OF_PAIRS if case.kind in ("flow", "bayesian") else tuple(CONTESTANTS)
+    if case.kind == "convolutional":
+        wanted = tuple(name for name in wanted if name != "NumPyro")
+    return {name: CONTESTANTS[name] for name in wanted}
 
 
-def first_step(make: Callable[..., Callable[[], object]], *size: int, x: Tensor) -> float:
-    """Milliseconds from nothing to the end of the first step, checks and set-up included."""
+def measure(case: Case, rows: int, rounds: int, device: str, only: list[str]) -> dict[str, Result]:
+    """Run the contestants of a case in turns."""
+    x, results, running = images(rows, device), {}, {}
+    steps = -(-rows // case.batch)
+    for name, make in contestants_of(case).items():
+        if only and name not in only:
+            continue
+        if name == "NumPyro" and importlib.util.find_spec("numpyro") is None:
+            results[name] = Result(None, 0.0, 0.0, "not measured (NumPyro is not installed)")
+            continue
+        start = time.perf_counter()
+        epoch = make(case, x)  # type: ignore[operator]
+        epoch()
+        running[name] = (epoch, time.perf_counter() - start, [], [])
+        epoch()  # what compiles late does it here
+    for _ in range(rounds):
+        for epoch, _, seconds, losses in running.values():
+            seconds.append(timed(epoch, losses, device))
+    for name, (_, first, seconds, losses) in running.items():
+        middle = statistics.median(seconds)
+        results[name] = Result(1e3 * middle / steps, first - middle, losses[-1])
+    return results
+
+
+def timed(epoch: Epoch, losses: list[float], device: str) -> float:
+    """Seconds of an epoch."""
     start = time.perf_counter()
-    make(x, *size)()
-    return 1e3 * (time.perf_counter() - start)
+    losses.append(epoch())
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
-def block(step: Callable[[], object], count: int) -> float:
-    """Milliseconds a step over a block of steps."""
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return 1e3 * (time.perf_counter() - start) / count
+def table(case: Case, results: dict[str, Result]) -> list[str]:
+    """The rows of a case in Markdown."""
+    lines = [
+        f"| {case.name}: batches of {case.batch}, {case.hidden} hidden, {case.latent} latent | ms a step | "
+        "first epoch, s more | loss |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, result in results.items():
+        if result.step is None:
+            lines.append(f"| {name} | {result.reason} | | |")
+        else:
+            lines.append(f"| {name} | {result.step:.3f} | {result.first:.1f} | {result.loss:.2f} |")
+    return lines
+
+
+def targets(case: Case, results: dict[str, Result]) -> list[str]:
+    """What was to be reached, and what was."""
+    lines = []
+    for name, contestant, against, most in TARGETS:
+        one, other = results.get(contestant), results.get(against)
+        if name == case.name and one and other and one.step and other.step:
+            ratio = one.step / other.step
+            met = "met" if ratio <= most else "not met"
+            lines.append(f"| {name} | {contestant} : {against} | {ratio:.2f} | {most:.2f} | {met} |")
+    return lines
+
+
+def machine(device: str) -> str:
+    """What it ran on, in words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{model}, {torch.get_num_threads()} threads"
+    versions = [f"torch {torch.__version__}", f"pyro-ppl {pyro.__version__}"]
+    versions += [f"{n} {importlib.metadata.version(n)}" for n in ("jax", "numpyro") if importlib.util.find_spec(n)]
+    return f"{where}; {', '.join(versions)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    # One by default: with several, a step waits for the slowest, and that is whatever else runs on its core.
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=None)
+    parser.add_argument("--contestants", nargs="+", default=[])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rows", type=int, default=20_480)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    x = (torch.rand(ROWS, 784) < 0.2).float()
-
-    print(f"torch {torch.__version__}, {options.threads} thread(s), {options.rounds} rounds of blocks\n")
-    print("| network, batch | | " + " | ".join(WAYS) + " | pyrovae : SVI |")
-    print("|---|---|" + "---:|" * (len(WAYS) + 1))
-    for size, hidden, latent in ((256, 400, 20), (32, 128, 32)):
-        first = {n: [first_step(make, size, hidden, latent, x=x) for _ in range(5)] for n, make in WAYS.items()}
-        running = {name: make(x, size, hidden, latent) for name, make in WAYS.items()}
-        for step in running.values():
-            block(step, 10)
-        times: dict[str, list[float]] = {name: [] for name in WAYS}
-        for _ in range(options.rounds):
-            for name, step in running.items():
-                times[name].append(block(step, 40))
-        for what, found in (("step", times), ("first step", first)):
-            middle = {name: statistics.median(values) for name, values in found.items()}
-            ratio = middle["pyrovae"] / middle["SVI"]
-            cells = " | ".join(f"{value:.2f} ms" for value in middle.values())
-            print(f"| 784-{hidden}-{latent}, {size} | {what} | {cells} | {ratio:.2f} |")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("not measured (no CUDA device)")
+        return
+    names = options.cases or [name for name in CASES if name != "large" or options.device == "cuda"]
+    print(f"{machine(options.device)}; {options.rows:,} rows, {options.rounds} rounds\n")
+    reached: list[str] = []
+    for name in names:
+        results = measure(CASES[name], options.rows, options.rounds, options.device, options.contestants)
+        print("\n".join([*table(CASES[name], results), ""]), flush=True)
+        reached += targets(CASES[name], results)
+    print("\n".join(["| case | ratio | measured | target | |", "|---|---|---:|---:|---|", *reached]))
 
 
 if __name__ == "__main__":

@@ -34,11 +34,20 @@ class RandomState(NamedTuple):
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())  # noqa: NPY002
 
-    def restore(self) -> None:
-        """Put the states back."""
+    def capture_torch(self) -> RandomState:
+        """torch's states as they are now, the others as they were."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return self._replace(torch=torch.get_rng_state(), cuda=cuda)
+
+    def restore_torch(self) -> None:
+        """Put torch's states back."""
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
+
+    def restore(self) -> None:
+        """Put the states back."""
+        self.restore_torch()
         np.random.set_state(self.numpy)  # noqa: NPY002 - the global generator is what a user's model may use
         random.setstate(self.python)
 

@@ -88,6 +88,11 @@ class Staging:
         return self._repeated.get(rows)
 
     @property
+    def staged(self) -> bool:
+        """Whether the pair is on a graph: it then draws from torch alone, which was seen when it was traced."""
+        return any(road.route != "plain" for road in self._roads.values())
+
+    @property
     def summary(self) -> str:
         """What was done and why, in one line."""
         roads = list(self._roads.values())

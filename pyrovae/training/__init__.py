@@ -175,10 +175,19 @@ def _swapping(session: _Session) -> Generator[Step, None, Fit]:
     running = session.run()
     try:
         while True:
-            with _grad(), Wall(), forked_random():
-                own.restore()
-                step = next(running, None)
-                own = RandomState.capture()
+            if session.draws_from_torch_alone():  # numpy's states are large, and cost as much as a small step
+                with _grad(), Wall():
+                    callers, _ = own.capture_torch(), own.restore_torch()
+                    try:
+                        step = next(running, None)
+                        own = own.capture_torch()
+                    finally:
+                        callers.restore_torch()
+            else:
+                with _grad(), Wall(), forked_random():
+                    own.restore()
+                    step = next(running, None)
+                    own = RandomState.capture()
             if step is None:
                 break
             yield step
@@ -238,6 +247,11 @@ class _Session:
             if not module.training:
                 module.train()
         self.resumption.restore(self.trainer)
+
+    def draws_from_torch_alone(self) -> bool:
+        """Whether no step draws from numpy or Python: a staged pair does not, and arrays of data do not."""
+        batches = self.trainer.plan.batches
+        return self.trainer.staging.staged and bool(batches.leaves()) and batches.transform is None
 
     def run(self) -> Iterator[Step]:
         """The steps; where the loss goes bad, the weights from before that step are saved first."""
