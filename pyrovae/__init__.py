@@ -45,6 +45,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "ArgumentError",
         "DataError",
         "DivergedError",
+        "ParallelError",
         "FileError",
         "PairError",
         "PyrovaeError",

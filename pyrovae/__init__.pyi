@@ -29,6 +29,7 @@ from pyrovae.errors import DataError as DataError
 from pyrovae.errors import DivergedError as DivergedError
 from pyrovae.errors import FileError as FileError
 from pyrovae.errors import PairError as PairError
+from pyrovae.errors import ParallelError as ParallelError
 from pyrovae.errors import PyrovaeError as PyrovaeError
 from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
 from pyrovae.evaluation import active_units as active_units

@@ -33,5 +33,9 @@ class DivergedError(PyrovaeError, ArithmeticError):
         self.checkpoint = checkpoint
 
 
+class ParallelError(PyrovaeError, RuntimeError):
+    """One of several processes that train together was lost."""
+
+
 class PyrovaeWarning(UserWarning):
     """Something that works but probably does not do what its author meant."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from contestants.cases import PIXELS, Case, Epoch
 from torch import Tensor
+
+from contestants.cases import PIXELS, Case, Epoch
 
 
 def training(case: Case, x: Tensor) -> Epoch:

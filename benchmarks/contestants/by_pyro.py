@@ -9,12 +9,12 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from contestants.cases import PIXELS, Case, Epoch, networks, shuffled
 from pyro.distributions import transforms
 from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 
 import pyrovae as pv
+from contestants.cases import PIXELS, Case, Epoch, networks, shuffled
 
 
 class Plain(nn.Module):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from contestants.cases import Case, Epoch, networks, shuffled
 from torch import Tensor, nn
 from torch.nn import functional
+
+from contestants.cases import Case, Epoch, networks, shuffled
 
 
 class Loss(nn.Module):

@@ -27,7 +27,9 @@ class Staging:
         switches: each change of route as (step, rows, route), for the checkpoint and for the report.
     """
 
-    def __init__(self, mode: Any, settings: Settings, host: Host):
+    def __init__(self, mode: Any, *, settings: Settings, host: Host, strict: bool = True, why: str = ""):
+        self.strict = strict  # whether a pair that cannot be staged is an error
+        self.why = why
         self.mode = "compiled" if mode is True else mode
         self.settings = settings
         self.host = host

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,7 +133,8 @@ def _program(
         if any(gradient.is_sparse for gradient in graded.values()):
             raise Unstageable("the pair has sparse gradients")
         own = torch.as_tensor(loss, dtype=figures.rate.dtype, device=figures.rate.device).detach() / size
-        norm, gradients = _clipped(list(graded.values()), clip_norm, own)
+        norm, gradients = clipped(list(graded.values()), clip_norm)
+        norm = norm.to(own)
         if outside is not None:
             norm = torch.where(outside, torch.nan, norm)
         return [torch.stack([own, *figures, norm]), *gradients, *_state_after(inputs)]
@@ -141,17 +142,15 @@ def _program(
     return program
 
 
-def _clipped(
-    gradients: list[torch.Tensor], bound: float | None, like: torch.Tensor
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def clipped(gradients: Sequence[torch.Tensor], bound: float | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The norm of all gradients, and the gradients scaled down to a bound, as `clip_grad_norm_` does it."""
     if not gradients:
-        return torch.zeros_like(like), gradients
+        return torch.zeros(()), []
     norm = torch.stack([torch.linalg.vector_norm(gradient).float() for gradient in gradients]).square().sum().sqrt()
-    if bound is not None:
-        scale = (bound / (norm + 1e-6)).clamp(max=1.0)
-        gradients = [gradient * scale.to(gradient.dtype) for gradient in gradients]
-    return norm.to(like.dtype), gradients
+    if bound is None:
+        return norm, list(gradients)
+    scale = (bound / (norm + 1e-6)).clamp(max=1.0)
+    return norm, [gradient * scale.to(gradient.dtype) for gradient in gradients]
 
 
 def _outside_support(run: Traces | None) -> torch.Tensor | None:

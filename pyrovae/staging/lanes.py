@@ -12,7 +12,7 @@ import torch
 
 from pyrovae.batches import Batch
 from pyrovae.staging import graphs
-from pyrovae.staging.capturing import Captured, Inputs, Pass, capture
+from pyrovae.staging.capturing import Captured, Inputs, Pass, capture, clipped
 from pyrovae.staging.comparing import Outcome, difference
 from pyrovae.staging.compiling import Function
 from pyrovae.staging.products import onednn_is_faster, product
@@ -34,7 +34,17 @@ class Host(Protocol):
         ...
 
     def plain_pass(self, batch: Batch) -> torch.Tensor:
-        """Figures of one pass of Pyro's; the final gradients are in `live()`."""
+        """Figures of one pass of Pyro's; the gradients are in `live()`."""
+        ...
+
+    def finish(self, figures: torch.Tensor) -> torch.Tensor:
+        """The final figures; the gradients are checked and clipped."""
+        ...
+
+    def together(
+        self, figures: torch.Tensor, gradients: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Figures and gradients of the whole batch, where several processes have parts of it."""
         ...
 
     def live(self) -> dict[str, torch.Tensor]:
@@ -58,6 +68,7 @@ class Settings(NamedTuple):
     optimiser: Any
     clip_norm: float | None
     check_support: bool  # whether batches may hold what nobody has looked at
+    shared: bool  # whether several processes have a part of each batch
     forks: bool  # whether the data come from worker processes, which are copies of this one and its threads
 
 
@@ -85,7 +96,7 @@ class Lane:
 
     def plain(self, batch: Batch) -> torch.Tensor:
         """One step by Pyro's own pass."""
-        figures = self.host.plain_pass(batch)
+        figures = self.host.finish(self.host.plain_pass(batch))
         self.host.update()
         return figures
 
@@ -106,7 +117,7 @@ class Lane:
             self.settings.one,
             inputs,
             frozen=frozen,
-            clip_norm=self.settings.clip_norm,
+            clip_norm=None if self.settings.shared else self.settings.clip_norm,
             check_support=self.settings.check_support,
         )
         module = graphs.plain(captured.graph)
@@ -136,21 +147,30 @@ class Lane:
         """
         before = self._snapshot()
         figures = self.host.plain_pass(batch)
-        plain = self._outcome(figures, {name: _gradient(p) for name, p in self.host.live().items()})
+        plain = self._outcome(figures, self._local_gradients())
         try:
-            reason = self._compare(batch, before, plain)
+            reason = self._compare(batch, before, plain) if bool(figures.isfinite().all()) else None
         finally:
             self._restore(plain)
+        figures = self.host.finish(figures)
         self.host.update()
         if reason is not None:
             raise Broken(reason, figures)
         return figures
 
+    def _local_gradients(self) -> dict[str, torch.Tensor]:
+        """The gradients of the plain pass as the graph gives them."""
+        live = {name: _gradient(p) for name, p in self.host.live().items()}
+        bound = None if self.settings.shared else self.settings.clip_norm
+        if bound is None or any(gradient.is_sparse for gradient in live.values()):
+            return live
+        return dict(zip(live, clipped(list(live.values()), bound)[1], strict=True))
+
     def repeats(self, batch: Batch) -> str | None:
         """What differs between the function and the plain pass on a batch; nothing is changed by the look."""
         before = self._snapshot()
         figures = self.host.plain_pass(batch)
-        plain = self._outcome(figures, {name: _gradient(p) for name, p in self.host.live().items()})
+        plain = self._outcome(figures, self._local_gradients())
         try:
             return self._compare(batch, before, plain)
         finally:
@@ -174,7 +194,7 @@ class Lane:
     def staged(self, batch: Batch, step: int) -> torch.Tensor:
         """One step by the graph; where its figures go bad, by Pyro's own pass, which says what is wrong."""
         before = self._snapshot()
-        figures, gradients, state = self._run(batch)
+        figures, gradients, state = self._final(batch)
         if not all(map(math.isfinite, figures.tolist())):
             self._restore(before)
             return self.plain(batch)
@@ -184,7 +204,7 @@ class Lane:
 
     def staged_blindly(self, batch: Batch, step: int, bad: torch.Tensor) -> torch.Tensor:
         """One step by the graph that nobody looks at; from the first bad one on, `bad` is 1 and no update is made."""
-        figures, gradients, _ = self._run(batch)
+        figures, gradients, _ = self._final(batch)
         torch.maximum(bad, (~torch.isfinite(figures).all()).to(bad.dtype), out=bad)
         self.update(gradients, step, bad)
         return figures.clone()  # a replayed graph writes its next figures to the same place
@@ -222,6 +242,16 @@ class Lane:
     def set_random(self, state: torch.Tensor) -> None:
         """Put that state back."""
         _set_random(self._held, state)
+
+    @torch.no_grad()
+    def _final(self, batch: Batch) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        """Figures, gradients and state by the graph, of the whole batch where others have parts of it."""
+        figures, gradients, state = self._run(batch)
+        if self.settings.shared:
+            figures, gradients = self.host.together(figures, gradients)
+            norm, gradients = clipped(gradients, self.settings.clip_norm)
+            figures[4] = norm
+        return figures, gradients, state
 
     @torch.no_grad()
     def _run(self, batch: Batch) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:

@@ -45,6 +45,8 @@ class Overseer(Protocol):
     """What a road asks of the whole."""
 
     mode: Any
+    strict: bool
+    why: str
 
     def note(self, step: int, batch: Batch, route: str) -> None:
         """Keep a change of route."""
@@ -76,7 +78,7 @@ class Road:
         self.lane = lane
         self.main = main
         self.route = "plain"
-        self.why = "" if staging.mode else "staged=False"
+        self.why = staging.why if staging.mode or staging.why else "staged=False"
         self._times: dict[str, float] = {}
         self._to_compare = 0
         self._since = 0  # steps since the route changed
@@ -273,7 +275,7 @@ class Road:
 
     def _close(self, why: str, *, demanded: bool = False) -> None:
         self._closed, self.route, self.why = True, "plain", why
-        if demanded and self.main and self.staging.mode != "auto":
+        if demanded and self.main and self.staging.strict:
             raise ArgumentError(
                 f"staged={self.staging.mode!r}, but this pair cannot be staged: {why}. Leave staged at 'auto', which "
                 "trains such a pair on Pyro's own pass."

@@ -12,10 +12,11 @@ import pyro
 import torch
 
 from pyrovae import checkpoints, objectives
-from pyrovae.errors import ArgumentError, DivergedError, FileError
+from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
 from pyrovae.evaluation import ActiveUnits
 from pyrovae.isolation import RandomState, Wall, forked_random, reseed
 from pyrovae.pairs import HasPair
+from pyrovae.parallel import find_team
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
 from pyrovae.training.planning import (
@@ -33,6 +34,8 @@ from pyrovae.training.trainer import Trainer
 __all__ = ["Epoch", "Fit", "Step", "fit", "steps"]
 
 logger = logging.getLogger("pyrovae")
+
+_AGREE = 16  # steps after which several processes ask each other whether to stop
 
 
 def fit(
@@ -121,11 +124,11 @@ def fit(
     options = locals()
     with _grad():
         session = _Session(**options)
-        with Wall(), forked_random(), deferred_interrupts() as interruption, _display(session) as line:
+        with Wall(), forked_random(), _deferred(session) as interruption, _display(session) as line:
             session.begin()
             for step in session.run():
                 line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
-                if interruption.requested:
+                if session.agreed(step.index, interruption.requested):
                     session.interrupt()
                     break
             return session.finish()
@@ -201,13 +204,17 @@ def _swapping(session: _Session) -> Generator[Step, None, Fit]:
         return session.finish()
 
 
+def _deferred(session: _Session) -> Any:
+    return deferred_interrupts(terminate=session.team.size > 1)
+
+
 def _display(session: _Session) -> Any:
     """The progress line of a session."""
     plan = session.trainer.plan
     per_epoch = plan.batches.batches_per_epoch
     total = None if plan.epochs is None or per_epoch is None else plan.epochs * per_epoch
     total = plan.steps if total is None else min(total, plan.steps or total)
-    return progress_line.display(session.progress, epochs=plan.epochs, steps=total)
+    return progress_line.display(session.progress and session.team.first, epochs=plan.epochs, steps=total)
 
 
 class _Session:
@@ -215,12 +222,13 @@ class _Session:
 
     def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, **options: Any):
         warn_of_handlers()
+        self.team = find_team(options["device"])
         check_arguments(pair, checkpoint_every=checkpoint_every, **options)
         self.progress = progress
         self._store_before = set(pyro.get_param_store().keys())
-        self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume)
+        self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume, team=self.team)
         self.seed = self._seed(seed)
-        plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, **options)
+        plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, team=self.team, **options)
         first = plan.batches.first()
         self.resumption.describe(described(options), plan, first)
         self.resumption.prepare()
@@ -231,7 +239,7 @@ class _Session:
         known = self.resumption.seed
         seed = check_seed(seed)
         if seed is None:
-            drawn = int(torch.randint(2**31 - 1, ()))  # moves the caller's generator, as any draw would
+            drawn = self.team.told(int(torch.randint(2**31 - 1, ())))  # moves the caller's generator, as any draw would
             return drawn if known is None else known
         if known is not None and known != seed:
             raise ArgumentError(
@@ -241,12 +249,18 @@ class _Session:
 
     def begin(self) -> None:
         """Seed, set train mode, and go back to the checkpoint if there is one."""
-        reseed(self.seed)
+        reseed(self._own_seed())
         for module in self.trainer.plan.structure.modules.values():
             # Parts in eval mode inside a module in train mode are so on purpose: a frozen BatchNorm, say.
             if not module.training:
                 module.train()
         self.resumption.restore(self.trainer)
+        self.team.copy_(self.trainer.plan.structure.parameters.values())
+        self.team.copy_(self.trainer.plan.structure.buffers().values())
+
+    def _own_seed(self) -> int:
+        """The first process draws what one process would; the others draw other numbers."""
+        return (self.seed + self.team.rank * 0x9E3779B97F4A7C15) % 2**63
 
     def draws_from_torch_alone(self) -> bool:
         """Whether no step draws from numpy or Python: a staged pair does not, and arrays of data do not."""
@@ -260,6 +274,11 @@ class _Session:
         except DivergedError as error:
             self._save_after(error)
             raise
+        except ParallelError as error:
+            self.resumption.write_alone(self.trainer)
+            if self.resumption.last is not None:
+                error.args = (f"{error.args[0]} They go on from {self.resumption.last}.",)
+            raise
 
     def _save_after(self, error: DivergedError) -> None:
         try:
@@ -270,6 +289,12 @@ class _Session:
         if self.resumption.last is not None:
             error.checkpoint = str(self.resumption.last)
             error.args = (f"{error.args[0]} The last good checkpoint is {self.resumption.last}.",)
+
+    def agreed(self, step: int, wanted: bool) -> bool:
+        """Whether any process wants something, such as to stop; asked after every so many steps only."""
+        if self.team.size == 1:
+            return wanted
+        return step % _AGREE == 0 and self.team.any(wanted)
 
     def interrupt(self) -> None:
         """Note that the user stopped the run."""
@@ -294,8 +319,13 @@ class _Session:
             checkpoint=self.resumption.last,
             route=trainer.staging.summary,
         )
-        logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
+        if self.team.first:
+            self._log(run)
         return run
+
+    @staticmethod
+    def _log(run: Fit) -> None:
+        logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
 
     def _active_units(self) -> dict[str, ActiveUnits]:
         """What is only looked at afterwards must not cost the result of the training."""

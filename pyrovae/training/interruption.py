@@ -21,10 +21,13 @@ class Interruption:
 
 
 @contextmanager
-def deferred_interrupts() -> Iterator[Interruption]:
+def deferred_interrupts(*, terminate: bool = False) -> Iterator[Interruption]:
     """Note the first interrupt in place of raising it; the caller's handler is back afterwards.
 
     A handler of the user's own is left alone, and so are threads, which no interrupt reaches.
+
+    Args:
+        terminate: the same for a request to end, which comes to each of several processes when one of them is lost.
     """
     interruption = Interruption()
     ours = threading.current_thread() is threading.main_thread() and (
@@ -33,8 +36,13 @@ def deferred_interrupts() -> Iterator[Interruption]:
     if not ours:
         yield interruption
         return
-    signal.signal(signal.SIGINT, interruption._note)
+    before = {signal.SIGINT: signal.default_int_handler}
+    if terminate and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        before[signal.SIGTERM] = signal.SIG_DFL  # type: ignore[assignment]
+    for number in before:
+        signal.signal(number, interruption._note)
     try:
         yield interruption
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -17,6 +17,7 @@ from pyrovae.errors import ArgumentError, DataError, DivergedError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated, validation
 from pyrovae.pairs import canonical, run, samples, unconstrained
+from pyrovae.parallel import Alike, Share, Weighted
 from pyrovae.precision import computing_in
 from pyrovae.training.plan import Plan
 
@@ -39,6 +40,14 @@ def _values(grad: torch.Tensor | None) -> torch.Tensor:
     return grad.coalesce().values() if grad.is_sparse else grad
 
 
+def _global_sites_alike(plan: Plan) -> tuple[Alike | None, Weighted | None]:
+    """Handlers for a pair with global sites that several processes train; none where there are none."""
+    if plan.shares is None or not plan.shares.global_sites:
+        return None, None
+    alike = Alike(plan.tempered, plan.shares.global_sites, plan.seed)
+    return alike, Weighted(alike)
+
+
 class Passes:
     """The plain path of a training: Pyro's own pass on a batch, then the optimiser.
 
@@ -49,41 +58,87 @@ class Passes:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.fixed = FixedPlate(plan.tempered, plan.structure.data_plate)
+        self.alike, self.weighted = _global_sites_alike(plan)
+        self.fixed = FixedPlate(self.weighted or plan.tempered, plan.structure.data_plate)
         self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
         self.parameters: dict[str, torch.Tensor] = {}
         self.loss_state: dict[str, torch.Tensor] = {}
         self.step = 0
         self.epoch = 0
+        self.share = Share(1.0, {}, 1.0)
+        self.random: torch.Tensor | None = None  # torch's generator before the step, where others may be lost in it
+        self._error: Exception | None = None
+        self._worst: str | None = None
 
     def begin(self, batch: Batch, step: int, epoch: int) -> None:
         """Turn to a batch, on its device."""
         self.step, self.epoch = step, epoch
         self.fixed.index = batch.positions
         self.plan.tempered.step = step
+        if self.plan.team.size > 1:
+            self.random = torch.get_rng_state()
 
     def plain_pass(self, batch: Batch) -> torch.Tensor:
-        """Loss, ELBO, rate and distortion per datum; the gradients are finite and clipped.
+        """Loss, ELBO, rate and distortion per datum of this process's rows; the gradients are left where they are.
+
+        What goes wrong is raised by `finish`, when the other processes know of it.
+        """
+        # Before the first step these are what a loop before this one may have left gradients in.
+        for parameter in (self.parameters or self.plan.structure.parameters).values():
+            parameter.grad = None
+        self._error = self._worst = None
+        with poutine.trace(param_only=True) as captured:
+            try:
+                loss = self._loss(batch)
+            except Exception as error:
+                if self.plan.team.size == 1:
+                    raise
+                self._error = error
+                return torch.full((4,), math.nan, dtype=torch.float64)
+        self._note_parameters(captured.trace)
+        size = self.recorded.size()
+        self._worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
+        figures = torch.stack(
+            [torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()]
+        )
+        return torch.cat([torch.tensor([loss / size], dtype=torch.float64), figures])
+
+    def finish(self, figures: torch.Tensor) -> torch.Tensor:
+        """The figures of all processes together; the gradients are finite, averaged and clipped.
 
         Raises:
             DivergedError: the loss or a gradient is not finite.
             DataError: values outside a likelihood's support.
         """
-        # Before the first step these are what a loop before this one may have left gradients in.
-        for parameter in (self.parameters or self.plan.structure.parameters).values():
-            parameter.grad = None
-        with poutine.trace(param_only=True) as captured:
-            loss = self._loss(batch)
-        self._note_parameters(captured.trace)
-        size = self.recorded.size()
-        worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
-        figures = torch.stack(
-            [torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()]
-        )
-        live = self.live()
-        self._check_finite(loss, worst, live)
+        if self.plan.team.size > 1:
+            figures = self._joined(figures)
+        if self._error is not None:
+            raise self._error
+        live, loss = self.live(), float(figures[0])
+        self._check_finite(loss, self._worst if math.isfinite(loss) or self._worst else "?", live)
         self._clip(live)
-        return torch.cat([torch.tensor([loss / size], dtype=torch.float64), figures])
+        return figures
+
+    def _joined(self, figures: torch.Tensor) -> torch.Tensor:
+        """Average the gradients of every parameter that has one in any process."""
+        parameters = [p for p in self.plan.structure.parameters.values() if p.requires_grad]
+        there = torch.tensor([float(p.grad is not None) for p in parameters], dtype=torch.float64)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        figures, gradients = self.together(torch.cat([figures, there]), gradients)
+        for parameter, gradient, known in zip(parameters, gradients, figures[4:], strict=True):
+            parameter.grad = gradient if known > 0 else None
+        return figures[:4]
+
+    @torch.no_grad()
+    def together(
+        self, figures: torch.Tensor, gradients: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Figures and gradients of the whole batch, from this process's and the others' parts."""
+        gradients = [gradient * self.share.whole for gradient in gradients]
+        figures = figures.clone()
+        figures[:4] *= self.share.whole * self.share.size
+        self.plan.team.average_([*gradients, figures])
+        return figures, gradients
 
     def live(self) -> dict[str, torch.Tensor]:
         """The parameters that have a gradient and are not frozen."""

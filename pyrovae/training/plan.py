@@ -8,6 +8,7 @@ from pyrovae import objectives
 from pyrovae.batches import Batches
 from pyrovae.handlers import Tempered
 from pyrovae.pairs import HasPair, Structure
+from pyrovae.parallel import Alone, Shares
 from pyrovae.placement import Placement
 from pyrovae.training.optimisers import Optimiser
 
@@ -31,3 +32,5 @@ class Plan(NamedTuple):
     seed: int
     staged: Any
     precision: str | None
+    team: Alone
+    shares: Shares | None

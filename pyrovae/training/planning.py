@@ -19,6 +19,8 @@ from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
 from pyrovae.handlers import Tempered
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, Traces, inspect, run
+from pyrovae.parallel import Alone
+from pyrovae.parallel.agreement import shared
 from pyrovae.placement import find_placement
 from pyrovae.precision import PRECISIONS
 from pyrovae.staging import MODES
@@ -107,6 +109,7 @@ def make_plan(
     seed: int,
     *,
     born: bool,
+    team: Alone,
     device: Any,
     temper: Any,
     loss: Any,
@@ -125,6 +128,7 @@ def make_plan(
         data: the training data.
         seed: of the order of the data.
         born: whether parameters made at the first call must exist, to be written into.
+        team: the processes that train together.
         device: where to train.
         temper: the weight of the rate.
         loss: the objective.
@@ -151,7 +155,7 @@ def make_plan(
     batch = placement.place(first)
     found = contracts.findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     contracts.report(found)
-    if born:
+    if born or team.size > 1:
         checkpoints.born(pair, batch)
     structure, traces = _look(pair, batch, data_plate)
     check_supports(batches, batch, traces, placement)
@@ -166,7 +170,11 @@ def make_plan(
     own = objectives.own_loss(loss, structure)
     objectives.check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
     objectives.try_once(own, tempered, structure, batch.args, batch.kwargs)
-    plan = Plan(pair, batches, held_out, structure, placement, own, optimiser, tempered, seed=seed, **rest)
+    shares = shared(pair, batches, structure, team, own, placement.place) if team.size > 1 else None
+    plan = Plan(
+        pair, batches, held_out, structure, placement, own, optimiser, tempered,
+        seed=seed, team=team, shares=shares, **rest,
+    )  # fmt: skip
     return plan, found
 
 

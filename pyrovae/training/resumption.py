@@ -20,6 +20,8 @@ from pyro.optim.optim import PyroOptim
 from pyrovae import __version__, checkpoints, evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
+from pyrovae.isolation import reseed
+from pyrovae.parallel import Alone
 from pyrovae.schedules.fingerprints import fingerprint
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
@@ -29,12 +31,14 @@ from pyrovae.training.trainer import Trainer
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
 _PROBE_ROWS = 32
+_AGREE = 16  # steps after which several processes ask whether a checkpoint is due
 
 
 class Resumption:
     """The folder of a training's checkpoints: the keeper of a trainer."""
 
-    def __init__(self, folder: Path | None, every: float, *, resume: bool):
+    def __init__(self, folder: Path | None, every: float, *, resume: bool, team: Alone):
+        self.team = team
         self.folder = folder
         self.every = every
         self.resume = resume
@@ -109,22 +113,41 @@ class Resumption:
 
     def after_step(self, trainer: Trainer) -> None:
         """Write a checkpoint where the last one is long enough ago."""
-        if self.folder is not None and time.monotonic() >= self._due:
+        if self.folder is not None and self._is_due(trainer.step):
             self.write(trainer)
+
+    def _is_due(self, step: int) -> bool:
+        due = time.monotonic() >= self._due
+        if self.team.size == 1:
+            return due
+        return step % _AGREE == 0 and self.team.told(due)
 
     def write(self, trainer: Trainer) -> None:
         """Write a checkpoint now."""
         if self.folder is None:
             return
         trainer.read()
+        self._write(trainer, self.team.gathered(checkpoints.random_tree()))
+
+    def write_alone(self, trainer: Trainer) -> None:
+        """Write what this process has, when others were lost in the middle of a step."""
+        if self.folder is not None and self.team.first:
+            if trainer.passes.random is not None:
+                torch.set_rng_state(trainer.passes.random)
+            self._write(trainer, [checkpoints.random_tree()])
+
+    def _write(self, trainer: Trainer, random: list[Any]) -> None:
+        self._due = time.monotonic() + self.every
+        if not self.team.first or self.folder is None:
+            return
         tree = {
             **trainer_state(trainer),
-            "random": checkpoints.random_tree(),
+            "random": random[0],
+            "others": random[1:],  # of the other processes of a parallel run
             "start": self._start,
             "probe": probe(trainer),
         }
         self.last = checkpoints.write(self.folder, trainer.step, trainer.weights(), tree, self.document)
-        self._due = time.monotonic() + self.every
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -149,7 +172,19 @@ class Resumption:
         restore_trainer(trainer, state)
         self._start = state["start"]
         self.last = path
-        checkpoints.restore_random(state["random"])
+        self._restore_random([state["random"], *state["others"]], trainer)
+
+    def _restore_random(self, states: list[Any], trainer: Trainer) -> None:
+        if len(states) == self.team.size:
+            checkpoints.restore_random(states[self.team.rank])
+            return
+        reseed((trainer.plan.seed + trainer.step * 0x9E3779B97F4A7C15 + self.team.rank) % 2**63)
+        warnings.warn(
+            f"the run of {self.last} drew its random numbers in {len(states)} process(es), and is gone on with in "
+            f"{self.team.size}: they are drawn afresh from here on.",
+            PyrovaeWarning,
+            stacklevel=4,
+        )
 
     def batches(self, trainer: Trainer) -> Iterator[Batch]:
         """The batches of the trainer's epoch, from where it stands."""
@@ -198,6 +233,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "loss": {name: tensor.detach() for name, tensor in trainer.passes.loss_state.items()},
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
         "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
+        "alike": None if trainer.passes.alike is None else trainer.passes.alike.state,
         "route": [list(switch) for switch in trainer.staging.switches],
         "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
     }
@@ -217,6 +253,8 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     )
     trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.parameters)
     trainer.plan.tempered.states = dict(state["temper"])
+    if trainer.passes.alike is not None and state["alike"] is not None:
+        trainer.passes.alike.state = state["alike"]
     trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():

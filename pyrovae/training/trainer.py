@@ -12,6 +12,7 @@ import torch
 from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch
 from pyrovae.handlers import FixedPlate
+from pyrovae.parallel import share_of
 from pyrovae.prediction import Use
 from pyrovae.staging import Entry, Pass, Settings, Staging
 from pyrovae.training.passes import Passes, is_of_bad_numbers
@@ -40,9 +41,17 @@ class Keeper(Protocol):
 
 def make_staging(plan: Plan, passes: Passes) -> Staging:
     """What chooses the route of each step of a training."""
+    mode, why = plan.staged, ""
+    if passes.weighted is not None:
+        mode, why = False, "sites that all processes draw alike are drawn by Pyro's own pass"
+    elif plan.team.size > 1 and mode == "auto":
+        mode = "traced"  # processes must not part by what each of them measures
     return Staging(
-        plan.staged,
-        Settings(
+        mode,
+        strict=plan.staged != "auto" and plan.staged is not False,
+        why=why,
+        host=passes,
+        settings=Settings(
             one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
             buffers=plan.structure.buffers(),
             optimiser=plan.optimiser,
@@ -50,8 +59,8 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
             # Arrays were looked at as a whole before the first step.
             check_support=plan.batches.transform is not None or not plan.batches.random_access,
             forks=getattr(getattr(plan.batches.source, "loader", None), "num_workers", 0) > 0,
+            shared=plan.team.size > 1,
         ),
-        passes,
     )
 
 
@@ -76,7 +85,7 @@ class Trainer:
         self.best_elbo = -math.inf
         self.bad_epochs = 0
         self.reason: str | None = None
-        self._unread: list[tuple[Step, Entry]] = []
+        self._unread: list[tuple[Step, Entry, int]] = []  # and the rows of the whole batch
         self.staging.settle = self.read
         self._started = time.monotonic()
 
@@ -129,17 +138,29 @@ class Trainer:
 
     def advance(self, batch: Batch) -> Step:
         """One optimiser step on one batch."""
-        plan, batch = self.plan, self.plan.placement.place(batch)
+        plan, rows = self.plan, batch.rows
+        batch = self._own_part(batch)
         plan.tempered.step = self.step
         weight = plan.tempered.weight
         entry = self.staging.step(batch, self.step, self.epoch, self.steps_left())
         self._update_averages()
         done = Step(self.step, self.epoch, weight, plan.optimiser.learning_rate(), self.read)
-        self._unread.append((done, entry))
-        self.step, self.position, self.rows = self.step + 1, self.position + 1, self.rows + batch.rows
+        self._unread.append((done, entry, rows))
+        self.step, self.position, self.rows = self.step + 1, self.position + 1, self.rows + rows
         if not entry.waits or len(self._unread) >= _UNREAD or plan.tempered.states:
             self.read()
         return done
+
+    def _own_part(self, batch: Batch) -> Batch:
+        """This process's rows, on its device."""
+        place, shares = self.plan.placement.place, self.plan.shares
+        if shares is None:
+            return place(batch)
+        part = place(share_of(batch, shares.team))
+        self.passes.share = shares.find(batch, part, place)
+        if self.passes.weighted is not None:
+            self.passes.weighted.weights = self.passes.share.sites
+        return part
 
     def read(self) -> None:
         """Read the figures of the steps that wait, in one look at the device.
@@ -148,11 +169,12 @@ class Trainer:
             DivergedError: one of them went bad; the weights are those before it.
         """
         unread, self._unread = self._unread, []
-        for (step, entry), figures in zip(unread, self.staging.read([entry for _, entry in unread]), strict=True):
+        read = self.staging.read([entry for _, entry, _ in unread])
+        for (step, _, rows), figures in zip(unread, read, strict=True):
             step.give(figures)
             self.plan.tempered.observe(step.rate)
             for slot, value in enumerate(figures):
-                self.sums[slot] += entry.batch.rows * value
+                self.sums[slot] += rows * value
 
     def steps_left(self) -> float:
         """How many steps are to come, as far as the plan says."""
@@ -182,13 +204,20 @@ class Trainer:
     def end_epoch(self) -> None:
         """Write the epoch's row, step schedulers, look at the validation data, and turn to the next epoch."""
         self.read()
+        self._share_buffers()
         row = self._row()
         self.plan.optimiser.end_epoch(row.loss)
         self.history.append(row)
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
         if self.plan.patience is not None and row.validation_elbo is not None:
-            self._judge(row.validation_elbo)
+            self._judge(self.plan.team.told(row.validation_elbo))
+
+    def _share_buffers(self) -> None:
+        """Each process has statistics of its own rows; their average goes on."""
+        floating = [buffer for buffer in self.plan.structure.buffers().values() if buffer.is_floating_point()]
+        if floating:
+            self.plan.team.average_(floating)
 
     def rows_so_far(self) -> tuple[Epoch, ...]:
         """The history, with a row for an epoch that was left half way."""

@@ -1,0 +1,138 @@
+"""The processes of one training, and what they tell each other."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from pyrovae.errors import ArgumentError, ParallelError
+
+# A process that is lost closes its connections, which shows at once; this is for one that hangs.
+_PATIENCE = datetime.timedelta(minutes=10)
+
+
+class Alone:
+    """A training in one process: nothing is said to anybody."""
+
+    rank = 0
+    size = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    def average_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The average over all processes, in place."""
+
+    def copy_(self, tensors: Iterable[torch.Tensor]) -> None:
+        """The first process's values, in place."""
+
+    def told(self, value: Any) -> Any:
+        """A plain value of the first process."""
+        return value
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Plain values of all processes, in order."""
+        return [value]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        return flag
+
+
+class Team(Alone):
+    """Several processes that make each step together."""
+
+    def __init__(self, rank: int, size: int):
+        self.rank = rank
+        self.size = size
+
+    def average_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The average over all processes, in place: one message for each type of number."""
+        by_kind: dict[tuple, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+        for alike in by_kind.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            with _worded(self):
+                dist.all_reduce(flat)
+            flat /= self.size
+            parts = flat.split([tensor.numel() for tensor in alike])
+            for tensor, part in zip(alike, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def copy_(self, tensors: Iterable[torch.Tensor]) -> None:
+        """The first process's values, in place."""
+        with torch.no_grad(), _worded(self):
+            for tensor in tensors:
+                value = tensor.detach().contiguous()
+                dist.broadcast(value, src=0)
+                if value.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(value)
+
+    def told(self, value: Any) -> Any:
+        """A plain value of the first process."""
+        held = [value]
+        with _worded(self):
+            dist.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Plain values of all processes, in order."""
+        held: list[Any] = [None] * self.size
+        with _worded(self):
+            dist.all_gather_object(held, value)
+        return held
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        return any(self.gathered(bool(flag)))
+
+
+def find_team(device: str | torch.device = "auto") -> Alone:
+    """The processes that torchrun has started, or the group that the caller has made; else this process alone.
+
+    Args:
+        device: where the training is: groups on CUDA talk by NCCL, on the CPU by gloo.
+    """
+    if dist.is_available() and dist.is_initialized():
+        size = dist.get_world_size()
+        return Team(dist.get_rank(), size) if size > 1 else Alone()
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size < 2 or "RANK" not in os.environ:
+        return Alone()
+    if not dist.is_available():
+        raise ArgumentError(
+            "WORLD_SIZE asks for several processes, but this torch was built without torch.distributed."
+        )
+    on_cuda = torch.cuda.is_available() and str(device).startswith(("auto", "cuda"))
+    if on_cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    atexit.register(_leave)  # and not sooner: a script may train more than once
+    return Team(dist.get_rank(), size)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _worded(team: Team) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch's own error of a group is one
+        first = " ".join(str(error).split())[:200]
+        raise ParallelError(
+            f"another of the {team.size} processes of this training was lost ({first}). Start all of them again with "
+            "resume=True."
+        ) from error

@@ -1,0 +1,145 @@
+"""Two processes train as one: same weights for the same draws, own noise, shared global sites, failure and resumption."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyrovae as pv
+
+WORKER = Path(__file__).with_name("parallel_worker.py")
+ROOT = WORKER.parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+def run(task: str, folder: Path, *, processes: int = 2) -> list[subprocess.CompletedProcess]:
+    """Run a task of the worker in some processes, and wait for all."""
+    common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    if processes > 1:
+        common |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-W", "ignore", str(WORKER), task, str(folder)]
+    started = [
+        subprocess.Popen(
+            command, env={**common, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+    ended = []
+    for process in started:
+        out, err = process.communicate(timeout=240)
+        ended.append(subprocess.CompletedProcess(command, process.returncode, out, err))
+    return ended
+
+
+def succeeds(task: str, folder: Path, *, processes: int = 2) -> None:
+    for process in run(task, folder, processes=processes):
+        assert process.returncode == 0, process.stderr
+
+
+def load(path: Path):
+    return torch.load(path, weights_only=False)  # made by this very test
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """The ends of the same trainings in one process and in two."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    succeeds("train_all", one, processes=1)
+    succeeds("train_all", two)
+    return load(one / "ends0.pt"), load(two / "ends0.pt"), load(two / "ends1.pt")
+
+
+def test_two_processes_give_the_weights_of_one(ends):
+    one, first, second = ends
+    assert len(one) >= 19
+    for name, (weights, history, _) in one.items():
+        for key, value in weights.items():
+            assert torch.equal(first[name][0][key], second[name][0][key]), (name, key)
+            assert torch.allclose(first[name][0][key], value, rtol=1e-4, atol=2e-6), (name, key)
+        assert torch.allclose(torch.tensor(first[name][1]), torch.tensor(history), rtol=1e-5), name
+
+
+def test_pairs_without_global_sites_are_staged(ends):
+    _, first, _ = ends
+    assert first["Base-traced"][2].startswith("traced")
+    assert first["WithGlobal-traced"][2].startswith("plain")
+    assert "draw alike" in first["WithGlobal-traced"][2]
+
+
+def test_global_sites_are_drawn_alike_and_local_ones_are_not(tmp_path):
+    succeeds("draw", tmp_path)
+    one, two = (load(tmp_path / f"drawn{rank}.pt") for rank in range(2))
+    assert one["w"] == two["w"]
+    assert len(set(one["w"])) == 6
+    assert all(a != b for a, b in zip(one["z"], two["z"], strict=True))
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path):
+    for task in ("straight", "begun", "gone_on"):
+        succeeds(task, tmp_path)
+    for rank in range(2):
+        (straight, _), (halves, words) = (load(tmp_path / f"{name}{rank}.pt") for name in ("straight", "halves"))
+        assert all(torch.equal(straight[key], halves[key]) for key in straight)
+        assert not words
+
+
+def test_one_process_goes_on_with_a_run_of_two(tmp_path):
+    succeeds("begun", tmp_path)
+    succeeds("gone_on", tmp_path, processes=1)
+    _, words = load(tmp_path / "halves0.pt")
+    assert len(words) == 1
+    assert "in 2 process(es)" in words[0]
+
+
+def test_a_killed_process_ends_the_other_with_a_checkpoint(tmp_path):
+    other, killed = run("lose", tmp_path)
+    assert killed.returncode == -9
+    assert other.returncode == 1
+    assert "ParallelError" in other.stderr
+    assert "resume=True" in other.stderr
+    written = list((tmp_path / "lost").iterdir())
+    assert written
+    assert any(part.stem in other.stderr or part.name in other.stderr for part in written)
+
+
+def test_numbers_that_go_bad_in_one_process_end_both(tmp_path):
+    ended = run("diverge", tmp_path)
+    assert [process.returncode for process in ended] == [1, 1]
+    assert all("DivergedError" in process.stderr for process in ended)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("other_data", "different first rows of data"),
+        ("remainder", "batch_size=20 leaves 1 rows for 2 processes"),
+        ("loader", "shuffles in an order of its own"),
+    ],
+)
+def test_what_cannot_be_shared_is_said(task, words, tmp_path):
+    for process in run(task, tmp_path):
+        assert process.returncode == 1
+        assert words in process.stderr
+
+
+def test_one_process_alone_is_no_team(monkeypatch):
+    from pyrovae.parallel import find_team
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    alone = find_team()
+    tensor = torch.ones(3)
+    alone.average_([tensor])
+    assert (alone.size, alone.first, alone.told(3), alone.gathered(4), alone.any(False)) == (1, True, 3, [4], False)
+    assert issubclass(pv.ParallelError, pv.errors.PyrovaeError)
