@@ -1,4 +1,4 @@
-"""Two processes train as one: same weights for the same draws, own noise, shared global sites, failure and resumption."""
+"""Two processes train as one: weights, noise, global sites, failure and resumption."""
 
 from __future__ import annotations
 
@@ -143,3 +143,14 @@ def test_one_process_alone_is_no_team(monkeypatch):
     alone.average_([tensor])
     assert (alone.size, alone.first, alone.told(3), alone.gathered(4), alone.any(False)) == (1, True, 3, [4], False)
     assert issubclass(pv.ParallelError, pv.errors.PyrovaeError)
+
+
+def test_the_command_line_trains_under_torchrun(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    program = ["-m", "pyrovae", "train", "digits", "--latent", "2", "--epochs", "2", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*command, *program], env=environment, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Wrote ") == 1
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"config.json", "model.safetensors", "report.html"}
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2

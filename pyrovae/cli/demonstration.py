@@ -14,6 +14,7 @@ from pyrovae.cli.requests import Request
 from pyrovae.cli.trained import open_run
 from pyrovae.cli.training import train
 from pyrovae.errors import ArgumentError
+from pyrovae.parallel import find_team
 
 # A mixture as prior: ten kinds of digit are ten clusters, and draws between the clusters look like no digit.
 _DEMO = {"prior": "mixture", "components": 50, "choices": {"latent": 8}}
@@ -23,7 +24,10 @@ _DEMO_FIT = {"batch_size": 64, "learning_rate": 2e-3}
 
 def train_and_tell(request: Request, *, report: bool) -> None:
     """Train, write the report, and say how it went and what can be done next."""
-    folder = train(request)
+    team = find_team(request.device)
+    folder = train(request, team)
+    if not team.first:
+        return  # one of several processes speaks for all
     outcome = folder.read_config()["outcome"]
     if not request.quiet:
         typer.echo(spoken(outcome["verdict"]))

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pyrovae import __version__
+from pyrovae import __version__, checkpoints
 from pyrovae.errors import FileError
 from pyrovae.training.results import Epoch
 
@@ -96,6 +96,23 @@ class RunFolder:
                     break
                 raise FileError(f"{self.metrics}, line {number} is damaged: {error}.") from error
         return tuple(rows)
+
+    def save(self, pair: Any) -> None:
+        """Write the model."""
+        checkpoints.save(pair, self.model)
+
+
+class Unwritten(RunFolder):
+    """The folder as the others of several processes have it: the first one writes."""
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
+        """Nothing."""
+
+    def save(self, pair: Any) -> None:
+        """Nothing."""
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 from collections.abc import Generator
@@ -11,20 +12,26 @@ import typer
 
 import pyrovae as pv
 from pyrovae import checkpoints
-from pyrovae.cli.folder import RunFolder
+from pyrovae.cli.folder import RunFolder, Unwritten
 from pyrovae.cli.group import INTERRUPTED, complain
 from pyrovae.cli.preparation import Prepared, prepare
 from pyrovae.cli.requests import Request
 from pyrovae.errors import DivergedError
+from pyrovae.parallel import Alone, agreed
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
 from pyrovae.training.results import Epoch, Fit, seen_later
 
 
-def train(request: Request) -> RunFolder:
-    """Train as asked; the folder of the run."""
+def train(request: Request, team: Alone | None = None) -> RunFolder:
+    """Train as asked; the folder of the run, in which the first of several processes writes."""
+    team = team or Alone()
+    if not team.first:
+        request = dataclasses.replace(request, quiet=True)
     prepared = prepare(request)
-    outcome = _run(prepared, request)
+    if not team.first:
+        prepared = prepared._replace(folder=Unwritten(prepared.folder.path))
+    outcome = _run(prepared, request, team)
     prepared.folder.write_config({**prepared.config, "outcome": outcome})
     if outcome["reason"] == "interrupted":
         complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
@@ -54,36 +61,38 @@ def _steps(prepared: Prepared, request: Request) -> Generator[Any, None, Fit]:
     )
 
 
-def _run(prepared: Prepared, request: Request) -> dict[str, Any]:
+def _run(prepared: Prepared, request: Request, team: Alone) -> dict[str, Any]:
     """Train to the end, to Ctrl-C or to a loss that goes bad; what config.json says about it."""
     folder, options = prepared.folder, prepared.options
     per_epoch = math.ceil(len(prepared.training) / max(1, options.batch_size))
-    with deferred_interrupts() as interruption:
+    with deferred_interrupts(terminate=team.size > 1) as interruption:
         stepping = _steps(prepared, request)  # checks everything, and writes nothing yet
         folder.write_config(prepared.config)
         metrics = _Metrics(folder)
         shown = progress_line.display(not request.quiet, epochs=options.epochs, steps=options.epochs * per_epoch)
         with shown as line:
             try:
-                while not interruption.requested:
+                stopped = False
+                while not stopped:
                     step = next(stepping)
+                    stopped = agreed(team, step.index, interruption.requested)
                     metrics.note(step.epoch)
                     line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
             except StopIteration as end:
                 return _finished(prepared, metrics, end.value)
             except DivergedError as error:
                 folder.write_config({**prepared.config, "outcome": {"reason": "diverged", "words": str(error)}})
-                pv.save(prepared.pair, folder.model)
+                folder.save(prepared.pair)
                 raise
             stepping.close()  # writes a checkpoint
             metrics.catch_up()
-            pv.save(prepared.pair, folder.model)
+            folder.save(prepared.pair)
     return {"reason": "interrupted", "epochs": len(metrics.rows), "weights": "last"}
 
 
 def _finished(prepared: Prepared, metrics: _Metrics, run: Fit) -> dict[str, Any]:
     metrics.add(run.history)
-    pv.save(prepared.pair, prepared.folder.model)
+    prepared.folder.save(prepared.pair)
     return {
         "reason": run.reason,
         "epochs": len(run.history),

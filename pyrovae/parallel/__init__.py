@@ -2,6 +2,6 @@
 
 from pyrovae.parallel.alike import Alike
 from pyrovae.parallel.shares import Share, Shares, Weighted, share_of
-from pyrovae.parallel.team import Alone, Team, find_team
+from pyrovae.parallel.team import Alone, Team, agreed, find_team
 
-__all__ = ["Alike", "Alone", "Share", "Shares", "Team", "Weighted", "find_team", "share_of"]
+__all__ = ["Alike", "Alone", "Share", "Shares", "Team", "Weighted", "agreed", "find_team", "share_of"]

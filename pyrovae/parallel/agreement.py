@@ -37,7 +37,7 @@ def shared(
         theirs = team.gathered(mine)
         if any(other != mine for other in theirs):
             kind = DataError if "data" in what else ArgumentError
-            raise kind(f"the processes have different {what}; give all of them the same pair, data and seed.")
+            raise kind(f"the processes have different {what}; give all the same pair, data and seed.")
     shares = Shares(pair, structure, team)
     shares.find(first, place(share_of(first, team)), place)
     return shares
@@ -47,8 +47,8 @@ def _check_loader(loader: DataLoader | None) -> None:
     sampler = getattr(loader, "sampler", None)
     if isinstance(sampler, DistributedSampler):
         raise ArgumentError(
-            "the DataLoader has a DistributedSampler; leave it out: every process reads the same batches, and takes its "
-            "own rows of each."
+            "the DataLoader has a DistributedSampler; leave it out: every process reads the same batches, and takes "
+            "its own rows of each."
         )
     if isinstance(sampler, RandomSampler) and sampler.generator is None:
         raise ArgumentError(
@@ -61,7 +61,7 @@ def _check_pair(pair: Any) -> None:
     while isinstance(pair, Wrapped):
         if isinstance(pair, FreeBits):
             raise ArgumentError(
-                "free_bits bounds the mean over a whole batch, of which each process sees a part; train it in one process."
+                "free_bits bounds the mean over a whole batch, of which each process sees a part; train in one process."
             )
         pair = pair.pair
 

@@ -32,8 +32,8 @@ def share_of(batch: Batch, team: Alone) -> Batch:
     rows = batch.rows
     if rows < team.size:
         raise DataError(
-            f"a batch of {rows} rows cannot be shared by {team.size} processes. Choose a batch size that leaves no such "
-            "batch at the end, or start fewer processes."
+            f"a batch of {rows} rows cannot be shared by {team.size} processes. Choose a batch size that leaves no "
+            "such batch at the end, or start fewer processes."
         )
     start, end = (rows * rank // team.size for rank in (team.rank, team.rank + 1))
     part = slice(start, end)

@@ -97,6 +97,16 @@ class Team(Alone):
         return any(self.gathered(bool(flag)))
 
 
+_AGREE = 16  # steps between two questions: asking costs a message
+
+
+def agreed(team: Alone, step: int, wanted: bool) -> bool:
+    """Whether any process wants something, such as to stop; several ask each other after every so many steps."""
+    if team.size == 1:
+        return wanted
+    return step % _AGREE == 0 and team.any(wanted)
+
+
 def find_team(device: str | torch.device = "auto") -> Alone:
     """The processes that torchrun has started, or the group that the caller has made; else this process alone.
 

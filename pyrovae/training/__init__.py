@@ -16,7 +16,7 @@ from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelErro
 from pyrovae.evaluation import ActiveUnits
 from pyrovae.isolation import RandomState, Wall, forked_random, reseed
 from pyrovae.pairs import HasPair
-from pyrovae.parallel import find_team
+from pyrovae.parallel import agreed, find_team
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
 from pyrovae.training.planning import (
@@ -34,8 +34,6 @@ from pyrovae.training.trainer import Trainer
 __all__ = ["Epoch", "Fit", "Step", "fit", "steps"]
 
 logger = logging.getLogger("pyrovae")
-
-_AGREE = 16  # steps after which several processes ask each other whether to stop
 
 
 def fit(
@@ -128,7 +126,7 @@ def fit(
             session.begin()
             for step in session.run():
                 line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
-                if session.agreed(step.index, interruption.requested):
+                if agreed(session.team, step.index, interruption.requested):
                     session.interrupt()
                     break
             return session.finish()
@@ -278,6 +276,7 @@ class _Session:
             self.resumption.write_alone(self.trainer)
             if self.resumption.last is not None:
                 error.args = (f"{error.args[0]} They go on from {self.resumption.last}.",)
+            logger.error("%s", error)  # at once: torchrun may end this process before its traceback is out
             raise
 
     def _save_after(self, error: DivergedError) -> None:
@@ -289,12 +288,6 @@ class _Session:
         if self.resumption.last is not None:
             error.checkpoint = str(self.resumption.last)
             error.args = (f"{error.args[0]} The last good checkpoint is {self.resumption.last}.",)
-
-    def agreed(self, step: int, wanted: bool) -> bool:
-        """Whether any process wants something, such as to stop; asked after every so many steps only."""
-        if self.team.size == 1:
-            return wanted
-        return step % _AGREE == 0 and self.team.any(wanted)
 
     def interrupt(self) -> None:
         """Note that the user stopped the run."""

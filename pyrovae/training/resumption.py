@@ -21,7 +21,7 @@ from pyrovae import __version__, checkpoints, evaluation, objectives
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.isolation import reseed
-from pyrovae.parallel import Alone
+from pyrovae.parallel import Alone, agreed
 from pyrovae.schedules.fingerprints import fingerprint
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
@@ -31,7 +31,6 @@ from pyrovae.training.trainer import Trainer
 # Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
 _SAMPLED_ROWS = 1_024
 _PROBE_ROWS = 32
-_AGREE = 16  # steps after which several processes ask whether a checkpoint is due
 
 
 class Resumption:
@@ -117,10 +116,7 @@ class Resumption:
             self.write(trainer)
 
     def _is_due(self, step: int) -> bool:
-        due = time.monotonic() >= self._due
-        if self.team.size == 1:
-            return due
-        return step % _AGREE == 0 and self.team.told(due)
+        return agreed(self.team, step, time.monotonic() >= self._due)
 
     def write(self, trainer: Trainer) -> None:
         """Write a checkpoint now."""
