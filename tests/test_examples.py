@@ -17,6 +17,7 @@ SAYS = {
     "linear_vae.py": "highest evidence",
     "own_loop.py": "pyro.infer.SVI",
     "vae_mnist.py": "drew 10 images",
+    "parallel.py": "steps, ELBO",
     "vamp_prior.py": "VampPrior of 30",
     "vector_vae.py": "made 1,000 rows of 128 columns",
 }
