@@ -342,6 +342,45 @@ def test_a_pair_that_changes_at_every_step_is_not_staged():
         pv.fit(pair_of(lambda loc: 0.01 * next(calls)), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
 
 
+class Counter:
+    calls = 0
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, loc):
+        self.calls += 1
+        return 0.5 if self.calls > 200 else 0.0
+
+
+def counting_in_a_list():
+    calls = [0]
+
+    def noise(loc):
+        calls[0] += 1
+        return 0.5 if calls[0] > 200 else 0.0
+
+    return noise
+
+
+def counting_in_a_closure():
+    calls = 0
+
+    def noise(loc):
+        nonlocal calls
+        calls += 1
+        return 0.5 if calls > 200 else 0.0
+
+    return noise
+
+
+@pytest.mark.parametrize("noise", [Counter, counting_in_a_list, counting_in_a_closure])
+def test_a_pair_that_would_change_after_so_many_passes_is_not_staged(noise):
+    """In a graph the pair does not run, its counter stands still, and the change would never come."""
+    with pytest.raises(pv.ArgumentError, match=r"counts its passes \(.*calls.* was \d+ before a pass and is \d+ after"):
+        pv.fit(pair_of(noise()), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+
+
 def test_a_pair_that_changes_later_is_caught_and_traced_again():
     def losses_of(staged):
         pyro.clear_param_store()

@@ -10,11 +10,12 @@ import torch
 
 from pyrovae.batches import Batch
 from pyrovae.staging.capturing import Pass
+from pyrovae.staging.counting import numbers_of
 from pyrovae.staging.lanes import Host, Lane, Settings, device_of
 from pyrovae.staging.reading import Unstageable
 from pyrovae.staging.roads import Entry, Road
 
-__all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable"]
+__all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable", "numbers_of"]
 
 MODES = ("auto", True, False, "traced", "compiled")
 

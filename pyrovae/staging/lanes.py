@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from pyrovae.staging import graphs
 from pyrovae.staging.capturing import Captured, Inputs, Pass, capture, clipped
 from pyrovae.staging.comparing import Outcome, difference
 from pyrovae.staging.compiling import Function
+from pyrovae.staging.counting import changed
 from pyrovae.staging.products import onednn_is_faster, product
 from pyrovae.staging.replaying import Replayed
 from pyrovae.staging.updating import Fused, Update, make_update
@@ -67,6 +68,7 @@ class Settings(NamedTuple):
     buffers: dict[str, torch.Tensor]
     optimiser: Any
     clip_norm: float | None
+    numbers: Callable[[], dict[str, Any]]  # every number that the pair holds now
     check_support: bool  # whether batches may hold what nobody has looked at
     shared: bool  # whether several processes have a part of each batch
     forks: bool  # whether the data come from worker processes, which are copies of this one and its threads
@@ -145,11 +147,13 @@ class Lane:
             Broken: they differ; the step has been made all the same, by Pyro's own pass. Its figures are the
                 second argument of the error.
         """
-        before = self._snapshot()
+        before, counts = self._snapshot(), self.settings.numbers()
         figures = self.host.plain_pass(batch)
+        counted = changed(counts, self.settings.numbers())
         plain = self._outcome(figures, self._local_gradients())
         try:
             reason = self._compare(batch, before, plain) if bool(figures.isfinite().all()) else None
+            reason = f"the pair counts its passes ({counted})" if counted else reason
         finally:
             self._restore(plain)
         figures = self.host.finish(figures)

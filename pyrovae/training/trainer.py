@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pyrovae.batches import Batch
 from pyrovae.handlers import FixedPlate
 from pyrovae.parallel import share_of
 from pyrovae.prediction import Use
-from pyrovae.staging import Entry, Pass, Settings, Staging
+from pyrovae.staging import Entry, Pass, Settings, Staging, numbers_of
 from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.results import Epoch, Step
@@ -56,6 +57,7 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
             buffers=plan.structure.buffers(),
             optimiser=plan.optimiser,
             clip_norm=plan.clip_norm,
+            numbers=functools.partial(numbers_of, plan.pair, plan.structure),
             # Arrays were looked at as a whole before the first step.
             check_support=plan.batches.transform is not None or not plan.batches.random_access,
             forks=getattr(getattr(plan.batches.source, "loader", None), "num_workers", 0) > 0,
