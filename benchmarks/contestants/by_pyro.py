@@ -60,17 +60,18 @@ class Bayesian(Plain):
 
     def __init__(self, case: Case, rows: int):
         super().__init__(case, rows)
+        self.decoder = self.decoder[:2]
         shape = (case.hidden, PIXELS)
         self.loc = nn.Parameter(0.05 * torch.randn(shape))
         self.log_scale = nn.Parameter(torch.full(shape, -4.0))
         self.weight_scale = nn.Buffer(torch.ones(shape))
 
     def model(self, x: Tensor) -> None:
-        pyro.module("decoder", self.decoder[:2])
+        pyro.module("decoder", self.decoder)
         w = pyro.sample("w", dist.Normal(torch.zeros_like(self.weight_scale), self.weight_scale).to_event(2))
         with pyro.plate("data", self.rows, subsample_size=len(x)):
             z = pyro.sample("z", dist.Normal(self.zero, self.one).to_event(1))
-            pyro.sample("x", dist.Bernoulli(logits=self.decoder[:2](z) @ w).to_event(1), obs=x)
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z) @ w).to_event(1), obs=x)
 
     def guide(self, x: Tensor) -> None:
         pyro.module("encoder", self.encoder)
