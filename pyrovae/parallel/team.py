@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import datetime
+import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -134,6 +135,7 @@ def find_team(device: str | torch.device = "auto") -> Alone:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+    gc.collect()  # a group that is still held when C++ ends is torn down with its threads running, which aborts
 
 
 @contextmanager
