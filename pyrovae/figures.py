@@ -189,13 +189,14 @@ def _dice(run: Traces, keep: Callable[[str, dict], bool]) -> torch.Tensor:
 
 def _packed(run: Traces, keep: Callable[[str, dict], bool] = lambda name, node: True) -> tuple[Trace, Trace]:
     """Guide and the kept sites of the model as they would be without temper, ready for a contraction."""
-    guide, model = _copied(run.guide, lambda name, node: True), _copied(run.model, keep)
+    guide, model = copied(run.guide), copied(run.model, keep)
     guide.pack_tensors()
     model.pack_tensors(guide.plate_to_symbol)
     return guide, model
 
 
-def _copied(trace: Trace, keep: Callable[[str, dict], bool]) -> Trace:
+def copied(trace: Trace, keep: Callable[[str, dict], bool] = lambda name, node: True) -> Trace:
+    """The kept sample sites of a trace as they would be without temper, their log-probabilities computed."""
     copy = Trace()
     for name, node in samples(trace):
         if keep(name, node):

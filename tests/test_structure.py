@@ -30,6 +30,7 @@ USING = {
     "handlers",
     "contracts",
     "prediction",
+    "traces",
     "evaluation",
     "batches",
     "checkpoints",

@@ -1,0 +1,24 @@
+"""Guide and replayed model, drawn together: the one sampler that prediction, evaluation and export read."""
+
+from pyrovae.traces.densities import Densities, Scored, scored, scored_grid
+from pyrovae.traces.programs import Kind
+from pyrovae.traces.runs import Run
+from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile
+from pyrovae.traces.seeds import chosen_seed, seed_for
+from pyrovae.traces.use import Use, arguments
+
+__all__ = [
+    "TILE_ROWS",
+    "Densities",
+    "Kind",
+    "Run",
+    "Sampler",
+    "Scored",
+    "Tile",
+    "Use",
+    "arguments",
+    "chosen_seed",
+    "scored",
+    "scored_grid",
+    "seed_for",
+]

@@ -1,0 +1,154 @@
+"""Three ways to make many draws at once, and the look that tells which of them a pair allows.
+
+*Rows*: every datum is given to the pair as often as there are draws. Any pair whose sites all belong to single data
+takes that, whatever its networks do with shapes, and its products stay products of two matrices. *Plate*: an outer
+plate, for pairs with global sites whose code broadcasts. *Loop*: one run for each draw, which is always right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.batches import Batch
+from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, samples
+from pyrovae.traces.layout import Layout, fold_plate, fold_rows, fold_single
+from pyrovae.traces.programs import Kind, WholePlate, run_once, traced
+from pyrovae.traces.runs import Run
+
+DRAWS = "_pyrovae_draws"
+
+
+class Ask(NamedTuple):
+    """What a route is asked to run."""
+
+    pair: WholePlate
+    structure: Structure
+    layout: Layout
+    batch: Batch
+    kind: Kind
+
+
+class Route(NamedTuple):
+    """A way to make several draws: its name, and `make(ask, draws, shared)`, which returns runs in order.
+
+    `shared` is the trace of what is given, or one for each draw.
+    """
+
+    name: str
+    make: Callable[[Ask, int, Any], list[Run]]
+
+
+class InPlate(Wrapped):
+    """A pair inside an outer plate over draws."""
+
+    def __init__(self, pair: HasPair, draws: int, dim: int):
+        self.pair, self.draws, self.dim = pair, draws, dim
+
+    def model(self, *args, **kwargs):
+        """The pair's model."""
+        with pyro.plate(DRAWS, self.draws, dim=self.dim):
+            return self.pair.model(*args, **kwargs)
+
+    def guide(self, *args, **kwargs):
+        """The pair's guide."""
+        with pyro.plate(DRAWS, self.draws, dim=self.dim):
+            return self.pair.guide(*args, **kwargs)
+
+
+def repeated(batch: Batch, draws: int) -> Batch:
+    """Every row `draws` times, one copy of the batch after the other."""
+    if draws == 1:
+        return batch
+    leaves = {
+        name: leaf.repeat(draws, *[1] * (leaf.ndim - 1)) if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf
+        for name, leaf in batch.leaves.items()
+    }
+    positions = None if batch.positions is None else batch.positions.repeat(draws)
+    return Batch.of(leaves)._replace(positions=positions)
+
+
+def _run(ask: Ask, batch: Batch, draws: int, shared: Trace | None, pair: HasPair, fold: Any) -> Run:
+    ask.pair.turn_to(batch)
+    traces = run_once(pair, batch, ask.structure, ask.kind, shared)
+    return Run(traces, draws, fold, ask.layout, ask.structure.data_plate)
+
+
+def by_rows(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    """All draws in one run, as more rows; what is given is the same for all."""
+    return [_run(ask, repeated(ask.batch, draws), draws, shared, ask.pair, fold_rows)]
+
+
+def by_plate(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+    """All draws in one run, inside an outer plate to the left of `depth` dims."""
+
+    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+        given = stacked(shared, ask.layout, depth) if isinstance(shared, list) else shared
+        return [_run(ask, ask.batch, draws, given, InPlate(ask.pair, draws, -1 - depth), fold_plate)]
+
+    return make
+
+
+def by_loop(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    """One run for each draw."""
+    given = shared if isinstance(shared, list) else [shared] * draws
+    return [_run(ask, ask.batch, 1, one, ask.pair, fold_single) for one in given]
+
+
+def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same sites of several single runs as one trace, as a plate to the left of `depth` dims holds them."""
+    joined = Trace()
+    for name, node in samples(traces[0]):
+        values = torch.stack([trace.nodes[name]["value"] for trace in traces])
+        batch = layout.place(("guide", name), batch=True).ndim
+        pads = [1] * (depth - batch)
+        joined.add_node(name, **{**node, "value": values.reshape(len(traces), *pads, *values.shape[1:])})
+    return joined
+
+
+ROWS, LOOP = Route("rows", by_rows), Route("loop", by_loop)
+
+
+# --- which of them ------------------------------------------------------------------------------------
+
+
+def agrees(route: Route, ask: Ask, shared: Any = None) -> bool:
+    """Whether two draws by a route are what two runs of one draw make of the same values."""
+    try:
+        (run,) = route.make(ask._replace(kind="posterior"), 2, shared)
+        return all(_agrees(run, ask, draw) for draw in range(2))
+    except Exception:
+        return False  # the pair does not run this way; another will do
+
+
+def _agrees(run: Run, ask: Ask, draw: int) -> bool:
+    given = Trace()
+    for side in (run.traces.model, run.traces.guide):
+        for name, node in samples(side):
+            if name not in given.nodes and not node["is_observed"]:
+                key = "model" if name in run.traces.model else "guide"
+                given.add_node(name, **{**node, "value": run.value(name, key)[draw]})
+    ask.pair.turn_to(ask.batch)
+    single = Run(_replayed(ask, given), 1, fold_single, ask.layout, ask.structure.data_plate)
+    return all(
+        _close(run.log_prob(name, side)[draw], single.log_prob(name, side)[0])
+        and _close(run.value(name, side)[draw], single.value(name, side)[0])
+        for side in ("model", "guide")
+        for name, _ in samples(getattr(single.traces, side))
+    )
+
+
+def _replayed(ask: Ask, given: Trace) -> Traces:
+    guide = traced(poutine.replay(ask.pair.guide, trace=given), ask.batch)
+    return Traces(traced(poutine.replay(ask.pair.model, trace=given), ask.batch), guide)
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True))

@@ -1,0 +1,297 @@
+"""The only sampler: draws of any pair in tiles of fixed size, each with a seed of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.batches import Batch, Batches, as_batches
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs import HasPair, Structure, Traces, samples, with_rows
+from pyrovae.traces.layout import Layout, learn_layout
+from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_once
+from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate
+from pyrovae.traces.runs import Run
+from pyrovae.traces.seeds import chosen_seed, seed_for
+from pyrovae.traces.use import Use, arguments
+
+logger = logging.getLogger("pyrovae")
+
+TILE_ROWS = 256
+_TILE_NUMBERS = 2**22  # of the widest site in a tile: 16 MiB in single precision
+_FEW = 6  # rows on which routes are tried
+
+
+class Tile(NamedTuple):
+    """Some draws for some rows, in one form: `(draws, *plates, *event)`."""
+
+    draws: range
+    rows: range
+    runs: list[Run]
+    batch: Batch
+    part: int = 0  # which global draw, on a grid
+
+    def names(self, side: str = "model") -> list[str]:
+        """The sites of one side."""
+        return list(self.runs[0].names(side))
+
+    def value(self, name: str, side: str = "model") -> torch.Tensor:
+        """A site's value."""
+        return torch.cat([run.value(name, side) for run in self.runs])
+
+    def of(
+        self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0
+    ) -> torch.Tensor:
+        """What a function says of a site's distribution; see `Run.of`."""
+        return torch.cat([run.of(name, function, side=side, extra=extra) for run in self.runs])
+
+    def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
+        """A site's log-probability, (draws, *plates)."""
+        return torch.cat([run.log_prob(name, side) for run in self.runs])
+
+    def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
+        """A site's log-probability for each draw and datum, (draws, rows); (draws,) where it is global."""
+        return torch.cat([run.per_datum(name, side) for run in self.runs])
+
+
+class Sampler:
+    """Draws from a pair on data.
+
+    Attributes:
+        use: the pair, the data and how the pair takes them.
+        structure: the pair's sites and plates.
+        layout: where the rows stand in each site's tensors.
+        route: how several draws are made at once: "rows", "plate" or "loop".
+    """
+
+    def __init__(self, use: Use, *, seed: int, tile_rows: int | None):
+        self.use = use
+        self.structure: Structure = use.structure
+        self.seed = seed
+        self.tile_rows = tile_rows  # None: the batches as they come
+        self._global: dict[tuple[Kind, int], Trace] = {}
+        self._whole = WholePlate(use.pair, use.structure.data_plate, follows=False)
+        with use.quietly(seed_for(seed, "look")):
+            self._look()
+
+    @classmethod
+    def of(
+        cls, pair: HasPair, data: tuple, named: Mapping[str, Any], *, seed: int | None, data_plate: str | None = None
+    ) -> Sampler:
+        """A sampler for data as the user gives them.
+
+        Raises:
+            PairError: the pair does not run on these data.
+            DataError: the data are none that `fit` would take.
+        """
+        given = arguments(data, named)
+        batches = as_batches(given, batch_size=TILE_ROWS)
+        seed = chosen_seed(seed)
+        try:
+            return cls(Use.of(pair, batches, data_plate=data_plate), seed=seed, tile_rows=cls._tile_rows(batches))
+        except (PairError, _Uncut):
+            # A pair with one parameter for each row, say, takes all of them or none.
+            if batches.rows is None or not batches.random_access or batches.rows <= TILE_ROWS:
+                raise
+        whole = as_batches(given, batch_size=batches.rows)
+        return cls(Use.of(pair, whole, data_plate=data_plate), seed=seed, tile_rows=batches.rows)
+
+    @staticmethod
+    def _tile_rows(batches: Batches) -> int | None:
+        return TILE_ROWS if batches.random_access else None
+
+    @property
+    def rows(self) -> int | None:
+        """How many data there are; None where that shows only at the end."""
+        return self.use.batches.rows
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pair runs."""
+        return self.use.placement.device
+
+    @property
+    def global_sites(self) -> list[str]:
+        """Unobserved sites that all rows have in common."""
+        return [s.name for s in self.structure.sites.values() if s.role in _DRAWN and not s.local]
+
+    # --- draws ----------------------------------------------------------------------------------------
+
+    def tiles(self, draws: int, kind: Kind = "posterior") -> Iterator[Tile]:
+        """Every row with `draws` draws: for each tile of rows all tiles of draws.
+
+        Each draw has its own global sites, the same for all rows.
+        """
+        _check_draws(draws)
+        for batch, rows, number in self._row_tiles():
+            for tile, part in enumerate(_split(draws, self.tile_draws)):
+                yield Tile(part, rows, self._made(batch, kind, part, ("local", tile, number)), batch)
+
+    def grid(self, shared_draws: int, local_draws: int, kind: Kind = "posterior") -> Iterator[Tile]:
+        """For each tile of rows and each of `shared_draws` draws of the global sites, `local_draws` of the others.
+
+        `Tile.part` counts the global draws. Without global sites they differ by their local draws alone.
+        """
+        _check_draws(shared_draws), _check_draws(local_draws)
+        for batch, rows, number in self._row_tiles():
+            for part in range(shared_draws):
+                shared = self.global_draw(part, kind) if self.global_sites else None
+                for tile, inner in enumerate(_split(local_draws, self.tile_draws)):
+                    ask = self._ask(batch, kind)
+                    with self.use.quietly(seed_for(self.seed, "grid", part, tile, number)):
+                        runs = self._inner.make(ask, len(inner), shared)
+                    yield Tile(inner, rows, runs, batch, part)
+
+    def global_draw(self, draw: int, kind: Kind = "posterior") -> Trace:
+        """One draw of the sites that all rows have in common, the same at every call."""
+        source: Kind = "prior" if kind == "prior" else "posterior"
+        if (source, draw) not in self._global:
+            with self.use.quietly(seed_for(self.seed, "global", draw)):
+                run = self._run(self._first(), source)
+            self._global[source, draw] = self._common(run, source)
+        return self._global[source, draw]
+
+    def _common(self, run: Traces, source: Kind) -> Trace:
+        if source == "posterior":
+            return only_global(run.guide, self.structure)
+        kept = Trace()
+        for name, node in samples(run.model):
+            if name in self.global_sites:
+                kept.add_node(name, **node)
+        return kept
+
+    def _made(self, batch: Batch, kind: Kind, part: range, place: tuple[str, int, int]) -> list[Run]:
+        shared = [self.global_draw(draw, kind) for draw in part] if self.global_sites else None
+        with self.use.quietly(seed_for(self.seed, *place)):
+            return self._outer.make(self._ask(batch, kind), len(part), shared)
+
+    def _ask(self, batch: Batch, kind: Kind) -> Ask:
+        return Ask(self._whole, self.structure, self.layout, batch, kind)
+
+    def _row_tiles(self) -> Iterator[tuple[Batch, range, int]]:
+        start = 0
+        for number, batch in enumerate(self.use.placed_batches(self.tile_rows)):
+            yield batch, range(start, start + batch.rows), number
+            start += batch.rows
+
+    def _first(self) -> Batch:
+        return self.use.placement.place(self.use.batches.first(self.tile_rows))
+
+    # --- the look at the pair -------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Learn the layout, and which routes the pair allows."""
+        first = self._first()
+        few = _cut(first, min(first.rows, _FEW))
+        one = self._tried(few)
+        if one is None:  # it takes its own number of rows only
+            few, one = first, self._tried(first)
+            if one is None:
+                raise _Uncut("the pair runs on all of its rows only")
+        if self.tile_rows is not None and (self.rows or 0) > self.tile_rows:
+            if self._tried(self._last()) is None:
+                raise _Uncut("the pair does not run on its last rows alone")
+            if self._draws_global_sites_by_rows(few, first):
+                raise _Uncut("the guide draws global sites by looking at all rows")
+        other = self._tried(_cut(few, few.rows - 1)) if few.rows > 1 else None
+        self._per_row = _has_parameters_by_row(one, self.structure.data_plate)
+        self.layout: Layout = learn_layout(one, other, self.structure.data_plate, few.rows)
+        self._whole.follows = self.layout.follows
+        self._inner, self._outer = self._routes(self._ask(few, "posterior"), depth(one))
+        self.route = self._outer.name
+        self.tile_draws = max(1, _TILE_NUMBERS // (self._width(one, few.rows) * (self.tile_rows or first.rows)))
+
+    def _run(self, batch: Batch, kind: Kind = "posterior") -> Traces:
+        self._whole.turn_to(batch)
+        return run_once(self._whole, batch, self.structure, kind)
+
+    def _tried(self, batch: Batch) -> Traces | None:
+        try:
+            return self._run(batch)
+        except Exception:
+            return None
+
+    def _last(self) -> Batch:
+        assert self.rows is not None
+        assert self.tile_rows is not None
+        start = (self.rows - 1) // self.tile_rows * self.tile_rows
+        batch = self.use.batches.source.take(slice(start, self.rows))
+        positions = torch.arange(start, self.rows)
+        return self.use.placement.place(batch._replace(positions=positions))
+
+    def _routes(self, ask: Ask, plates: int) -> tuple[Route, Route]:
+        """How several draws are made at once: given the global sites, and with global sites of their own."""
+        shared = None
+        if self.global_sites:
+            shared = only_global(self._run(ask.batch).guide, self.structure)
+        plate = Route("plate", by_plate(plates))
+        rows = [ROWS] if self.structure.data_plate is not None and not self._per_row else []
+        inner = next((route for route in (*rows, plate) if agrees(route, ask, shared)), LOOP)
+        if not self.global_sites:
+            outer = inner
+        else:
+            outer = plate if agrees(plate, ask) else LOOP
+        if outer is LOOP:
+            logger.info("the pair's code does not broadcast over draws: they are made one by one")
+        return inner, outer
+
+    def _draws_global_sites_by_rows(self, few: Batch, first: Batch) -> bool:
+        """Whether the guide gives a global site another distribution where it is given other rows."""
+        given = only_global(self._run(few).guide, self.structure)
+        if not given.nodes:
+            return False
+        self._whole.turn_to(first)
+        other = run_once(self._whole, first, self.structure, "posterior", given).guide
+        for name, node in given.nodes.items():
+            there = other.nodes[name]["fn"].log_prob(node["value"])
+            if not torch.equal(node["fn"].log_prob(node["value"]), there):
+                return True
+        return False
+
+    def _width(self, run: Traces, rows: int) -> int:
+        sizes = [node["value"].numel() for _, node in samples(run.model) if isinstance(node["value"], torch.Tensor)]
+        return max(1, max(sizes, default=1) // max(rows, 1))
+
+
+class _Uncut(PairError):
+    """The pair takes all of its rows at once, or none."""
+
+
+def _has_parameters_by_row(run: Traces, data_plate: str | None) -> bool:
+    """Whether Pyro picks the data plate's rows from a parameter, which has one for each row of the data."""
+    return any(
+        _is_by_row(node, frame.dim)
+        for trace in run
+        for node in trace.nodes.values()
+        if node["type"] == "param"
+        for frame in node["cond_indep_stack"]
+        if frame.name == data_plate and frame.dim is not None
+    )
+
+
+def _is_by_row(node: Mapping[str, Any], dim: int) -> bool:
+    event, shape = node["kwargs"].get("event_dim"), node["value"].shape
+    return event is not None and len(shape) >= event - dim and shape[dim - event] != 1
+
+
+_DRAWN = ("latent", "auxiliary", "enumerated", "unguided")
+
+
+def _cut(batch: Batch, rows: int) -> Batch:
+    if rows == batch.rows:
+        return batch
+    args, kwargs = with_rows(batch.args, batch.kwargs, rows)
+    return Batch(args, kwargs, None if batch.positions is None else batch.positions[:rows])
+
+
+def _split(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _check_draws(draws: Any) -> None:
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise ArgumentError(f"draws={draws!r}; give a whole number of 1 or more.")

@@ -1,0 +1,83 @@
+"""A pair as it stands, and data to run it on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import nn
+
+from pyrovae.batches import Batch, Batches
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.isolation import isolated
+from pyrovae.pairs import HasPair, Structure, inspect
+from pyrovae.placement import Placement, placed
+
+
+class Use(NamedTuple):
+    """A pair, data, and how the pair takes them."""
+
+    pair: HasPair
+    batches: Batches
+    placement: Placement
+    structure: Structure
+
+    @classmethod
+    def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None) -> Use:
+        """Look at the pair on the first rows."""
+        first = batches.first()
+        placement = placed(pair, first)
+        batch = placement.place(first)
+        known = set(pyro.get_param_store().keys())
+        try:
+            structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in first.leaves.values())
+            raise PairError(
+                f"the pair does not run on these data (its first rows have shapes {shapes}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        _check_born(structure, known)
+        return cls(pair, batches, placement, structure)
+
+    @contextmanager
+    def quietly(self, seed: int | None = 0) -> Iterator[None]:
+        """Eval mode, no gradients, isolated random numbers and store."""
+        with isolated(seed), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """The batches, in order, where the pair takes them."""
+        for batch in self.batches.in_order(batch_size):
+            yield self.placement.place(batch)
+
+
+def _check_born(structure: Structure, known: set[str]) -> None:
+    """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
+    unborn = [name for name, module in structure.modules.items() if getattr(module, "prototype_trace", 0) is None]
+    missing = [name for name, p in structure.parameters.items() if name not in known and not isinstance(p, nn.Parameter)]
+    if unborn or missing:
+        what = ", ".join(map(repr, (unborn or missing)[:3]))
+        raise PairError(
+            f"the pair has parameters that do not exist yet ({what}): it was never run. Train it with pyrovae.fit or a "
+            "loop of your own, or load its weights with pyrovae.load; to look at its starting values, call its guide and "
+            "its model on a batch once."
+        )
+
+
+def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
+    """What was given as `*data` and `**named`, as `fit` takes it; one dict stands for named arguments."""
+    if named and data:
+        raise ArgumentError(
+            f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways."
+        )
+    if named:
+        return dict(named)
+    return data[0] if len(data) == 1 and isinstance(data[0], dict) else data
