@@ -104,7 +104,7 @@ def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
     """The same sites of several single runs as one trace, as a plate to the left of `depth` dims holds them."""
     joined = Trace()
     for name, node in samples(traces[0]):
-        values = torch.stack([trace.nodes[name]["value"] for trace in traces])
+        values: torch.Tensor = torch.stack([trace.nodes[name]["value"] for trace in traces])  # type: ignore[misc]
         batch = layout.place(("guide", name), batch=True).ndim
         pads = [1] * (depth - batch)
         joined.add_node(name, **{**node, "value": values.reshape(len(traces), *pads, *values.shape[1:])})

@@ -53,7 +53,7 @@ class Run(NamedTuple):
         return self.fold(result.expand(shape), Place(place.ndim + behind, axis), self.draws)
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's log-probability, masked and under its author's scale, not that of the data plate; (draws, *plates)."""
+        """A site's log-probability (draws, *plates), masked, under its author's scale but not the data plate's."""
         node = self.node(name, side)
         log_prob = node["fn"].log_prob(node["value"])
         log_prob = scale_and_mask(log_prob, node["scale"] / plate_scale(node, self.data_plate), node["mask"])

@@ -93,10 +93,10 @@ class Sampler:
         seed = chosen_seed(seed)
         try:
             return cls(Use.of(pair, batches, data_plate=data_plate), seed=seed, tile_rows=cls._tile_rows(batches))
-        except (PairError, _Uncut):
+        except (PairError, _Uncut) as error:
             # A pair with one parameter for each row, say, takes all of them or none.
             if batches.rows is None or not batches.random_access or batches.rows <= TILE_ROWS:
-                raise
+                raise error if isinstance(error, PairError) else PairError(f"{error}; give them as arrays.") from None
         whole = as_batches(given, batch_size=batches.rows)
         return cls(Use.of(pair, whole, data_plate=data_plate), seed=seed, tile_rows=batches.rows)
 
@@ -136,7 +136,8 @@ class Sampler:
 
         `Tile.part` counts the global draws. Without global sites they differ by their local draws alone.
         """
-        _check_draws(shared_draws), _check_draws(local_draws)
+        _check_draws(shared_draws)
+        _check_draws(local_draws)
         for batch, rows, number in self._row_tiles():
             for part in range(shared_draws):
                 shared = self.global_draw(part, kind) if self.global_sites else None
@@ -231,10 +232,7 @@ class Sampler:
         plate = Route("plate", by_plate(plates))
         rows = [ROWS] if self.structure.data_plate is not None and not self._per_row else []
         inner = next((route for route in (*rows, plate) if agrees(route, ask, shared)), LOOP)
-        if not self.global_sites:
-            outer = inner
-        else:
-            outer = plate if agrees(plate, ask) else LOOP
+        outer = inner if not self.global_sites else plate if agrees(plate, ask) else LOOP
         if outer is LOOP:
             logger.info("the pair's code does not broadcast over draws: they are made one by one")
         return inner, outer
@@ -257,7 +255,7 @@ class Sampler:
         return max(1, max(sizes, default=1) // max(rows, 1))
 
 
-class _Uncut(PairError):
+class _Uncut(Exception):
     """The pair takes all of its rows at once, or none."""
 
 

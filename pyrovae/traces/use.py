@@ -62,13 +62,15 @@ class Use(NamedTuple):
 def _check_born(structure: Structure, known: set[str]) -> None:
     """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
     unborn = [name for name, module in structure.modules.items() if getattr(module, "prototype_trace", 0) is None]
-    missing = [name for name, p in structure.parameters.items() if name not in known and not isinstance(p, nn.Parameter)]
+    missing = [
+        name for name, p in structure.parameters.items() if name not in known and not isinstance(p, nn.Parameter)
+    ]
     if unborn or missing:
         what = ", ".join(map(repr, (unborn or missing)[:3]))
         raise PairError(
             f"the pair has parameters that do not exist yet ({what}): it was never run. Train it with pyrovae.fit or a "
-            "loop of your own, or load its weights with pyrovae.load; to look at its starting values, call its guide and "
-            "its model on a batch once."
+            "loop of your own, or load its weights with pyrovae.load; to look at its starting values, call its guide "
+            "and its model on a batch once."
         )
 
 
