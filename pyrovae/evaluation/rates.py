@@ -1,4 +1,4 @@
-"""Figures of a pair on data: rate and distortion, and how many latent dimensions are used."""
+"""Rate, distortion and ELBO of a pair, averaged over data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
-from pyrovae.pairs import HasPair, Structure, samples
+from pyrovae.pairs import HasPair, Structure
 from pyrovae.placement import Placement
 from pyrovae.prediction import Use, arguments
 
@@ -33,22 +33,6 @@ class RateDistortion(NamedTuple):
     rate: float
     distortion: float
     error: float
-
-
-class ActiveUnits(NamedTuple):
-    """How many dimensions of a latent site depend on the data, of how many, and each dimension's share.
-
-    `shares` holds the variance over the data of the posterior mean, divided by the prior's variance.
-
-    Examples:
-        >>> import pyrovae as pv
-        >>> pv.evaluation.ActiveUnits(count=1, total=2, shares=torch.tensor([0.5, 0.0])).count
-        1
-    """
-
-    count: int
-    total: int
-    shares: torch.Tensor
 
 
 def rate_distortion(
@@ -120,58 +104,3 @@ def measure(
     elbo = -(rate + distortion)  # exactly, whatever the rounding of sums
     spread = max(squares / max(rows, 1) - elbo**2, 0.0)
     return RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
-
-
-def active_units(pair: HasPair, /, *data: Any, threshold: float = 0.01, **named: Any) -> dict[str, ActiveUnits]:
-    """Count the latent dimensions that the data move.
-
-    `A_d = Var_x(E_q[z_d | x]) / Var_p(z_d)`; a dimension is active where `A_d > threshold`.
-
-    Args:
-        pair: any pair.
-        *data: the arguments of model and guide, N rows.
-        threshold: the share of the prior's variance from which a dimension counts.
-        **named: keyword arguments of model and guide.
-
-    Returns:
-        For each local latent site whose guide has a mean (and that is not discrete), an `ActiveUnits`.
-
-    References:
-        Burda et al., "Importance weighted autoencoders" (2016), section 3.
-
-    Examples:
-        >>> import torch, pyrovae as pv
-        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
-        >>> pv.active_units(vae, torch.randn(64, 5))["z"].total
-        2
-    """
-    return active_in(Use.of(pair, as_batches(arguments(data, named))), threshold=threshold)
-
-
-def active_in(use: Use, rows: int | None = None, threshold: float = 0.01) -> dict[str, ActiveUnits]:
-    """`active_units` on the first rows of data that are at hand, in batches of their own size."""
-    with use.eval_mode():
-        first = next(use.passes())
-        priors = {
-            name: use.rows_first(v, n) for name, n in samples(first.model) if (v := _variance(n["fn"])) is not None
-        }
-    found = {}
-    for site, encoding in use.encodings(rows).items():
-        prior = priors.get(site)
-        if prior is not None and len(encoding.mean) > 1:
-            flat = encoding.mean.flatten(1) if encoding.mean.ndim > 1 else encoding.mean[:, None]
-            shares = flat.var(0) / prior.cpu().reshape(len(prior), -1).mean(0)
-            if bool(shares.isfinite().all()):
-                found[site] = ActiveUnits(int((shares > threshold).sum()), len(shares), shares)
-    return found
-
-
-def _variance(fn: Any) -> torch.Tensor | None:
-    """A continuous prior's variance over its whole batch, where it has one."""
-    try:
-        variance = fn.variance
-    except (NotImplementedError, AttributeError):
-        return None
-    if getattr(fn.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
-        return None
-    return variance.expand(fn.batch_shape + fn.event_shape)
