@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import math
@@ -665,6 +666,63 @@ def test_groups_that_start_alike_keep_their_own_schedules():
         pv.fit(vae, X, steps=30, batch_size=20, seed=0, staged=staged, learning_rate=rates, **QUIET)
         weights[staged] = vae.state_dict()
     same(weights[False], weights["traced"])
+
+
+def cleared(held, before):
+    for adam in held():
+        adam.state.clear()
+
+
+def loaded(held, before):
+    for adam, state in zip(held(), before, strict=True):
+        adam.load_state_dict(state)
+
+
+def taken_out(held, before):
+    held()[0].param_groups[0]["params"].pop()
+
+
+def slowed(held, before):
+    held()[0].param_groups[0]["lr"] = 1e-6
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("torch", cleared),
+        ("torch", loaded),
+        ("torch", taken_out),
+        ("pyro", cleared),
+        ("pyro", loaded),
+        ("pyro", slowed),
+    ],
+)
+def test_an_optimiser_changed_in_the_users_loop_is_followed(kind, change):
+    ends = {}
+    for staged in (False, "traced"):
+        pyro.clear_param_store()
+        made = []
+
+        def torchs(parameters, made=made):
+            made.append(torch.optim.Adam(parameters, lr=1e-2))
+            return made[0]
+
+        optim = torchs if kind == "torch" else pyro.optim.Adam({"lr": 1e-2})
+        vae = small()
+        names = {id(parameter): name for name, parameter in vae.named_parameters()}
+
+        def held(made=made, optim=optim, names=names):
+            if made:
+                return made
+            return [optim.optim_objs[p] for p in sorted(optim.optim_objs, key=lambda p: names[id(p)])]
+
+        for step in pv.steps(vae, X, steps=30, batch_size=20, seed=0, staged=staged, optim=optim, device="cpu"):
+            if step.index == 4:
+                before = [copy.deepcopy(adam.state_dict()) for adam in held()]
+            if step.index == 15:
+                change(held, before)
+        ends[staged] = vae.state_dict()
+    same(ends[False], ends["traced"])
 
 
 # --- CUDA -------------------------------------------------------------------------------------------------

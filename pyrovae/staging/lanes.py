@@ -234,7 +234,7 @@ class Lane:
 
     def _updating(self) -> Update:
         assert self.captured is not None
-        if self._update is None:
+        if self._update is None or not self._update.holds():
             live = {name: self.host.parameters[name] for name in self.captured.graded}
             self._update = make_update(self.settings.optimiser, live)
         return self._update

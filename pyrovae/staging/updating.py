@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 Gradients = Sequence[torch.Tensor]
-Update = Callable[[Gradients, int, torch.Tensor | None], None]
+
+
+class Update(Protocol):
+    """What moves the parameters."""
+
+    def __call__(self, gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
+        """Make one step; none where the tensor `bad` is 1."""
+
+    def holds(self) -> bool:
+        """Whether the optimiser is as it was when this update was made of it."""
+        ...
+
 
 # What of a group's settings the kernel takes as it is.
 _SETTINGS = ("betas", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
+_shared = itemgetter(*_SETTINGS, "lr")
+
+
+class Kept(NamedTuple):
+    """What of an optimiser an update relies on for one parameter."""
+
+    adam: torch.optim.Optimizer
+    groups: list[dict[str, Any]]
+    parameter: torch.Tensor
+    state: Mapping[str, Any]
+    group: Mapping[str, Any]
+    size: int  # parameters of the group
+    lead: Mapping[str, Any]  # the group whose settings the kernel takes
 
 
 class Group(NamedTuple):
@@ -34,13 +59,16 @@ class Fused:
     def __init__(self, optimiser: Any, live: Mapping[str, torch.Tensor]):
         self.optimiser = optimiser
         self.groups: dict[tuple, Group] = {}
+        self._kept: list[Kept] = []
         self._many = len(optimiser.optimizers()) > 1
         place = {id(parameter): number for number, parameter in enumerate(live.values())}
         for adam, group, parameter in _held(optimiser):
             if id(parameter) in place:
-                self._add(group, parameter, adam.state[parameter], place[id(parameter)])
+                lead = self._add(group, parameter, adam.state[parameter], place[id(parameter)])
+                state, size = adam.state[parameter], len(group["params"])
+                self._kept.append(Kept(adam, adam.param_groups, parameter, state, group, size, lead))
 
-    def _add(self, group: Mapping[str, Any], parameter: torch.Tensor, state: Mapping[str, Any], place: int) -> None:
+    def _add(self, group: Mapping[str, Any], parameter: torch.Tensor, state: Mapping[str, Any], place: int) -> Any:
         # Groups of one optimiser may come to differ. Pyro's have one for each parameter; equal ones are one.
         equal = (*(group[name] for name in _SETTINGS), float(group["lr"]))
         key = (equal if self._many else id(group), parameter.dtype, parameter.device)
@@ -50,6 +78,17 @@ class Fused:
         into.first.append(state["exp_avg"])
         into.second.append(state["exp_avg_sq"])
         into.counts.append(state["step"])
+        return into.settings
+
+    def holds(self) -> bool:
+        """Whether it is still the optimiser's own state, and its groups still agree; its owner may change both."""
+        return all(
+            adam.param_groups is groups
+            and adam.state.get(parameter) is state
+            and len(group["params"]) == size
+            and (group is lead or _shared(group) == _shared(lead))
+            for adam, groups, parameter, state, group, size, lead in self._kept
+        )
 
     def __call__(self, gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
         """Make one step."""
@@ -110,16 +149,28 @@ def make_update(optimiser: Any, live: Mapping[str, torch.Tensor]) -> Update:
         optimiser: the training's.
         live: the parameters, in the order of the gradients to come; each has been updated once.
     """
-    if may_fuse(optimiser, live):
-        return Fused(optimiser, live)
+    return Fused(optimiser, live) if may_fuse(optimiser, live) else Stepped(optimiser, live)
 
-    def update(gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
+
+class Stepped:
+    """The optimiser's own step."""
+
+    def __init__(self, optimiser: Any, live: Mapping[str, torch.Tensor]):
+        self.optimiser = optimiser
+        self.live = live
+        # Without any state, which its owner has cleared, nobody can tell whether it could be one kernel.
+        self._settled = all(adam.state for adam in optimiser.optimizers())
+
+    def holds(self) -> bool:
+        """Whether the optimiser had any state."""
+        return self._settled
+
+    def __call__(self, gradients: Gradients, step: int, bad: torch.Tensor | None) -> None:
+        """Make one step."""
         if bad is not None and bool(bad):
             return
-        for parameter, gradient in zip(live.values(), gradients, strict=True):
+        for parameter, gradient in zip(self.live.values(), gradients, strict=True):
             parameter.grad = gradient
-        optimiser.update(live, step)
-        for parameter in live.values():
+        self.optimiser.update(self.live, step)
+        for parameter in self.live.values():
             parameter.grad = None
-
-    return update
