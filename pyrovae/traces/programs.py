@@ -80,6 +80,20 @@ class WholePlate(Wrapped):
         return known.to(device) if device is not None else known
 
 
+@contextmanager
+def plates_noted(names: dict[str, None]) -> Iterator[None]:
+    """Note the name of every plate with a size that is entered."""
+    original = SubsampleMessenger._subsample
+
+    def noted(name, size=None, *args):
+        if size is not None:
+            names[name] = None
+        return original(name, size, *args)
+
+    with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(noted)):
+        yield
+
+
 def traced(program: Callable[..., Any], batch: Batch) -> Trace:
     """One run of a model or a guide on a batch."""
     return poutine.trace(program).get_trace(*batch.args, **batch.kwargs)

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
-from torch import nn
+from pyro.ops.provenance import detach_provenance
 
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, inspect
 from pyrovae.placement import Placement, placed
+from pyrovae.traces.programs import WholePlate, plates_noted
 
 
 class Use(NamedTuple):
@@ -32,18 +33,8 @@ class Use(NamedTuple):
         first = batches.first()
         placement = placed(pair, first)
         batch = placement.place(first)
-        known = set(pyro.get_param_store().keys())
-        try:
-            structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
-        except ArgumentError:
-            raise
-        except Exception as error:
-            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in first.leaves.values())
-            raise PairError(
-                f"the pair does not run on these data (its first rows have shapes {shapes}): "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        _check_born(structure, known)
+        structure = _look(pair, batch, data_plate)
+        _check_born(structure)
         return cls(pair, batches, placement, structure)
 
     @contextmanager
@@ -59,18 +50,40 @@ class Use(NamedTuple):
             yield self.placement.place(batch)
 
 
-def _check_born(structure: Structure, known: set[str]) -> None:
-    """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
-    unborn = [name for name, module in structure.modules.items() if getattr(module, "prototype_trace", 0) is None]
-    missing = [
-        name for name, p in structure.parameters.items() if name not in known and not isinstance(p, nn.Parameter)
-    ]
-    if unborn or missing:
-        what = ", ".join(map(repr, (unborn or missing)[:3]))
+def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
+    """The pair's structure; where its author wrote another number of rows into a plate, with that plate held open."""
+    seen: dict[str, None] = {}
+    try:
+        with plates_noted(seen):
+            return inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        for name in (data_plate,) if data_plate else tuple(seen):
+            whole = WholePlate(pair, name, follows=False)
+            whole.turn_to(batch)
+            try:
+                return inspect(whole, batch.args, batch.kwargs, data_plate=name)
+            except Exception:
+                continue  # another plate may be the one
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
         raise PairError(
-            f"the pair has parameters that do not exist yet ({what}): it was never run. Train it with pyrovae.fit or a "
-            "loop of your own, or load its weights with pyrovae.load; to look at its starting values, call its guide "
-            "and its model on a batch once."
+            f"the pair does not run on these data (its first rows have shapes {shapes}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_born(structure: Structure) -> None:
+    """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
+    stored: Any = pyro.get_param_store()._params
+    live = {id(detach_provenance(tensor)) for tensor in stored.values()}
+    live |= {id(parameter) for module in structure.modules.values() for parameter in module.parameters()}
+    missing = [name for name, parameter in structure.parameters.items() if id(parameter) not in live]
+    if missing:
+        raise PairError(
+            f"the pair has parameters that do not exist yet ({', '.join(map(repr, missing[:3]))}): it was never run. "
+            "Train it with pyrovae.fit or a loop of your own, or load its weights with pyrovae.load; to look at its "
+            "starting values, call its guide and its model on a batch once."
         )
 
 

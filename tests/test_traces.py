@@ -1,0 +1,338 @@
+"""The sampler: shapes, routes, seeds and densities, over all styles of pair and against exact answers."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from registry import ROWS, arguments, pairs, real
+
+import pyrovae as pv
+from pyrovae import traces
+from pyrovae.pairs import Pair, run
+from pyrovae.traces import Sampler, scored, scored_grid
+from pyrovae.traces import sampler as sampler_module
+
+
+def born(entry):
+    """A pair whose parameters exist, and its arguments."""
+    torch.manual_seed(0)
+    pair, data = entry.make()
+    args, kwargs = arguments(data)
+    run(pair, args, kwargs)
+    return pair, args, kwargs
+
+
+def sampler_of(pair, *args, seed=0, **kwargs) -> Sampler:
+    return Sampler.of(pair, args, kwargs, seed=seed)
+
+
+@pytest.fixture
+def linear():
+    weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5], [-0.7, 0.1]])
+    return pv.truth.LinearGaussian(weight, torch.tensor([0.1, 0.0, -0.2, 0.3]), 0.6)
+
+
+@pytest.fixture
+def classes():
+    probabilities = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
+    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), probabilities)
+
+
+# --- every style of pair ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["posterior", "predictive", "generative", "prior"])
+@pytest.mark.parametrize("entry", pairs())
+def test_draws_stand_in_front_of_what_one_run_gives(entry, kind):
+    pair, args, kwargs = born(entry)
+    sampler = sampler_of(pair, *args, **kwargs)
+    (tile,) = sampler.tiles(3, kind)
+    with sampler.use.quietly(0):
+        single = sampler._run(sampler._first())
+    for name in tile.names():
+        role = sampler.structure.sites[name].role
+        if role != "factor":
+            assert tile.value(name).shape == (3, *single.model.nodes[name]["value"].shape)
+    latent = [n for n in (*entry.latent, *entry.global_sites) if n in tile.names()]
+    for name in set(latent) - {"y"}:
+        one, other = tile.value(name)[:2]
+        same = torch.equal(one, other)
+        point = "Delta" in type(single.guide.nodes[name]["fn"]).__name__ and not entry.auxiliary
+        assert same == (point and kind != "prior" and not (kind == "generative" and name in entry.latent))
+
+
+@pytest.mark.parametrize("entry", pairs(without={"loss_state"}))
+def test_densities_average_to_the_elbo_of_pyro(entry):
+    """Independent of the sampler: the mean of log p - log q is what Pyro's own loss estimates."""
+    pair, args, kwargs = born(entry)
+    draws = []
+    sampler = sampler_of(pair, *args, **kwargs)
+    for part in scored(sampler, 120):
+        d = part.densities
+        draws.append(d.log_weights.sum(1) + d.global_model - d.global_guide)
+    ours = torch.cat(draws)
+    loss = TraceEnum_ELBO() if "enumerates" in entry.traits else Trace_ELBO()
+    whole = sampler._whole
+    with sampler.use.quietly(1):
+        whole.turn_to(sampler._first())
+        theirs = torch.tensor([-loss.loss(whole.model, whole.guide, *args, **kwargs) for _ in range(120)]).double()
+    error = math.hypot(float(ours.std()), float(theirs.std())) / math.sqrt(120)
+    assert abs(float(ours.mean() - theirs.mean())) < 4.5 * error + 1e-4 * abs(float(theirs.mean()))
+
+
+@pytest.mark.parametrize("entry", pairs())
+def test_the_same_seed_gives_the_same_bits_and_leaves_everything_as_it_was(entry):
+    pair, args, kwargs = born(entry)
+    store, state = set(pyro.get_param_store().keys()), torch.get_rng_state()
+
+    def values():
+        return {n: t.value(n) for t in sampler_of(pair, *args, **kwargs).tiles(2, "predictive") for n in t.names()}
+
+    one, two = values(), values()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert set(pyro.get_param_store().keys()) == store
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- exact answers ------------------------------------------------------------------------------------
+
+
+def test_under_the_exact_posterior_every_weight_is_the_evidence(linear):
+    x = linear.sample(700, seed=0)  # three tiles of rows, the last a smaller one
+    exact, seen = linear.log_evidence(x), []
+    for part in scored(sampler_of(linear, x), 4):
+        torch.testing.assert_close(
+            part.densities.log_weights.float(), exact[part.rows.start : part.rows.stop].expand(4, -1), atol=2e-5, rtol=0
+        )
+        seen += list(part.rows)
+    assert seen == list(range(700))
+
+
+def test_sites_that_the_model_enumerates_are_summed_out_for_each_datum(classes):
+    x = classes.sample(300, seed=0)
+    pair = Pair(config_enumerate(classes.model), lambda x: None)
+    for part in scored(sampler_of(pair, x), 2):
+        exact = classes.log_evidence(x)[part.rows.start : part.rows.stop]
+        torch.testing.assert_close(part.densities.log_weights.float(), exact.expand(2, -1), atol=1e-5, rtol=0)
+
+
+def test_a_guide_that_looks_at_all_rows_is_given_all_of_them():
+    truth = pv.truth.BetaBernoulli(1.0, 2.0)
+    x = truth.sample(300)
+    total = torch.zeros(4, dtype=torch.float64)
+    for part in scored(sampler_of(truth, x), 4):
+        d = part.densities
+        total += d.log_weights.sum(1) + d.global_model - d.global_guide
+    torch.testing.assert_close(total, truth.log_evidence(x).double().expand(4), atol=1e-3, rtol=0)
+
+
+def test_posterior_draws_have_the_posteriors_moments(linear):
+    x = linear.sample(40, seed=1)
+    z = torch.cat([tile.value("z") for tile in sampler_of(linear, x).tiles(4_000)])
+    posterior = linear.posterior(x)
+    error = (posterior.variance / 4_000).sqrt()
+    assert bool(((z.mean(0) - posterior.mean).abs() < 4.5 * error).all())
+    torch.testing.assert_close(z.var(0), posterior.variance.expand_as(z[0]), rtol=0.12, atol=0)
+
+
+def test_enumerated_sites_are_drawn_from_their_posterior(classes):
+    x = classes.sample(30, seed=2)
+    sampler = sampler_of(Pair(config_enumerate(classes.model), lambda x: None), x)
+    z = torch.cat([tile.value("z") for tile in sampler.tiles(2_000)])
+    share = torch.nn.functional.one_hot(z, 3).double().mean(0)
+    exact = classes.posterior(x).probs.double()
+    assert bool(((share - exact).abs() < 4.5 * (exact * (1 - exact) / 2_000).sqrt() + 1e-3).all())
+
+
+def test_predictive_draws_have_the_moments_of_the_predictive(linear):
+    x = linear.sample(20, seed=3)
+    drawn = torch.cat([tile.value("x") for tile in sampler_of(linear, x).tiles(4_000, "predictive")])
+    posterior = linear.posterior(x)
+    mean = posterior.mean @ linear.weight.T + linear.mean
+    variance = (linear.weight @ posterior.covariance_matrix @ linear.weight.T).diagonal(dim1=-2, dim2=-1)
+    variance = variance + linear.noise**2
+    assert bool(((drawn.mean(0) - mean).abs() < 4.5 * (variance / 4_000).sqrt()).all())
+    torch.testing.assert_close(drawn.var(0), variance.expand_as(mean), rtol=0.12, atol=0)
+
+
+# --- routes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", pairs(without={"global", "local_autoguide"}))
+def test_pairs_without_global_sites_draw_by_rows_whatever_their_shapes(entry):
+    pair, args, kwargs = born(entry)
+    assert sampler_of(pair, *args, **kwargs).route == "rows"
+
+
+@pytest.mark.parametrize("entry", pairs(having={"global"}))
+def test_pairs_with_global_sites_draw_in_a_plate_or_one_by_one(entry):
+    pair, args, kwargs = born(entry)
+    assert sampler_of(pair, *args, **kwargs).route in ("plate", "loop")
+
+
+def test_rows_that_look_at_each_other_are_not_repeated():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z - z.mean(-1, keepdim=True), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    assert sampler_of(Pair(model, guide), torch.randn(10)).route == "plate"
+
+
+def test_code_that_broadcasts_to_something_else_is_looped():
+    """In an outer plate `w.sum(0)` is a sum over draws: shapes agree, values do not."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w.sum(0) if w.ndim == 1 else w.sum((0, -1)), 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    assert sampler_of(Pair(model, guide), torch.randn(10)).route == "loop"
+
+
+def test_routes_agree_in_distribution(monkeypatch, linear):
+    x = linear.sample(12, seed=4)
+    by_rows = torch.cat([t.value("z") for t in sampler_of(linear, x).tiles(3_000)])
+    looped = sampler_of(linear, x)
+    looped._outer = traces.routes.LOOP
+    by_loop = torch.cat([t.value("z") for t in looped.tiles(3_000)])
+    error = by_rows.std(0) * math.sqrt(2 / 3_000)
+    assert bool(((by_rows.mean(0) - by_loop.mean(0)).abs() < 4.5 * error).all())
+
+
+# --- tiles --------------------------------------------------------------------------------------------
+
+
+def test_tiles_cover_draws_and_rows_once(monkeypatch, linear):
+    monkeypatch.setattr(sampler_module, "_TILE_NUMBERS", 256 * 4 * 5)  # five draws a tile
+    x = linear.sample(300, seed=0)
+    tiles = [(t.rows, t.draws) for t in sampler_of(linear, x).tiles(12)]
+    assert tiles == [
+        (range(start, stop), part)
+        for start, stop in ((0, 256), (256, 300))
+        for part in (range(5), range(5, 10), range(10, 12))
+    ]
+
+
+def test_no_two_tiles_draw_alike(monkeypatch, linear):
+    monkeypatch.setattr(sampler_module, "_TILE_NUMBERS", 256 * 4)
+    x = linear.sample(1, seed=0).repeat(512, 1)
+    z = [t.value("z") for t in sampler_of(linear, x).tiles(2)]
+    assert len(z) == 4
+    assert not any(torch.equal(z[i], z[j]) for i in range(4) for j in range(i))
+
+
+def regression(rows=600):
+    def model(x, y):
+        w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", 5_000, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+            pyro.sample("y", dist.Normal((x * w.unsqueeze(-2)).sum(-1) + z, 1.0), obs=y)
+
+    def guide(x, y):
+        pyro.sample("w", dist.Normal(torch.zeros(2), 0.3).to_event(1))
+        with pyro.plate("data", 5_000, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+
+    return Pair(model, guide), torch.randn(rows, 2), torch.randn(rows)
+
+
+def test_a_draw_of_a_global_site_is_the_same_for_all_rows():
+    pair, x, y = regression()
+    tiles = list(sampler_of(pair, x, y).tiles(3))
+    assert len(tiles) == 3
+    assert all(torch.equal(t.value("w"), tiles[0].value("w")) for t in tiles)
+    assert not torch.equal(tiles[0].value("w")[0], tiles[0].value("w")[1])
+
+
+def test_a_grid_holds_a_global_draw_while_local_sites_move():
+    pair, x, y = regression()
+    tiles = list(sampler_of(pair, x, y).grid(2, 4))
+    assert [(t.rows.start, t.part) for t in tiles] == [(s, p) for s in (0, 256, 512) for p in (0, 1)]
+    first = {t.part: t.value("w") for t in tiles[:2]}
+    assert all(torch.equal(w, w[:1].expand_as(w)) for w in first.values())
+    assert not torch.equal(first[0][0], first[1][0])
+    assert all(torch.equal(t.value("w"), first[t.part]) for t in tiles)
+    assert not torch.equal(tiles[0].value("z")[0], tiles[0].value("z")[1])
+    parts = [s.part for s in scored_grid(sampler_of(pair, x, y), 2, 4)]
+    assert parts == [0, 1] * 3
+
+
+def test_the_scale_of_a_subsample_is_not_in_the_densities():
+    pair, x, y = regression(rows=20)
+    (part,) = scored(sampler_of(pair, x, y), 2)
+    assert float(part.densities.model.abs().max()) < 100  # scaled by 5000 / 20 it would be in the hundreds
+
+
+@pytest.mark.parametrize("size", [4, 50])
+def test_rows_may_be_more_or_fewer_than_the_size_written_into_the_plate(size):
+    def model(x):
+        with pyro.plate("data", size, subsample_size=min(size, 4)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", size, subsample_size=min(size, 4)):
+            pyro.sample("z", dist.Normal(x / 2, math.sqrt(0.5)))
+
+    x = torch.randn(10)
+    sampler = Sampler.of(Pair(model, guide), (x,), {}, seed=0, data_plate="data")
+    (part,) = scored(sampler, 3)
+    exact = dist.Normal(0.0, math.sqrt(2)).log_prob(x)
+    torch.testing.assert_close(part.densities.log_weights.float(), exact.expand(3, -1), atol=1e-5, rtol=0)
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", pairs(having={"autoguide"}))
+def test_a_pair_that_was_never_run_is_refused_in_words(entry):
+    pair, data = entry.make()
+    args, kwargs = arguments(data)
+    with pytest.raises(pv.PairError, match="do not exist yet"):
+        sampler_of(pair, *args, **kwargs)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, True, "3"])
+def test_draws_are_a_whole_number_of_one_or_more(linear, draws):
+    with pytest.raises(pv.ArgumentError, match="draws"):
+        next(sampler_of(linear, linear.sample(5)).tiles(draws))
+
+
+def test_a_pair_that_does_not_run_says_so():
+    def broken(x):
+        raise RuntimeError("no such column")
+
+    with pytest.raises(pv.PairError, match="no such column"):
+        sampler_of(Pair(broken, broken), torch.zeros(3))
+
+
+def test_a_pair_of_the_users_own_loop_is_as_good_as_any(linear):
+    pair = linear.trainable()
+    x = linear.sample(ROWS, seed=0)
+    svi = pyro.infer.SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO())
+    svi.step(x)
+    assert next(sampler_of(pair, x).tiles(2)).value("z").shape == (2, ROWS, 2)
+
+
+def test_a_pair_without_parameters_and_latent_sites_is_as_good_as_any():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0).expand([x.shape[-1]]).to_event(1), obs=x)
+
+    x = real()
+    (tile,) = sampler_of(Pair(model, lambda x: None), x).tiles(5, "predictive")
+    assert tile.value("x").shape == (5, *x.shape)
+    assert not torch.equal(tile.value("x")[0], tile.value("x")[1])
