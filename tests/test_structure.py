@@ -35,6 +35,7 @@ USING = {
     "batches",
     "checkpoints",
     "training",
+    "generations",
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines
