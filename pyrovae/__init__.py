@@ -38,7 +38,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "handlers": ("free_bits", "record", "temper"),
     "contracts": ("Finding", "check_pair"),
     "prediction": ("encode", "generate", "reconstruct"),
-    "evaluation": ("active_units", "rate_distortion"),
+    "evaluation": ("active_units", "linear_probe", "rate_distortion", "resemblance"),
     "checkpoints": ("load", "save"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
     "errors": (

@@ -33,7 +33,9 @@ from pyrovae.errors import ParallelError as ParallelError
 from pyrovae.errors import PyrovaeError as PyrovaeError
 from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
 from pyrovae.evaluation import active_units as active_units
+from pyrovae.evaluation import linear_probe as linear_probe
 from pyrovae.evaluation import rate_distortion as rate_distortion
+from pyrovae.evaluation import resemblance as resemblance
 from pyrovae.handlers import free_bits as free_bits
 from pyrovae.handlers import record as record
 from pyrovae.handlers import temper as temper
