@@ -36,6 +36,7 @@ USING = {
     "checkpoints",
     "training",
     "generations",
+    "stores",
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines

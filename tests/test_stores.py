@@ -1,0 +1,143 @@
+"""Arrays on disk: whole or not there, in both forms."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import xarray
+
+from pyrovae.errors import ArgumentError, FileError
+from pyrovae.stores import new_store, read_groups
+
+ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
+
+
+def fill(store, *, rows=0):
+    """An array of (draws, rows), in four parts; with rows=0 it grows."""
+    values = np.arange(10 * 6, dtype=np.float32).reshape(10, 6)
+    store.create("draws", "z", (10, rows), np.float32, ("draw", "row"), {"site": "z"})
+    for draws, part in ((slice(0, 5), slice(0, 4)), (slice(5, 10), slice(0, 4)), (slice(0, 10), slice(4, 6))):
+        store.write("draws", "z", (draws, part), values[draws, part])
+    return values
+
+
+@contextmanager
+def largest_file(size: int):
+    """Files that cannot grow beyond a size: what a full disk does, for this process alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@ENDINGS
+@pytest.mark.parametrize("rows", [6, 0])
+def test_what_is_written_in_parts_is_read_whole(tmp_path, ending, rows):
+    path = tmp_path / f"results{ending}"
+    with new_store(path) as store:
+        values = fill(store, rows=rows)
+        assert not path.exists()
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    z = read_groups(path)["draws"]["z"]
+    assert z.dims == ("draw", "row")
+    assert z.attrs == {"site": "z"}
+    np.testing.assert_array_equal(z.values, values)
+
+
+@ENDINGS
+def test_groups_stand_in_it_from_the_start(tmp_path, ending):
+    days = np.arange("2024-01-01", "2024-01-11", dtype="datetime64[D]").astype("datetime64[ns]")
+    coords = {"draw": days, "row": list("abcdef"), "known": ("row", [True, False] * 3), "chain": 0}
+    groups = {"": xarray.Dataset(attrs={"seed": 3}), "draws": xarray.Dataset(coords=coords)}
+    with new_store(tmp_path / f"results{ending}", groups) as store:
+        fill(store, rows=6)
+        store.create("draws", "flag", (10, 6), bool, ("draw", "row"), {})
+        store.write("draws", "flag", (slice(0, 10), slice(0, 6)), np.eye(10, 6, dtype=bool))
+    found = read_groups(tmp_path / f"results{ending}")
+    assert found[""].attrs == {"seed": 3}
+    draws = found["draws"].load()
+    assert (draws["draw"].values == days).all()
+    assert set(draws.coords) == set(coords)
+    assert draws["row"].values.tolist() == list("abcdef")
+    assert draws["known"].values.tolist() == [True, False] * 3
+    assert draws["flag"].dtype == bool
+    assert int(draws["flag"].sum()) == 6
+
+
+@ENDINGS
+def test_what_is_there_is_left_as_it_is(tmp_path, ending):
+    path = tmp_path / f"results{ending}"
+    path.write_text("mine")
+    with pytest.raises(FileError, match="exists and is left as it is"), new_store(path):
+        raise AssertionError
+    assert path.read_text() == "mine"
+
+
+@ENDINGS
+@pytest.mark.parametrize("size", [100, 2_000, 50_000])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, ending, size):
+    def fill_disk():
+        with new_store(tmp_path / f"results{ending}") as store:
+            store.create("draws", "z", (100, 10_000), np.float32, ("draw", "row"), {})
+            for draw in range(100):
+                noise = np.random.default_rng(draw).normal(size=(1, 10_000))
+                store.write("draws", "z", (slice(draw, draw + 1), slice(0, 10_000)), noise)
+
+    with largest_file(size), pytest.raises(FileError, match=r"results\S+ cannot be written: File too large"):
+        fill_disk()
+    gc.collect()  # HDF5's objects go without a sound
+    assert list(tmp_path.iterdir()) == []
+
+
+@ENDINGS
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_breaks_off_leaves_nothing(tmp_path, ending, error):
+    def break_off():
+        with new_store(tmp_path / f"results{ending}") as store:
+            fill(store)
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+    assert list(tmp_path.iterdir()) == []
+
+
+@ENDINGS
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path, ending):
+    with new_store(tmp_path / f"old{ending}") as store:
+        fill(store)
+    (tmp_path / f"old{ending}").rename(tmp_path / f"results{ending}.incomplete")
+    with new_store(tmp_path / f"results{ending}") as store:
+        fill(store)
+    assert [one.name for one in tmp_path.iterdir()] == [f"results{ending}"]
+
+
+def test_other_endings_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"must end in \.nc .* or \.zarr"), new_store(tmp_path / "results.csv"):
+        raise AssertionError
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot be written"), new_store(tmp_path / "file" / "results.nc"):
+        raise AssertionError
+
+
+def test_zarr_that_is_not_installed(tmp_path, monkeypatch):
+    usual = builtins.__import__
+
+    def missing(name, *more, **others):
+        if name == "zarr":
+            raise ImportError(name)
+        return usual(name, *more, **others)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ArgumentError, match=r"pip install 'pyrovae\[zarr\]'"), new_store(tmp_path / "results.zarr"):
+        raise AssertionError
