@@ -38,7 +38,17 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "handlers": ("free_bits", "record", "temper"),
     "contracts": ("Finding", "check_pair"),
     "prediction": ("encode", "generate", "reconstruct"),
-    "evaluation": ("active_units", "linear_probe", "rate_distortion", "resemblance"),
+    "evaluation": (
+        "Estimate",
+        "Psis",
+        "active_units",
+        "elbo",
+        "linear_probe",
+        "log_evidence",
+        "psis",
+        "rate_distortion",
+        "resemblance",
+    ),
     "checkpoints": ("load", "save"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
     "errors": (

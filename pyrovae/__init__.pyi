@@ -32,8 +32,13 @@ from pyrovae.errors import PairError as PairError
 from pyrovae.errors import ParallelError as ParallelError
 from pyrovae.errors import PyrovaeError as PyrovaeError
 from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
+from pyrovae.evaluation import Estimate as Estimate
+from pyrovae.evaluation import Psis as Psis
 from pyrovae.evaluation import active_units as active_units
+from pyrovae.evaluation import elbo as elbo
 from pyrovae.evaluation import linear_probe as linear_probe
+from pyrovae.evaluation import log_evidence as log_evidence
+from pyrovae.evaluation import psis as psis
 from pyrovae.evaluation import rate_distortion as rate_distortion
 from pyrovae.evaluation import resemblance as resemblance
 from pyrovae.handlers import free_bits as free_bits

@@ -1,5 +1,7 @@
 """Figures of a pair on data: of each datum, and of the whole."""
 
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import Psis, elbo, log_evidence, psis
 from pyrovae.evaluation.probing import Probe, linear_probe
 from pyrovae.evaluation.rates import RateDistortion, measure, rate_distortion
 from pyrovae.evaluation.resemblance import (
@@ -16,15 +18,20 @@ __all__ = [
     "ActiveUnits",
     "Classified",
     "Discrepancy",
+    "Estimate",
     "Neighbourhoods",
     "Probe",
+    "Psis",
     "RateDistortion",
     "Resemblance",
     "active_in",
     "active_units",
     "compare",
+    "elbo",
     "linear_probe",
+    "log_evidence",
     "measure",
+    "psis",
     "rate_distortion",
     "resemblance",
 ]

@@ -1,6 +1,6 @@
 """Guide and replayed model, drawn together: the one sampler that prediction, evaluation and export read."""
 
-from pyrovae.traces.densities import Densities, Scored, scored, scored_grid
+from pyrovae.traces.densities import Densities, Scored, densities_of, scored, scored_grid
 from pyrovae.traces.programs import Kind
 from pyrovae.traces.runs import Run
 from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile
@@ -18,6 +18,7 @@ __all__ = [
     "Use",
     "arguments",
     "chosen_seed",
+    "densities_of",
     "scored",
     "scored_grid",
     "seed_for",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions.util import scale_and_mask
 
+from pyrovae.figures import untempered
 from pyrovae.pairs import Traces, samples
 from pyrovae.traces.layout import Layout, Place
 
@@ -53,10 +54,13 @@ class Run(NamedTuple):
         return self.fold(result.expand(shape), Place(place.ndim + behind, axis), self.draws)
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's log-probability (draws, *plates), masked, under its author's scale but not the data plate's."""
+        """A site's log-probability (draws, *plates), masked, under its author's scale but no other: neither the data
+        plate's nor that of temper.
+        """
         node = self.node(name, side)
         log_prob = node["fn"].log_prob(node["value"])
-        log_prob = scale_and_mask(log_prob, node["scale"] / plate_scale(node, self.data_plate), node["mask"])
+        scale, mask = untempered(node)
+        log_prob = scale_and_mask(log_prob, scale / plate_scale(node, self.data_plate), mask)
         log_prob = torch.as_tensor(log_prob).expand(node["fn"].batch_shape)
         return self.fold(log_prob, self.layout.place((side, name), batch=True), self.draws)
 

@@ -194,6 +194,8 @@ class Sampler:
             if one is None:
                 raise _Uncut("the pair runs on all of its rows only")
         if self.tile_rows is not None and (self.rows or 0) > self.tile_rows:
+            if self.structure.data_plate is None:
+                raise _Uncut("no plate says that the pair's rows are independent")
             if self._tried(self._last()) is None:
                 raise _Uncut("the pair does not run on its last rows alone")
             if self._draws_global_sites_by_rows(few, first):

@@ -1,0 +1,401 @@
+"""Evidence, ELBO and importance weights of each datum and of whole sets, against exact answers."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from registry import ROWS, arguments, pairs, real
+from torch.distributions import kl_divergence
+
+import pyrovae as pv
+from pyrovae.evaluation import estimates
+from pyrovae.pairs import Pair, run
+
+
+def born(entry):
+    """A pair whose parameters exist, and its arguments."""
+    torch.manual_seed(0)
+    pair, data = entry.make()
+    args, kwargs = arguments(data)
+    run(pair, args, kwargs)
+    return pair, args, kwargs
+
+
+def gaussian(latent=2, width=4, noise=0.6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return pv.truth.LinearGaussian(torch.randn(width, latent, generator=generator), torch.zeros(width), noise)
+
+
+def widened(truth, factor=1.3, shift=0.2):
+    """A guide that is wrong in a known way: the posterior, shifted and widened."""
+
+    def guide(x):
+        posterior = truth.posterior(x)
+        with pyro.plate("data", len(x)):
+            scale = factor * posterior.scale_tril
+            pyro.sample("z", dist.MultivariateNormal(posterior.mean + shift, scale_tril=scale))
+
+    return Pair(truth.model, guide)
+
+
+@pytest.fixture
+def classes():
+    probabilities = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
+    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), probabilities)
+
+
+def scores(repeats, truth):
+    """Standard scores of repeated estimates."""
+    values, errors = (torch.stack(part) for part in zip(*repeats, strict=True))
+    return (values - truth) / errors
+
+
+# --- one pass over draws ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 1, 5], [1] * 7])
+def test_one_pass_gives_what_all_draws_together_give(sizes):
+    terms = 40 * torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mean, log_mean = estimates.Mean(), estimates.LogMean()
+    for part in terms.split(sizes):
+        mean.add(part)
+        log_mean.add(part)
+    torch.testing.assert_close(mean.estimate(), pv.Estimate(terms.mean(0), terms.std(0) / math.sqrt(7)))
+    weights = (terms - terms.amax(0)).exp()
+    value, error = weights.mean(0).log() + terms.amax(0), weights.std(0) / math.sqrt(7) / weights.mean(0)
+    torch.testing.assert_close(log_mean.estimate(), pv.Estimate(value, error))
+
+
+def test_weights_of_zero_in_the_first_draws_count():
+    log_mean = estimates.LogMean()
+    for part in ([-math.inf, -math.inf], [0.0, -math.inf]):
+        log_mean.add(torch.tensor(part, dtype=torch.float64)[:, None])
+    assert float(log_mean.estimate().value) == pytest.approx(math.log(1 / 4))
+    assert float(log_mean.estimate().error) == pytest.approx(0.5 / math.sqrt(4) / 0.25)
+
+
+# --- truth: each datum ------------------------------------------------------------------------------------
+
+
+def test_the_exact_posterior_gives_the_evidence_by_one_draw():
+    truth = gaussian()
+    x = truth.sample(300)
+    expected = truth.log_evidence(x).double()
+    for found in (pv.log_evidence(truth, x, draws=2), pv.elbo(truth, x, draws=2)):
+        torch.testing.assert_close(found.value, expected, rtol=0, atol=2e-5)
+        assert float(found.error.max()) < 1e-5
+
+
+def test_evidence_lies_within_its_own_standard_error():
+    truth = gaussian()
+    x = truth.sample(20)
+    pair, exact = widened(truth), truth.log_evidence(x).double()
+    found = scores([pv.log_evidence(pair, x, draws=400, seed=seed) for seed in range(40)], exact)
+    # 800 scores: a mean of 0 within 4 standard errors but for the bias of a log, 1 / draws; a spread of 1.
+    assert abs(float(found.mean())) < 0.25
+    assert float(found.std()) == pytest.approx(1, abs=0.12)
+
+
+def test_the_elbo_is_that_of_the_closed_form():
+    truth = gaussian()
+    x = truth.sample(20)
+    posterior, pair = truth.posterior(x), widened(truth)
+    wide = dist.MultivariateNormal(posterior.mean + 0.2, scale_tril=1.3 * posterior.scale_tril)
+    exact = (truth.log_evidence(x) - kl_divergence(wide, posterior)).double()
+    found = scores([pv.elbo(pair, x, draws=50, seed=seed) for seed in range(40)], exact)
+    assert abs(float(found.mean())) < 4 / math.sqrt(800)
+    assert float(found.std()) == pytest.approx(1, abs=0.12)
+
+
+def test_discrete_sites_that_the_guide_draws_are_weighted(classes):
+    x = classes.sample(30)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Categorical(torch.ones(3) / 3))
+
+    found = pv.log_evidence(Pair(classes.model, guide), x, draws=4000)
+    assert float(((found.value - classes.log_evidence(x).double()) / found.error).abs().max()) < 4.5
+    assert float(found.error.max()) < 0.1
+
+
+def test_discrete_sites_that_the_model_enumerates_are_summed_out(classes):
+    x = classes.sample(30)
+    pair = Pair(pyro.infer.config_enumerate(classes.model), lambda x: None)
+    for found in (pv.log_evidence(pair, x, draws=2), pv.elbo(pair, x, draws=2)):
+        torch.testing.assert_close(found.value, classes.log_evidence(x).double(), rtol=1e-5, atol=1e-5)
+        assert float(found.error.max()) < 1e-6
+
+
+@pytest.mark.parametrize("kind", [pv.truth.BetaBernoulli, pv.truth.GammaPoisson])
+def test_with_a_global_site_a_datum_has_its_posterior_predictive(kind):
+    truth = kind(2.0, 1.0)
+    x = truth.sample(12)
+    found = pv.log_evidence(truth, x, draws=600)  # E_{q(w)} p(x_n | w), and q(w) is the posterior
+    exact = truth.log_predictive(x, x).double()
+    assert float(((found.value - exact) / found.error).abs().max()) < 4
+    assert float(found.error.max()) < 0.1
+
+
+# --- truth: the whole set ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [pv.truth.BetaBernoulli, pv.truth.GammaPoisson])
+def test_the_exact_posterior_gives_the_evidence_of_the_set(kind):
+    truth = kind(2.0, 1.0)
+    x = truth.sample(12)
+    found = pv.log_evidence(truth, x, joint=True, draws=3)
+    assert float(found.value) == pytest.approx(float(truth.log_evidence(x)), abs=2e-4)
+    assert float(found.error) < 1e-4
+    bound = pv.elbo(truth, x, draws=200)  # the guide is exact: no gap
+    assert abs(float(bound.value.sum() - found.value)) < 4 * float(bound.error.sum())
+
+
+def test_the_evidence_of_a_set_lies_within_its_standard_error():
+    truth = pv.truth.BetaBernoulli(2.0, 1.0)
+    x = truth.sample(12)
+
+    def guide(x):
+        pyro.sample("p", dist.Beta(3.0, 5.0))
+
+    repeats = [pv.log_evidence(Pair(truth.model, guide), x, joint=True, draws=50, seed=s) for s in range(40)]
+    found = scores(repeats, truth.log_evidence(x).double())
+    assert abs(float(found.mean())) < 4 / math.sqrt(40)
+    assert float(found.std()) == pytest.approx(1, abs=0.45)  # 4 / sqrt(2 * 40)
+
+
+def test_without_global_sites_evidences_add_up():
+    truth = gaussian()
+    x = truth.sample(300)
+    pair = widened(truth)
+    each, whole = pv.log_evidence(pair, x, draws=50), pv.log_evidence(pair, x, draws=50, joint=True)
+    assert float(whole.value) == pytest.approx(float(each.value.sum()))
+    assert float(whole.error) == pytest.approx(float(each.error.square().sum().sqrt()))
+
+
+class Shifted:
+    """x_n = w + z_n + noise, w shared: the set is one normal vector of known covariance."""
+
+    def __init__(self, width=1.0):
+        self.width = width  # of the guide of w, over that of the posterior
+
+    def model(self, x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 50, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(w, 0.5))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    def guide(self, x):
+        precision = 1 + len(x) / 0.5
+        w = pyro.sample("w", dist.Normal(x.sum() / 0.5 / precision, self.width * precision**-0.5))
+        with pyro.plate("data", 50, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal(0.5 * (w + x) + 0.05, 0.4))  # exact: without the shift, scale 0.125 ** 0.5
+
+    def log_evidence(self, x):
+        covariance = torch.ones(len(x), len(x)) + 0.5 * torch.eye(len(x))
+        return dist.MultivariateNormal(torch.zeros(len(x)), covariance).log_prob(x)
+
+
+def test_local_draws_are_averaged_for_each_global_one():
+    pair = Shifted(width=1.2)
+    x = 1 + torch.randn(15, generator=torch.Generator().manual_seed(3))
+    exact = pair.log_evidence(x).double()
+    repeats = [pv.log_evidence(pair, x, joint=True, draws=(30, 20), seed=seed) for seed in range(20)]
+    found = scores(repeats, exact)
+    assert abs(float(found.mean())) < 4 / math.sqrt(20)
+    assert float(found.std()) == pytest.approx(1, abs=0.63)
+    assert float(repeats[0].error) < 0.3
+    default = pv.log_evidence(pair, x, joint=True, draws=30)
+    assert abs(float((default.value - exact) / default.error)) < 4
+
+
+# --- invariances ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", pairs(without={"full_data", "local_autoguide"}))
+def test_figures_belong_to_the_datum_over_all_styles(entry):
+    """One of each for every row; evidence lies above the ELBO; what has no latent site has no error."""
+    pair, args, kwargs = born(entry)
+    options = {"draws": 40, "seed": 1, "data_plate": "data" if "nested" in entry.traits else None}
+    evidence = pv.log_evidence(pair, *args, **kwargs, **options)
+    bound = pv.elbo(pair, *args, **kwargs, **options)
+    assert evidence.value.shape == evidence.error.shape == bound.value.shape == (ROWS,)
+    if not entry.traits & {"global"}:  # of the same draws: Jensen's inequality
+        assert bool((evidence.value >= bound.value - 1e-9).all())
+    certain = ("maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map")
+    assert bool((evidence.error > 0).any()) == (entry.name not in certain)
+    khat, ess = pv.psis(pair, *args, **kwargs, **options)
+    assert khat.shape == ess.shape == (ROWS,)
+    assert bool(((ess >= 1 - 1e-9) & (ess <= 40 + 1e-9)).all())
+    assert not torch.is_grad_enabled() or not evidence.value.requires_grad
+
+
+@pytest.mark.parametrize("entry", pairs(without={"full_data", "local_autoguide"}))
+def test_the_mean_elbo_is_that_of_rate_distortion(entry):
+    pair, args, kwargs = born(entry)
+    plate = "data" if "nested" in entry.traits else None
+    found = pv.elbo(pair, *args, **kwargs, draws=60, data_plate=plate)
+    repeats = torch.tensor([pv.rate_distortion(pair, *args, **kwargs, draws=8, seed=s).elbo for s in range(8)])
+    own = found.error.mean() if "global" in entry.traits else found.error.square().sum().sqrt() / ROWS
+    error = math.hypot(float(repeats.std()) / math.sqrt(8), float(own))  # rows share their global draws
+    # Student's t of 7 degrees of freedom: 8 is as rare as 5 of a normal.
+    assert abs(float(repeats.mean()) - float(found.value.mean())) < 8 * error + 1e-4
+
+
+def test_twice_the_data_have_twice_the_evidence():
+    truth = gaussian()
+    x, pair = truth.sample(30), widened(gaussian())
+    one = pv.log_evidence(pair, x, draws=3000)
+    two = pv.log_evidence(pair, torch.cat([x, x]), draws=3000)
+    for half in (two.value[:30], two.value[30:]):
+        assert float(((half - one.value) / (one.error.hypot(one.error))).abs().max()) < 4
+    shared = pv.truth.GammaPoisson(2.0, 1.0)
+    counts = shared.sample(6)
+    twice = pv.log_evidence(shared, torch.cat([counts, counts]), joint=True, draws=2).value
+    assert float(twice) == pytest.approx(float(shared.log_evidence(torch.cat([counts, counts]))), abs=2e-4)
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_the_scale_of_a_subsample_leaves_the_evidence_alone(size):
+    truth = pv.truth.GammaPoisson(2.0, 1.0, size=size)
+    x = truth.sample(12)
+    plain = pv.log_evidence(pv.truth.GammaPoisson(2.0, 1.0), x, draws=50)
+    torch.testing.assert_close(pv.log_evidence(truth, x, draws=50), plain)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, {"z": 3.0}])
+def test_temper_does_not_enter(weight):
+    truth = gaussian()
+    x, pair = truth.sample(10), widened(gaussian())
+    for figure in (pv.log_evidence, pv.elbo, pv.psis):
+        plain, tempered = figure(pair, x, draws=30), figure(pv.temper(pair, weight), x, draws=30)
+        torch.testing.assert_close(tempered, plain)
+
+
+def test_free_bits_do_not_enter():
+    pair = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 12), scale=1.0), pv.DiagNormal(pv.MLP(12, [], 4)))
+    torch.testing.assert_close(
+        pv.log_evidence(pv.free_bits(pair, {"z": 9.0}), real(), draws=30), pv.log_evidence(pair, real(), draws=30)
+    )
+
+
+def test_what_is_masked_is_not_there():
+    truth = gaussian()
+    x = truth.sample(8)
+    known = torch.arange(8) % 2 == 0
+
+    def model(x):
+        with poutine.mask(mask=known[: len(x)] if len(x) < 8 else known):
+            truth.model(x)
+
+    def guide(x):
+        with poutine.mask(mask=known[: len(x)] if len(x) < 8 else known):
+            truth.guide(x)
+
+    found = pv.log_evidence(Pair(model, guide), x, draws=3)
+    torch.testing.assert_close(found.value, (truth.log_evidence(x) * known).double(), rtol=0, atol=1e-5)
+
+
+def test_the_number_of_rows_decides_no_figure_of_other_rows():
+    """Tiles have seeds of their own: the first 256 rows are as they are without the others."""
+    truth = gaussian()
+    x, pair = truth.sample(300), widened(gaussian())
+    torch.testing.assert_close(pv.elbo(pair, x, draws=5).value[:256], pv.elbo(pair, x[:256], draws=5).value)
+
+
+# --- importance weights -----------------------------------------------------------------------------------
+
+
+def test_psis_tells_a_good_guide_from_a_narrow_one():
+    truth = gaussian()
+    x = truth.sample(20)
+    good = pv.psis(widened(truth, 1.1, 0.0), x, draws=2000)
+    narrow = pv.psis(widened(truth, 0.3, 0.0), x, draws=2000)
+    assert float(good.khat.max()) < 0.5
+    assert 0.7 < float(narrow.khat.median()) < 1  # in truth 1 - 0.3 ** 2
+    assert float(good.ess.min()) > 1500 > 200 > float(narrow.ess.median())
+
+
+def test_psis_of_a_whole_set():
+    pair = Shifted(width=1.2)
+    x = torch.randn(5, generator=torch.Generator().manual_seed(3))
+    found = pv.psis(pair, x, joint=True, draws=500)
+    assert found.khat.shape == found.ess.shape == ()
+    assert float(found.khat) < 0.7
+    assert 50 < float(found.ess) < 500
+
+
+# --- what cannot be --------------------------------------------------------------------------------------
+
+
+def impossible(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Uniform(torch.zeros(()), 1.0, validate_args=False).expand(z.shape), obs=x)
+
+
+def normal_guide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+
+@pytest.mark.parametrize("figure", [pv.log_evidence, pv.psis, pv.elbo])
+def test_weights_that_are_all_zero_are_an_error_that_names_the_rows(figure):
+    x = torch.full((300,), 0.5)
+    x[[3, 280]] = 2.0
+    with pytest.raises(pv.DataError, match=r"weights are all 0 at row (3|280)"):
+        figure(Pair(impossible, normal_guide), x, draws=30)
+    with pytest.raises(pv.DataError, match=r"all 0 (at row 3|for the whole set)"):
+        pv.log_evidence(Pair(impossible, normal_guide), x, draws=30, joint=True)
+
+
+def test_weights_that_are_no_numbers_are_an_error():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z * math.nan, 1.0, validate_args=False), obs=x)
+
+    with pytest.raises(pv.DataError, match="not a number at row 0, 1, 2 and 2 more"):
+        pv.log_evidence(Pair(model, normal_guide), torch.zeros(5), draws=30)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 2.5, True, (3, 4), "many"])
+def test_draws_are_whole_numbers_of_one_or_more(draws):
+    truth = gaussian()
+    for figure in (pv.log_evidence, pv.elbo, pv.psis):
+        with pytest.raises(pv.ArgumentError, match="draws="):
+            figure(truth, truth.sample(3), draws=draws)
+
+
+@pytest.mark.parametrize("draws", [0, (3,), (3, 0), (0, 3), (1, 2, 3)])
+def test_draws_of_a_set_are_one_number_or_two(draws):
+    with pytest.raises(pv.ArgumentError, match="draws="):
+        pv.log_evidence(Shifted(), torch.zeros(3), joint=True, draws=draws)
+
+
+def test_a_site_that_the_guide_forgot_is_an_error(classes):
+    for options in ({}, {"joint": True}):
+        with pytest.raises(pv.PairError, match="'z' is drawn by the model alone"):
+            pv.log_evidence(Pair(classes.model, lambda x: None), classes.sample(3), **options)
+
+
+def test_a_pair_without_a_data_plate_has_no_figure_for_each_datum():
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(w, 1.0).expand([len(x)]).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(x.sum() / (len(x) + 1), (1 / (len(x) + 1)) ** 0.5))
+
+    x = torch.randn(300, generator=torch.Generator().manual_seed(3))
+    for figure in (pv.log_evidence, pv.elbo, pv.psis):
+        with pytest.raises(pv.ArgumentError, match=r"no plate.*joint=True"):
+            figure(Pair(model, guide), x)
+    exact = dist.MultivariateNormal(torch.zeros(300), torch.eye(300) + 1).log_prob(x)
+    found = pv.log_evidence(Pair(model, guide), x, joint=True, draws=3)
+    assert float(found.value) == pytest.approx(float(exact), abs=1e-2)
