@@ -5,6 +5,7 @@ The noise of local sites is a column of the data, so that any number of processe
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import os
 import sys
@@ -19,6 +20,7 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.parallel import team
 
 ROWS, WIDTH, LATENT = 60, 5, 2
 QUIET = {"progress": False, "device": "cpu"}
@@ -194,6 +196,22 @@ def lose(folder: Path) -> None:
         time.sleep(0.002)
 
 
+def leave_alone(folder: Path) -> None:
+    """An error of the user's own ends one process's loop."""
+    team._TOGETHER = datetime.timedelta(seconds=3)
+    for step in pv.steps(_vae(), X, steps=10_000, batch_size=20, seed=0, staged=False, checkpoint=folder / "left"):
+        if step.index == 25 and rank() == 1:
+            raise RuntimeError("a fault of my own")
+
+
+def leave_together(folder: Path) -> None:
+    """All processes leave the loop at one step, in the middle of an epoch."""
+    where = folder / "halves" if rank() == 0 else None
+    for step in pv.steps(_vae(), X, epochs=6, batch_size=20, seed=0, staged=False, checkpoint=where, device="cpu"):
+        if step.index == 10:
+            break
+
+
 def diverge(folder: Path) -> None:
     """One process sees numbers that overflow."""
     calls = itertools.count()
@@ -207,6 +225,11 @@ def diverge(folder: Path) -> None:
 def other_data(folder: Path) -> None:
     """The processes have other data."""
     pv.fit(_vae(), X + rank(), steps=2, batch_size=20, seed=0, **QUIET)
+
+
+def other_rate(folder: Path) -> None:
+    """The processes have other arguments."""
+    pv.fit(_vae(), X, steps=2, batch_size=20, seed=0, learning_rate=1e-3 * (1 + rank()), **QUIET)
 
 
 def remainder(folder: Path) -> None:

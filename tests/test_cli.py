@@ -99,7 +99,10 @@ def train_table(out: str = "run", *more: str) -> None:
 
 
 def test_a_table_from_training_to_samples():
-    said = succeeds(f"train {table()} --label kind --epochs 4 --hidden 8 --out run")
+    result = run(f"train {table()} --label kind --epochs 4 --hidden 8 --out run")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("latent dimensions of 'z'") == 1  # the verdict, said once
+    said = result.stdout
     line = next(line for line in said.splitlines() if "likelihood" in line)
     assert all(word in line for word in ("likelihood normal (", "scaling standard (", "nets mlp 8", "latent 2 ("))
     names = {path.name for path in Path("run").iterdir()}

@@ -114,6 +114,24 @@ def test_a_killed_process_ends_the_other_with_a_checkpoint(tmp_path):
     assert any(part.stem in other.stderr or part.name in other.stderr for part in written)
 
 
+def test_a_process_that_leaves_its_loop_alone_ends_the_other_with_a_checkpoint(tmp_path):
+    other, left = run("leave_alone", tmp_path)
+    assert "a fault of my own" in left.stderr
+    assert "process 1 of 2 left the training after step 25" in left.stderr
+    assert "ParallelError" in other.stderr
+    assert all(process.returncode in (1, -6) for process in (other, left))
+    assert (tmp_path / "left" / "checkpoint-0000000026.safetensors").exists()
+
+
+def test_a_loop_left_by_all_at_one_step_is_gone_on_with(tmp_path):
+    for task in ("straight", "leave_together", "gone_on"):
+        succeeds(task, tmp_path)
+    for rank in range(2):
+        (straight, _), (halves, words) = (load(tmp_path / f"{name}{rank}.pt") for name in ("straight", "halves"))
+        assert all(torch.equal(straight[key], halves[key]) for key in straight)
+        assert not words
+
+
 def test_numbers_that_go_bad_in_one_process_end_both(tmp_path):
     ended = run("diverge", tmp_path)
     # gloo's own threads sometimes abort a process that is on its way out with an error; its words are out by then.
@@ -125,6 +143,7 @@ def test_numbers_that_go_bad_in_one_process_end_both(tmp_path):
     ("task", "words"),
     [
         ("other_data", "different first rows of data"),
+        ("other_rate", "learning_rate is 0.00"),
         ("remainder", "batch_size=20 leaves 1 rows for 2 processes"),
         ("loader", "shuffles in an order of its own"),
     ],
@@ -153,5 +172,6 @@ def test_the_command_line_trains_under_torchrun(tmp_path):
     ended = subprocess.run([*command, *program], env=environment, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("Wrote ") == 1
+    assert ended.stderr.count("step 1, batches of 64: traced") == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"config.json", "model.safetensors", "report.html"}
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2

@@ -64,7 +64,7 @@ class _Messages(logging.Handler):
     """The package's log on standard error; the verdict on a run is left to the command that made it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.module != "training":
+        if record.name != "pyrovae.verdicts":
             typer.echo(spoken(record.getMessage()), err=True)
 
 

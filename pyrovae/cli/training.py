@@ -34,7 +34,8 @@ def train(request: Request, team: Alone | None = None) -> RunFolder:
     outcome = _run(prepared, request, team)
     prepared.folder.write_config({**prepared.config, "outcome": outcome})
     if outcome["reason"] == "interrupted":
-        complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
+        if team.first:
+            complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
         raise typer.Exit(INTERRUPTED)
     return prepared.folder
 

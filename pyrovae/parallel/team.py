@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import datetime
 import gc
+import itertools
 import os
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,7 @@ from pyrovae.errors import ArgumentError, ParallelError
 
 # A process that is lost closes its connections, which shows at once; this is for one that hangs.
 _PATIENCE = datetime.timedelta(minutes=10)
+_TOGETHER = datetime.timedelta(seconds=20)  # within which processes that end a loop at the same step come to say so
 
 
 class Alone:
@@ -47,6 +50,10 @@ class Alone:
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""
         return flag
+
+    def parting(self, value: Any) -> list[Any] | None:
+        """Plain values of all processes where all leave a training at this step; None where others go on."""
+        return [value]
 
 
 class Team(Alone):
@@ -96,6 +103,25 @@ class Team(Alone):
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""
         return any(self.gathered(bool(flag)))
+
+    def parting(self, value: Any) -> list[Any] | None:
+        """Plain values of all processes where all leave a training at this step; None where others go on.
+
+        No message is sent to a process that may be waiting for another one: each leaves a note in the group's
+        store. A process that leaves alone ends the group, which ends the others' wait.
+        """
+        store, number = dist.distributed_c10d._get_default_store(), next(_partings)
+        notes = [f"pyrovae/parting/{number}/{rank}" for rank in range(self.size)]
+        try:
+            store.set(notes[self.rank], pickle.dumps(value))  # pyright: ignore[reportArgumentType] - it takes bytes
+            store.wait(notes, _TOGETHER)
+            return [pickle.loads(store.get(note)) for note in notes]  # the notes are this program's own
+        except RuntimeError:  # too late, or the store is gone with its process
+            _leave()
+            return None
+
+
+_partings = itertools.count()
 
 
 _AGREE = 16  # steps between two questions: asking costs a message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from pyrovae.staging.roads import Entry, Road
 
 __all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable", "numbers_of"]
 
+logger = logging.getLogger("pyrovae")
+
 MODES = ("auto", True, False, "traced", "compiled")
 
 
@@ -28,9 +31,12 @@ class Staging:
         switches: each change of route as (step, rows, route), for the checkpoint and for the report.
     """
 
-    def __init__(self, mode: Any, *, settings: Settings, host: Host, strict: bool = True, why: str = ""):
+    def __init__(
+        self, mode: Any, *, settings: Settings, host: Host, strict: bool = True, why: str = "", speaks: bool = True
+    ):
         self.strict = strict  # whether a pair that cannot be staged is an error
         self.why = why
+        self.speaks = speaks
         self.mode = "compiled" if mode is True else mode
         self.settings = settings
         self.host = host
@@ -117,6 +123,11 @@ class Staging:
         if self.bad is None:
             self.bad = torch.zeros((), device=device_of(batch))
         return self.bad
+
+    def tell(self, words: str, *values: Any) -> None:
+        """Log what was done; of several processes the first does."""
+        if self.speaks:
+            logger.info(words, *values)
 
     def note(self, step: int, batch: Batch, route: str) -> None:
         """Keep a change of route."""

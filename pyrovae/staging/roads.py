@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from typing import Any, NamedTuple, Protocol
@@ -15,8 +14,6 @@ from pyrovae.staging.compiling import Compiling, compile_graph, seconds_to_compi
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
 from pyrovae.staging.lanes import Broken, Lane, device_of
 from pyrovae.staging.reading import Unstageable
-
-logger = logging.getLogger("pyrovae")
 
 _COMPARED = 3  # consecutive steps that are compared with the plain path before a graph is trusted
 _MEASURED = 8  # steps whose median is a route's time
@@ -50,6 +47,9 @@ class Overseer(Protocol):
 
     def note(self, step: int, batch: Batch, route: str) -> None:
         """Keep a change of route."""
+
+    def tell(self, words: str, *values: Any) -> None:
+        """Log what was done."""
 
     def repeated(self, rows: int) -> str | None:
         """The route that batches of so many rows had in the run that this one goes on with."""
@@ -160,7 +160,7 @@ class Road:
             reason = self._words(error)
         if reason is not None:
             lane.function = function
-            logger.info("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
+            self.staging.tell("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
 
     # --- onwards --------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class Road:
         self.route, self._since, self._to_compare = route, 0, _COMPARED
         self.lane.seconds.clear()
         self.staging.note(index, batch, route)
-        logger.info("step %d, batches of %d: %s", index, batch.rows, self.summary)
+        self.staging.tell("step %d, batches of %d: %s", index, batch.rows, self.summary)
 
     # --- and back -------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from pyrovae.parallel import agreed, find_team
 from pyrovae.training import progress as progress_line
 from pyrovae.training.interruption import deferred_interrupts
 from pyrovae.training.planning import (
+    agree_on,
     check_arguments,
     check_folder,
     check_seed,
@@ -34,6 +35,7 @@ from pyrovae.training.trainer import Trainer
 __all__ = ["Epoch", "Fit", "Step", "fit", "steps"]
 
 logger = logging.getLogger("pyrovae")
+verdicts = logging.getLogger("pyrovae.verdicts")
 
 
 def fit(
@@ -195,7 +197,7 @@ def _swapping(session: _Session) -> Generator[Step, None, Fit]:
     except GeneratorExit:
         with forked_random():
             own.restore()
-            session.resumption.write(session.trainer)
+            session.part()
         raise
     with Wall(), forked_random():
         own.restore()
@@ -222,6 +224,8 @@ class _Session:
         warn_of_handlers()
         self.team = find_team(options["device"])
         check_arguments(pair, checkpoint_every=checkpoint_every, **options)
+        agree_on({**options, "seed": seed, "resume": resume}, self.team)
+        checkpoint = self.team.told(checkpoint)  # the first process writes, so its folder counts
         self.progress = progress
         self._store_before = set(pyro.get_param_store().keys())
         self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume, team=self.team)
@@ -293,6 +297,17 @@ class _Session:
         """Note that the user stopped the run."""
         self.trainer.reason = "interrupted"
 
+    def part(self) -> None:
+        """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
+        if not self.resumption.part(self.trainer):
+            logger.error(
+                "process %d of %d left the training after step %d, and the others went on: they end now. Leave the "
+                "loop at the same step in all of them; if an error ended it, mend that and start all of them again.",
+                self.team.rank,
+                self.team.size,
+                self.trainer.step - 1,
+            )
+
     def finish(self) -> Fit:
         """Write the last checkpoint, leave the right weights in the pair, and say how it went."""
         trainer = self.trainer
@@ -318,7 +333,7 @@ class _Session:
 
     @staticmethod
     def _log(run: Fit) -> None:
-        logger.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
+        verdicts.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
 
     def _active_units(self) -> dict[str, ActiveUnits]:
         """What is only looked at afterwards must not cost the result of the training."""

@@ -225,3 +225,20 @@ _FREE = ("epochs", "steps", "validation", "device", "staged")  # validation data
 def described(options: Mapping[str, Any]) -> dict[str, str]:
     """The arguments that a resumed run must have in common with the run that it goes on with."""
     return {name: describe_argument(value) for name, value in options.items() if name not in _FREE}
+
+
+# What may differ from process to process: the data are compared as data, and a transform may look at its process.
+_OWN = ("device", "transform", "validation")
+
+
+def agree_on(options: Mapping[str, Any], team: Alone) -> None:
+    """Refuse arguments that differ between the processes of a training, which would train something else in each."""
+    mine = {name: describe_argument(value) for name, value in options.items() if name not in _OWN}
+    mine["validation"] = "left out" if options.get("validation") is None else "given"
+    for rank, theirs in enumerate(team.gathered(mine)):
+        for name in mine:
+            if theirs.get(name) != mine[name]:
+                raise ArgumentError(
+                    f"{name} is {mine[name]} in process {team.rank} and {theirs.get(name)} in process {rank}; give all "
+                    "processes the same arguments. The first one alone writes, so that folders need no difference."
+                )

@@ -132,6 +132,14 @@ class Resumption:
                 torch.set_rng_state(trainer.passes.random)
             self._write(trainer, [checkpoints.random_tree()])
 
+    def part(self, trainer: Trainer) -> bool:
+        """Write a checkpoint where the user left the loop; False where other processes went on without this one."""
+        states = self.team.parting(checkpoints.random_tree())
+        if self.folder is not None:
+            trainer.read()
+            self._write(trainer, states or [checkpoints.random_tree()])
+        return states is not None
+
     def _write(self, trainer: Trainer, random: list[Any]) -> None:
         self._due = time.monotonic() + self.every
         if not self.team.first or self.folder is None:
@@ -175,6 +183,8 @@ class Resumption:
             checkpoints.restore_random(states[self.team.rank])
             return
         reseed((trainer.plan.seed + trainer.step * 0x9E3779B97F4A7C15 + self.team.rank) % 2**63)
+        if not self.team.first:
+            return
         warnings.warn(
             f"the run of {self.last} drew its random numbers in {len(states)} process(es), and is gone on with in "
             f"{self.team.size}: they are drawn afresh from here on.",

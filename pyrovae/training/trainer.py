@@ -51,6 +51,7 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
         mode,
         strict=plan.staged != "auto" and plan.staged is not False,
         why=why,
+        speaks=plan.team.first,
         host=passes,
         settings=Settings(
             one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
