@@ -13,14 +13,16 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .conditionals import Categorical, Conditional, DiagNormal, FullNormal, LearnedScale, Normal
-from .errors import ArgumentError
-from .nets import MLP
-from .pairs import Pair
-from .priors import StandardNormal
-from .vae import VAE, Registration
+from ..conditionals import Categorical, Conditional, DiagNormal, FullNormal, LearnedScale, Normal
+from ..errors import ArgumentError
+from ..nets import MLP
+from ..pairs import Pair
+from ..priors import StandardNormal
+from ..registration import Registration
+from ..vae import VAE
+from .shifted import ShiftedGaussian
 
-__all__ = ["BetaBernoulli", "DiscreteMixture", "GammaPoisson", "LinearGaussian"]
+__all__ = ["BetaBernoulli", "DiscreteMixture", "GammaPoisson", "LinearGaussian", "ShiftedGaussian"]
 
 
 class LinearGaussian:

@@ -1,0 +1,201 @@
+"""Running sums over a grid of draws, from which the parts of an uncertainty follow; no draw is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pyrovae.pairs import base_of
+
+
+class Parts(NamedTuple):
+    """The parts for some rows, in double precision; `noise` is the aleatoric part in nats for each element."""
+
+    aleatoric: Tensor
+    latent: Tensor
+    epistemic: Tensor
+    noise: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What the parts add up to."""
+        return self.aleatoric + self.latent + self.epistemic
+
+
+class Spread(Protocol):
+    """Running sums: `add` several inner draws, and `close` the group once all its inner draws were added."""
+
+    def add(self, *statistics: Tensor) -> None: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
+
+    def parts(self) -> Parts: ...  # noqa: D102
+
+
+class Moments:
+    """Mean and squared deviations by one-pass updates (Chan et al., 1979), within and between groups."""
+
+    def __init__(self):
+        self.inner, self.outer = _Welford(), _Welford()
+        self.groups = 0
+        self.aleatoric: Any = 0.0
+        self.latent: Any = 0.0
+        self.noise: Any = 0.0
+        self._variance: Any = 0.0
+        self._noise: Any = 0.0
+
+    def add(self, mean: Tensor, variance: Tensor) -> None:
+        """Conditional means and variances of some inner draws, (draws, ...)."""
+        self.inner.merge(mean)
+        self._variance = self._variance + variance.sum(0)
+        self._noise = self._noise + gaussian_nats(variance).sum(0)
+
+    def close(self) -> None:
+        """The end of a group."""
+        count = self.inner.count
+        self.aleatoric = self.aleatoric + self._variance / count
+        self.noise = self.noise + self._noise / count
+        self.latent = self.latent + self.inner.squares / count
+        self.outer.merge(self.inner.mean.unsqueeze(0))
+        self.inner, self._variance, self._noise = _Welford(), 0.0, 0.0
+        self.groups += 1
+
+    def parts(self) -> Parts:
+        """Population variances on the grid."""
+        n = self.groups
+        return Parts(self.aleatoric / n, self.latent / n, self.outer.squares / n, self.noise / n)
+
+
+class Entropies:
+    """Sums of class probabilities and of their entropies; the last dim holds the classes."""
+
+    def __init__(self):
+        self.groups = self.draws = 0
+        self.inner: Any = 0.0
+        self.outer: Any = 0.0
+        self.noise: Any = 0.0
+        self.within: Any = 0.0  # entropies of the groups' own predictions
+        self._noise: Any = 0.0
+
+    def add(self, probabilities: Tensor) -> None:
+        """Class probabilities of some inner draws, (draws, ..., classes)."""
+        self.draws += len(probabilities)
+        self.inner = self.inner + probabilities.sum(0)
+        self._noise = self._noise + entropy(probabilities).sum(0)
+
+    def close(self) -> None:
+        """The end of a group."""
+        mean = self.inner / self.draws
+        self.outer, self.within = self.outer + mean, self.within + entropy(mean)
+        self.noise = self.noise + self._noise / self.draws
+        self.inner, self._noise, self.draws = 0.0, 0.0, 0
+        self.groups += 1
+
+    def parts(self) -> Parts:
+        """H(mean) as the noise's mean entropy, and the two mutual informations."""
+        n = self.groups
+        noise, within = self.noise / n, self.within / n
+        return Parts(noise, within - noise, entropy(self.outer / n) - within, noise)
+
+
+class _Welford:
+    def __init__(self):
+        self.count = 0
+        self.mean = self.squares = torch.zeros(())
+
+    def merge(self, values: Tensor) -> None:
+        mean = values.mean(0)
+        count, delta = self.count + len(values), mean - self.mean
+        self.squares = (
+            self.squares + (values - mean).square().sum(0) + delta.square() * (self.count * len(values) / count)
+        )
+        self.mean = self.mean + delta * (len(values) / count)
+        self.count = count
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Over the last dim, in nats."""
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def gaussian_nats(variance: Tensor) -> Tensor:
+    """The entropy of a normal of this variance: the largest that a density of this variance has."""
+    return 0.5 * (2 * math.pi * math.e * variance).log()
+
+
+class Measure(NamedTuple):
+    """How the uncertainty of one observed site is measured.
+
+    Attributes:
+        name: "variance" or "entropy".
+        statistics: functions of the site's distribution, read at each draw; and how many dims each has behind the
+            event.
+        spread: makes the running sums.
+        lost: how many dims of the event the result lacks (1 for one-hot vectors).
+    """
+
+    name: str
+    statistics: tuple[tuple[Callable[[Any], Tensor], int], ...]
+    spread: Callable[[], Spread]
+    lost: int = 0
+
+    def nats(self, parts: Parts) -> Tensor:
+        """The total of each element in nats."""
+        return parts.total if self.name == "entropy" else gaussian_nats(parts.total)
+
+
+def measure_for(fn: Any, name: str) -> Measure | None:
+    """The measure for a distribution; None where it has neither classes nor a mean and a variance.
+
+    Args:
+        fn: a distribution.
+        name: "entropy", "variance", or "auto": entropies where there are classes.
+    """
+    base = base_of(fn)
+    onehot = isinstance(base, torch.distributions.OneHotCategorical)
+    if name != "variance" and (_is_binary(base) or _is_categorical(base) or onehot):
+        reads, extra = (_binary, 1) if _is_binary(base) else (_classes, 0 if onehot else 1)
+        return Measure("entropy", ((reads, extra),), Entropies, lost=int(onehot))
+    if name == "entropy" or not _has_moments(fn):
+        return None
+    return Measure("variance", ((_mean, 0), (_variance, 0)), Moments)
+
+
+def _is_binary(base: Any) -> bool:
+    return isinstance(base, torch.distributions.Bernoulli)
+
+
+def _is_categorical(base: Any) -> bool:
+    return isinstance(base, torch.distributions.Categorical)
+
+
+def _has_moments(fn: Any) -> bool:
+    try:
+        return not bool(fn.mean.isnan().all()) and not bool(fn.variance.isnan().all())
+    except (NotImplementedError, AttributeError):
+        return False
+
+
+def _mean(fn: Any) -> Tensor:
+    return fn.mean.double()
+
+
+def _variance(fn: Any) -> Tensor:
+    return fn.variance.double()
+
+
+def _binary(fn: Any) -> Tensor:
+    # `fn.mean` has the whole shape, whatever wraps the distribution; `base.probs` may have less.
+    return torch.stack([1 - fn.mean.double(), fn.mean.double()], -1)
+
+
+def _classes(fn: Any) -> Tensor:
+    probabilities = base_of(fn).probs.double()
+    shape = fn.batch_shape + fn.event_shape
+    if isinstance(base_of(fn), torch.distributions.OneHotCategorical):
+        return probabilities.expand(shape)
+    return probabilities.expand(*shape, probabilities.shape[-1])
