@@ -49,6 +49,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "rate_distortion",
         "resemblance",
     ),
+    "decomposition": ("Generated", "Uncertainty", "generate_with_uncertainty", "uncertainty"),
     "checkpoints": ("load", "save"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
     "errors": (

@@ -24,6 +24,10 @@ from pyrovae.conditionals import Poisson as Poisson
 from pyrovae.conditionals import StudentT as StudentT
 from pyrovae.contracts import Finding as Finding
 from pyrovae.contracts import check_pair as check_pair
+from pyrovae.decomposition import Generated as Generated
+from pyrovae.decomposition import Uncertainty as Uncertainty
+from pyrovae.decomposition import generate_with_uncertainty as generate_with_uncertainty
+from pyrovae.decomposition import uncertainty as uncertainty
 from pyrovae.errors import ArgumentError as ArgumentError
 from pyrovae.errors import DataError as DataError
 from pyrovae.errors import DivergedError as DivergedError

@@ -32,6 +32,7 @@ USING = {
     "prediction",
     "traces",
     "evaluation",
+    "decomposition",
     "batches",
     "checkpoints",
     "training",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyrovae.decomposition.spread import Measure, Parts, Spread, measure_for
-from pyrovae.errors import PairError
+from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import base_of
 from pyrovae.traces import Sampler, Tile
 
 logger = logging.getLogger("pyrovae")
+
+_SHARED_DRAWS = 20  # of global sites: the error of a variance from 20 draws is about a third of it
+_INNER = ("latent", "auxiliary", "enumerated", "unguided")
 
 
 class Uncertainty(NamedTuple):
@@ -81,6 +84,30 @@ class Split(NamedTuple):
         return rows.reshape(len(rows), -1).sum(1)
 
 
+def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
+    """How many draws of the global sites, and of the local ones for each of them."""
+    several = isinstance(draws, tuple | list)
+    numbers = tuple(draws) if several else (draws,)
+    if len(numbers) not in (1, 2) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+        raise ArgumentError(
+            f"draws={draws!r}; give a whole number of 1 or more, or two: (of global sites, of local ones)."
+        )
+    shared, local = bool(sampler.global_sites), _has_local(sampler)
+    if len(numbers) == 1:
+        numbers = (_SHARED_DRAWS if shared else 1, numbers[0]) if local else (numbers[0] if shared else 1, 1)
+    elif not shared:
+        numbers = (1, numbers[0] * numbers[1])  # nothing tells the groups apart
+    elif not local:
+        numbers = (numbers[0], 1)
+    if (shared and numbers[0] < 2) or (local and numbers[1] < 2):
+        raise ArgumentError(f"draws={draws!r}: a spread needs two draws at least, of global and of local sites.")
+    return numbers[0], numbers[1]
+
+
+def _has_local(sampler: Sampler) -> bool:
+    return any(site.local and site.role in _INNER for site in sampler.structure.sites.values())
+
+
 def grid_spread(
     sampler: Sampler, sites: Collection[str], shared: int, inner: int, measure: str = "auto"
 ) -> dict[str, Split]:
@@ -96,13 +123,14 @@ def _tiles(
     sampler: Sampler, sites: Collection[str], shared: int, inner: int, measure: str
 ) -> Iterator[dict[str, Split]]:
     sums: dict[str, tuple[Measure, Spread]] = {}
-    for tile in sampler.grid(shared, inner):
+    # One inner draw: every draw is a group of its own, and many of them are made at once.
+    alone = inner == 1
+    for tile in sampler.tiles(shared) if alone else sampler.grid(shared, inner):
         if tile.part == 0 and tile.draws.start == 0:
             sums = _begun(tile, sites, measure)
-        last = tile.draws.stop == inner
         with torch.no_grad():
-            _add(tile, sums, last=last)
-        if last and tile.part == shared - 1:
+            _add(tile, sums, alone=alone, last=tile.draws.stop == inner)
+        if tile.draws.stop == shared if alone else tile.part == shared - 1 and tile.draws.stop == inner:
             yield {name: _split(sampler, tile, name, *sums[name], shared, inner) for name in sums}
 
 
@@ -117,16 +145,16 @@ def _begun(tile: Tile, sites: Collection[str], measure: str) -> dict[str, tuple[
     return {name: (found, found.spread()) for name, found in measures.items() if found is not None}
 
 
-def _add(tile: Tile, sums: dict[str, tuple[Measure, Spread]], *, last: bool) -> None:
+def _add(tile: Tile, sums: dict[str, tuple[Measure, Spread]], *, alone: bool, last: bool) -> None:
     for name, (measure, spread) in sums.items():
-        spread.add(*(tile.of(name, function, extra=extra) for function, extra in measure.statistics))
-        if last:
-            spread.close()
+        read = [tile.of(name, function, extra=extra) for function, extra in measure.statistics]
+        for group in zip(*(one.split(1) for one in read), strict=True) if alone else [read]:
+            spread.add(*group)
+            if alone or last:
+                spread.close()
 
 
-def _split(
-    sampler: Sampler, tile: Tile, name: str, measure: Measure, spread: Spread, shared: int, inner: int
-) -> Split:
+def _split(sampler: Sampler, tile: Tile, name: str, measure: Measure, spread: Spread, shared: int, inner: int) -> Split:
     parts = spread.parts()
     has_source = bool(sampler.global_sites)
     moved = _inner_noise(parts, shared, inner) if has_source else torch.zeros_like(parts.latent)

@@ -29,7 +29,8 @@ class Parts(NamedTuple):
 class Spread(Protocol):
     """Running sums: `add` several inner draws, and `close` the group once all its inner draws were added."""
 
-    def add(self, *statistics: Tensor) -> None: ...  # noqa: D102
+    @property
+    def add(self) -> Callable[..., None]: ...  # noqa: D102
 
     def close(self) -> None: ...  # noqa: D102
 
@@ -181,11 +182,20 @@ def _has_moments(fn: Any) -> bool:
 
 
 def _mean(fn: Any) -> Tensor:
-    return fn.mean.double()
+    return _precise(fn, "mean")
 
 
 def _variance(fn: Any) -> Tensor:
-    return fn.variance.double()
+    return _precise(fn, "variance")
+
+
+def _precise(fn: Any, name: str) -> Tensor:
+    base = base_of(fn)
+    if type(base).__name__ == "ContinuousBernoulli" and isinstance(base, torch.distributions.ContinuousBernoulli):
+        # torch's formulas cancel around 1/2: in single precision variances come out as low as -1.6.
+        exact = torch.distributions.ContinuousBernoulli(logits=base.logits.double(), validate_args=False)
+        return getattr(exact, name).expand(fn.batch_shape + fn.event_shape)
+    return getattr(fn, name).double()
 
 
 def _binary(fn: Any) -> Tensor:

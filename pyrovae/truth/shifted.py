@@ -33,8 +33,9 @@ class ShiftedGaussian:
     \[ m \mid x_{1..N} \sim \mathcal N\Big(S C^{-1} \sum_n x_n,\; S\Big), \quad S = (\tau^{-2} I + N C^{-1})^{-1},
     \qquad z_n \mid x_n, m \sim \mathcal N\big(M^{-1} W^\top (x_n - m),\, \sigma^2 M^{-1}\big) \]
 
-    so a new observation at the same z_n and m has the variance \( \sigma^2 \) (noise) + \( \operatorname{diag}(\sigma^2 A) \)
-    (latent) + \( \operatorname{diag}((I - A) S (I - A)^\top) \) (epistemic, which falls as 1/N).
+    so a new observation at the same z_n and m has the variance \( \sigma^2 \) (noise) +
+    \( \operatorname{diag}(\sigma^2 A) \) (latent) + \( \operatorname{diag}((I - A) S (I - A)^\top) \) (epistemic, which
+    falls as 1/N).
 
     Args:
         weight: W, shape (d, k).
@@ -49,7 +50,7 @@ class ShiftedGaussian:
         >>> truth = pv.truth.ShiftedGaussian(torch.eye(2, 1), noise=1.0, spread=10.0)
         >>> for rows in (10, 100):
         ...     print(truth.split(truth.sample(rows)).epistemic[0])
-        tensor([0.0500, 0.0999])
+        tensor([0.0499, 0.0999])
         tensor([0.0050, 0.0100])
     """
 
@@ -93,15 +94,19 @@ class ShiftedGaussian:
         shrunk = self.weight @ torch.linalg.solve(self._gram, self.weight.T)
         rest = self._eye(d) - shrunk
         covariance = self.posterior(x if given is None else given).covariance_matrix
-        parts = (torch.full_like(x[0], self.noise**2), self.noise**2 * shrunk.diag(), (rest @ covariance @ rest.T).diag())
+        parts = (
+            torch.full_like(x[0], self.noise**2),
+            self.noise**2 * shrunk.diag(),
+            (rest @ covariance @ rest.T).diag(),
+        )
         return Split(*(part.expand(len(x), d) for part in parts))
 
     def model(self, x: Tensor) -> Tensor:
         """Sites `mean`, `z` and `x`."""
         d, k = self.weight.shape
-        mean = pyro.sample("mean", dist.Normal(x.new_zeros(d), self.spread).to_event(1))
+        mean = pyro.sample("mean", dist.Normal(self.weight.new_zeros(d), self.spread).to_event(1))
         with pyro.plate("data", self.size or len(x), subsample_size=len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(k), 1.0).to_event(1))
+            z = pyro.sample("z", dist.Normal(self.weight.new_zeros(k), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z @ self.weight.T + mean, self.noise).to_event(1), obs=x)
         return z
 
