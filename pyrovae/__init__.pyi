@@ -53,8 +53,16 @@ from pyrovae.nets import ConvDecoder as ConvDecoder
 from pyrovae.nets import ConvEncoder as ConvEncoder
 from pyrovae.pairs import HasPair as HasPair
 from pyrovae.pairs import Pair as Pair
+from pyrovae.prediction import Encoding as Encoding
+from pyrovae.prediction import Moments as Moments
+from pyrovae.prediction import Summary as Summary
 from pyrovae.prediction import encode as encode
 from pyrovae.prediction import generate as generate
+from pyrovae.prediction import log_likelihood as log_likelihood
+from pyrovae.prediction import posterior as posterior
+from pyrovae.prediction import posterior_predictive as posterior_predictive
+from pyrovae.prediction import prior as prior
+from pyrovae.prediction import prior_predictive as prior_predictive
 from pyrovae.prediction import reconstruct as reconstruct
 from pyrovae.priors import LearnedNormal as LearnedNormal
 from pyrovae.priors import Mixture as Mixture

@@ -17,6 +17,7 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae import report
+from pyrovae.pairs import run
 from pyrovae.report import charts, pictures
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.results import Epoch
@@ -107,7 +108,7 @@ def own_pair() -> pv.Pair:
             pyro.sample("z", dist.Normal(loc[:, :2], 0.5).to_event(1))
             pyro.sample("w", dist.Normal(loc[:, 2], 0.5))
 
-    return pv.Pair(model, guide)
+    return begun(pv.Pair(model, guide))
 
 
 def without_latents() -> pv.Pair:
@@ -116,7 +117,13 @@ def without_latents() -> pv.Pair:
         with pyro.plate("data", len(x)):
             pyro.sample("x", dist.Normal(loc, 1).to_event(1), obs=x)
 
-    return pv.Pair(model, lambda x: None)
+    return begun(pv.Pair(model, lambda x: None))
+
+
+def begun(pair: pv.Pair) -> pv.Pair:
+    """Run once: parameters appear at the first call."""
+    run(pair, (torch.zeros(2, 4),), {})
+    return pair
 
 
 def rendered(pair, rows, kind, **more) -> str:

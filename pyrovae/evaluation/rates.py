@@ -16,7 +16,7 @@ from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
 from pyrovae.pairs import HasPair, Structure
 from pyrovae.placement import Placement
-from pyrovae.prediction import Use, arguments
+from pyrovae.traces import Use, arguments
 
 
 class RateDistortion(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.batches import as_batches
-from pyrovae.pairs import HasPair, samples
-from pyrovae.prediction import Use, arguments
+from pyrovae.pairs import HasPair
+from pyrovae.prediction import encodings
+from pyrovae.traces import Sampler, Tile
 
 
 class ActiveUnits(NamedTuple):
@@ -27,7 +27,9 @@ class ActiveUnits(NamedTuple):
     shares: torch.Tensor
 
 
-def active_units(pair: HasPair, /, *data: Any, threshold: float = 0.01, **named: Any) -> dict[str, ActiveUnits]:
+def active_units(
+    pair: HasPair, /, *data: Any, threshold: float = 0.01, data_plate: str | None = None, **named: Any
+) -> dict[str, ActiveUnits]:
     """Count the latent dimensions that the data move.
 
     `A_d = Var_x(E_q[z_d | x]) / Var_p(z_d)`; a dimension is active where `A_d > threshold`.
@@ -36,10 +38,11 @@ def active_units(pair: HasPair, /, *data: Any, threshold: float = 0.01, **named:
         pair: any pair.
         *data: the arguments of model and guide, N rows.
         threshold: the share of the prior's variance from which a dimension counts.
+        data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of model and guide.
 
     Returns:
-        For each local latent site whose guide has a mean (and that is not discrete), an `ActiveUnits`.
+        For each local latent site (that is not discrete), an `ActiveUnits`.
 
     References:
         Burda et al., "Importance weighted autoencoders" (2016), section 3.
@@ -50,33 +53,40 @@ def active_units(pair: HasPair, /, *data: Any, threshold: float = 0.01, **named:
         >>> pv.active_units(vae, torch.randn(64, 5))["z"].total
         2
     """
-    return active_in(Use.of(pair, as_batches(arguments(data, named))), threshold=threshold)
+    return active_in(Sampler.of(pair, data, named, seed=0, data_plate=data_plate), threshold=threshold)
 
 
-def active_in(use: Use, rows: int | None = None, threshold: float = 0.01) -> dict[str, ActiveUnits]:
-    """`active_units` on the first rows of data that are at hand, in batches of their own size."""
-    with use.eval_mode():
-        first = next(use.passes())
-        priors = {
-            name: use.rows_first(v, n) for name, n in samples(first.model) if (v := _variance(n["fn"])) is not None
-        }
+@torch.no_grad()
+def active_in(sampler: Sampler, threshold: float = 0.01) -> dict[str, ActiveUnits]:
+    """`active_units` with a sampler at hand."""
+    first = next(sampler.tiles(1, "posterior"))
     found = {}
-    for site, encoding in use.encodings(rows).items():
-        prior = priors.get(site)
+    for site, encoding in encodings(sampler).items():
+        prior = _prior_variance(first, sampler, site)
         if prior is not None and len(encoding.mean) > 1:
-            flat = encoding.mean.flatten(1) if encoding.mean.ndim > 1 else encoding.mean[:, None]
-            shares = flat.var(0) / prior.cpu().reshape(len(prior), -1).mean(0)
+            shares = encoding.mean.reshape(len(encoding.mean), -1).var(0) / prior
             if bool(shares.isfinite().all()):
                 found[site] = ActiveUnits(int((shares > threshold).sum()), len(shares), shares)
     return found
 
 
-def _variance(fn: Any) -> torch.Tensor | None:
-    """A continuous prior's variance over its whole batch, where it has one."""
+def _prior_variance(tile: Tile, sampler: Sampler, site: str) -> torch.Tensor | None:
+    """A prior's variance in each dimension, averaged over rows, where it has one."""
+    fn = tile.runs[0].node(site)["fn"]
+    if _variance(fn) is None:
+        return None
+    variance, place = tile.of(site, _variance), sampler.layout.place(("model", site), batch=True)
+    if place.axis is not None:
+        variance = variance[0].movedim(place.axis - len(fn.event_shape), 0)
+    return variance.reshape(len(variance), -1).mean(0).cpu()
+
+
+def _variance(fn: Any) -> Any:
+    """A continuous distribution's variance, where it has one."""
     try:
         variance = fn.variance
     except (NotImplementedError, AttributeError):
         return None
     if getattr(fn.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
         return None
-    return variance.expand(fn.batch_shape + fn.event_shape)
+    return variance

@@ -18,7 +18,7 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.batches import Batch
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, samples
 
-Kind = Literal["posterior", "predictive", "generative", "prior", "scored"]
+Kind = Literal["posterior", "predictive", "generative", "prior", "scored", "guide"]
 
 
 class Unobserve(Messenger):
@@ -108,13 +108,16 @@ def run_once(pair: HasPair, batch: Batch, structure: Structure, kind: Kind, shar
         structure: the pair's.
         kind: "posterior": the guide's draws, the model run against them and the data; "predictive": the guide's draws,
             observed sites drawn anew; "generative": global sites from the guide, the others from the model; "prior":
-            all from the model; "scored": as "posterior", but sites that the model enumerates hold all their values.
+            all from the model; "scored": as "posterior", but sites that the model enumerates hold all their values;
+            "guide": the guide alone.
         shared: values of sites that are not drawn but given.
     """
     given = shared if shared is not None else Trace()
     if kind == "prior":
         return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=given)), batch), Trace())
     guide = traced(poutine.replay(pair.guide, trace=given), batch)
+    if kind == "guide":
+        return Traces(Trace(), guide)
     if kind == "generative":
         held = only_global(guide, structure)
         return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=held)), batch), held)

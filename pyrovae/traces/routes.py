@@ -16,6 +16,7 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.batches import Batch
+from pyrovae.isolation import reseed
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, samples
 from pyrovae.traces.layout import Layout, fold_plate, fold_rows, fold_single
 from pyrovae.traces.programs import Kind, WholePlate, run_once, traced
@@ -97,7 +98,14 @@ def by_plate(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
 def by_loop(ask: Ask, draws: int, shared: Any) -> list[Run]:
     """One run for each draw."""
     given = shared if isinstance(shared, list) else [shared] * draws
-    return [_run(ask, ask.batch, 1, one, ask.pair, fold_single) for one in given]
+    # Seeds of their own, so that what the guide draws does not hang on how much the model drew in the run before.
+    seeds = torch.randint(2**62, (draws,)).tolist()
+    return [_one_of_loop(ask, one, seed) for one, seed in zip(given, seeds, strict=True)]
+
+
+def _one_of_loop(ask: Ask, shared: Trace | None, seed: int) -> Run:
+    reseed(seed)
+    return _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
 
 
 def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:

@@ -41,21 +41,25 @@ class Tile(NamedTuple):
 
     def value(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's value."""
-        return torch.cat([run.value(name, side) for run in self.runs])
+        return _joined([run.value(name, side) for run in self.runs])
 
     def of(
         self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0
     ) -> torch.Tensor:
         """What a function says of a site's distribution; see `Run.of`."""
-        return torch.cat([run.of(name, function, side=side, extra=extra) for run in self.runs])
+        return _joined([run.of(name, function, side=side, extra=extra) for run in self.runs])
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's log-probability, (draws, *plates)."""
-        return torch.cat([run.log_prob(name, side) for run in self.runs])
+        return _joined([run.log_prob(name, side) for run in self.runs])
 
     def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's log-probability for each draw and datum, (draws, rows); (draws,) where it is global."""
-        return torch.cat([run.per_datum(name, side) for run in self.runs])
+        return _joined([run.per_datum(name, side) for run in self.runs])
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Sampler:

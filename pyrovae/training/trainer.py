@@ -11,11 +11,10 @@ from typing import Protocol
 import torch
 
 from pyrovae import evaluation, objectives
-from pyrovae.batches import Batch
-from pyrovae.handlers import FixedPlate
+from pyrovae.batches import Batch, as_batches
 from pyrovae.parallel import share_of
-from pyrovae.prediction import Use
 from pyrovae.staging import Entry, Pass, Settings, Staging, numbers_of
+from pyrovae.traces import Sampler, Use
 from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.results import Epoch, Step
@@ -291,9 +290,13 @@ class Trainer:
         return name
 
     def active_units(self) -> dict[str, evaluation.ActiveUnits]:
-        """How many latent dimensions are used, on up to a thousand rows."""
+        """How many latent dimensions are used, on about a thousand rows, in batches like those of the training."""
         plan = self.plan
-        use = Use(
-            plan.pair, plan.batches, plan.placement, plan.structure, FixedPlate(plan.pair, plan.structure.data_plate)
-        )
-        return evaluation.active_in(use, rows=_ROWS_FOR_ACTIVE)
+        size = plan.batches.batch_size or _ROWS_FOR_ACTIVE
+        rows = plan.batches.first(max(_ROWS_FOR_ACTIVE // size, 1) * size)
+        use = Use(plan.pair, as_batches(_as_given(rows), batch_size=size), plan.placement, plan.structure)
+        return evaluation.active_in(Sampler(use, seed=0, tile_rows=None))
+
+
+def _as_given(batch: Batch) -> tuple | dict:
+    return batch.kwargs or batch.args

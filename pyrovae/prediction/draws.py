@@ -1,0 +1,319 @@
+"""Draws of a pair's sites: posterior, prior, predictions, and the likelihood of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs import HasPair, unwrapped
+from pyrovae.prediction.arrays import Arrays, Key, Slab
+from pyrovae.prediction.readings import (
+    Request,
+    checked_sites,
+    log_probs_of,
+    pieces,
+    predicted_sites,
+    unobserved_sites,
+    values_of,
+)
+from pyrovae.prediction.reductions import Reduction, reduce_into
+from pyrovae.traces import Kind, Sampler
+
+_DRAWS = 100
+
+Sites = Collection[str] | None
+
+
+def posterior(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = _DRAWS,
+    sites: Sites = None,
+    reduce: Any = None,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, Any]:
+    """Draw what is not observed, given the data.
+
+    `w ~ q(w)`, `z_n ~ q(z_n | x_n, w)`; sites that the model enumerates from `p(k_n | z_n, x_n, w)`.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many.
+        sites: which; left out, all that are latent or deterministic.
+        reduce: left out, the draws themselves; "mean", "moments", a quantile or a tuple of them, or
+            ("moments", 0.05, 0.95): what is kept of the draws as they come, so that they need no memory.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{site: (draws, *plates, *event)}`, `(draws, *event)` for sites outside all plates; reduced,
+        `{site: (*plates, *event)}`, a `Moments`, `(quantiles, *plates, *event)` or a `Summary`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.posterior(vae, torch.ones(3, 5), draws=10)["z"].shape
+        torch.Size([10, 3, 2])
+    """
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    return drawn(sampler, draws, "posterior", sites, reduce=reduce, device=device)
+
+
+def posterior_predictive(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = _DRAWS,
+    sites: Sites = None,
+    mean: bool = False,
+    reduce: Any = None,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, Any]:
+    """Draw the observed sites anew, given the data.
+
+    `w ~ q(w)`, `z_n ~ q(z_n | x_n, w)`, `x'_n ~ p(x'_n | z_n, w)`: data as they could have been. The draws of z
+    are those of `posterior` with the same seed.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many.
+        sites: which; left out, all that are observed or deterministic. Of a site that an `obs_mask` parts, the
+            whole and the part that no data are given for.
+        mean: `E[x | z, w]` (of a categorical, the most probable class) in place of draws from the likelihood.
+        reduce: what is kept of the draws as they come; see `posterior`.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{site: (draws, *plates, *event)}`, or what `reduce` makes of it; see `posterior`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.posterior_predictive(vae, torch.ones(3, 5), draws=10)["x"].shape
+        torch.Size([10, 3, 5])
+        >>> rates = pv.posterior_predictive(vae, torch.ones(3, 5), draws=10, mean=True, reduce="moments")["x"]
+        >>> rates.mean.shape, rates.scale.shape
+        (torch.Size([3, 5]), torch.Size([3, 5]))
+    """
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    return drawn(sampler, draws, "predictive", sites, mean=mean, reduce=reduce, device=device)
+
+
+def prior(
+    pair: HasPair,
+    count_or_data: Any = None,
+    /,
+    *more: Any,
+    draws: int = _DRAWS,
+    sites: Sites = None,
+    reduce: Any = None,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, Any]:
+    """Draw what is not observed from the model alone.
+
+    `w ~ p(w)`, `z_n ~ p(z_n | w)`.
+
+    Args:
+        pair: any pair.
+        count_or_data: how many data, for pairs that know their own shapes (`VAE`, recipes); for any other pair
+            data of the shape wanted, whose covariates are used and whose observed values are not.
+        *more: further arguments of the model.
+        draws: how many.
+        sites: which; left out, all that are latent or deterministic.
+        reduce: what is kept of the draws as they come; see `posterior`.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of the model.
+
+    Returns:
+        `{site: (draws, *plates, *event)}`, or what `reduce` makes of it; see `posterior`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.prior(vae, 3, draws=10)["z"].shape
+        torch.Size([10, 3, 2])
+    """
+    sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
+    return drawn(sampler, draws, "prior", sites, reduce=reduce, device=device)
+
+
+def prior_predictive(
+    pair: HasPair,
+    count_or_data: Any = None,
+    /,
+    *more: Any,
+    draws: int = _DRAWS,
+    sites: Sites = None,
+    mean: bool = False,
+    reduce: Any = None,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, Any]:
+    """Draw data from the model alone: what it held for possible before it saw any.
+
+    `w ~ p(w)`, `z_n ~ p(z_n | w)`, `x_n ~ p(x_n | z_n, w)`. Parameters that were trained stay as they are; `generate`
+    also draws w from the guide.
+
+    Args:
+        pair: any pair.
+        count_or_data: a number of data or data, as for `prior`.
+        *more: further arguments of the model.
+        draws: how many.
+        sites: which; left out, all that are observed or deterministic.
+        mean: `E[x | z, w]` in place of draws from the likelihood.
+        reduce: what is kept of the draws as they come; see `posterior`.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of the model.
+
+    Returns:
+        `{site: (draws, *plates, *event)}`, or what `reduce` makes of it; see `posterior`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.prior_predictive(vae, 3, draws=10)["x"].shape
+        torch.Size([10, 3, 5])
+    """
+    sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
+    return drawn(sampler, draws, "prior", sites, predicted=True, mean=mean, reduce=reduce, device=device)
+
+
+def log_likelihood(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = _DRAWS,
+    sites: Sites = None,
+    reduce: Any = None,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, Any]:
+    """The log-likelihood of each observation under the draws of `posterior` with the same seed.
+
+    `log p(x_n | z_n, w)`, with masks (a masked entry counts 0) and the author's scales, without a data plate's scale.
+    Each datum is given its own latent here, so the figures are not what a leave-one-out estimate needs.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many.
+        sites: which; left out, all that are observed.
+        reduce: what is kept of the draws as they come; see `posterior`.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{observed site: (draws, *plates)}`, or what `reduce` makes of it; see `posterior`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.log_likelihood(vae, torch.ones(3, 5), draws=10)["x"].shape
+        torch.Size([10, 3])
+    """
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    request = Request("posterior", log_probs_of(sampler.structure, sites))
+    return collected(sampler, draws, request, reduce=reduce, device=device)
+
+
+def drawn(
+    sampler: Sampler,
+    draws: int,
+    kind: Kind,
+    sites: Sites = None,
+    *,
+    predicted: bool | None = None,
+    mean: bool = False,
+    reduce: Any = None,
+    device: str | torch.device | None = None,
+) -> dict[str, Any]:
+    """Draws of one kind, of chosen sites.
+
+    Args:
+        sampler: what draws.
+        draws: how many.
+        kind: "posterior", "predictive", "generative" or "prior".
+        sites: which; left out, the unobserved ones, or with `predicted` the observed ones.
+        predicted: left out, whether `kind` is "predictive".
+        mean: the conditional means of observed sites in place of draws.
+        reduce: what is kept of the draws.
+        device: where the results are.
+    """
+    structure = sampler.structure
+    default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
+    names = checked_sites(structure, sites, default(structure))
+    request = Request(kind, values_of(structure, names, mean=mean))
+    return collected(sampler, draws, request, reduce=reduce, device=device)
+
+
+@torch.no_grad()
+def collected(
+    sampler: Sampler, draws: int, request: Request, *, reduce: Any, device: str | torch.device | None
+) -> dict[str, Any]:
+    """What a request finds, in memory."""
+    arrays = Arrays(sampler.rows, draws, device)
+    if reduce is not None:
+        reduction = Reduction.of(reduce)
+        reduce_into(arrays, sampler, draws, request, reduction)
+        return reduction.assembled(arrays.result())
+    for piece in pieces(sampler, sampler.tiles(draws, request.kind), request):
+        arrays.put(Slab(Key(piece.name), piece.value, piece.axis, piece.rows, piece.draws))
+    return {key.name: value for key, value in arrays.result().items()}
+
+
+def sampler_for(
+    pair: HasPair,
+    count_or_data: Any,
+    more: tuple,
+    named: dict[str, Any],
+    *,
+    seed: int | None,
+    data_plate: str | None = None,
+) -> Sampler:
+    """A sampler for a number of data, or for data that give shapes and covariates."""
+    if isinstance(count_or_data, int):
+        return Sampler.of(pair, _blank(pair, count_or_data), {}, seed=seed, data_plate=data_plate)
+    data = () if count_or_data is None else (count_or_data, *more)
+    return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+
+
+def _blank(pair: HasPair, count: int) -> tuple:
+    if count < 1:
+        raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
+    blank = getattr(unwrapped(pair), "blank", None)
+    if blank is None:
+        raise PairError(
+            "this pair does not say what its data look like. Give data of the shape wanted in place of the count, "
+            "generate(pair, x[:100]): covariates are used, observed values are not."
+        )
+    return tuple(blank(count))

@@ -1,0 +1,124 @@
+"""Mean and scale of what the guide says of each datum."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import torch
+
+from pyrovae.pairs import HasPair
+from pyrovae.prediction.reductions import RunningMoments
+from pyrovae.traces import Sampler, Tile
+
+_DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that is only drawn
+
+
+class Encoding(NamedTuple):
+    """Mean and scale (standard deviation) of a latent site's posterior, each of shape (rows, *event).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.encode(vae, torch.ones(3, 5))["z"].scale.shape
+        torch.Size([3, 2])
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+
+def encode(
+    pair: HasPair, /, *data: Any, draws: int = _DRAWS, seed: int | None = 0, data_plate: str | None = None, **named: Any
+) -> dict[str, Encoding]:
+    """Posterior mean and scale of every local latent site.
+
+    `mean = E_q[z_n | x_n]` and `scale = sd_q[z_n | x_n]`, read off the guide's distributions in eval mode. Where
+    these depend on other draws of the guide (on an auxiliary site, on a latent site above), by the laws of total
+    expectation and variance over draws of those; where a distribution has no moments (a flow), those of its draws.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many, where moments need draws.
+        seed: of those draws.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{site: Encoding}` on the CPU, rows first. Sites of classes, which have no mean, are left out.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
+        torch.Size([3, 2])
+    """
+    return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws)
+
+
+@torch.no_grad()
+def encodings(sampler: Sampler, draws: int = _DRAWS) -> dict[str, Encoding]:
+    """`encode` with a sampler at hand."""
+    sites = sampler.structure.named("latent", local=True)
+    drawn = _drawn(next(sampler.tiles(2, "guide")), sites)
+    states: dict[str, _State] = {}
+    found: dict[str, list[Encoding]] = {}
+    draws = draws if any(drawn.values()) else 1
+    for tile in sampler.tiles(draws, "guide"):
+        for site in drawn:
+            states.setdefault(site, _State()).add(tile, site, drawn=drawn[site])
+            if tile.draws.stop == draws:
+                encoding = states.pop(site).encoding()
+                found.setdefault(site, []).append(Encoding(*(_rows_first(sampler, site, part) for part in encoding)))
+    return {site: Encoding(*map(torch.cat, zip(*parts, strict=True))) for site, parts in found.items()}
+
+
+def _drawn(tile: Tile, sites: list[str]) -> dict[str, bool]:
+    """For each site that has moments, whether they differ from draw to draw."""
+    found = {}
+    for site in sites:
+        mean, variance = _moments(tile, site)
+        if not bool(mean.isfinite().all()):
+            continue
+        same = len(mean) > 1 and all(torch.allclose(m[0], m[1], rtol=1e-4, atol=1e-6) for m in (mean, variance))
+        found[site] = not same
+    return found
+
+
+def _moments(tile: Tile, site: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of a site in each draw; of a distribution without them, its value and zero."""
+    fn = tile.runs[0].node(site, "guide")["fn"]
+    try:
+        _ = fn.mean, fn.variance
+    except (NotImplementedError, AttributeError):
+        value = tile.value(site, "guide")
+        value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+        return value, torch.zeros_like(value)
+    mean, variance = (tile.of(site, operator.attrgetter(name), side="guide") for name in ("mean", "variance"))
+    return mean, variance
+
+
+class _State:
+    """The moments of one site for one tile of rows."""
+
+    def __init__(self):
+        self.means, self.variances = RunningMoments(), RunningMoments()
+        self.dtype = torch.get_default_dtype()
+
+    def add(self, tile: Tile, site: str, *, drawn: bool) -> None:
+        if not drawn and self.means.count:
+            return
+        mean, variance = (part if drawn else part[:1] for part in _moments(tile, site))
+        self.dtype = mean.dtype
+        self.means.add(mean)
+        self.variances.add(variance)
+
+    def encoding(self) -> Encoding:
+        variance = self.variances.mean + self.means.scale.square()
+        return Encoding(self.means.mean.to(self.dtype), variance.sqrt().to(self.dtype))
+
+
+def _rows_first(sampler: Sampler, site: str, value: torch.Tensor) -> torch.Tensor:
+    axis = sampler.layout.place(("guide", site)).axis
+    return value.cpu() if axis is None else value.movedim(axis, 0).cpu()

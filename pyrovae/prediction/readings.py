@@ -1,0 +1,137 @@
+"""What is read of the draws: which sites, and of each its values, its conditional mean or its log-probability."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs import Structure
+from pyrovae.traces import Kind, Sampler, Tile
+
+What = Literal["value", "mean", "log_prob"]
+
+
+class Reading(NamedTuple):
+    """One figure of one site, and the name that it gets."""
+
+    name: str
+    site: str
+    what: What
+
+
+class Request(NamedTuple):
+    """How the draws are made, and what is read of them."""
+
+    kind: Kind
+    readings: tuple[Reading, ...]
+
+
+class Piece(NamedTuple):
+    """What some draws say for some rows, `(draws, *plates, *event)`."""
+
+    name: str
+    draws: range
+    rows: range
+    value: torch.Tensor
+    axis: int | None  # of the rows, counted from the right; None for what all rows have in common
+
+
+def pieces(sampler: Sampler, tiles: Iterable[Tile], request: Request) -> Iterator[Piece]:
+    """Every reading of every tile; what all rows have in common comes with the first rows alone."""
+    for tile in tiles:
+        for reading in request.readings:
+            axis = _axis(sampler, tile, reading)
+            if axis is not None or tile.rows.start == 0:
+                yield Piece(reading.name, tile.draws, tile.rows, _read(tile, reading), axis)
+
+
+def _side(tile: Tile, site: str) -> str:
+    return "model" if site in tile.names() else "guide"
+
+
+def _axis(sampler: Sampler, tile: Tile, reading: Reading) -> int | None:
+    key = (_side(tile, reading.site), reading.site)
+    place = sampler.layout.place(key, batch=reading.what != "value")
+    events = len(tile.runs[0].node(reading.site, key[0])["fn"].event_shape) if reading.what == "mean" else 0
+    return None if place.axis is None else place.axis - events
+
+
+@torch.no_grad()
+def _read(tile: Tile, reading: Reading) -> torch.Tensor:
+    side = _side(tile, reading.site)
+    if reading.what == "log_prob":
+        return tile.log_prob(reading.site, side)
+    if reading.what == "mean" and centre(tile.runs[0].node(reading.site, side)["fn"]) is not None:
+        return tile.of(reading.site, centre, side=side)
+    return tile.value(reading.site, side)
+
+
+def centre(fn: Any) -> Any:
+    """The mean of a distribution; the mode where there is none, as for a categorical; else None."""
+    for name in ("mean", "mode"):
+        try:
+            value = getattr(fn, name)
+        except (NotImplementedError, AttributeError):
+            continue
+        if not bool(value.isnan().any()):
+            return value
+    return None
+
+
+# --- which sites --------------------------------------------------------------------------------------
+
+
+def merged(structure: Structure) -> dict[str, str]:
+    """Sites of which a mask tells what is observed: the site that Pyro makes of its observed part -> the whole."""
+    observed = structure.named("observed")
+    wholes = {name: name.removesuffix("_observed") for name in observed if name.endswith("_observed")}
+    return {part: whole for part, whole in wholes.items() if f"{whole}_unobserved" in structure.sites}
+
+
+def unobserved_sites(structure: Structure) -> list[str]:
+    """What the posterior is about: every site that no data are given for, and what is computed of them."""
+    roles = ("latent", "enumerated", "unguided", "deterministic")
+    return [site.name for site in structure.sites.values() if site.role in roles]
+
+
+def predicted_sites(structure: Structure) -> list[str]:
+    """What data are given for, and what is computed; of a site that is observed in part, the whole and the rest."""
+    parts = merged(structure)
+    rest = {f"{whole}_unobserved" for whole in parts.values()}
+    roles = ("observed", "deterministic")
+    return [s.name for s in structure.sites.values() if (s.role in roles or s.name in rest) and s.name not in parts]
+
+
+def values_of(structure: Structure, names: Collection[str], *, mean: bool = False) -> tuple[Reading, ...]:
+    """Readings of sites; with `mean` the conditional means of the observed ones among them."""
+    observed = {name: name for name in structure.named("observed")} if mean else {}
+    # The mean of a site that is observed in part is that of the distribution which both its parts have.
+    observed |= {whole: part for part, whole in merged(structure).items()} if mean else {}
+    return tuple(Reading(name, observed.get(name, name), "mean" if name in observed else "value") for name in names)
+
+
+def log_probs_of(structure: Structure, names: Collection[str] | None) -> tuple[Reading, ...]:
+    """Readings of the log-probabilities of the observed sites."""
+    known = {merged(structure).get(name, name): name for name in structure.named("observed")}
+    chosen = checked_sites(structure, names, known)
+    if foreign := [name for name in chosen if name not in known]:
+        raise ArgumentError(f"sites={foreign!r}: not observed. {_listed('Observed sites', known)}")
+    return tuple(Reading(name, known[name], "log_prob") for name in chosen)
+
+
+def checked_sites(structure: Structure, names: Collection[str] | None, default: Collection[str]) -> list[str]:
+    """The sites that were asked for, or the default."""
+    if names is None:
+        return list(default)
+    names = [names] if isinstance(names, str) else list(names)
+    known = [site.name for site in structure.sites.values() if site.role != "factor"]
+    if missing := [name for name in names if name not in known]:
+        raise ArgumentError(f"sites={missing!r}: the pair has no such site. {_listed('Its sites', known)}")
+    return names
+
+
+def _listed(words: str, names: Collection[str]) -> str:
+    return f"{words}: {', '.join(names) or 'none'}."
