@@ -41,8 +41,8 @@ def generate(
         **named: keyword arguments of the model.
 
     Returns:
-        `{site: (*plates, *event)}` for latent, observed and deterministic sites; `(draws, *plates, *event)` where
-        draws are asked for.
+        `{site: (rows, *event)}` for latent, observed and deterministic sites, rows first whatever the plate's dim;
+        `(draws, *plates, *event)` where draws are asked for.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -53,7 +53,7 @@ def generate(
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
     sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
     found = drawn(sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, device=device)
-    return found if draws is not None else _only(found)
+    return found if draws is not None else _only(found, sampler)
 
 
 def reconstruct(
@@ -82,7 +82,8 @@ def reconstruct(
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{observed site: (*plates, *event)}`; `(draws, *plates, *event)` where draws are asked for.
+        `{observed site: (rows, *event)}`, rows first whatever the plate's dim; `(draws, *plates, *event)` where
+        draws are asked for.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -95,7 +96,7 @@ def reconstruct(
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"
     found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, device=device)
-    return found if draws is not None else _only(found)
+    return found if draws is not None else _only(found, sampler)
 
 
 def _is_observed(sampler: Sampler, name: str) -> bool:
@@ -103,5 +104,7 @@ def _is_observed(sampler: Sampler, name: str) -> bool:
     return sites[name].role == "observed" or f"{name}_observed" in sites
 
 
-def _only(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {site: value[0] for site, value in found.items()}
+def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:
+    """A single draw, rows first."""
+    axes = {site: sampler.layout.place(("model", site)).axis for site in found}
+    return {site: value[0] if axes[site] is None else value[0].movedim(axes[site], 0) for site, value in found.items()}
