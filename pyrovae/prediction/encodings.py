@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.pairs import HasPair
+from pyrovae.prediction.readings import rows_first
 from pyrovae.prediction.reductions import RunningMoments
 from pyrovae.traces import Sampler, Tile
 
@@ -69,8 +70,8 @@ def encodings(sampler: Sampler, draws: int = _DRAWS) -> dict[str, Encoding]:
         for site in drawn:
             states.setdefault(site, _State()).add(tile, site, drawn=drawn[site])
             if tile.draws.stop == draws:
-                encoding = states.pop(site).encoding()
-                found.setdefault(site, []).append(Encoding(*(_rows_first(sampler, site, part) for part in encoding)))
+                encoding, axis = states.pop(site).encoding(), sampler.layout.place(("guide", site)).axis
+                found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
     return {site: Encoding(*map(torch.cat, zip(*parts, strict=True))) for site, parts in found.items()}
 
 
@@ -117,8 +118,3 @@ class _State:
     def encoding(self) -> Encoding:
         variance = self.variances.mean + self.means.scale.square()
         return Encoding(self.means.mean.to(self.dtype), variance.sqrt().to(self.dtype))
-
-
-def _rows_first(sampler: Sampler, site: str, value: torch.Tensor) -> torch.Tensor:
-    axis = sampler.layout.place(("guide", site)).axis
-    return value.cpu() if axis is None else value.movedim(axis, 0).cpu()

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae.pairs import HasPair
 from pyrovae.prediction.draws import drawn, sampler_for
-from pyrovae.prediction.readings import predicted_sites, unobserved_sites
+from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
 from pyrovae.traces import Sampler
 
 
@@ -106,5 +106,4 @@ def _is_observed(sampler: Sampler, name: str) -> bool:
 
 def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:
     """A single draw, rows first."""
-    axes = {site: sampler.layout.place(("model", site)).axis for site in found}
-    return {site: value[0] if axes[site] is None else value[0].movedim(axes[site], 0) for site, value in found.items()}
+    return {site: rows_first(value[0], sampler.layout.place(("model", site)).axis) for site, value in found.items()}

@@ -81,6 +81,11 @@ def centre(fn: Any) -> Any:
     return None
 
 
+def rows_first(value: torch.Tensor, axis: int | None) -> torch.Tensor:
+    """A tensor with the axis of the rows in front, where there is one."""
+    return value if axis is None else value.movedim(axis, 0)
+
+
 # --- which sites --------------------------------------------------------------------------------------
 
 
