@@ -62,6 +62,14 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "resemblance",
     ),
     "decomposition": ("Generated", "Uncertainty", "generate_with_uncertainty", "uncertainty"),
+    "trust": (
+        "Calibration",
+        "Ranks",
+        "Reliability",
+        "SimulationBased",
+        "calibration",
+        "simulation_based_calibration",
+    ),
     "checkpoints": ("load", "save"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
     "errors": (

@@ -79,6 +79,12 @@ from pyrovae.training import Fit as Fit
 from pyrovae.training import Step as Step
 from pyrovae.training import fit as fit
 from pyrovae.training import steps as steps
+from pyrovae.trust import Calibration as Calibration
+from pyrovae.trust import Ranks as Ranks
+from pyrovae.trust import Reliability as Reliability
+from pyrovae.trust import SimulationBased as SimulationBased
+from pyrovae.trust import calibration as calibration
+from pyrovae.trust import simulation_based_calibration as simulation_based_calibration
 from pyrovae.vae import VAE as VAE
 
 __version__: str

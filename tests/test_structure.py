@@ -33,6 +33,7 @@ USING = {
     "traces",
     "evaluation",
     "decomposition",
+    "trust",
     "batches",
     "checkpoints",
     "training",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch, Batches, as_batches
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import HasPair, Structure, Traces, samples, with_rows
-from pyrovae.traces.layout import Layout, learn_layout
+from pyrovae.traces.layout import Layout, fold_single, learn_layout
 from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_once
 from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate
 from pyrovae.traces.runs import Run
@@ -70,6 +71,7 @@ class Sampler:
         structure: the pair's sites and plates.
         layout: where the rows stand in each site's tensors.
         route: how several draws are made at once: "rows", "plate" or "loop".
+        per_row: whether the pair has parameters of which each belongs to one row of its own data.
     """
 
     def __init__(self, use: Use, *, seed: int, tile_rows: int | None):
@@ -160,6 +162,17 @@ class Sampler:
             self._global[source, draw] = self._common(run, source)
         return self._global[source, draw]
 
+    def single(self, batch: Batch, kind: Kind = "posterior", *, draw: int = 0) -> Run:
+        """One run outside the tiles, on a batch of any rows such as `Tile.batch`: for a look at sites and values."""
+        with self.use.quietly(seed_for(self.seed, "single", draw)):
+            return Run(self._run(batch, kind), 1, fold_single, self.layout, self.structure.data_plate)
+
+    def reseeded(self, seed: int) -> Sampler:
+        """The same pair and data, with other draws."""
+        twin = copy(self)
+        twin.seed, twin._global = seed, {}
+        return twin
+
     def _common(self, run: Traces, source: Kind) -> Trace:
         if source == "posterior":
             return only_global(run.guide, self.structure)
@@ -205,7 +218,7 @@ class Sampler:
             if self._draws_global_sites_by_rows(few, first):
                 raise _Uncut("the guide draws global sites by looking at all rows")
         other = self._tried(_cut(few, few.rows - 1)) if few.rows > 1 else None
-        self._per_row = _has_parameters_by_row(one, self.structure.data_plate)
+        self.per_row = _has_parameters_by_row(one, self.structure.data_plate)
         self.layout: Layout = learn_layout(one, other, self.structure.data_plate, few.rows)
         self._whole.follows = self.layout.follows
         self._inner, self._outer = self._routes(self._ask(few, "posterior"), depth(one))
@@ -236,7 +249,7 @@ class Sampler:
         if self.global_sites:
             shared = only_global(self._run(ask.batch).guide, self.structure)
         plate = Route("plate", by_plate(plates))
-        rows = [ROWS] if self.structure.data_plate is not None and not self._per_row else []
+        rows = [ROWS] if self.structure.data_plate is not None and not self.per_row else []
         inner = next((route for route in (*rows, plate) if agrees(route, ask, shared)), LOOP)
         outer = inner if not self.global_sites else plate if agrees(plate, ask) else LOOP
         if outer is LOOP:

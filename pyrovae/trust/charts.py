@@ -1,0 +1,49 @@
+"""Pictures of calibration, ranks, risk and novelty, in the style of `Fit.plot`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyrovae.trust.ranks import Ranks
+from pyrovae.trust.reliability import Reliability
+
+
+def blank_figure(panels: int, *, height: float = 3.2) -> tuple[Any, list[Any]]:
+    """A figure with panels side by side."""
+    # Figure without pyplot: no global state of matplotlib is touched, and no window opens.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * panels, height), layout="constrained")
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def draw_coverage(axis: Any, levels: torch.Tensor, coverage: torch.Tensor, error: torch.Tensor) -> None:
+    """The share inside intervals against their level, with two standard errors."""
+    axis.plot([0, 1], [0, 1], ":", color="gray")
+    axis.errorbar(levels, coverage, 2 * error, fmt="o", capsize=3, markersize=4)
+    axis.set(title="coverage", xlabel="level of the interval", ylabel="share inside", xlim=(0, 1), ylim=(0, 1))
+
+
+def draw_ranks(axis: Any, ranks: Ranks) -> None:
+    """Each curve's distance from the diagonal, and the band in which all of them stay by chance."""
+    axis.fill_between(ranks.points, ranks.lower - ranks.points, ranks.upper - ranks.points, alpha=0.2, lw=0)
+    share = ranks.share.reshape(len(ranks.points), -1)
+    for curve in share.T[:20]:  # more would hide each other
+        axis.plot(ranks.points, curve - ranks.points)
+    axis.axhline(0, ls=":", color="gray")
+    axis.set(xlabel="rank", ylabel="share below, less the rank")
+
+
+def draw_reliability(axis: Any, result: Reliability) -> None:
+    """Frequencies against the probabilities that were said."""
+    axis.plot([0, 1], [0, 1], ":", color="gray")
+    known = result.count > 0
+    axis.errorbar(result.said[known], result.found[known], 2 * result.error[known], fmt="o", capsize=3, markersize=4)
+    title = f"reliability, ECE {result.expected_error:.3f} ({result.by_chance:.3f} by chance)"
+    axis.set_title(title, fontsize="medium")
+    axis.set(xlabel="probability said", ylabel="frequency", xlim=(0, 1), ylim=(0, 1))
