@@ -234,6 +234,26 @@ def test_no_two_tiles_draw_alike(monkeypatch, linear):
     assert not any(torch.equal(z[i], z[j]) for i in range(4) for j in range(i))
 
 
+def test_a_single_run_takes_any_batch_and_other_draws_on_demand(linear):
+    truth, x = linear, linear.sample(10)
+    sampler = sampler_of(truth, x)
+    batch = next(sampler.tiles(1)).batch
+    one, same, other = (sampler.single(batch, draw=draw).value("z") for draw in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    drawn = sampler.single(batch, "predictive")
+    assert drawn.value("x").shape == (1, *x.shape)
+    assert not torch.equal(drawn.value("x")[0], x)
+
+
+def test_a_reseeded_sampler_draws_anew_and_leaves_the_first_as_it_was():
+    pair, *data = regression()
+    sampler = sampler_of(pair, *data)
+    values = [next(one.tiles(2)).value("w") for one in (sampler, sampler.reseeded(1), sampler)]
+    assert torch.equal(values[0], values[2])
+    assert not torch.equal(values[0], values[1])
+
+
 def regression(rows=600):
     def model(x, y):
         w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
