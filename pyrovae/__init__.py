@@ -72,6 +72,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "checkpoints": ("load", "save"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
+    "studies": ("choose_latent", "fit_best", "over_seeds", "rate_distortion_curve"),
     "errors": (
         "ArgumentError",
         "DataError",

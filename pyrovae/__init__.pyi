@@ -74,6 +74,10 @@ from pyrovae.schedules import cosine as cosine
 from pyrovae.schedules import cyclic as cyclic
 from pyrovae.schedules import linear as linear
 from pyrovae.schedules import sigmoid as sigmoid
+from pyrovae.studies import choose_latent as choose_latent
+from pyrovae.studies import fit_best as fit_best
+from pyrovae.studies import over_seeds as over_seeds
+from pyrovae.studies import rate_distortion_curve as rate_distortion_curve
 from pyrovae.training import Epoch as Epoch
 from pyrovae.training import Fit as Fit
 from pyrovae.training import Step as Step

@@ -30,6 +30,7 @@ USING = {
     "handlers",
     "contracts",
     "prediction",
+    "studies",
     "traces",
     "evaluation",
     "decomposition",
