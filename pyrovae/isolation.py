@@ -74,11 +74,15 @@ def forked_random(seed: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def forked_store() -> Iterator[None]:
-    """Forget what appears in Pyro's parameter store; tensors that were there stay the same objects."""
+def forked_store(*, empty: bool = False) -> Iterator[None]:
+    """Forget what appears in Pyro's parameter store; tensors that were there stay the same objects.
+
+    Args:
+        empty: hide what was there, so that a pair of the same names starts from its own values.
+    """
     store: Any = pyro.get_param_store()
     before = (store._params, store._param_to_name, store._constraints)
-    store._params, store._param_to_name, store._constraints = (dict(entries) for entries in before)
+    store._params, store._param_to_name, store._constraints = ({} if empty else dict(held) for held in before)
     try:
         yield
     finally:

@@ -75,13 +75,11 @@ def test_rows_are_picked_in_the_form_of_the_data():
 
 def test_the_latent_size_of_the_truth_is_found():
     x = truth().sample(300, seed=0)
-    choice = pv.choose_latent(make, x, [1, 2, 3], folds=2, **{**OPTIONS, "epochs": 120})
-    one, two, three = choice.trials
+    choice = pv.choose_latent(make, x, [1, 2], folds=2, **{**OPTIONS, "epochs": 120})
+    one, two = choice.trials
     assert two.evidence > one.evidence + 5 * two.error
-    assert choice.smallest == 2
-    exact = float(truth().log_evidence(x).mean())
-    assert two.evidence < exact + 2 * two.error
-    assert three.evidence < exact + 2 * three.error
+    assert (choice.best, choice.smallest) == (2, 2)
+    assert two.evidence < float(truth().log_evidence(x).mean()) + 2 * two.error
     assert len(choice.plot().axes) == 1
 
 
@@ -227,7 +225,7 @@ def test_starts_that_cannot_be_made_are_refused():
 def test_the_curve_falls_and_its_slope_is_minus_the_weight():
     x = truth().sample(400, seed=0)
     curve = pv.rate_distortion_curve(
-        lambda: truth().vae(), x, [4.0, 0.25, 1.0], draws=20, epochs=60, batch_size=100, learning_rate=2e-2
+        lambda: truth().vae(), x, [4.0, 0.25, 1.0], draws=20, epochs=200, batch_size=100, learning_rate=1e-2
     )
     assert curve.weights == (0.25, 1.0, 4.0)
     rates = [point.rate for point in curve.points]

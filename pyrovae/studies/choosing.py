@@ -13,24 +13,10 @@ from pyrovae.errors import ArgumentError
 from pyrovae.evaluation import log_evidence
 from pyrovae.pairs import HasPair
 from pyrovae.studies.runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
+from pyrovae.studies.trials import Trial
 
 _FOLDS = 5
 _DRAWS = 64  # the bound is loose by about half the weights' variance over the draws: alike for all settings
-
-
-class Trial(NamedTuple):
-    """One setting: its held-out log evidence per datum, and the standard error of that over data.
-
-    Examples:
-        >>> import pyrovae as pv
-        >>> pv.studies.choosing.Trial(setting=2, evidence=-3.0, error=0.1, folds=(-3.1, -2.9)).setting
-        2
-    """
-
-    setting: Any
-    evidence: float
-    error: float
-    folds: tuple[float, ...]
 
 
 class Choice(NamedTuple):
@@ -38,7 +24,7 @@ class Choice(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> row = pv.studies.choosing.Trial
+        >>> row = pv.studies.Trial
         >>> trials = (row(1, -3.0, 0.2, ()), row(2, -2.1, 0.2, ()), row(8, -2.0, 0.2, ()))
         >>> choice = pv.studies.Choice(trials)
         >>> choice.best, choice.smallest
@@ -74,7 +60,8 @@ class Choice(NamedTuple):
         places: list[Any] = [trial.setting if numbers else str(trial.setting) for trial in rows]
         axes.errorbar(places, [t.evidence for t in rows], [t.error for t in rows], fmt="o-", capsize=3)
         axes.set(xlabel="setting", ylabel="held-out log evidence, nats per datum")
-        axes.axvline(self.best if numbers else str(self.best), linestyle=":", color="grey")
+        best: Any = self.best if numbers else str(self.best)
+        axes.axvline(best, linestyle=":", color="grey")
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 

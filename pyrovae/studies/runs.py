@@ -24,7 +24,7 @@ def trained(make: Callable[[], HasPair], data: Any, *, seed: int, options: Mappi
     Two pairs written by one author share the names of their parameters: in one store, the second would start
     where the first ended.
     """
-    with forked_random(seed), forked_store():
+    with forked_random(seed), forked_store(empty=True):
         yield fit(made(make), data, **{"progress": False, "seed": seed, **options})
 
 
