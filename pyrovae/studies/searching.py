@@ -8,12 +8,10 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyrovae.errors import ArgumentError, FileError
-
-if TYPE_CHECKING:
-    from pyrovae.studies.choosing import Trial
+from pyrovae.studies.trials import Trial
 
 _NAME = "pyrovae"
 _PLACE = "setting"  # Optuna's parameters are plain values: a list of settings is searched by place
@@ -119,8 +117,6 @@ def _is_alive(process: int) -> bool:
 
 
 def _done(study: Any, listed: list[Any]) -> tuple[Trial, ...]:
-    from pyrovae.studies.choosing import Trial
-
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     # Two processes that start at the same instant may take the same place of a list: it counts once.
     once = {trial.params[_PLACE] if listed else trial.number: trial for trial in finished}
