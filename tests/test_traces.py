@@ -356,3 +356,30 @@ def test_a_pair_without_parameters_and_latent_sites_is_as_good_as_any():
     (tile,) = sampler_of(Pair(model, lambda x: None), x).tiles(5, "predictive")
     assert tile.value("x").shape == (5, *x.shape)
     assert not torch.equal(tile.value("x")[0], tile.value("x")[1])
+
+
+def test_a_guide_sees_every_datum_once_however_many_draws_there_are():
+    seen = []
+    encoder, decoder = nn.Linear(4, 2), nn.Linear(2, 4)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z.view(-1, 2)), 1.0).to_event(1), obs=x)  # takes no outer plate
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        seen.append(len(x))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(encoder(x), 0.1).to_event(1))
+
+    x = torch.randn(30, 4)
+    sampler = sampler_of(Pair(model, guide), x)
+    seen.clear()
+    (tile,) = sampler.tiles(50)
+    assert sampler.route == "rows"
+    assert seen == [30]
+    assert tile.value("z").shape == (50, 30, 2)
+    assert torch.equal(tile.value("z"), tile.value("z", "guide"))
+    assert torch.allclose(tile.value("z").mean(0), encoder(x), atol=0.1)

@@ -104,6 +104,14 @@ def fold_rows(tensor: torch.Tensor, place: Place, draws: int) -> torch.Tensor:
     return tensor.unflatten(axis, (draws, length // draws)).movedim(axis, 0)
 
 
+def unfold_rows(folded: torch.Tensor, place: Place) -> torch.Tensor:
+    """(draws, ...) -> rows that hold every datum `draws` times, what `fold_rows` takes apart."""
+    if place.axis is None:
+        raise ValueError("no axis holds the rows")
+    axis = folded.ndim + place.axis
+    return folded.movedim(0, axis - 1).flatten(axis - 1, axis)
+
+
 def fold_plate(tensor: torch.Tensor, place: Place, draws: int) -> torch.Tensor:
     """A tensor from a run inside an outer plate -> (draws, ...), with the dims of a single run behind."""
     if tensor.ndim <= place.ndim:

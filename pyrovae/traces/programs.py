@@ -116,21 +116,24 @@ def run_once(pair: HasPair, batch: Batch, structure: Structure, kind: Kind, shar
     if kind == "prior":
         return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=given)), batch), Trace())
     guide = traced(poutine.replay(pair.guide, trace=given), batch)
+    held = only_global(guide, structure) if kind == "generative" else guide
+    return Traces(run_against(pair, batch, structure, kind, held), held)
+
+
+def run_against(pair: HasPair, batch: Batch, structure: Structure, kind: Kind, guide: Trace) -> Trace:
+    """The model's run of a kind, against what the guide drew."""
     if kind == "guide":
-        return Traces(Trace(), guide)
-    if kind == "generative":
-        held = only_global(guide, structure)
-        return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=held)), batch), held)
+        return Trace()
     if kind == "scored":
-        return Traces(_enumerated(pair, batch, guide), guide)
-    if structure.named("enumerated"):
+        return _enumerated(pair, batch, guide)
+    if structure.named("enumerated") and kind != "generative":
         model = _with_discrete_sites(pair, batch, structure, guide)
         if kind == "posterior":
-            return Traces(model, guide)
+            return model
         held = _latent_values(model, structure)
-        return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=held)), batch), guide)
+        return traced(Unobserve()(poutine.replay(pair.model, trace=held)), batch)
     model = poutine.replay(pair.model, trace=guide)
-    return Traces(traced(model if kind == "posterior" else Unobserve()(model), batch), guide)
+    return traced(model if kind == "posterior" else Unobserve()(model), batch)
 
 
 def only_global(guide: Trace, structure: Structure) -> Trace:

@@ -1,7 +1,8 @@
 """Three ways to make many draws at once, and the look that tells which of them a pair allows.
 
 *Rows*: every datum is given to the pair as often as there are draws. Any pair whose sites all belong to single data
-takes that, whatever its networks do with shapes, and its products stay products of two matrices. *Plate*: an outer
+takes that, whatever its networks do with shapes, and its products stay products of two matrices. A guide that
+broadcasts sees every datum once all the same, so that nothing is encoded twice. *Plate*: an outer
 plate, for pairs with global sites whose code broadcasts. *Loop*: one run for each draw, which is always right.
 """
 
@@ -18,8 +19,8 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch
 from pyrovae.isolation import reseed
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, samples
-from pyrovae.traces.layout import Layout, fold_plate, fold_rows, fold_single
-from pyrovae.traces.programs import Kind, WholePlate, run_once, traced
+from pyrovae.traces.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
+from pyrovae.traces.programs import Kind, WholePlate, run_against, run_once, traced
 from pyrovae.traces.runs import Run
 
 DRAWS = "_pyrovae_draws"
@@ -83,6 +84,36 @@ def _run(ask: Ask, batch: Batch, draws: int, shared: Trace | None, pair: HasPair
 def by_rows(ask: Ask, draws: int, shared: Any) -> list[Run]:
     """All draws in one run, as more rows; what is given is the same for all."""
     return [_run(ask, repeated(ask.batch, draws), draws, shared, ask.pair, fold_rows)]
+
+
+def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+    """As `by_rows`, but the guide runs inside an outer plate: it sees every datum once, whatever the draws."""
+
+    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+        if draws == 1 or ask.kind in ("prior", "generative"):  # nothing that the guide would see twice
+            return by_rows(ask, draws, shared)
+        given = shared if shared is not None else Trace()
+        ask.pair.turn_to(ask.batch)
+        guide = traced(poutine.replay(InPlate(ask.pair, draws, -1 - depth).guide, trace=given), ask.batch)
+        batch = repeated(ask.batch, draws)
+        ask.pair.turn_to(batch)
+        held = _in_rows(guide, given, ask, draws)
+        model = run_against(ask.pair, batch, ask.structure, ask.kind, held)
+        return [Run(Traces(model, guide), draws, fold_rows, ask.layout, ask.structure.data_plate, fold_plate)]
+
+    return make
+
+
+def _in_rows(guide: Trace, given: Trace, ask: Ask, draws: int) -> Trace:
+    """What a guide drew inside an outer plate, as a model takes it that is given every datum `draws` times."""
+    held = Trace()
+    for name, node in samples(guide):
+        place = ask.layout.place(("guide", name))
+        value = node["value"]
+        if name not in given.nodes:
+            value = unfold_rows(fold_plate(value, place, draws), place)
+        held.add_node(name, **{**node, "value": value})
+    return held
 
 
 def by_plate(depth: int) -> Callable[[Ask, int, Any], list[Run]]:

@@ -23,6 +23,7 @@ class Run(NamedTuple):
     fold: Fold
     layout: Layout
     data_plate: str | None
+    guide_fold: Fold | None = None  # where guide and model were run by different routes
 
     def node(self, name: str, side: str = "model") -> Mapping[str, Any]:
         """What a trace holds of a site."""
@@ -34,7 +35,7 @@ class Run(NamedTuple):
 
     def value(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's value, (draws, *plates, *event)."""
-        return self.fold(self.node(name, side)["value"], self.layout.place((side, name)), self.draws)
+        return self._folded(self.node(name, side)["value"], self.layout.place((side, name)), side)
 
     def of(self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0) -> Any:
         """What a function says of a site's distribution, (draws, *plates, *event, *extra).
@@ -51,7 +52,7 @@ class Run(NamedTuple):
         behind = len(fn.event_shape) + extra
         shape = (*fn.batch_shape, *result.shape[result.ndim - behind :])
         axis = None if place.axis is None else place.axis - behind
-        return self.fold(result.expand(shape), Place(place.ndim + behind, axis), self.draws)
+        return self._folded(result.expand(shape), Place(place.ndim + behind, axis), side)
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's log-probability (draws, *plates), masked, under its author's scale but no other: neither the data
@@ -62,7 +63,11 @@ class Run(NamedTuple):
         scale, mask = untempered(node)
         log_prob = scale_and_mask(log_prob, scale / plate_scale(node, self.data_plate), mask)
         log_prob = torch.as_tensor(log_prob).expand(node["fn"].batch_shape)
-        return self.fold(log_prob, self.layout.place((side, name), batch=True), self.draws)
+        return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
+
+    def _folded(self, tensor: torch.Tensor, place: Place, side: str) -> torch.Tensor:
+        fold = self.guide_fold if side == "guide" and self.guide_fold is not None else self.fold
+        return fold(tensor, place, self.draws)
 
     def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
         """The log-probability of a site for each draw and datum, (draws, rows); (draws,) where it is global."""

@@ -15,7 +15,7 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import HasPair, Structure, Traces, samples, with_rows
 from pyrovae.traces.layout import Layout, fold_single, learn_layout
 from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_once
-from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate
+from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model
 from pyrovae.traces.runs import Run
 from pyrovae.traces.seeds import chosen_seed, seed_for
 from pyrovae.traces.use import Use, arguments
@@ -249,12 +249,17 @@ class Sampler:
         if self.global_sites:
             shared = only_global(self._run(ask.batch).guide, self.structure)
         plate = Route("plate", by_plate(plates))
-        rows = [ROWS] if self.structure.data_plate is not None and not self.per_row else []
+        rows = self._by_rows(plates) if self.structure.data_plate is not None and not self.per_row else []
         inner = next((route for route in (*rows, plate) if agrees(route, ask, shared)), LOOP)
         outer = inner if not self.global_sites else plate if agrees(plate, ask) else LOOP
         if outer is LOOP:
             logger.info("the pair's code does not broadcast over draws: they are made one by one")
         return inner, outer
+
+    def _by_rows(self, plates: int) -> list[Route]:
+        # The contraction over what a model enumerates needs guide and model in one form.
+        once = [] if self.structure.named("enumerated") else [Route("rows", by_rows_of_model(plates))]
+        return [*once, ROWS]
 
     def _draws_global_sites_by_rows(self, few: Batch, first: Batch) -> bool:
         """Whether the guide gives a global site another distribution where it is given other rows."""
