@@ -10,6 +10,7 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from registry import ROWS, arguments, pairs, real
+from torch import nn
 
 import pyrovae as pv
 from pyrovae import traces
