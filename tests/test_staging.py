@@ -23,6 +23,8 @@ from torch import nn
 import pyrovae as pv
 from pyrovae.staging import Staging, graphs, products, roads
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
+from pyrovae.staging.updating import make_update
+from pyrovae.training.optimisers import make_optimiser
 
 QUIET = {"progress": False, "device": "cpu"}
 BATCH = 16
@@ -591,6 +593,16 @@ def test_the_route_of_a_product_is_measured(monkeypatch):
     products._measure.cache_clear()
 
 
+def test_what_else_the_machine_does_decides_no_route(monkeypatch):
+    disturbed = iter(itertools.cycle([9.0, 9.0, 9.0, 1.0]))
+    monkeypatch.setattr(
+        products, "_timed", lambda route: 2.0 if "onednn" in route.__code__.co_names[0] else next(disturbed)
+    )
+    products._measure.cache_clear()
+    assert not products.onednn_is_faster(torch.randn(256, 256), torch.randn(256, 258))
+    products._measure.cache_clear()
+
+
 # --- precision --------------------------------------------------------------------------------------------
 
 
@@ -761,3 +773,27 @@ def test_an_epoch_on_cuda_does_not_wait_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert math.isfinite(next(running).loss)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.0])
+def test_moments_of_dead_weights_never_become_subnormal(eps):
+    def make():
+        parameters = {"dead": torch.ones(20, requires_grad=True), "live": torch.ones(20, requires_grad=True)}
+        for parameter in parameters.values():
+            parameter.grad = torch.full((20,), 1e-3)
+        optimiser = make_optimiser(lambda held: torch.optim.Adam(held, eps=eps, betas=(0.9, 0.9)), 1e-3)
+        optimiser.update(parameters, 0)
+        return parameters, optimiser
+
+    (plain, adam), (staged, optimiser) = make(), make()
+    update = make_update(optimiser, staged)
+    plain["dead"].grad = torch.zeros(20)
+    for step in range(1, 1_300):  # 0.9 ** 820 is the last normal number
+        adam.update(plain, step)
+        update([torch.zeros(20), plain["live"].grad], step, None)
+    one, other = adam.optimizers()[0].state, optimiser.optimizers()[0].state
+    assert 0 < float(one[plain["dead"]]["exp_avg"].max()) < torch.finfo(torch.float32).tiny
+    assert not other[staged["dead"]]["exp_avg"].any()
+    assert bool(other[staged["dead"]]["exp_avg_sq"].any()) == (eps == 0)  # which must not be divided by 0
+    assert torch.equal(staged["live"], plain["live"])
+    assert torch.allclose(staged["dead"], plain["dead"], rtol=1e-6, atol=0)

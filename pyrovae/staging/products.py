@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import statistics
 import time
 from collections.abc import Callable
 
@@ -11,7 +10,9 @@ import torch
 
 # Below this many multiplications the call costs more than the arithmetic.
 _SMALL = 1_000_000
-_ROUNDS = 5
+_ROUNDS = 40
+_SECONDS = 0.01  # after which large products have been measured well enough, once each has had _FEWEST rounds
+_FEWEST = 5
 _BETTER = 0.95  # a route has to be that much faster to be taken, so that noise alone decides nothing
 
 _library = torch.library.Library("pyrovae", "DEF")
@@ -58,10 +59,12 @@ def _measure(left: tuple, left_stride: tuple, right: tuple, right_stride: tuple,
     two = torch.empty_strided(right, right_stride).fill_(0.5)
     routes: list[Callable[[], torch.Tensor]] = [lambda: torch.mm(one, two), lambda: _by_onednn(one, two, None)]
     seconds: list[list[float]] = [[], []]
-    for _ in range(_ROUNDS + 1):
+    end = time.perf_counter() + _SECONDS
+    while len(seconds[0]) < _FEWEST or (len(seconds[0]) < _ROUNDS and time.perf_counter() < end):
         for route, times in zip(routes, seconds, strict=True):
             times.append(_timed(route))
-    own, onednn = (statistics.median(times[1:]) for times in seconds)
+    # The least, not the median: whatever else the machine does only adds, to either.
+    own, onednn = map(min, seconds)
     return onednn < _BETTER * own
 
 

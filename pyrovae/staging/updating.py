@@ -22,6 +22,12 @@ class Update(Protocol):
         ...
 
 
+# A weight whose gradient stays 0 (a dead unit's, say) has moments that shrink into subnormal numbers, stick there, and
+# make the kernel two to six times as slow: 410 instead of 72 microseconds at 217,000 weights, half of them dead.
+_CLEANED_EVERY = 64
+_LEAST = torch.finfo(torch.float32).tiny
+_LARGEST = 1e-20  # of what counts as 0: against a weight of 1e-3 no float shows the difference
+
 # What of a group's settings the kernel takes as it is.
 _SETTINGS = ("betas", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
 _shared = itemgetter(*_SETTINGS, "lr")
@@ -115,6 +121,25 @@ class Fused:
             )
             if bad is not None:
                 torch._foreach_sub_(counts, [bad] * len(counts))  # pyright: ignore[reportPrivateImportUsage]
+        if step % _CLEANED_EVERY == 0:
+            self._clean()
+
+    @torch.no_grad()
+    def _clean(self) -> None:
+        """Make moments 0 that would be subnormal before the next time; devices are as fast with them."""
+        for settings, _, _, first, second, _ in self.groups.values():
+            moments = [(first, settings["betas"][0])]
+            if settings["eps"] > _LARGEST:  # else the kernel would divide by 0
+                moments.append((second, settings["betas"][1]))
+            for tensors, decay in moments:
+                for tensor in tensors:
+                    if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
+                        tensor.mul_(tensor.abs() > _nothing(float(decay)))
+
+
+def _nothing(decay: float) -> float:
+    """The size from which a moment that only decays is subnormal before it is looked at again."""
+    return min(_LEAST / max(decay**_CLEANED_EVERY, _LEAST), _LARGEST)
 
 
 def _held(optimiser: Any) -> Iterator[tuple[torch.optim.Optimizer, dict[str, Any], torch.Tensor]]:
