@@ -8,6 +8,7 @@ import logging
 import math
 import random
 import re
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from registry import ROWS, Entry, pairs
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staging import Staging, graphs, products, roads
+from pyrovae.staging import Staging, compiling, graphs, products, roads
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
 from pyrovae.staging.updating import make_update
 from pyrovae.training.optimisers import make_optimiser
@@ -532,6 +533,29 @@ def test_code_is_compiled_beside_the_training(monkeypatch):
     run = pv.fit(vae, X, steps=60, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("compiled")
     same(straight.state_dict(), vae.state_dict())
+
+
+def test_modules_run_while_the_compiler_traces_in_another_thread():
+    tracing, done = threading.Event(), threading.Event()
+
+    def traced(x):
+        tracing.set()
+        done.wait(30)
+        return x + 1
+
+    def trace():
+        with compiling.own_calls_only():
+            torch.fx.symbolic_trace(traced)
+
+    thread = threading.Thread(target=trace)
+    thread.start()
+    try:
+        assert tracing.wait(30)
+        # The tracer knows no such module, and would refuse it.
+        assert nn.Linear(2, 3)(torch.zeros(1, 2)).shape == (1, 3)
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.fx import GraphModule
+from torch.fx._symbolic_trace import _Patcher
 
 from pyrovae.isolation import validation_restored
 
@@ -71,9 +74,32 @@ class Compiling:
 
     def _run(self, module: GraphModule, examples: Sequence[torch.Tensor]) -> None:
         try:
-            self.function = compile_graph(module, examples)
+            with own_calls_only():
+                self.function = compile_graph(module, examples)
         except Exception as error:
             self.error = error
+
+
+@contextmanager
+def own_calls_only() -> Iterator[None]:
+    """Tracers see the calls of modules in their own thread alone.
+
+    The compiler traces small functions of its own, and torch.fx has every call of a module in the process go to the
+    tracer meanwhile: a step in another thread would fail with "module is not installed as a submodule".
+    """
+    patch_method = _Patcher.patch_method
+
+    def bound(patcher: Any, owner: type, name: str, function: Callable[..., Any], deduplicate: bool = True) -> None:
+        before, thread = getattr(owner, name), threading.get_ident()
+
+        @functools.wraps(function)
+        def own(*args: Any, **kwargs: Any) -> Any:
+            return (function if threading.get_ident() == thread else before)(*args, **kwargs)
+
+        patch_method(patcher, owner, name, own, deduplicate)
+
+    with mock.patch.object(_Patcher, "patch_method", bound):
+        yield
 
 
 # --- what compiling costs -----------------------------------------------------------------------------
