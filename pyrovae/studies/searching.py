@@ -100,10 +100,11 @@ def _left(study: Any, wanted: int | None) -> int:
 def _forget_lost(optuna: Any, study: Any) -> None:
     """Give up the trials of processes that are no more; this one has none under way yet."""
     for trial in study.get_trials(deepcopy=False):
-        if trial.state.name == "RUNNING":
-            machine, process = trial.user_attrs.get("process", (platform.node(), os.getpid()))
-            if machine == platform.node() and (process == os.getpid() or not _is_alive(process)):
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        # One that has not said whose it is has begun just now in another process.
+        machine, process = trial.user_attrs.get("process", (None, 0))
+        lost = machine == platform.node() and (process == os.getpid() or not _is_alive(process))
+        if trial.state.name == "RUNNING" and lost:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 def _is_alive(process: int) -> bool:
