@@ -56,6 +56,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "active_units",
         "elbo",
         "linear_probe",
+        "mutual_information",
         "log_evidence",
         "psis",
         "rate_distortion",

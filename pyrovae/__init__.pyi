@@ -42,6 +42,7 @@ from pyrovae.evaluation import active_units as active_units
 from pyrovae.evaluation import elbo as elbo
 from pyrovae.evaluation import linear_probe as linear_probe
 from pyrovae.evaluation import log_evidence as log_evidence
+from pyrovae.evaluation import mutual_information as mutual_information
 from pyrovae.evaluation import psis as psis
 from pyrovae.evaluation import rate_distortion as rate_distortion
 from pyrovae.evaluation import resemblance as resemblance

@@ -2,6 +2,7 @@
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import Psis, elbo, log_evidence, psis
+from pyrovae.evaluation.information import Information, mutual_information
 from pyrovae.evaluation.probing import Probe, linear_probe
 from pyrovae.evaluation.rates import RateDistortion, measure, rate_distortion
 from pyrovae.evaluation.resemblance import (
@@ -19,6 +20,7 @@ __all__ = [
     "Classified",
     "Discrepancy",
     "Estimate",
+    "Information",
     "Neighbourhoods",
     "Probe",
     "Psis",
@@ -31,6 +33,7 @@ __all__ = [
     "linear_probe",
     "log_evidence",
     "measure",
+    "mutual_information",
     "psis",
     "rate_distortion",
     "resemblance",

@@ -221,7 +221,8 @@ class Sampler:
         self.per_row = _has_parameters_by_row(one, self.structure.data_plate)
         self.layout: Layout = learn_layout(one, other, self.structure.data_plate, few.rows)
         self._whole.follows = self.layout.follows
-        self._inner, self._outer = self._routes(self._ask(few, "posterior"), depth(one))
+        self._plates = depth(one)
+        self._inner, self._outer = self._routes(self._ask(few, "posterior"), self._plates)
         self.route = self._outer.name
         self.tile_draws = max(1, _TILE_NUMBERS // (self._width(one, few.rows) * (self.tile_rows or first.rows)))
 
