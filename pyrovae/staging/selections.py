@@ -10,7 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 aten = torch.ops.aten
 
 _PUTS = (aten.index_put.default, aten.index_put_.default)
-_CONSTANTS = {aten.zeros.default: 0.0, aten.ones.default: 1.0}
+_CONSTANTS: dict[Any, float] = {aten.zeros.default: 0.0, aten.ones.default: 1.0}
 
 
 def select_in_place(module: GraphModule) -> None:
