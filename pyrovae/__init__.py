@@ -72,6 +72,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "simulation_based_calibration",
     ),
     "checkpoints": ("load", "save"),
+    "export": ("to_arviz",),
+    "nuts": ("Agreement", "check_guide"),
     "training": ("Epoch", "Fit", "Step", "fit", "steps"),
     "studies": ("choose_latent", "fit_best", "over_seeds", "rate_distortion_curve"),
     "errors": (

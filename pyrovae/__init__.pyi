@@ -46,12 +46,15 @@ from pyrovae.evaluation import mutual_information as mutual_information
 from pyrovae.evaluation import psis as psis
 from pyrovae.evaluation import rate_distortion as rate_distortion
 from pyrovae.evaluation import resemblance as resemblance
+from pyrovae.export import to_arviz as to_arviz
 from pyrovae.handlers import free_bits as free_bits
 from pyrovae.handlers import record as record
 from pyrovae.handlers import temper as temper
 from pyrovae.nets import MLP as MLP
 from pyrovae.nets import ConvDecoder as ConvDecoder
 from pyrovae.nets import ConvEncoder as ConvEncoder
+from pyrovae.nuts import Agreement as Agreement
+from pyrovae.nuts import check_guide as check_guide
 from pyrovae.pairs import HasPair as HasPair
 from pyrovae.pairs import Pair as Pair
 from pyrovae.prediction import Encoding as Encoding

@@ -40,6 +40,8 @@ USING = {
     "training",
     "generations",
     "stores",
+    "export",
+    "nuts",
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines

@@ -132,6 +132,21 @@ def test_a_guide_that_looks_at_all_rows_is_given_all_of_them():
     torch.testing.assert_close(total, truth.log_evidence(x).double().expand(4), atol=1e-3, rtol=0)
 
 
+def test_rows_that_no_plate_holds_stay_together():
+    def model(c, y):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(w * c, 1.0).to_event(1), obs=y)
+
+    def guide(c, y):
+        pyro.sample("w", dist.Normal((c * y).sum() / (1 + c.square().sum()), (1 + c.square().sum()).rsqrt()))
+
+    c, y = torch.linspace(-1, 1, 300), torch.linspace(2, 0, 300)
+    (part,) = scored(sampler_of(Pair(model, guide), c, y), 3)
+    d, covariance = part.densities, torch.eye(300) + torch.outer(c, c)
+    evidence = dist.MultivariateNormal(torch.zeros(300), covariance).log_prob(y).double()
+    torch.testing.assert_close(d.global_model - d.global_guide, evidence.expand(3), atol=1e-3, rtol=0)
+
+
 def test_posterior_draws_have_the_posteriors_moments(linear):
     x = linear.sample(40, seed=1)
     z = torch.cat([tile.value("z") for tile in sampler_of(linear, x).tiles(4_000)])

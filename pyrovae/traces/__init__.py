@@ -1,9 +1,10 @@
 """Guide and replayed model, drawn together: the one sampler that prediction, evaluation and export read."""
 
 from pyrovae.traces.densities import Densities, Scored, densities_of, scored, scored_grid
+from pyrovae.traces.observations import mask_of, observed_arguments
 from pyrovae.traces.programs import Kind
 from pyrovae.traces.runs import Run
-from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile
+from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile, check_draws
 from pyrovae.traces.seeds import chosen_seed, seed_for
 from pyrovae.traces.use import Use, arguments
 
@@ -17,8 +18,11 @@ __all__ = [
     "Tile",
     "Use",
     "arguments",
+    "check_draws",
     "chosen_seed",
     "densities_of",
+    "mask_of",
+    "observed_arguments",
     "scored",
     "scored_grid",
     "seed_for",

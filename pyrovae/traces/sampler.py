@@ -132,7 +132,7 @@ class Sampler:
 
         Each draw has its own global sites, the same for all rows.
         """
-        _check_draws(draws)
+        check_draws(draws)
         for batch, rows, number in self._row_tiles():
             for tile, part in enumerate(_split(draws, self.tile_draws)):
                 yield Tile(part, rows, self._made(batch, kind, part, ("local", tile, number)), batch)
@@ -142,8 +142,8 @@ class Sampler:
 
         `Tile.part` counts the global draws. Without global sites they differ by their local draws alone.
         """
-        _check_draws(shared_draws)
-        _check_draws(local_draws)
+        check_draws(shared_draws)
+        check_draws(local_draws)
         for batch, rows, number in self._row_tiles():
             for part in range(shared_draws):
                 shared = self.global_draw(part, kind) if self.global_sites else None
@@ -198,6 +198,11 @@ class Sampler:
 
     def _first(self) -> Batch:
         return self.use.placement.place(self.use.batches.first(self.tile_rows))
+
+    def model_on(self, batch: Batch) -> Callable[..., Any]:
+        """The pair's model, its data plate holding the rows of a batch."""
+        self._whole.turn_to(batch)
+        return self._whole.model
 
     # --- the look at the pair -------------------------------------------------------------------------
 
@@ -315,6 +320,7 @@ def _split(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _check_draws(draws: Any) -> None:
+def check_draws(draws: Any) -> None:
+    """Refuse a number of draws that is none."""
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise ArgumentError(f"draws={draws!r}; give a whole number of 1 or more.")

@@ -1,0 +1,253 @@
+"""What a file for ArviZ holds, read off the sampler's tiles part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+
+from pyrovae.contracts.signatures import argument_names
+from pyrovae.errors import DataError
+from pyrovae.pairs import Structure, samples
+from pyrovae.traces import Kind, Run, Sampler, Tile, densities_of, mask_of, observed_arguments
+
+DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
+GROUPS = (*DRAWN, "observed_data", "constant_data")
+
+
+class Part(NamedTuple):
+    """Values of one variable for some rows, and for some draws where `draws` says which: `(draws, *plates, *event)`.
+
+    `plates` names what stands in each axis behind the draws, None where it is no plate; `rows` stands in the axis
+    `axis`, counted from the right, and None means that all rows have the value in common.
+    """
+
+    group: str
+    name: str
+    value: torch.Tensor
+    plates: tuple[str | None, ...]
+    axis: int | None
+    rows: range
+    draws: range | None
+
+
+class Contents:
+    """The variables of every group, as the passes over the data give them.
+
+    Args:
+        sampler: what draws.
+        groups: which groups.
+    """
+
+    def __init__(self, sampler: Sampler, groups: tuple[str, ...]):
+        self.sampler, self.groups, self.draws = sampler, groups, 1
+        self.structure: Structure = sampler.structure
+        self._wholes = wholes(self.structure)
+        self._totals: dict[str, torch.Tensor] = {}
+        observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
+        self._whole_numbers = whole_numbers(sampler)
+        self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
+        self._covariates = [key for key in next(sampler.tiles(1)).batch.leaves if key not in observed]
+
+    def _passes(self) -> Iterator[tuple[Kind, Callable[[Tile], Iterator[Part]]]]:
+        """The kinds of draws that are needed, and what reads each of them."""
+        asked = set(self.groups)
+        stats = "sample_stats" in asked
+        read = bool(asked & {"posterior", "log_likelihood", "observed_data", "constant_data"})
+        # Sites that the model enumerates have no values where they are summed out.
+        if (self.structure.named("enumerated") and read) or (read and not stats):
+            yield "posterior", self._readings
+        elif read:
+            yield "scored", lambda tile: chain(self._readings(tile), self._figures(tile))
+        if stats and (self.structure.named("enumerated") or not read):
+            yield "scored", self._figures
+        if "posterior_predictive" in asked:
+            yield "predictive", lambda tile: self._values(tile, "posterior_predictive", self._predicted())
+        if asked & {"prior", "prior_predictive"}:
+            yield "prior", self._prior
+
+    def first_parts(self) -> Iterator[Part]:
+        """One part of every variable: one draw for the first rows."""
+        return self._parts(lambda kind: iter([next(self.sampler.tiles(1, kind))]), 1)
+
+    def parts(self, draws: int) -> Iterator[Part]:
+        """All parts; figures that add up over the rows come last."""
+        return self._parts(lambda kind: self.sampler.tiles(draws, kind), draws)
+
+    def _parts(self, tiles: Callable[[Kind], Iterator[Tile]], draws: int) -> Iterator[Part]:
+        self._totals, self.draws = {}, draws
+        for kind, read in self._passes():
+            for tile in tiles(kind):
+                yield from read(tile)
+        for name, total in self._totals.items():
+            yield Part("sample_stats", name, total, (), None, range(0), range(len(total)))
+
+    # --- values ---------------------------------------------------------------------------------------
+
+    def _readings(self, tile: Tile) -> Iterator[Part]:
+        if "posterior" in self.groups:
+            yield from self._values(tile, "posterior", self._unobserved(tile))
+        if "log_likelihood" in self.groups:
+            yield from self._log_likelihood(tile)
+        if tile.draws.start == 0 and "observed_data" in self.groups:
+            yield from self._observed(tile)
+        if tile.draws.start == 0 and "constant_data" in self.groups:
+            yield from self._constant(tile)
+
+    def _unobserved(self, tile: Tile) -> dict[str, str]:
+        roles = ("latent", "enumerated", "unguided", "deterministic")
+        there = set(tile.names())
+        return {s.name: s.name for s in self.structure.sites.values() if s.role in roles and s.name in there}
+
+    def _predicted(self) -> dict[str, str]:
+        return {self._wholes.get(site, site): self._wholes.get(site, site) for site in self.structure.named("observed")}
+
+    def _prior(self, tile: Tile) -> Iterator[Part]:
+        if "prior" in self.groups:
+            yield from self._values(tile, "prior", self._unobserved(tile))
+        if "prior_predictive" in self.groups:
+            yield from self._values(tile, "prior_predictive", self._predicted())
+
+    def _values(self, tile: Tile, group: str, sites: Mapping[str, str]) -> Iterator[Part]:
+        for name, site in sites.items():
+            value = tile.value(site)
+            if site in self._whole_numbers:
+                value = _as_integers(value, self._whole_numbers[site], f"{name!r} in {group}")
+            yield from self._part(tile, group, name, site, value)
+
+    def _log_likelihood(self, tile: Tile) -> Iterator[Part]:
+        for site in self.structure.named("observed"):
+            value = tile.log_prob(site)
+            yield from self._part(tile, "log_likelihood", self._wholes.get(site, site), site, value, batch=True)
+
+    def _part(
+        self,
+        tile: Tile,
+        group: str,
+        name: str,
+        site: str,
+        value: torch.Tensor,
+        *,
+        batch: bool = False,
+        drawn: bool = True,
+    ) -> Iterator[Part]:
+        axis = self.sampler.layout.place(("model", site), batch=batch).axis
+        if axis is None and tile.rows.start > 0:
+            return  # what all rows have in common comes with the first of them
+        plates = _plates(tile.runs[0], site, value.ndim - drawn, axis, self.structure, batch=batch)
+        yield Part(group, name, value, plates, axis, tile.rows, tile.draws if drawn else None)
+
+    # --- data -----------------------------------------------------------------------------------------
+
+    def _observed(self, tile: Tile) -> Iterator[Part]:
+        for site in self.structure.named("observed"):
+            value, mask = tile.value(site)[0], _mask(tile, site)
+            if mask is None and site in self._whole_observations:
+                value = value.to(self._whole_numbers[site])
+            if mask is not None:
+                value = value if value.is_floating_point() else value.double()
+                value = value.masked_fill(~mask.expand(value.shape), torch.nan)
+            yield from self._part(tile, "observed_data", self._wholes.get(site, site), site, value, drawn=False)
+
+    def _without_fractions(self) -> set[str]:
+        """Observed sites of whole numbers whose data are that: grey pixels under a Bernoulli are not."""
+        there = set(self.structure.named("observed")) & set(self._whole_numbers)
+        for tile in self.sampler.tiles(1) if there else ():
+            there = {site for site in there if bool((tile.value(site) == tile.value(site).round()).all())}
+        return there
+
+    def _constant(self, tile: Tile) -> Iterator[Part]:
+        names = argument_names(self.sampler.use.pair, tile.batch.args, tile.batch.kwargs)
+        plate = self.structure.data_plate
+        for key in self._covariates:
+            leaf = tile.batch.leaves[key]
+            plates = (plate, *[None] * (leaf.ndim - 1))
+            yield Part("constant_data", str(names[key]), leaf, plates, -leaf.ndim, tile.rows, None)
+        for site in self.structure.named("observed"):
+            mask = _mask(tile, site)
+            if mask is not None:
+                name = f"{self._wholes.get(site, site)}_mask"
+                yield from self._part(tile, "constant_data", name, site, mask, drawn=False)
+
+    # --- figures --------------------------------------------------------------------------------------
+
+    def _figures(self, tile: Tile) -> Iterator[Part]:
+        densities = densities_of(tile)
+        first = tile.rows.start == 0
+        for name, local, common in (
+            ("log_p", densities.model, densities.global_model),
+            ("log_q", densities.guide, densities.global_guide),
+            ("log_weight", densities.log_weights, densities.global_model - densities.global_guide),
+        ):
+            total = self._totals.setdefault(name, torch.zeros(self.draws, dtype=torch.float64))
+            total[tile.draws.start : tile.draws.stop] += (local.sum(1) + (common if first else 0.0)).cpu()
+        plate = self.structure.data_plate
+        if plate is not None:
+            shared = (densities.global_model - densities.global_guide) / plate_size(tile, self.sampler)
+            elbo = densities.log_weights + shared.unsqueeze(1)
+            yield Part("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)
+            if self.sampler.global_sites and self.structure.named("latent", local=True):
+                weights = densities.log_weights
+                yield Part("sample_stats", "local_log_weight", weights, (plate,), -1, tile.rows, tile.draws)
+
+
+def wholes(structure: Structure) -> dict[str, str]:
+    """Observed parts of sites that an `obs_mask` divides -> the whole site."""
+    parts = [name for name in structure.named("observed") if name.endswith("_observed")]
+    found = {name: name.removesuffix("_observed") for name in parts}
+    return {part: whole for part, whole in found.items() if {whole, f"{whole}_unobserved"} <= set(structure.sites)}
+
+
+def whole_numbers(sampler: Sampler) -> dict[str, torch.dtype]:
+    """Sites of whole numbers that Pyro holds as floats, and the type that plots tell them from fractions by."""
+    found = {}
+    for name, node in samples(next(sampler.tiles(1)).runs[0].traces.model):
+        support = getattr(node["fn"], "support", None)
+        if getattr(support, "is_discrete", False) and node["value"].is_floating_point():
+            binary = type(getattr(support, "base_constraint", support)).__name__ in ("_Boolean", "_OneHot")
+            found[name] = torch.int8 if binary else torch.int64
+    return found
+
+
+def _as_integers(value: torch.Tensor, kind: torch.dtype, where: str) -> torch.Tensor:
+    if kind == torch.int64 and not bool((value.abs() < 2.0**63).all()):
+        raise DataError(
+            f"the draws of {where} hold {float(value.abs().max()):g}, which is no whole number that a file can hold: "
+            "the distribution is too wide there. Leave the group out (groups=), or make the priors narrower."
+        )
+    return value.to(kind)
+
+
+def plate_size(tile: Tile, sampler: Sampler) -> int:
+    """By what a global site's share is divided: the size written into the data plate, else the number of data."""
+    for _, node in samples(tile.runs[0].traces.model):
+        for frame in node["cond_indep_stack"]:
+            if frame.name == sampler.structure.data_plate and frame.size > 0 and not sampler.layout.follows:
+                return int(frame.full_size or frame.size)
+    return sampler.rows or len(tile.rows)
+
+
+def _mask(tile: Tile, site: str) -> torch.Tensor | None:
+    """Which entries of an observed site count, (*plates, *event); None where no mask says."""
+    run = tile.runs[0]
+    mask = mask_of(run.node(site))
+    return None if mask is None else run.of(site, lambda fn: mask)[0]
+
+
+def _plates(
+    run: Run, site: str, ndim: int, axis: int | None, structure: Structure, *, batch: bool
+) -> tuple[str | None, ...]:
+    """The plate of each axis of a value or a log-probability in a single run."""
+    node = run.node(site)
+    events = 0 if batch else len(node["fn"].event_shape)
+    found: list[str | None] = [None] * ndim
+    for frame in node["cond_indep_stack"]:
+        place = None if frame.dim is None else frame.dim - events
+        if place is not None and -place <= ndim and frame.name in structure.sites[site].plates:
+            found[place] = frame.name
+    found = [None if name == structure.data_plate else name for name in found]
+    if axis is not None:
+        found[axis] = structure.data_plate
+    return tuple(found)
