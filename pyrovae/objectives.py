@@ -106,6 +106,11 @@ def check_objective(
     elbo = _elbo(loss)
     if isinstance(elbo, _EXPONENTIATING):
         _check_exponentiating(elbo, pair, structure, run)
+    if isinstance(elbo, TraceTailAdaptive_ELBO):
+        raise ArgumentError(
+            "TraceTailAdaptive_ELBO has gradients but no loss (Pyro returns inf for it), by which no training can be "
+            "judged here. Use it in an SVI loop of your own, or take RenyiELBO(alpha=...)."
+        )
     enumerated = structure.named("enumerated")
     if enumerated and elbo is not None and not isinstance(elbo, TraceEnum_ELBO | TraceTMC_ELBO):
         raise ArgumentError(

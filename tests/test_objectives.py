@@ -188,6 +188,11 @@ def global_only():
     return pv.Pair(model, guide), real()[:, 0]
 
 
+def test_a_loss_that_is_none_is_refused_before_the_first_step():
+    with pytest.raises(pv.ArgumentError, match="TraceTailAdaptive_ELBO has gradients but no loss"):
+        fitted("plain_functions", loss=importance(TraceTailAdaptive_ELBO))
+
+
 def test_one_weight_for_the_batch_is_refused_for_renyi_alone():
     pair, data = global_only()
     with pytest.raises(pv.ArgumentError, match=r"mean is drawn once for all data.*objectives\.IWAE"):

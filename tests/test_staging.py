@@ -20,9 +20,10 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from registry import ROWS, Entry, pairs
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyrovae as pv
-from pyrovae.staging import Staging, compiling, graphs, products, roads
+from pyrovae.staging import Staging, compiling, graphs, products, roads, selections
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
 from pyrovae.staging.updating import make_update
 from pyrovae.training.optimisers import make_optimiser
@@ -322,6 +323,62 @@ def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
     run = pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("plain")
     assert re.search(words, run.route)
+
+
+def splined() -> pv.Pair:
+    """A flow that is the identity outside an interval, as Pyro writes it: `y[outside] = x[outside]`."""
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(5, 4), nn.Linear(2, 5)
+    spline = dist.transforms.spline_coupling(2, count_bins=3, hidden_dims=[4], bound=1.0)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        pyro.module("spline", spline)
+        base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.TransformedDistribution(base, [spline]))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            loc, scale = encoder(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    return pv.Pair(model, guide)
+
+
+def test_a_spline_flow_is_staged():
+    ends = {}
+    for staged in (False, "traced"):
+        pyro.clear_param_store()
+        run = pv.fit(splined(), X, steps=50, batch_size=20, seed=0, staged=staged, **QUIET)
+        ends[staged] = weights_of(run)
+    assert run.route.startswith("traced")
+    same(ends[False], ends["traced"])
+
+
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows):
+    def program(x, weight):
+        with torch.enable_grad():
+            weight = weight.detach().requires_grad_()
+            mask = x[:, 0] > 0 if of_rows else x > 0
+            inside = (x * weight).cos()
+            view = inside.view(-1)
+            inside[mask] = (x.sin() * weight)[mask]
+            inside[~mask] = 2.0
+            (gradient,) = torch.autograd.grad((inside * x).sum(), weight)
+        return view.clone(), gradient
+
+    weight = torch.randn(3)
+    first, second, none = torch.randn(8, 3), torch.randn(8, 3), -torch.rand(8, 3)
+    graph = make_fx(program, tracing_mode="real")(first, weight)
+    selections.select_in_place(graph)
+    assert not any(node.target is torch.ops.aten.index.Tensor for node in graph.graph.nodes)
+    for x in (first, second, none):
+        for one, other in zip(program(x, weight), graph(x, weight), strict=True):
+            assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_values_that_never_change_may_be_read():

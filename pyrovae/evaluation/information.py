@@ -58,8 +58,8 @@ def mutual_information(
 ) -> Information:
     r"""Split the rate into what codes say about their data, and what the prior does not know of the codes.
 
-    \[ E_n \text{KL}(q(z \mid x_n) \,\|\, p(z)) = \underbrace{E_n E_{q(z \mid x_n)} \log \frac{q(z \mid x_n)}{q(z)}}_{I(n; z)}
-    + \text{KL}(q(z) \,\|\, p(z)), \qquad q(z) = \frac1N \sum_n q(z \mid x_n) \]
+    \[ E_n \text{KL}(q(z \mid x_n) \,\|\, p(z)) = I(n; z) + \text{KL}(q(z) \,\|\, p(z)), \qquad
+    I(n; z) = E_n E_{q(z \mid x_n)} \log \frac{q(z \mid x_n)}{q(z)}, \quad q(z) = \frac1N \sum_n q(z \mid x_n) \]
 
     The first part is log N at most. The second is the price of a prior that is not the aggregate posterior: data drawn
     from the prior come from codes that no datum has. Local sites are taken together; global ones are drawn once.

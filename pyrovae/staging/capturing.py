@@ -22,6 +22,7 @@ from pyrovae.pairs import Traces, samples, unconstrained
 from pyrovae.precision import computing_in
 from pyrovae.staging.graphs import changed_inputs
 from pyrovae.staging.reading import Guard, Unstageable, traceable
+from pyrovae.staging.selections import select_in_place
 
 
 class Pass(NamedTuple):
@@ -104,6 +105,7 @@ def capture(
             _refuse_other_randomness(notes)
     finally:
         _restore(inputs, before)
+    select_in_place(graph)
     _refuse_shapes_that_depend_on_values(graph)
     _refuse_moving_constants(graph, flat, reading.guards)
     return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards))
