@@ -88,10 +88,16 @@ from pyrovae.training import Step as Step
 from pyrovae.training import fit as fit
 from pyrovae.training import steps as steps
 from pyrovae.trust import Calibration as Calibration
+from pyrovae.trust import Handover as Handover
+from pyrovae.trust import Novelty as Novelty
 from pyrovae.trust import Ranks as Ranks
 from pyrovae.trust import Reliability as Reliability
+from pyrovae.trust import Selective as Selective
 from pyrovae.trust import SimulationBased as SimulationBased
+from pyrovae.trust import Surprise as Surprise
 from pyrovae.trust import calibration as calibration
+from pyrovae.trust import novelty as novelty
+from pyrovae.trust import selective as selective
 from pyrovae.trust import simulation_based_calibration as simulation_based_calibration
 from pyrovae.vae import VAE as VAE
 

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
-from registry import ROWS, arguments, pairs, real
+from registry import REGISTRY, ROWS, arguments, pairs, real
 from torch import nn
 
 import pyrovae as pv
@@ -339,6 +339,13 @@ def test_a_pair_that_was_never_run_is_refused_in_words(entry):
     args, kwargs = arguments(data)
     with pytest.raises(pv.PairError, match="do not exist yet"):
         sampler_of(pair, *args, **kwargs)
+
+
+def test_more_rows_than_a_pair_has_parameters_for_are_refused_in_words():
+    pair, x = REGISTRY["auto_normal_local"].make()
+    run(pair, (x,), {})
+    with pytest.raises(pv.PairError, match=r"not on 64 of them.*a parameter for each row"):
+        sampler_of(pair, torch.cat([x, x]))
 
 
 @pytest.mark.parametrize("draws", [0, -1, 1.5, True, "3"])

@@ -215,6 +215,8 @@ class Sampler:
             few, one = first, self._tried(first)
             if one is None:
                 raise _Uncut("the pair runs on all of its rows only")
+        elif few is not first:
+            self._check_runs_on(first)
         if self.tile_rows is not None and (self.rows or 0) > self.tile_rows:
             if self.structure.data_plate is None:
                 raise _Uncut("no plate says that the pair's rows are independent")
@@ -240,6 +242,16 @@ class Sampler:
             return self._run(batch)
         except Exception:
             return None
+
+    def _check_runs_on(self, batch: Batch) -> None:
+        try:
+            self._run(batch)
+        except Exception as error:
+            words = str(error).split("Trace Shapes", 1)[0].strip()
+            raise PairError(
+                f"the pair runs on a few rows, but not on {batch.rows} of them: {type(error).__name__}: {words}. If it "
+                "has a parameter for each row of the data that it was trained on, it can be used on these data alone."
+            ) from error
 
     def _last(self) -> Batch:
         assert self.rows is not None

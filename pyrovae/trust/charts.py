@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pyrovae.trust.conformal import Surprise
 from pyrovae.trust.ranks import Ranks
 from pyrovae.trust.reliability import Reliability
 
@@ -47,3 +48,13 @@ def draw_reliability(axis: Any, result: Reliability) -> None:
     title = f"reliability, ECE {result.expected_error:.3f} ({result.by_chance:.3f} by chance)"
     axis.set_title(title, fontsize="medium")
     axis.set(xlabel="probability said", ylabel="frequency", xlim=(0, 1), ylim=(0, 1))
+
+
+def draw_surprise(axis: Any, result: Surprise, name: str) -> None:
+    """Histograms of a score, of the data and of calibration data."""
+    usual, score = result.usual[result.usual.isfinite()], result.score[result.score.isfinite()]
+    edges = torch.linspace(float(min(usual.min(), score.min())), float(max(usual.max(), score.max())), 41)
+    for values, label in ((usual, "calibration"), (score, "data")):
+        axis.hist(values, edges, density=True, alpha=0.5, label=label)
+    axis.set(title=name, xlabel="score", yticks=[])
+    axis.legend(frameon=False)

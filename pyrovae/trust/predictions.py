@@ -65,15 +65,25 @@ def predicted(sampler: Sampler, site: str, draws: int, source: Source) -> Iterat
     for _, tiles_of_rows in groupby(tiles, key=lambda tile: tile.rows):
         first = next(tiles_of_rows)
         run = sampler.single(first.batch)
-        node = run.node(site)
-        form = class_form(node["fn"])
-        classes = node["fn"].shape()[-1] if form == "one-hot" else _classes(node["fn"], form)
-
-        formed = Form(sampler, site, form, classes)
-        truth = formed.put(observed_in(run, site)[None])[0]
+        form = Form.of(sampler, run.node(site)["fn"], site)
+        truth = form.put(observed_in(run, site)[None])[0]
         seen = rows_second(sampler, seen_in(run, site), site)[0]
-        seen = seen.unsqueeze(-1).expand(truth.shape) if form == "labels" else seen
-        yield Rows(truth, seen, form, _parts(formed, chain([first], tiles_of_rows), source, draws))  # noqa: B031 - once
+        seen = seen.unsqueeze(-1).expand(truth.shape) if form.name == "labels" else seen
+        yield Rows(truth, seen, form.name, _parts(form, chain([first], tiles_of_rows), source, draws))  # noqa: B031
+
+
+def inferred(sampler: Sampler, site: str, draws: int, truth: torch.Tensor) -> Iterator[Rows]:
+    """The same for a latent site, drawn from the guide, and what it should have been, (rows, *event)."""
+    for rows, tiles_of_rows in groupby(sampler.tiles(draws), key=lambda tile: tile.rows):
+        first = next(tiles_of_rows)
+        side = "guide" if site in first.names("guide") else "model"
+        form = Form.of(sampler, first.runs[0].node(site, side)["fn"], site, side)
+        here = as_indicators(truth[rows.start : rows.stop], form.name, form.classes).to(first.value(site).device)
+        parts = (
+            Part(form.put(tile.value(site)), form.chances(tile) if side == "guide" else None, len(tile.draws))
+            for tile in chain([first], tiles_of_rows)
+        )
+        yield Rows(here.to(torch.get_default_dtype()), torch.ones_like(here, dtype=torch.bool), form.name, parts)
 
 
 class Form(NamedTuple):
@@ -81,26 +91,29 @@ class Form(NamedTuple):
 
     sampler: Sampler
     site: str
-    form: str | None
+    name: str | None  # "labels", "one-hot", "binary", or none
     classes: int
+    side: str
+
+    @classmethod
+    def of(cls, sampler: Sampler, fn: Any, site: str, side: str = "model") -> Form:
+        """As the site's distribution has it."""
+        name = class_form(fn)
+        return cls(sampler, site, name, probabilities(fn).shape[-1] if name in ("labels", "one-hot") else 0, side)
 
     def put(self, value: torch.Tensor) -> torch.Tensor:
         """(draws, *plates, *event) -> (draws, rows, *rest) of floating numbers, labels as indicators."""
-        value = as_indicators(value, self.form, self.classes)
+        value = as_indicators(value, self.name, self.classes)
         value = value.to(torch.promote_types(value.dtype, torch.get_default_dtype()))
-        return rows_second(self.sampler, value, self.site, extra=int(self.form == "labels"))
+        return rows_second(self.sampler, value, self.site, extra=int(self.name == "labels"))
 
     def chances(self, tile: Tile) -> torch.Tensor | None:
         """Of each class, averaged over the draws of a tile."""
-        if self.form is None:
+        if self.name is None:
             return None
-        extra = extra_dims(tile.runs[0].node(self.site)["fn"])
-        found = tile.of(self.site, probabilities, extra=extra)
+        extra = extra_dims(tile.runs[0].node(self.site, self.side)["fn"])
+        found = tile.of(self.site, probabilities, side=self.side, extra=extra)
         return rows_second(self.sampler, found, self.site, extra=extra).double().mean(0)
-
-
-def _classes(fn: Any, form: str | None) -> int:
-    return probabilities(fn).shape[-1] if form == "labels" else 0
 
 
 def _tiles(sampler: Sampler, draws: int, source: Source) -> Iterator[Tile]:
