@@ -80,13 +80,13 @@ class Selective(NamedTuple):
     def hand_over(self, risk: float, *, certainty: float = 0.95) -> Handover:
         r"""The fewest data that must go to a person so that those kept have a risk below `risk`.
 
-        From the surest on, more and more predictions are kept, as long as so few errors among them would be improbable
-        if their risk were as high as `risk`; the first test that fails ends it.
+        From the surest on, and once more from the surer half on, more and more predictions are kept, as long as so few
+        errors among them would be improbable if their risk were as high as `risk`:
 
-        \[ P\big(\text{Binomial}(k, \text{risk}) \le \text{errors}(k)\big) \le 1 - \text{certainty} \]
+        \[ P\big(\text{Binomial}(k, \text{risk}) \le \text{errors}(k)\big) \le \frac{1 - \text{certainty}}{2} \]
 
-        As a sequence of tests in an order fixed beforehand it errs no more often than each of them: over data like
-        these, the risk of those kept is below `risk` with probability `certainty`. Tests start where one error passes.
+        Tests in an order fixed beforehand, which end at the first that fails, err no more often than a single one: over
+        data like these, the risk of those kept is below `risk` with probability `certainty`.
 
         Args:
             risk: the share of errors that is borne, between 0 and 1.
@@ -249,18 +249,27 @@ def _risks(confidence: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
 
 
 def _kept(sure: torch.Tensor, wrong: torch.Tensor, risk: float, certainty: float) -> Handover:
-    """The longest run of surest predictions whose tests all pass."""
+    """The longest run of surest predictions that tests from any of the starts reach."""
     from scipy.stats import binom
 
     order = sure.argsort(descending=True)
-    sure, errors = sure[order], wrong[order].cumsum(0)
+    sure, wrong = sure[order], wrong[order].cumsum(0)
     counts = torch.arange(1, len(sure) + 1)
     last = torch.cat([sure[1:] < sure[:-1], torch.tensor([True])])  # of equal confidences: kept or left together
-    tested = last & torch.from_numpy(binom.cdf(1, counts.numpy(), risk) <= 1 - certainty)
-    failed = tested & torch.from_numpy(binom.cdf(errors.numpy(), counts.numpy(), risk) > 1 - certainty)
-    passed = (tested & (failed.cumsum(0) == 0)).nonzero()
-    if not len(passed):
+    level = (1 - certainty) / 2
+    failed = last & torch.from_numpy(binom.cdf(wrong.numpy(), counts.numpy(), risk) > level)
+    # The first sequence starts where one error among the surest does not end it at once; the second is for a risk
+    # that the surest do not fall far below either, so that many are needed to see it.
+    one, none = (torch.from_numpy(binom.cdf(errors, counts.numpy(), risk) <= level) for errors in (1, 0))
+    starts = one, none & (counts >= len(sure) / 2)
+    place = max(_last_passed(last & start, failed) for start in starts)
+    if place < 0:
         return Handover(math.inf, 1.0, math.nan)
-    place = int(passed[-1])
     threshold = float(sure[place + 1]) if place + 1 < len(sure) else -math.inf
-    return Handover(threshold, 1 - (place + 1) / len(sure), float(errors[place]) / (place + 1))
+    return Handover(threshold, 1 - (place + 1) / len(sure), float(wrong[place]) / (place + 1))
+
+
+def _last_passed(tested: torch.Tensor, failed: torch.Tensor) -> int:
+    """Where the last test before the first that fails stands; -1 where already the first one fails."""
+    passed = (tested & ((tested & failed).cumsum(0) == 0)).nonzero()
+    return int(passed[-1]) if len(passed) else -1
