@@ -306,7 +306,9 @@ def test_saved_and_loaded_any_pair(entry, tmp_path):
         pv.save(pair, tmp_path / "model.safetensors")
         expected = pv.rate_distortion(pair, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
         other, _ = fresh(entry)
-        before = pv.rate_distortion(other, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
+        before = None
+        if "lazy" not in entry.traits:  # a pair that was never run is refused: tests/test_traces.py
+            before = pv.rate_distortion(other, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
         assert pv.load(other, tmp_path / "model.safetensors") is other
         after = pv.rate_distortion(other, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
     assert after == expected
