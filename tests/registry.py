@@ -807,7 +807,7 @@ def keywords():
     return Pair(model, guide), {"image": grey(1, 4, 4), "label": labels(3)}
 
 
-@entry("mean_field", "broadcasts", "covariates", "no_latent", latent="", observed="y")
+@entry("mean_field", "broadcasts", "covariates", "no_latent", "lazy", latent="", observed="y")
 def maximum_likelihood():
     net = nn.Linear(WIDTH, 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Use(NamedTuple):
         placement = placed(pair, first)
         batch = placement.place(first)
         structure = _look(pair, batch, data_plate)
-        _check_born(structure)
+        _check_born(structure, lambda: _look(pair, batch, data_plate))
         return cls(pair, batches, placement, structure)
 
     @contextmanager
@@ -73,12 +73,15 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
         ) from error
 
 
-def _check_born(structure: Structure) -> None:
+def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
     """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
     stored: Any = pyro.get_param_store()._params
     live = {id(detach_provenance(tensor)) for tensor in stored.values()}
     live |= {id(parameter) for module in structure.modules.values() for parameter in module.parameters()}
     missing = [name for name, parameter in structure.parameters.items() if id(parameter) not in live]
+    # A module that a run names but does not call shows only its parameters: what exists is the same tensor again.
+    made_anew = again().parameters if missing else {}
+    missing = [name for name in missing if made_anew.get(name) is not structure.parameters[name]]
     if missing:
         raise PairError(
             f"the pair has parameters that do not exist yet ({', '.join(map(repr, missing[:3]))}): it was never run. "
