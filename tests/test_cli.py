@@ -21,6 +21,7 @@ from pyrovae.cli.commands import app
 from pyrovae.cli.folder import RunFolder
 from pyrovae.cli.phrases import spoken
 from pyrovae.cli.sources import Data, split, square_images
+from pyrovae.stores import read_groups
 
 OWN = """
 import pyro, torch
@@ -126,6 +127,21 @@ def test_a_table_from_training_to_samples():
 
     succeeds("reconstruct run -n 3 --out again.npy")
     assert np.load("again.npy").shape == (3, 5)
+
+
+@pytest.mark.parametrize("name", ["run.nc", "run.zarr"])
+def test_export_writes_a_file_for_arviz(name):
+    train_table()
+    assert succeeds(f"export run {name} --draws 20").strip() == name
+    found = read_groups(name)
+    predicted = found["posterior_predictive"]["x"]
+    assert predicted.sizes == {"chain": 1, "draw": 20, "data": 6, "column": 5}
+    assert predicted["column"].values.tolist() == list("abcde")
+    assert set(predicted["label"].values) <= {"k0", "k1", "k2"}
+    assert found[""].attrs["draws"] == 20
+    assert "exists and is left as it is" in fails(f"export run {name}")
+    assert "--draws 0; give a whole number" in fails("export run other.nc --draws 0")
+    assert "run.txt: its name must end in .nc" in fails("export run run.txt")
 
 
 def test_data_in_other_units_come_back_in_their_own():
@@ -433,7 +449,7 @@ def test_python_m_pyrovae_ends_with_2_and_one_line():
     assert done.stderr.strip().splitlines() == ["Error: missing.npy does not exist."]
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "sample", "reconstruct", "report"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "sample", "reconstruct", "export", "report"])
 def test_every_command_has_examples(command):
     assert f"pyrovae {command}" in succeeds(f"{command} --help")
 

@@ -170,6 +170,26 @@ def reconstruct(
         typer.echo(path)
 
 
+@app.command(epilog=_examples("pyrovae export runs/wine wine.nc", "pyrovae export runs/wine new.zarr new-wine.csv"))
+def export(
+    run: options.Run,
+    out: options.ArvizFile,
+    data: options.OtherData = None,
+    draws: Annotated[int, typer.Option(help="Draws of everything.")] = 500,
+    pair: options.PairAgain = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Write posterior, predictions, prior, likelihood and data as a file for ArviZ, in the units of the model."""
+    from pyrovae import stores
+
+    stores.checked_path(out)
+    from pyrovae.cli import exporting, trained
+
+    opened = trained.open_run(run, pair=pair, data=data, command="export")
+    exporting.export(opened, out, draws=draws, seed=seed)
+    typer.echo(out)
+
+
 @app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
 def report(run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None) -> None:
     """Write report.html: curves with a verdict, reconstructions, samples, latent space, traversal, settings."""

@@ -35,6 +35,10 @@ Number = Annotated[int, typer.Option("--number", "-n", help="How many.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no words.")]
 NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv or .npy file.", usual="in the run")]
 
+ArvizFile = Annotated[
+    Path, typer.Argument(help="A new file ending in .nc (netCDF), or a new folder ending in .zarr.", show_default=False)
+]
+
 # --- of train -----------------------------------------------------------------------------------------
 
 Data = Annotated[str | None, typer.Argument(help=_DATA, show_default=False)]

@@ -13,6 +13,7 @@ _PHRASES = (
     (r"transform=torch\.bernoulli", "--scaling binary"),
     (r"temper=pv\.linear\(0, 1, steps=\.\.\.\)", "--anneal EPOCHS"),
     (r"Drop or encode these columns", "Name the columns to keep with --columns, or encode these"),
+    (r"\bout='([^']*)': ", r"\1: "),
     (r"Train longer\.", "Train longer (--resume --epochs)."),
 )
 _ARGUMENTS = (

@@ -11,6 +11,7 @@ import torch
 from pyrovae.contracts.signatures import argument_names
 from pyrovae.errors import DataError
 from pyrovae.pairs import Structure, samples
+from pyrovae.prediction.readings import merged, unobserved_sites
 from pyrovae.traces import Kind, Run, Sampler, Tile, densities_of, mask_of, observed_arguments
 
 DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
@@ -44,7 +45,7 @@ class Contents:
     def __init__(self, sampler: Sampler, groups: tuple[str, ...]):
         self.sampler, self.groups, self.draws = sampler, groups, 1
         self.structure: Structure = sampler.structure
-        self._wholes = wholes(self.structure)
+        self._wholes = merged(self.structure)
         self._totals: dict[str, torch.Tensor] = {}
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
         self._whole_numbers = whole_numbers(sampler)
@@ -97,9 +98,8 @@ class Contents:
             yield from self._constant(tile)
 
     def _unobserved(self, tile: Tile) -> dict[str, str]:
-        roles = ("latent", "enumerated", "unguided", "deterministic")
         there = set(tile.names())
-        return {s.name: s.name for s in self.structure.sites.values() if s.role in roles and s.name in there}
+        return {site: site for site in unobserved_sites(self.structure) if site in there}
 
     def _predicted(self) -> dict[str, str]:
         return {self._wholes.get(site, site): self._wholes.get(site, site) for site in self.structure.named("observed")}
@@ -191,13 +191,6 @@ class Contents:
             if self.sampler.global_sites and self.structure.named("latent", local=True):
                 weights = densities.log_weights
                 yield Part("sample_stats", "local_log_weight", weights, (plate,), -1, tile.rows, tile.draws)
-
-
-def wholes(structure: Structure) -> dict[str, str]:
-    """Observed parts of sites that an `obs_mask` divides -> the whole site."""
-    parts = [name for name in structure.named("observed") if name.endswith("_observed")]
-    found = {name: name.removesuffix("_observed") for name in parts}
-    return {part: whole for part, whole in found.items() if {whole, f"{whole}_unobserved"} <= set(structure.sites)}
 
 
 def whole_numbers(sampler: Sampler) -> dict[str, torch.dtype]:
