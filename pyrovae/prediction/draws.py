@@ -12,6 +12,7 @@ from pyrovae.pairs import HasPair, unwrapped
 from pyrovae.prediction.arrays import Arrays, Key, Slab
 from pyrovae.prediction.readings import (
     Request,
+    cheapest_kind,
     checked_sites,
     log_probs_of,
     pieces,
@@ -19,7 +20,8 @@ from pyrovae.prediction.readings import (
     unobserved_sites,
     values_of,
 )
-from pyrovae.prediction.reductions import Reduction, reduce_into
+from pyrovae.prediction.reducers import Reducer
+from pyrovae.prediction.reductions import Reduction
 from pyrovae.traces import Kind, Sampler
 
 _DRAWS = 100
@@ -272,7 +274,8 @@ def drawn(
     structure = sampler.structure
     default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
     names = checked_sites(structure, sites, default(structure))
-    request = Request(kind, values_of(structure, names, mean=mean))
+    readings = values_of(structure, names, mean=mean)
+    request = Request(cheapest_kind(kind, structure, readings), readings)
     return collected(sampler, draws, request, reduce=reduce, device=device)
 
 
@@ -284,7 +287,7 @@ def collected(
     arrays = Arrays(sampler.rows, draws, device)
     if reduce is not None:
         reduction = Reduction.of(reduce)
-        reduce_into(arrays, sampler, draws, request, reduction)
+        Reducer(sampler, draws, request, reduction).reduce_into(arrays)
         return reduction.assembled(arrays.result())
     for piece in pieces(sampler, sampler.tiles(draws, request.kind), request):
         arrays.put(Slab(Key(piece.name), piece.value, piece.axis, piece.rows, piece.draws))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.pairs import HasPair
+from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
-from pyrovae.prediction.reductions import RunningMoments
 from pyrovae.traces import Sampler, Tile
 
 _DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that is only drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -64,20 +65,20 @@ def _read(tile: Tile, reading: Reading) -> torch.Tensor:
     side = _side(tile, reading.site)
     if reading.what == "log_prob":
         return tile.log_prob(reading.site, side)
-    if reading.what == "mean" and centre(tile.runs[0].node(reading.site, side)["fn"]) is not None:
-        return tile.of(reading.site, centre, side=side)
+    if reading.what == "mean" and (name := centre_of(tile.runs[0].node(reading.site, side)["fn"])) is not None:
+        return tile.of(reading.site, operator.attrgetter(name), side=side)
     return tile.value(reading.site, side)
 
 
-def centre(fn: Any) -> Any:
-    """The mean of a distribution; the mode where there is none, as for a categorical; else None."""
+def centre_of(fn: Any) -> str | None:
+    """What tells the centre of a distribution: its mean, its mode where it has none, as a categorical, or nothing."""
     for name in ("mean", "mode"):
         try:
             value = getattr(fn, name)
         except (NotImplementedError, AttributeError):
             continue
-        if not bool(value.isnan().any()):
-            return value
+        if not bool(value.flatten()[:1].isnan()):  # a categorical's are all NaN; looking at one costs no time
+            return name
     return None
 
 
@@ -116,6 +117,26 @@ def values_of(structure: Structure, names: Collection[str], *, mean: bool = Fals
     # The mean of a site that is observed in part is that of the distribution which both its parts have.
     observed |= {whole: part for part, whole in merged(structure).items()} if mean else {}
     return tuple(Reading(name, observed.get(name, name), "mean" if name in observed else "value") for name in names)
+
+
+def cheapest_kind(kind: Kind, structure: Structure, readings: tuple[Reading, ...]) -> Kind:
+    """A kind of draws that makes the same of what is read, with less work.
+
+    Latent sites of the guide need no model. What runs before any observed site, and the mean of the first of these, is
+    the same whether observed sites are drawn or given.
+    """
+    order = [name for name, site in structure.sites.items() if site.role not in ("auxiliary", "factor")]
+    observed = [order.index(name) for name in structure.named("observed")]
+    if kind in ("posterior", "predictive") and {reading.site for reading in readings} <= {*structure.named("latent")}:
+        return "guide"
+    if kind == "predictive" and all(_comes_before(reading, order, observed) for reading in readings):
+        return "posterior"
+    return kind
+
+
+def _comes_before(reading: Reading, order: list[str], observed: list[int]) -> bool:
+    place, first = order.index(reading.site) if reading.site in order else -1, min(observed, default=len(order))
+    return place < first or (place == first and reading.what == "mean")
 
 
 def log_probs_of(structure: Structure, names: Collection[str] | None) -> tuple[Reading, ...]:

@@ -89,13 +89,20 @@ def by_rows(ask: Ask, draws: int, shared: Any) -> list[Run]:
 def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
     """As `by_rows`, but the guide runs inside an outer plate: it sees every datum once, whatever the draws."""
 
+    last: list[tuple[Batch, int, Batch]] = []  # of the batches that were repeated: the next tile is often of the same
+
+    def rows_of(batch: Batch, draws: int) -> Batch:
+        if not last or last[0][0] is not batch or last[0][1] != draws:
+            last[:] = [(batch, draws, repeated(batch, draws))]
+        return last[0][2]
+
     def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
         if draws == 1 or ask.kind in ("prior", "generative"):  # nothing that the guide would see twice
             return by_rows(ask, draws, shared)
         given = shared if shared is not None else Trace()
         ask.pair.turn_to(ask.batch)
         guide = traced(poutine.replay(InPlate(ask.pair, draws, -1 - depth).guide, trace=given), ask.batch)
-        batch = repeated(ask.batch, draws)
+        batch = rows_of(ask.batch, draws)
         ask.pair.turn_to(batch)
         held = _in_rows(guide, given, ask, draws)
         model = run_against(ask.pair, batch, ask.structure, ask.kind, held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -132,10 +133,18 @@ class Sampler:
 
         Each draw has its own global sites, the same for all rows.
         """
+        for made in self.tiles_by_rows(draws, kind):
+            yield from made()
+
+    def tiles_by_rows(self, draws: int, kind: Kind = "posterior") -> Iterator[Callable[[], Iterator[Tile]]]:
+        """For each tile of rows a function that makes all tiles of draws, the same ones at every call."""
         check_draws(draws)
         for batch, rows, number in self._row_tiles():
-            for tile, part in enumerate(_split(draws, self.tile_draws)):
-                yield Tile(part, rows, self._made(batch, kind, part, ("local", tile, number)), batch)
+            yield partial(self._tiles_of, batch, rows, number, draws, kind)
+
+    def _tiles_of(self, batch: Batch, rows: range, number: int, draws: int, kind: Kind) -> Iterator[Tile]:
+        for tile, part in enumerate(_split(draws, self.tile_draws)):
+            yield Tile(part, rows, self._made(batch, kind, part, ("local", tile, number)), batch)
 
     def grid(self, shared_draws: int, local_draws: int, kind: Kind = "posterior") -> Iterator[Tile]:
         """For each tile of rows and each of `shared_draws` draws of the global sites, `local_draws` of the others.

@@ -1,0 +1,63 @@
+"""Mean and scale of values that come in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyrovae.prediction.blocks import array_of, over_blocks
+
+_COLUMNS, _DRAWS = 2**13, 64  # taken at once: few enough for a core's own cache, and for sums in single precision
+
+
+class RunningMoments:
+    """Mean and squared deviations of values that come in parts, by the update of Chan et al.
+
+    `mean' = mean + (m - mean) k / n'` and `squares' = squares + s + (m - mean)^2 n k / n'` for k new values of mean m
+    and squared deviations s; both numbers stay of the size of the data, however many draws come.
+
+    References:
+        Chan, Golub & LeVeque, "Algorithms for computing the sample variance" (1983).
+    """
+
+    def __init__(self):
+        self.count = 0
+        self.shape: torch.Size | None = None
+        self._mean = self._squares = torch.zeros(0)
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take in values `(count, ...)`."""
+        exact = values.dtype in (torch.float32, torch.float64)
+        values = values if exact else values.float() if values.is_floating_point() else values.double()
+        if self.shape is None:
+            self.shape = values.shape[1:]
+            self._mean, self._squares = values.new_zeros((2, self.shape.numel()), dtype=torch.float64)
+        for part in values.flatten(1).split(_DRAWS):
+            self._update(part)
+
+    def _update(self, values: torch.Tensor) -> None:
+        whole, mean, squares = map(array_of, (values, self._mean, self._squares))
+        before, self.count = self.count, self.count + len(values)
+
+        def work(columns: slice) -> None:
+            part: Any = whole[:, columns]
+            centre = part.mean(0)
+            part = part - centre
+            part *= part
+            delta = centre - mean[columns]
+            mean[columns] += delta * (len(part) / self.count)
+            delta *= delta
+            squares[columns] += part.sum(0) + delta * (before * len(part) / self.count)
+
+        over_blocks(work, whole.shape[1], _COLUMNS if values.device.type == "cpu" else whole.shape[1] or 1)
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """The mean, in double precision."""
+        return self._mean.reshape(self.shape or ())
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The standard deviation, unbiased in its square; zero for one draw."""
+        return (self._squares / max(self.count - 1, 1)).sqrt().reshape(self.shape or ())

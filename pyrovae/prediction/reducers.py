@@ -1,0 +1,123 @@
+"""Draws reduced as they come, one tile of rows after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+
+from pyrovae.prediction.arrays import Key, Slab, Target
+from pyrovae.prediction.moments import RunningMoments
+from pyrovae.prediction.quantiles import quantiles_over_draws
+from pyrovae.prediction.readings import Piece, Request, pieces
+from pyrovae.prediction.reductions import Reduction
+from pyrovae.traces import Sampler, Tile
+
+MEMORY = 2**30  # bytes: draws of 256 images of 784 pixels that wait for the thousandth take three quarters of it
+
+
+class Reducer:
+    """Reduces the draws of a request.
+
+    Moments are brought up to date with every tile. Quantiles need all draws of an element at once: these wait in
+    memory, and where it does not hold all elements of a tile of rows, the same draws are made again for the next share
+    of them. So the memory decides how long it takes, and no bit of the result.
+
+    Args:
+        sampler: what draws.
+        draws: how many.
+        request: what is read.
+        reduction: what is kept of it.
+        memory: bytes that waiting draws may take.
+    """
+
+    def __init__(self, sampler: Sampler, draws: int, request: Request, reduction: Reduction, memory: int = MEMORY):
+        self.sampler, self.draws, self.request, self.reduction = sampler, draws, request, reduction
+        self.memory = max(memory // max(len(request.readings), 1), 1)
+        self.buffers: dict[str, torch.Tensor] = {}  # kept from one tile of rows to the next: fresh memory costs time
+
+    def reduce_into(self, target: Target) -> None:
+        """Hand on what comes of each tile of rows."""
+        for tiles in self.sampler.tiles_by_rows(self.draws, self.request.kind):
+            for slab in self._slabs(tiles):
+                target.put(slab)
+
+    def _slabs(self, tiles: Callable[[], Iterator[Tile]]) -> Iterator[Slab]:
+        moments: dict[str, RunningMoments] = {}
+        waiting: dict[str, _Waiting] = {}
+        for turn in itertools.count():
+            for piece in pieces(self.sampler, tiles(), self.request):
+                if "mean" in self.reduction.fields and turn == 0:
+                    yield from self._moments(piece, moments.setdefault(piece.name, RunningMoments()))
+                if self.reduction.levels:
+                    if piece.name not in waiting:
+                        waiting[piece.name] = _Waiting(piece, self.draws, self.memory, self.buffers)
+                    yield from self._quantiles(piece, waiting[piece.name], turn)
+            if all(turn + 1 >= one.turns for one in waiting.values()):
+                return
+
+    def _moments(self, piece: Piece, moments: RunningMoments) -> Iterator[Slab]:
+        moments.add(piece.value)
+        if piece.draws.stop == self.draws:
+            for field in set(self.reduction.fields) - {"quantiles"}:
+                value = getattr(moments, field).to(_number_type(piece.value))
+                yield Slab(Key(piece.name, field), value, piece.axis, piece.rows)
+
+    def _quantiles(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[Slab]:
+        if turn >= waiting.turns:
+            return
+        waiting.add(piece, turn)
+        if piece.draws.stop == self.draws:
+            waiting.take(turn, self.reduction.levels)
+            if turn + 1 == waiting.turns:
+                value = waiting.result().to(_number_type(piece.value))
+                yield Slab(Key(piece.name, "quantiles"), value, piece.axis, piece.rows)
+
+
+class _Waiting:
+    """The draws of one site for one tile of rows, a share of its elements in each turn."""
+
+    def __init__(self, piece: Piece, draws: int, memory: int, buffers: dict[str, torch.Tensor]):
+        first = _ordered_type(piece.value)
+        self.draws, self.shape, self.elements = draws, piece.value.shape[1:], piece.value.shape[1:].numel()
+        room = max(memory // (draws * first.itemsize), 1)
+        self.turns = max(-(-self.elements // room), 1)
+        self.share = -(-self.elements // self.turns)
+        known = buffers.get(piece.name)
+        if known is None or known.numel() < draws * self.share:
+            buffers[piece.name] = torch.empty(draws * self.share, dtype=first, device=piece.value.device)
+        self.buffer = buffers[piece.name]
+        self.found: list[torch.Tensor] = []
+
+    def _part(self, turn: int) -> slice:
+        return slice(turn * self.share, min((turn + 1) * self.share, self.elements))
+
+    def _held(self, turn: int) -> torch.Tensor:
+        part = self._part(turn)
+        width = max(part.stop - part.start, 0)
+        return self.buffer[: self.draws * width].view(self.draws, width)
+
+    def add(self, piece: Piece, turn: int) -> None:
+        """Hold the share of this turn."""
+        self._held(turn)[piece.draws.start : piece.draws.stop] = piece.value.flatten(1)[:, self._part(turn)]
+
+    def take(self, turn: int, levels: tuple[float, ...]) -> None:
+        """All draws of the share are there."""
+        self.found.append(quantiles_over_draws(self._held(turn), levels))
+
+    def result(self) -> torch.Tensor:
+        """The quantiles, (levels, *plates, *event)."""
+        joined = torch.cat(self.found, 1)
+        return joined.reshape(len(joined), *self.shape)
+
+
+def _ordered_type(value: torch.Tensor) -> torch.dtype:
+    """The type in which draws are held: with numbers between any two."""
+    if value.dtype in (torch.float32, torch.float64):
+        return value.dtype
+    return torch.float32 if value.is_floating_point() else torch.float64
+
+
+def _number_type(value: torch.Tensor) -> torch.dtype:
+    return value.dtype if value.is_floating_point() else torch.get_default_dtype()
