@@ -51,10 +51,13 @@ def draw_reliability(axis: Any, result: Reliability) -> None:
 
 
 def draw_surprise(axis: Any, result: Surprise, name: str) -> None:
-    """Histograms of a score, of the data and of calibration data."""
-    usual, score = result.usual[result.usual.isfinite()], result.score[result.score.isfinite()]
-    edges = torch.linspace(float(min(usual.min(), score.min())), float(max(usual.max(), score.max())), 41)
-    for values, label in ((usual, "calibration"), (score, "data")):
-        axis.hist(values, edges, density=True, alpha=0.5, label=label)
-    axis.set(title=name, xlabel="score", yticks=[])
+    """Histograms of a score, of the data and of calibration data; what lies far out is gathered in the last bins."""
+    usual = result.usual[result.usual.isfinite()]
+    low, high = float(usual.min()), float(usual.max())
+    span = max(high - low, 1e-9)
+    edges = torch.linspace(low - span, high + 2 * span, 61)
+    for values, label in ((usual, "calibration"), (result.score, "data")):
+        inside = values.nan_to_num(nan=torch.inf).clamp(float(edges[0]), float(edges[-1]))
+        axis.hist(inside, edges, weights=torch.full((len(values),), 1 / len(values)), alpha=0.5, label=label)
+    axis.set(title=name, xlabel="score", ylabel="share")
     axis.legend(frameon=False)
