@@ -227,6 +227,47 @@ def test_demo_takes_a_new_folder_each_time():
     assert "pyrovae-demo-2" in succeeds("demo --epochs 1 --quiet")
 
 
+def test_every_figure_is_shown_with_how_to_read_it():
+    train_table("run", "--no-report")
+    found = json.loads(succeeds("evaluate run table.csv --evidence-draws 100 --json"))
+    assert found["left_out"] == {}
+    assert found["rows_looked_at_closely"] == found["rows"] == 60
+    assert found["log_evidence"]["value"] >= found["elbo"] - 4 * found["error"]
+    assert 0 < found["weights"]["median_sample_size"] <= 100
+    told = found["mutual_information"]
+    assert told["value"] <= told["most"] + 3 * told["error"]
+    assert next(iter(found["coverage"].values()))["levels"] == [0.5, 0.8, 0.9, 0.95]
+    assert 0 <= found["resemblance"]["classifier"]["accuracy"] <= 1
+    said = succeeds("evaluate run table.csv --rows 20")
+    for words in ("log evidence", "k-hat", "mutual information", "coverage of x", "told apart", "recall"):
+        assert words in said
+    assert "20 of them" in " ".join(said.split())
+
+
+def test_what_does_not_apply_is_said():
+    train_table("run", "--no-report")
+    said = " ".join(succeeds("evaluate run").split())  # six held-out rows
+    assert "No resemblance: 6 rows are too few to compare" in said
+    assert "told apart" not in said
+    assert "--evidence-draws 3" in fails("evaluate run --evidence-draws 3")
+    assert "--rows 0" in fails("evaluate run --rows 0")
+    assert "--seeds 1" in fails("evaluate run --seeds 1")
+
+
+def test_seeds_train_the_run_again():
+    train_table("run", "--no-report", "--anneal 1")
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    found = json.loads(succeeds("evaluate run table.csv --seeds 2 --evidence-draws 50 --json"))
+    assert found["seeds"]["seeds"] == [0, 1]
+    first = found["seeds"]["figures"]["log evidence of a datum, nats"]
+    assert first["spread"] > 0
+    # The first seed is the run's own, so the two trainings differ from it by no more than from each other.
+    own = found["log_evidence"]["value"]
+    assert abs(first["mean"] - own) == pytest.approx(first["spread"] / 2**0.5, abs=0.02)
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+    assert "seeds: precision" in succeeds("evaluate run table.csv --seeds 2")
+
+
 # --- a pair of the user's own -------------------------------------------------------------------------
 
 

@@ -120,18 +120,29 @@ def train(
     demonstration.train_and_tell(requests.Request.of(**told), report=report)
 
 
-@app.command(epilog=_examples("pyrovae evaluate runs/wine", "pyrovae evaluate runs/wine new-wine.csv --json"))
+@app.command(
+    epilog=_examples(
+        "pyrovae evaluate runs/wine",
+        "pyrovae evaluate runs/wine new-wine.csv --json",
+        "pyrovae evaluate runs/wine --seeds 5",
+    )
+)
 def evaluate(
     run: options.Run,
     data: options.OtherData = None,
     pair: options.PairAgain = None,
-    draws: Annotated[int, typer.Option(help="Draws of the latent variables for each datum.")] = 10,
+    draws: Annotated[int, typer.Option(help="Draws of the latent variables for each datum, for the ELBO.")] = 10,
+    evidence_draws: options.EvidenceDraws = 200,
+    rows: options.Rows = None,
+    seeds: options.Seeds = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
 ) -> None:
-    """Print ELBO, rate, distortion and active units on held-out data."""
-    from pyrovae.cli import outputs, trained
+    """Print what the run comes to on held-out data: ELBO, evidence, codes, coverage, and how real drawn data look."""
+    from pyrovae.cli import evaluation, measures, trained
 
-    outputs.evaluate(trained.open_run(run, pair=pair, data=data, command="evaluate"), draws=draws, as_json=as_json)
+    effort = measures.Effort(draws, evidence_draws, rows)
+    opened = trained.open_run(run, pair=pair, data=data, command="evaluate")
+    evaluation.evaluate(opened, effort, seeds=seeds, as_json=as_json)
 
 
 @app.command(epilog=_examples("pyrovae sample runs/digits -n 100", "pyrovae sample runs/wine -n 1000 --out new.csv"))

@@ -8,7 +8,9 @@ from pathlib import Path
 import typer
 
 from pyrovae.cli import outputs
+from pyrovae.cli.evaluation import evaluate
 from pyrovae.cli.folder import RunFolder
+from pyrovae.cli.measures import Effort
 from pyrovae.cli.phrases import spoken
 from pyrovae.cli.requests import Request
 from pyrovae.cli.trained import open_run
@@ -51,7 +53,7 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
     folder: RunFolder = train(Request("digits", place, fit={"epochs": epochs, **_DEMO_FIT}, quiet=quiet, **_DEMO))
     run = open_run(folder.path, pair=None, data=None, command="evaluate")
     if not quiet:
-        outputs.evaluate(run, draws=10, as_json=False)
+        evaluate(run, Effort())
         typer.echo(spoken(run.config["outcome"]["verdict"]))
     path = outputs.write_report(run)
     typer.echo(f"Open the report in a browser: {path.resolve()}")

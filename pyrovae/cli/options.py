@@ -39,6 +39,16 @@ ArvizFile = Annotated[
     Path, typer.Argument(help="A new file ending in .nc (netCDF), or a new folder ending in .zarr.", show_default=False)
 ]
 
+# --- of evaluate --------------------------------------------------------------------------------------
+
+EvidenceDraws = Annotated[int, typer.Option(help="Draws for each datum for evidence, weights and intervals.")]
+Rows = Annotated[
+    int | None, _option(help="Rows for all but the ELBO, chosen at random.", usual="500, fewer of large images")
+]
+Seeds = Annotated[
+    int | None, _option(help="Train from so many seeds; the spread of evidence and of drawn data.", usual="none")
+]
+
 # --- of train -----------------------------------------------------------------------------------------
 
 Data = Annotated[str | None, typer.Argument(help=_DATA, show_default=False)]

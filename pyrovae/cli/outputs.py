@@ -1,10 +1,8 @@
-"""`pyrovae evaluate`, `sample`, `reconstruct` and `report`: what a trained run says, as tables and files."""
+"""`pyrovae sample`, `reconstruct` and `report`: what a trained run says, as files."""
 
 from __future__ import annotations
 
 import csv
-import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 
 import pyrovae as pv
-from pyrovae.cli.blueprints import bits_per_element
 from pyrovae.cli.trained import Trained
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.report import pictures
@@ -24,69 +20,6 @@ _TABLE = (".csv", ".npy")
 _IMAGES = (".png", ".npy")
 # Pixels on the screen that a small image is enlarged to.
 _VISIBLE = 64
-
-
-def evaluate(run: Trained, *, draws: int, as_json: bool) -> None:
-    """Print ELBO, rate, distortion and active units."""
-    found = figures(run, draws=draws)
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{run.folder.path.name}: {found['data']}", title_justify="left", show_edge=False)
-    for heading in ("figure", "value", "meaning"):
-        table.add_column(heading, justify="right" if heading == "value" else "left")
-    for row in _lines(found):
-        table.add_row(*row)
-    Console(soft_wrap=True).print(table)
-
-
-def figures(run: Trained, *, draws: int) -> dict[str, Any]:
-    """The figures of a run on its data, as plain values."""
-    rows = run.rows()
-    # The standard error is that of the batches' means, so there should be a few of them.
-    measured = pv.rate_distortion(run.pair, rows, draws=draws, batch_size=min(256, max(1, len(rows) // 16)))
-    active = pv.active_units(run.pair, rows)
-    found = {
-        "run": str(run.folder.path),
-        "data": run.words,
-        "rows": len(rows),
-        **{name: _finite(value) for name, value in measured._asdict().items()},
-        "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
-    }
-    if run.blueprint is not None and run.blueprint.likelihood in ("bernoulli", "discretized-logistic"):
-        found["bits_per_element"] = bits_per_element(-measured.elbo, run.blueprint.shape)
-    return found
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _lines(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    def number(value: float | None) -> str:
-        return "not finite" if value is None else f"{value:,.3f}"
-
-    error = "" if found["error"] is None else f" ± {found['error']:.3f}"
-    lines = [
-        (
-            "ELBO",
-            number(found["elbo"]) + error,
-            "nats per datum, at most its log-probability; higher is better",
-        ),
-        ("rate", number(found["rate"]), "nats that the latent variables carry about a datum"),
-        ("distortion", number(found["distortion"]), "nats that are lost between a datum and its reconstruction"),
-    ]
-    if "bits_per_element" in found:
-        lines.append(("bits", number(found["bits_per_element"]), "per pixel or column, at most; lower is better"))
-    for site, units in found["active_units"].items():
-        lines.append((f"active {site}", f"{units['count']} of {units['total']}", "latent dimensions in use"))
-    return lines
-
-
-# --- files --------------------------------------------------------------------------------------------
 
 
 def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:

@@ -117,6 +117,30 @@ def _resumed(request: Request) -> Prepared:
     before = config["blueprint"]
     blueprint = None if before is None else Blueprint.from_json(resumed(told, before))
     options = FitOptions(**resumed(request.fit, config["fit"], free=("epochs",)))
+    return _of_config(folder, request, source, blueprint, options, config)
+
+
+def prepare_again(folder: RunFolder, config: dict[str, Any]) -> Prepared:
+    """Everything that the run's training began with; nothing is written."""
+    before = config["blueprint"]
+    return _of_config(
+        folder,
+        Request(pair=config["pair"]),
+        Source.from_json(config["data"]),
+        None if before is None else Blueprint.from_json(before),
+        FitOptions(**config["fit"]),
+        config,
+    )
+
+
+def _of_config(
+    folder: RunFolder,
+    request: Request,
+    source: Source,
+    blueprint: Blueprint | None,
+    options: FitOptions,
+    config: dict[str, Any],
+) -> Prepared:
     data = source.load()
     if digest(data) != config["digest"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")

@@ -40,22 +40,29 @@ def train(request: Request, team: Alone | None = None) -> RunFolder:
     return prepared.folder
 
 
-def _steps(prepared: Prepared, request: Request) -> Generator[Any, None, Fit]:
+def fit_arguments(prepared: Prepared) -> dict[str, Any]:
+    """The arguments of `fit` that stand in config.json."""
     options = prepared.options
     per_epoch = math.ceil(len(prepared.training) / max(1, options.batch_size))
     rising = pv.linear(0, options.beta, steps=options.anneal * per_epoch) if options.anneal else options.beta
+    return {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "clip_norm": options.clip_norm,
+        "temper": rising,
+        "validation": prepared.held_out,
+        "patience": options.patience or None,
+        "transform": prepared.transform,
+        "seed": options.seed,
+    }
+
+
+def _steps(prepared: Prepared, request: Request) -> Generator[Any, None, Fit]:
     return pv.steps(
         prepared.pair,
         prepared.training,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        clip_norm=options.clip_norm,
-        temper=rising,
-        validation=prepared.held_out,
-        patience=options.patience or None,
-        transform=prepared.transform,
-        seed=options.seed,
+        **fit_arguments(prepared),
         device=request.device,
         checkpoint=prepared.folder.checkpoints,
         resume=request.resume,

@@ -1,0 +1,144 @@
+"""What a run comes to on data, as plain values: the figures of `pyrovae evaluate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+import pyrovae as pv
+from pyrovae.cli.blueprints import bits_per_element
+from pyrovae.cli.trained import Trained
+from pyrovae.errors import ArgumentError, PyrovaeError
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+RELIABLE = 0.7  # below this k-hat, estimates from importance weights can be trusted
+_FEWEST_DRAWS = 25  # a tail of weights is fitted to no fewer
+# Rows looked at many times: as many as keep the usual models to seconds. Large images take longer each.
+_ROWS, _FEWEST_ROWS, _ELEMENTS = 500, 50, 400_000
+
+
+class Effort(NamedTuple):
+    """How much is drawn: `draws` for the ELBO of all rows, `evidence_draws` for all else, on so many `rows`."""
+
+    draws: int = 10
+    evidence_draws: int = 200
+    rows: int | None = None
+
+    def check(self) -> None:
+        """Refuse what says nothing."""
+        if self.evidence_draws < _FEWEST_DRAWS:
+            raise ArgumentError(f"--evidence-draws {self.evidence_draws}; give {_FEWEST_DRAWS} at least.")
+        if self.rows is not None and self.rows < 1:
+            raise ArgumentError(f"--rows {self.rows}; give 1 at least.")
+
+    def chosen(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows to look at many times, drawn at random from all, always the same ones."""
+        elements = max(1, rows[:1].numel())
+        count = self.rows or max(_FEWEST_ROWS, min(_ROWS, _ELEMENTS // elements))
+        if count >= len(rows):
+            return rows
+        return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count].sort().values]
+
+
+def measure(run: Trained, effort: Effort) -> dict[str, Any]:
+    """Every figure that applies, and for the others why they do not."""
+    effort.check()
+    rows = run.rows()
+    few = effort.chosen(rows)
+    found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows), **_of_all(run, rows, effort.draws)}
+    found["rows_looked_at_closely"] = len(few)
+    missing: dict[str, str] = {}
+    for name, figure in _CLOSE.items():
+        try:
+            found[name] = finite(figure(run.pair, few, effort.evidence_draws))
+        except (PyrovaeError, NotImplementedError) as error:
+            missing[name] = str(error)
+    return {**found, "left_out": missing}
+
+
+def _of_all(run: Trained, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    # The standard error is that of the batches' means, so there should be a few of them.
+    measured = pv.rate_distortion(run.pair, rows, draws=draws, batch_size=min(256, max(1, len(rows) // 16)))
+    active = pv.active_units(run.pair, rows)
+    found = {
+        **finite(measured._asdict()),
+        "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
+    }
+    if run.blueprint is not None and run.blueprint.likelihood in ("bernoulli", "discretized-logistic"):
+        found["bits_per_element"] = bits_per_element(-measured.elbo, run.blueprint.shape)
+    return found
+
+
+def finite(value: Any) -> Any:
+    """The same with None where JSON has no number."""
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- figures of some rows, looked at many times -------------------------------------------------------
+
+
+def _evidence(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    """The mean over data; its standard error holds both the choice of rows and the draws."""
+    value = pv.log_evidence(pair, rows, draws=draws).value.double()
+    return {
+        "value": float(value.mean()),
+        "error": float(value.std() / math.sqrt(len(value))) if len(value) > 1 else None,
+    }
+
+
+def _weights(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    khat, size = pv.psis(pair, rows, draws=draws)
+    return {
+        "draws": draws,
+        "reliable_share": float((khat < RELIABLE).double().mean()),
+        "median_sample_size": float(size.median()),
+    }
+
+
+def _information(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    found = pv.mutual_information(pair, rows)
+    most = math.log(len(rows))
+    return {
+        "value": found.mutual_information,
+        "error": found.error,
+        "most": most,
+        "aggregate_kl": found.aggregate_kl,
+    }
+
+
+def _coverage(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    return {
+        site: {
+            "source": one.source,
+            "levels": list(LEVELS),
+            "shares": one.coverage.tolist(),
+            "errors": one.error.tolist(),
+            "verdict": one.verdict,
+        }
+        for site, one in pv.calibration(pair, rows, draws=draws, levels=LEVELS).items()
+    }
+
+
+def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    found = pv.resemblance(pair, rows)
+    return {
+        "classifier": found.classifier._asdict(),
+        "discrepancy": found.discrepancy._asdict(),
+        **found.neighbourhoods._asdict(),
+    }
+
+
+_CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
+    "log_evidence": _evidence,
+    "weights": _weights,
+    "mutual_information": _information,
+    "coverage": _coverage,
+    "resemblance": _resemblance,
+}
