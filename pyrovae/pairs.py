@@ -99,7 +99,7 @@ class Structure(NamedTuple):
         """The modules' persistent buffers, those that a state dict would hold, by canonical name."""
         found: dict[str, torch.Tensor] = {}
         for prefix, module in self.modules.items():
-            own = dict(module.named_parameters())
+            own = dict(module.named_parameters(remove_duplicate=False))  # tied weights under all their names
             for name, tensor in module.state_dict(keep_vars=True).items():
                 if name not in own and isinstance(tensor, torch.Tensor):
                     found.setdefault(f"{prefix}.{name}" if prefix else name, tensor)

@@ -6,11 +6,15 @@ import copy
 import itertools
 import logging
 import math
+import os
 import random
 import re
+import sys
 import threading
+import time
 import warnings
-from types import SimpleNamespace
+from collections import deque
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pyro
@@ -383,71 +387,463 @@ def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows
 
 def test_values_that_never_change_may_be_read():
     flag = torch.tensor(True)
-    seen = []
-
-    def noise(loc):
-        seen.append(1)
-        return 0.1 if flag.item() else 0.0
-
-    run = pv.fit(pair_of(noise), X, steps=30, batch_size=20, seed=0, staged="traced", **QUIET)
+    run = pv.fit(
+        pair_of(lambda loc: 0.1 if flag.item() else 0.0), X, steps=30, batch_size=20, seed=0, staged="traced", **QUIET
+    )
     assert run.route.startswith("traced")
-    assert len(seen) < 30
 
 
 # --- pairs that change ------------------------------------------------------------------------------------
 
 
 def test_a_pair_that_changes_at_every_step_is_not_staged():
-    calls = itertools.count()
-    with pytest.raises(pv.ArgumentError, match="does not repeat the pair"):
-        pv.fit(pair_of(lambda loc: 0.01 * next(calls)), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+    switch = SimpleNamespace(on=0.0)
+    running = pv.steps(pair_of(lambda loc: switch.on), X, steps=60, batch_size=20, seed=0, staged="auto")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+        run = finished(running, lambda step: setattr(switch, "on", 0.01 * step.index))
+    assert run.route.startswith("plain")
+    assert "goes on changing: SimpleNamespace.on" in run.route
 
 
-class Counter:
+def finished(running, between=lambda step: None):
+    """The end of a loop over steps in which the user does something."""
+    while True:
+        try:
+            between(next(running))
+        except StopIteration as end:
+            return end.value
+
+
+LATER = 200  # passes after which the pairs below change: in a graph they do not run, and the change would never come
+settings = ModuleType("settings_of_a_user")
+
+
+class OfClass:
     calls = 0
 
+    def __call__(self, loc):
+        OfClass.calls += 1
+        return 0.5 if OfClass.calls > LATER else 0.0
+
+
+class OfObject:
     def __init__(self):
         self.calls = 0
 
     def __call__(self, loc):
         self.calls += 1
-        return 0.5 if self.calls > 200 else 0.0
+        return 0.5 if self.calls > LATER else 0.0
 
 
-def counting_in_a_list():
+class OfSlots(OfObject):
+    __slots__ = ("calls",)
+
+
+def in_a_list():
     calls = [0]
 
     def noise(loc):
         calls[0] += 1
-        return 0.5 if calls[0] > 200 else 0.0
+        return 0.5 if calls[0] > LATER else 0.0
 
     return noise
 
 
-def counting_in_a_closure():
-    calls = 0
+def in_a_large_dictionary():
+    calls = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", 0)
 
     def noise(loc):
-        nonlocal calls
-        calls += 1
-        return 0.5 if calls > 200 else 0.0
+        calls["k"] += 1
+        return 0.5 if calls["k"] > LATER else 0.0
 
     return noise
 
 
-@pytest.mark.parametrize("noise", [Counter, counting_in_a_list, counting_in_a_closure])
-def test_a_pair_that_would_change_after_so_many_passes_is_not_staged(noise):
-    """In a graph the pair does not run, its counter stands still, and the change would never come."""
-    with pytest.raises(pv.ArgumentError, match=r"counts its passes \(.*calls.* was \d+ before a pass and is \d+ after"):
-        pv.fit(pair_of(noise()), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+def by_size(kind, add):
+    def make():
+        calls = kind()
+
+        def noise(loc):
+            add(calls, len(calls))
+            return 0.5 if len(calls) > LATER else 0.0
+
+        return noise
+
+    return make
 
 
-def test_a_pair_that_changes_later_is_caught_and_traced_again():
+def in_a_closure():
+    calls = 0
+
+    def count():
+        nonlocal calls
+        calls += 1
+        return calls
+
+    def ask():
+        return count()
+
+    def go_on():
+        return ask()
+
+    return lambda loc: 0.5 if go_on() > LATER else 0.0
+
+
+def by_itertools():
+    calls = itertools.count()
+    return lambda loc: 0.5 if next(calls) > LATER else 0.0
+
+
+def by_a_generator():
+    calls = (0.5 if number > LATER else 0.0 for number in itertools.count())
+    return lambda loc: next(calls)
+
+
+def on_the_function():
+    def noise(loc):
+        noise.calls = getattr(noise, "calls", 0) + 1
+        return 0.5 if noise.calls > LATER else 0.0
+
+    return noise
+
+
+def in_a_module():
+    settings.calls = 0
+
+    def noise(loc):
+        settings.calls += 1
+        return 0.5 if settings.calls > LATER else 0.0
+
+    return noise
+
+
+def deep_inside():
+    outer = SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=SimpleNamespace(d=SimpleNamespace(calls=0)))))
+
+    def noise(loc):
+        outer.a.b.c.d.calls += 1
+        return 0.5 if outer.a.b.c.d.calls > LATER else 0.0
+
+    return noise
+
+
+def in_an_array():
+    calls = np.zeros(1)
+
+    def noise(loc):
+        calls[0] += 1
+        return 0.5 if calls[0] > LATER else 0.0
+
+    return noise
+
+
+def held_as(start, go_on, reached):
+    def make():
+        held = SimpleNamespace(calls=start)
+
+        def noise(loc):
+            held.calls = go_on(held.calls)
+            return 0.5 * reached(held.calls)
+
+        return noise
+
+    return make
+
+
+def by_own_numbers(generator):
+    def make():
+        own = generator(5)
+        return lambda loc: 0.5 if own.random() < 1e-3 else 0.0
+
+    return make
+
+
+def by_the_clock():
+    end = time.monotonic() + 1e9
+    return lambda loc: 0.5 if time.monotonic() > end else 0.0
+
+
+COUNTING = {
+    "class": (OfClass, r"OfClass.calls was \d+ before a pass and is \d+ after"),
+    "object": (OfObject, r"OfObject.calls was \d+ before a pass and is \d+ after"),
+    "slots": (OfSlots, r"OfSlots.calls was \d+ before a pass and is \d+ after"),
+    "list": (in_a_list, r"calls\[0\] was \d+ before a pass and is \d+ after"),
+    "large_dictionary": (in_a_large_dictionary, r"calls.k was \d+"),
+    "list_size": (by_size(list, list.append), r"the size of calls was \d+"),
+    "set_size": (by_size(set, set.add), r"the size of calls was \d+"),
+    "deque": (by_size(deque, deque.append), r"the size of calls was \d+"),
+    "closure": (in_a_closure, r"calls was \d+ before a pass and is \d+ after"),
+    "itertools": (by_itertools, r"calls was count\(\d+\)"),
+    "generator": (by_a_generator, r"holds an iterator \(calls\)"),
+    "function": (on_the_function, r"noise.calls was \d+"),
+    "module": (in_a_module, r"settings_of_a_user.calls was \d+"),
+    "deep": (deep_inside, r"SimpleNamespace.calls was \d+"),
+    "array": (in_an_array, "calls is another one after each pass"),
+    "numpy": (held_as(np.int64(0), lambda n: n + 1, lambda n: n > LATER), r"calls was np.int64\(\d+\)"),
+    "text": (held_as("", lambda text: text + "x", lambda text: len(text) > LATER), "calls was 'x+'"),
+    "tensor": (held_as(torch.zeros(()), lambda n: n + 1, lambda n: n > LATER), "SimpleNamespace.calls"),
+    "python_generator": (by_own_numbers(random.Random), "own is another one"),
+    "numpy_generator": (by_own_numbers(np.random.default_rng), "own is another one"),
+    "clock": (by_the_clock, r"reads the clock \(.*test_staging.py, line \d+\)"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_a_pair_that_keeps_something_from_pass_to_pass_is_not_staged(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, settings.__name__, settings)
+    make, words = COUNTING[name]
+    with pytest.raises(pv.ArgumentError, match=f"cannot be staged: .*{words}"):
+        pv.fit(pair_of(make()), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+
+
+class Averaging(nn.Module):
+    """Keeps a moving average in a plain attribute, changed in place, and a buffer of which a part is."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+        self.mean = torch.zeros(5)
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x):
+        self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        self.seen[1:].add_(0.01)
+        self.rows, self.last = len(x), x  # which nobody reads
+        return self.layer(x - self.mean) + self.seen.mean()
+
+
+class Spectral(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 8)), nn.Linear(8, 4))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.out = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 4)
+        self.two.weight = self.one.weight
+
+    def forward(self, x):
+        return self.out(self.two(torch.tanh(self.one(x))))
+
+
+def pair_with(encoder: nn.Module) -> pv.Pair:
+    decoder = nn.Linear(2, 5)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        loc, scale = encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    return pv.Pair(model, guide)
+
+
+def both_ways(make, between=lambda pair, step: None, *, steps=60, data=X, **options):
+    """Losses, end and held tensors of a plain and of a staged loop in which the user does something."""
+    ways = []
+    for staged in (False, "traced"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        pair, losses = make(), []
+        given = {name: value() if name == "optim" else value for name, value in options.items()}
+        running = pv.steps(pair, data.clone(), steps=steps, batch_size=16, seed=0, staged=staged, **given)
+
+        def note(step, pair=pair, losses=losses):
+            losses.append(step.loss)
+            between(pair, step)
+
+        ways.append((losses, finished(running, note)))
+    (plain, _), (losses, run) = ways
+    assert losses == pytest.approx(plain, rel=1e-5, abs=1e-5)
+    return run
+
+
+@pytest.mark.parametrize("kind", [Averaging, Spectral, Tied])
+def test_what_a_module_keeps_in_place_is_part_of_the_step(kind):
+    ends = []
+
+    def make():
+        ends.append(kind())
+        return pair_with(ends[-1])
+
+    assert both_ways(make).route.startswith("traced")
+    same(*({name: value.detach() for name, value in {**end.state_dict(), **tensors(end)}.items()} for end in ends))
+
+
+def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(module).items() if name == "mean"}
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.LSTM(1, 3, batch_first=True), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.out(self.cell(x[..., None])[0][:, -1])
+
+
+class Replacing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+
+    def forward(self, x):
+        self.layer.weight.data = self.layer.weight.data.clamp(-0.1, 0.1)
+        return self.layer(x)
+
+
+class Scaling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+
+    def forward(self, x):
+        x[:, 0].mul_(0.9)
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(Untraceable, "does not run"), (Replacing, r"\.data = "), (Scaling, "changes its data in place")],
+)
+def test_what_a_graph_would_do_otherwise_goes_on_plain(kind, words, monkeypatch):
+    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    ends = {}
+    for staged in (False, "auto"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        ends[staged] = pv.fit(pair_with(kind()), X.clone(), steps=40, batch_size=16, seed=0, staged=staged, **QUIET)
+    assert ends["auto"].route.startswith("plain")
+    assert re.search(words, ends["auto"].route)
+    assert ends["auto"].history[-1].loss == ends[False].history[-1].loss
+
+
+# --- what the user changes between two steps ----------------------------------------------------------------
+
+switch = SimpleNamespace(on=0.0, tensor=torch.tensor(0.0), flag=torch.tensor(False))
+
+
+class OwnAdam:
+    """Keeps the optimiser where its user can reach it."""
+
+    def __init__(self, parameters=None):
+        self.adam: torch.optim.Adam
+
+    def __call__(self, parameters):
+        self.adam = OwnAdam.last = torch.optim.Adam(parameters, lr=1e-2)
+        return self.adam
+
+
+def pyro_adam():
+    OwnAdam.last = pyro.optim.Adam({"lr": 1e-2})
+    return OwnAdam.last
+
+
+def forget_momentum(vae, step):
+    OwnAdam.last.state.clear()
+
+
+def hook_a_clamp(vae, step):
+    OwnAdam.last.register_step_post_hook(lambda *_: [p.data.clamp_(-0.3, 0.3) for p in vae.parameters()])
+
+
+def slow_one_down(vae, step):
+    list(OwnAdam.last.optim_objs.values())[-1].param_groups[0]["lr"] = 0.0
+
+
+def replace_weights(vae, step):
+    vae.likelihood.network.layers[0].weight = nn.Parameter(torch.zeros(8, 2))
+
+
+BETWEEN = {
+    "number": (lambda vae, step: setattr(switch, "on", 1.0), {}),
+    "tensor": (lambda vae, step: setattr(switch, "tensor", torch.tensor(1.0)), {}),
+    "filled": (lambda vae, step: switch.tensor.fill_(1.0), {}),
+    "flag": (lambda vae, step: switch.flag.fill_(True), {}),
+    "environment": (lambda vae, step: os.environ.__setitem__("PYROVAE_TEST_SHIFT", "0.5"), {}),
+    "dropout": (lambda vae, step: setattr(vae.likelihood.network.layers[2], "p", 0.1), {}),
+    "eval": (lambda vae, step: vae.likelihood.eval(), {}),
+    "frozen": (lambda vae, step: vae.posterior.requires_grad_(False), {}),
+    "layer": (lambda vae, step: vae.likelihood.network.layers.append(nn.Tanh()), {}),
+    "hook": (lambda vae, step: vae.likelihood.network.register_forward_hook(lambda m, i, o: 0.1 * o), {}),
+    "weights": (replace_weights, {}),
+    "adam_state": (forget_momentum, {"optim": OwnAdam}),
+    "adam_hook": (hook_a_clamp, {"optim": OwnAdam}),
+    "adam_rate": (lambda vae, step: OwnAdam.last.param_groups[0].update(lr=1e-4), {"optim": OwnAdam}),
+    "pyro_rate": (slow_one_down, {"optim": pyro_adam}),
+}
+
+
+def changeable() -> pv.VAE:
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 5))
+
+        def forward(self, z):
+            shift = switch.on + switch.tensor + (0.3 if switch.flag.item() else 0.0)
+            return self.layers(z) + shift + float(os.environ["PYROVAE_TEST_SHIFT"])
+
+    return pv.VAE(pv.StandardNormal(2), pv.Normal(Network(), scale=1.0), pv.DiagNormal(pv.MLP(5, [8], 4)))
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_the_user_changes_between_steps_takes_effect_at_once(name, monkeypatch):
+    monkeypatch.setenv("PYROVAE_TEST_SHIFT", "0.0")
+    change, options = BETWEEN[name]
+
+    def make():
+        switch.on, switch.tensor, switch.flag = 0.0, torch.tensor(0.0), torch.tensor(False)
+        os.environ["PYROVAE_TEST_SHIFT"] = "0.0"
+        return changeable()
+
+    run = both_ways(make, lambda vae, step: change(vae, step) if step.index == 29 else None, **options)
+    assert run.route.startswith("traced")
+
+
+@pytest.mark.parametrize("change", ["clear", "set", "delete"])
+def test_a_parameter_that_is_replaced_in_the_store_is_trained(change):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[:, None], 1.0).expand([len(x), 5]).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("shift", torch.tensor(1.0)) + x.mean(1), 0.5))
+
+    shifts = []
+
+    def act(pair, step):
+        store = pyro.get_param_store()
+        if step.index == 29 and change == "clear":
+            store.clear()
+        if step.index == 29 and change == "set":
+            store["shift"] = torch.tensor(3.0)
+        if step.index == 29 and change == "delete":
+            del store["shift"]
+        shifts.append(float(store["shift"].detach()) if "shift" in store else None)
+
+    both_ways(lambda: pv.Pair(model, guide), act, learning_rate=1e-2)
+    assert shifts[-1] != shifts[31]
+    assert abs(shifts[-1] - shifts[31]) > 0.1
+
+
+def test_a_change_that_cannot_be_seen_is_caught_later_and_traced_again():
     def losses_of(staged):
         pyro.clear_param_store()
-        switch, losses = SimpleNamespace(on=0.0), []
-        for step in pv.steps(pair_of(lambda loc: switch.on), X, steps=120, batch_size=20, seed=0, staged=staged):
-            switch.on = 1.0 if step.index >= 10 else 0.0
+        held, losses = [0.0] * 100, []  # too long to be looked at before each step
+        for step in pv.steps(pair_of(lambda loc: held[-1]), X, steps=120, batch_size=20, seed=0, staged=staged):
+            held[-1] = 1.0 if step.index >= 10 else 0.0
             losses.append(step.loss)
         return losses
 
@@ -458,6 +854,14 @@ def test_a_pair_that_changes_later_is_caught_and_traced_again():
     assert losses[:10] == pytest.approx(plain[:10], rel=1e-5)
     # Ten steps or so were made with the old structure; from then on the two train the same pair.
     assert sum(losses[-20:]) == pytest.approx(sum(plain[-20:]), rel=0.05)
+
+
+def test_a_loop_of_the_users_between_steps_meets_no_gradient():
+    def between(vae, step):
+        if step.index in (10, 30):
+            pyro.infer.SVI(vae.model, vae.guide, pyro.optim.SGD({"lr": 1e-3}), Trace_ELBO()).step(X)
+
+    both_ways(small, between)
 
 
 # --- numbers that go bad ----------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ import torch
 
 from pyrovae.batches import Batch
 from pyrovae.staging.capturing import Pass
-from pyrovae.staging.counting import numbers_of
 from pyrovae.staging.lanes import Host, Lane, Settings, device_of
 from pyrovae.staging.reading import Unstageable
 from pyrovae.staging.roads import Entry, Road
+from pyrovae.staging.vigilance import Vigil
 
-__all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable", "numbers_of"]
+__all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable"]
 
 logger = logging.getLogger("pyrovae")
 
@@ -43,6 +43,7 @@ class Staging:
         self.switches: list[tuple[int, int, str]] = []
         self.bad: torch.Tensor | None = None  # on the device: 1 from the first step on whose figures went bad
         self.settle: Callable[[], None] = lambda: None  # reads all that waits, before a step that does not
+        self.vigil = Vigil(settings.places, lambda: host.parameters)
         self._roads: dict[Any, Road] = {}
         self._repeated: dict[int, str] = {}
 
@@ -55,9 +56,10 @@ class Staging:
             epoch: the epoch's.
             steps_left: how many are to come in all, this one counted.
         """
+        self.vigil.notice()
         key = _key(batch, self.settings)
         if key not in self._roads:
-            self._roads[key] = Road(self, Lane(self.settings, self.host), main=not self._roads)
+            self._roads[key] = Road(self, Lane(self.settings, self.host, self.vigil), main=not self._roads)
         road = self._roads[key]
         share = (road.lane.count + 1) / (1 + sum(other.lane.count for other in self._roads.values()))
         return road.step(batch, index, epoch, steps_left * share)

@@ -20,9 +20,9 @@ from pyrovae.handlers import FixedPlate, Recorded, Tempered
 from pyrovae.isolation import forked_random
 from pyrovae.pairs import Traces, samples, unconstrained
 from pyrovae.precision import computing_in
-from pyrovae.staging.graphs import changed_inputs
 from pyrovae.staging.reading import Guard, Unstageable, traceable
 from pyrovae.staging.selections import select_in_place
+from pyrovae.staging.writing import storage_of, undone
 
 
 class Pass(NamedTuple):
@@ -65,6 +65,7 @@ class Captured(NamedTuple):
     state: tuple[str, ...]  # names of the loss's state, in the order of the outputs after the gradients
     size: int
     guards: tuple[Guard, ...]
+    written: tuple[torch.Tensor, ...]  # what a pass writes into, each storage as one flat tensor
 
 
 def capture(
@@ -95,10 +96,10 @@ def capture(
     if len({id(tensor) for tensor in flat}) != len(flat):
         raise Unstageable("one tensor is given to the pair twice")
     notes: dict[str, Any] = {}
-    before = {name: tensor.detach().clone() for name, tensor in {**inputs.buffers, **inputs.state}.items()}
+    before = {name: tensor.detach().clone() for name, tensor in inputs.state.items()}
     fixed = [tensor for tensor in inputs.buffers.values() if not tensor.is_floating_point()]
     try:
-        with forked_random(), warnings.catch_warnings(), traceable(fixed, flat) as reading:
+        with forked_random(), warnings.catch_warnings(), undone() as writes, traceable(fixed, flat) as reading:
             warnings.simplefilter("ignore")
             program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, check_support=check_support)
             graph = make_fx(program, tracing_mode="real")(*flat)
@@ -107,8 +108,10 @@ def capture(
         _restore(inputs, before)
     select_in_place(graph)
     _refuse_shapes_that_depend_on_values(graph)
-    _refuse_moving_constants(graph, flat, reading.guards)
-    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards))
+    written = tuple(whole for whole, _ in writes.written.values())
+    _refuse_moving_constants(reading.guards, written)
+    _refuse_written_data(inputs, written)
+    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written)
 
 
 def _program(
@@ -174,9 +177,6 @@ def _state_after(inputs: Inputs) -> list[torch.Tensor]:
 
 
 def _restore(inputs: Inputs, before: Mapping[str, torch.Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in inputs.buffers.items():
-            tensor.copy_(before[name])
     stored: dict[str, Any] = pyro.get_param_store()._params
     for name, tensor in inputs.state.items():
         tensor.data.copy_(before[name])
@@ -214,8 +214,13 @@ def _keeps_shape(node: torch.fx.Node) -> bool:
     return all(i is None or i.meta["val"].dtype not in (torch.bool, torch.uint8) for i in indices)
 
 
-def _refuse_moving_constants(graph: GraphModule, flat: list[torch.Tensor], guards: list[Guard]) -> None:
-    read = {id(guard.tensor) for guard in guards}
-    for place in changed_inputs(graph):
-        if id(flat[place]) in read:
-            raise Unstageable("the pair reads a buffer that it also changes")
+def _refuse_moving_constants(guards: Sequence[Guard], written: Sequence[torch.Tensor]) -> None:
+    read = {storage_of(guard.tensor) for guard in guards}
+    if read & set(map(storage_of, written)):
+        raise Unstageable("the pair reads a buffer that it also changes")
+
+
+def _refuse_written_data(inputs: Inputs, written: Sequence[torch.Tensor]) -> None:
+    data = {storage_of(leaf) for leaf in (*inputs.args, *inputs.kwargs.values()) if isinstance(leaf, torch.Tensor)}
+    if data & set(map(storage_of, written)):
+        raise Unstageable("the pair changes its data in place")

@@ -81,24 +81,7 @@ def _attribute(module: GraphModule, path: str) -> torch.Tensor:
 
 
 # Their running averages are changed, of which their declarations say nothing.
-_SILENT_WRITERS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default)
-
-
-def changed_inputs(module: GraphModule) -> set[int]:
-    """The places of inputs that the graph writes into."""
-    places = [node for node in module.graph.nodes if node.op == "placeholder"]
-    return {place for place, node in enumerate(places) if any(writes(user, node) for user in node.users)}
-
-
-def writes(user: Node, node: Node) -> bool:
-    """Whether an operation writes into one of its arguments."""
-    if user.target in _SILENT_WRITERS:
-        return any(given is node for given in user.args[3:5])
-    schema = getattr(user.target, "_schema", None)
-    if schema is None:
-        return False
-    written = [argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments]
-    return any(write and given is node for write, given in zip(written, user.args, strict=False))
+SILENT_WRITERS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default)
 
 
 def replace_products(

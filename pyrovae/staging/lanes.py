@@ -15,10 +15,12 @@ from pyrovae.staging import graphs
 from pyrovae.staging.capturing import Captured, Inputs, Pass, capture, clipped
 from pyrovae.staging.comparing import Outcome, difference
 from pyrovae.staging.compiling import Function
-from pyrovae.staging.counting import changed
 from pyrovae.staging.products import onednn_is_faster, product
+from pyrovae.staging.reading import Unstageable
 from pyrovae.staging.replaying import Replayed
 from pyrovae.staging.updating import Fused, Update, make_update
+from pyrovae.staging.vigilance import Vigil
+from pyrovae.staging.watching import Field, Walk
 
 
 class Host(Protocol):
@@ -68,7 +70,7 @@ class Settings(NamedTuple):
     buffers: dict[str, torch.Tensor]
     optimiser: Any
     clip_norm: float | None
-    numbers: Callable[[], dict[str, Any]]  # every number that the pair holds now
+    places: Callable[[], list[Any]]  # where what the pair's code can reach begins
     check_support: bool  # whether batches may hold what nobody has looked at
     shared: bool  # whether several processes have a part of each batch
     forks: bool  # whether the data come from worker processes, which are copies of this one and its threads
@@ -81,9 +83,13 @@ class Broken(Exception):
 class Lane:
     """The batches of one shape, and the graph that trains on them."""
 
-    def __init__(self, settings: Settings, host: Host):
+    def __init__(self, settings: Settings, host: Host, vigil: Vigil):
         self.settings = settings
         self.host = host
+        self.vigil = vigil
+        self.last: Walk | None = None  # what an examined pass has left behind
+        self.examined = False
+        self.version: int | None = None  # of the pair that the graph was made from
         self.count = 0
         self.function: Function | None = None
         self.captured: Captured | None = None
@@ -91,16 +97,56 @@ class Lane:
         self.seconds: deque[float] = deque(maxlen=15)
         self._update: Update | None = None
         self._weights: dict[Any, torch.Tensor] = {}
-        self._moving: list[torch.Tensor] = []  # buffers that a pass changes
+        self._moving: list[torch.Tensor] = []  # what a pass writes into: running averages, say
         self._held: list[torch.Tensor] = []
+        self._rebound: list[Field] = []  # where a pass puts tensors in the place of others
 
     # --- plain ----------------------------------------------------------------------------------------
 
     def plain(self, batch: Batch) -> torch.Tensor:
         """One step by Pyro's own pass."""
-        figures = self.host.finish(self.host.plain_pass(batch))
+        figures = self.host.plain_pass(batch)
+        self.vigil.passed()
+        return self._finished(figures)
+
+    def _finished(self, figures: torch.Tensor) -> torch.Tensor:
+        figures = self.host.finish(figures)
         self.host.update()
         return figures
+
+    def examine(self, batch: Batch) -> torch.Tensor:
+        """One step by Pyro's own pass, with a look at what it reads and changes; after two, the lane is `examined`.
+
+        Raises:
+            Broken: no graph can follow the pair. The step has been made; its figures are the second argument.
+        """
+        before = self.vigil.look() if self.last is not None else None
+        storages = [(parameter, parameter.data_ptr()) for parameter in self.host.parameters.values()]
+        figures = self.vigil.seen(lambda: self.host.plain_pass(batch))
+        reason = None
+        try:
+            self._examine(before)
+            if any(parameter.data_ptr() != storage for parameter, storage in storages):
+                raise Unstageable("the pair puts other numbers behind a parameter (.data = ...)")
+        except Unstageable as error:
+            reason = str(error)
+        self.vigil.passed()
+        figures = self._finished(figures)
+        if reason is not None:
+            raise Broken(reason, figures)
+        return figures
+
+    def _examine(self, before: Walk | None) -> None:
+        after = self.vigil.look()
+        if self.last is not None and before is not None:
+            self._rebound = self.vigil.compare(self.last, before, after)
+            self.examined, self.version = True, self.vigil.version
+        self.last = after
+
+    def forget(self) -> None:
+        """Begin anew: the pair is not what it was."""
+        self.count, self.version, self.last, self.examined, self._rebound = 0, None, None, False, []
+        self.seconds.clear()
 
     # --- from plain to staged -------------------------------------------------------------------------
 
@@ -115,6 +161,7 @@ class Lane:
             k: torch.tensor(w, device=device_of(batch)) for k, w in self.settings.one.tempered.moving().items()
         }
         inputs = self._inputs(batch)
+        before = [(field.words, field.now()) for field in self._rebound]
         captured = capture(
             self.settings.one,
             inputs,
@@ -125,11 +172,12 @@ class Lane:
         module = graphs.plain(captured.graph)
         graphs.simplify(module)
         self.constants = graphs.lift_constants(module, len(inputs.flat()))
+        _refuse_carried(before, self.constants)
         graphs.replace_products(module, onednn_is_faster, product)
-        changed = graphs.changed_inputs(module)
-        self._moving = [t for place, t in enumerate(inputs.flat()) if place in changed]
+        self._moving = list(captured.written)
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self.captured, self.function, self._update = captured, module, None
+        self.vigil.passed()
 
     def examples(self, batch: Batch) -> list[torch.Tensor]:
         """The inputs of the graph for a batch."""
@@ -147,17 +195,15 @@ class Lane:
             Broken: they differ; the step has been made all the same, by Pyro's own pass. Its figures are the
                 second argument of the error.
         """
-        before, counts = self._snapshot(), self.settings.numbers()
+        before = self._snapshot()
         figures = self.host.plain_pass(batch)
-        counted = changed(counts, self.settings.numbers())
+        self.vigil.passed()
         plain = self._outcome(figures, self._local_gradients())
         try:
             reason = self._compare(batch, before, plain) if bool(figures.isfinite().all()) else None
-            reason = f"the pair counts its passes ({counted})" if counted else reason
         finally:
             self._restore(plain)
-        figures = self.host.finish(figures)
-        self.host.update()
+        figures = self._finished(figures)
         if reason is not None:
             raise Broken(reason, figures)
         return figures
@@ -180,6 +226,11 @@ class Lane:
         finally:
             self._restore(before)
 
+    def guards_hold(self) -> bool:
+        """Whether all values that were read while tracing are the same."""
+        guards = self.captured.guards if self.captured is not None else ()
+        return not any(guard.may_have_moved() for guard in guards)
+
     def _compare(self, batch: Batch, before: Outcome, plain: Outcome) -> str | None:
         assert self.captured is not None
         guard = next((g for g in self.captured.guards if not g.holds()), None)
@@ -188,7 +239,10 @@ class Lane:
         if set(plain.state) != set(self.captured.state):
             return "the loss keeps other things than before"
         self._restore(before)
-        figures, gradients, state = self._run(batch)
+        try:
+            figures, gradients, state = self._run(batch)
+        except Exception as error:
+            return f"it does not run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         self._keep(state)
         staged = self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
         return difference(plain, staged, low_precision=self.settings.one.precision is not None)
@@ -302,6 +356,13 @@ class Lane:
     def typical(self) -> float:
         """The median of the last steps' seconds."""
         return statistics.median(self.seconds) if self.seconds else math.nan
+
+
+def _refuse_carried(before: Sequence[tuple[str, Any]], constants: Sequence[torch.Tensor]) -> None:
+    read = {id(tensor) for tensor in constants}
+    for words, tensor in before:
+        if id(tensor) in read:
+            raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")
 
 
 def _gradient(parameter: torch.Tensor) -> torch.Tensor:

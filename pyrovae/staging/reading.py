@@ -32,11 +32,19 @@ class Guard:
     def __init__(self, tensor: torch.Tensor, read: Callable[[torch.Tensor], Any]):
         self.tensor = tensor
         self._before = tensor.detach().clone()
+        self._version = None if tensor.is_inference() else tensor._version
         self.value = read(tensor)
 
     def holds(self) -> bool:
         """Whether the tensor still has that value."""
         return torch.equal(self.tensor, self._before)
+
+    def may_have_moved(self) -> bool:
+        """Whether anything was written into the tensor since it was last looked at; this costs next to nothing."""
+        if self._version is None or self.tensor._version == self._version:
+            return False
+        self._version = self.tensor._version
+        return not self.holds()
 
 
 class Reading:

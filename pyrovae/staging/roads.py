@@ -14,11 +14,13 @@ from pyrovae.staging.compiling import Compiling, compile_graph, seconds_to_compi
 from pyrovae.staging.deciding import worth_compiling, worth_tracing
 from pyrovae.staging.lanes import Broken, Lane, device_of
 from pyrovae.staging.reading import Unstageable
+from pyrovae.staging.vigilance import Vigil
 
 _COMPARED = 3  # consecutive steps that are compared with the plain path before a graph is trusted
 _MEASURED = 8  # steps whose median is a route's time
 _LATER = (16, 64, 256)  # steps after which a graph is compared again; then every _EVERY
 _EVERY = 1_024
+_STEADY = 256  # steps of a graph after which tracing has repaid itself, and another change is not held against it
 _TRIES = 3  # times that a pair may change its structure before the plain path keeps it
 
 
@@ -44,6 +46,7 @@ class Overseer(Protocol):
     mode: Any
     strict: bool
     why: str
+    vigil: Vigil
 
     def note(self, step: int, batch: Batch, route: str) -> None:
         """Keep a change of route."""
@@ -83,6 +86,7 @@ class Road:
         self._to_compare = 0
         self._since = 0  # steps since the route changed
         self._broken = 0
+        self._examining = False
         self._closed = staging.mode is False
         self._compiling: Compiling | None = None
         self._graph: Any = None
@@ -103,6 +107,10 @@ class Road:
 
     def _choose(self, batch: Batch, index: int, steps_left: float) -> None:
         """Change the route where it is time to."""
+        if self.route != "plain" and not self.lane.guards_hold():
+            self.staging.vigil.turn_old("a tensor whose value it read while it was traced")
+        if self.lane.version not in (None, self.staging.vigil.version):
+            self._part(index, batch)
         if self.route == "plain":
             self._consider_tracing(batch, index, steps_left)
         elif self._compiling is not None:
@@ -121,11 +129,19 @@ class Road:
             return Entry(figures, batch, index, epoch, self, random)
         self.staging.settle()
         self.staging.turn(batch, index, epoch)
-        make = self._compared if compared else self._staged if staged else self._plain
+        plain = self._examined if self._examining else self._plain
+        make = self._compared if compared else self._staged if staged else plain
         return Entry(make(batch, index), batch, index, epoch, self, None)
 
     def _plain(self, batch: Batch, index: int) -> torch.Tensor:
         return self.lane.plain(batch)
+
+    def _examined(self, batch: Batch, index: int) -> torch.Tensor:
+        try:
+            return self.lane.examine(batch)
+        except Broken as broken:
+            self._close(str(broken.args[0]), demanded=True)
+            return broken.args[1]
 
     def _staged(self, batch: Batch, index: int) -> torch.Tensor:
         return self.lane.staged(batch, index)
@@ -165,9 +181,13 @@ class Road:
     # --- onwards --------------------------------------------------------------------------------------
 
     def _consider_tracing(self, batch: Batch, index: int, steps_left: float) -> None:
-        if not self._wants_tracing(batch, steps_left):
+        if not self._examining and self._wants_tracing(batch, steps_left):
+            if self.lane.seconds:
+                self._times["plain"] = self.lane.typical()
+            self._examining = True
+        if not (self._examining and self.lane.examined):
             return
-        self._times["plain"] = self.lane.typical()
+        self._examining = False
         start = time.perf_counter()
         try:
             self.lane.capture(batch)
@@ -183,9 +203,9 @@ class Road:
     def _wants_tracing(self, batch: Batch, steps_left: float) -> bool:
         count = self.lane.count
         if self.staging.mode != "auto":
-            # The first step gives the optimiser its state; a rare shape of batch stays on the plain path.
-            return count == 1 if self.main else count == 3
-        if count == 1 and self.staging.repeated(batch.rows) in ("traced", "compiled"):
+            # A rare shape of batch stays on the plain path.
+            return count == 0 if self.main else count == 3
+        if count == 0 and self.staging.repeated(batch.rows) in ("traced", "compiled"):
             return True
         if count not in (5, 20):
             return False
@@ -263,7 +283,7 @@ class Road:
         if not later or self._broken >= _TRIES:
             self._close(f"the graph does not repeat the pair: {words}", demanded=True)
         else:
-            self.lane.count = 0  # traced afresh after some plain steps
+            self.lane.forget()  # traced afresh after some plain steps
         if later:
             warnings.warn(
                 f"step {index}: the pair is not what it was when its {route} step was made: {words}. The steps since "
@@ -272,6 +292,16 @@ class Road:
                 PyrovaeWarning,
                 stacklevel=2,
             )
+
+    def _part(self, index: int, batch: Batch) -> None:
+        """Something that the pair reads is another thing now, before a step was made with the old: trace afresh."""
+        self._broken += self._since < _STEADY
+        self.route, self._compiling, self._examining = "plain", None, False
+        self.lane.forget()
+        self.staging.note(index, batch, "plain")
+        logger.info("step %d, batches of %d: traced afresh, %s", index, batch.rows, self.staging.vigil.words)
+        if self._broken >= _TRIES:
+            self._close(f"the pair goes on changing: {self.staging.vigil.words}")
 
     def _close(self, why: str, *, demanded: bool = False) -> None:
         self._closed, self.route, self.why = True, "plain", why

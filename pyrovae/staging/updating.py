@@ -90,6 +90,7 @@ class Fused:
         """Whether it is still the optimiser's own state, and its groups still agree; its owner may change both."""
         return all(
             adam.param_groups is groups
+            and not (adam._optimizer_step_pre_hooks or adam._optimizer_step_post_hooks or group["amsgrad"])
             and adam.state.get(parameter) is state
             and len(group["params"]) == size
             and (group is lead or _shared(group) == _shared(lead))

@@ -86,7 +86,7 @@ def refuse_closures(kind: Any) -> None:
 def _adam(groups: Any) -> torch.optim.Optimizer:
     # One fused kernel for all parameters; some devices and types lack it.
     try:
-        return torch.optim.Adam(groups, fused=True)
+        return torch.optim.Adam(groups, fused=all(p.is_floating_point() for p in groups))
     except RuntimeError:
         return torch.optim.Adam(groups)
 
@@ -99,7 +99,7 @@ class TorchOptimiser:
         self.rates = dict(rate) if isinstance(rate, Mapping) else rate
         self.optimizer: torch.optim.Optimizer | None = None
         self.groups: list[list[str]] = []  # names in each group of the optimizer
-        self._known: set[str] = set()
+        self._known: dict[str, torch.Tensor] = {}
         self._patterns: list[str] = []  # the pattern whose rate each group follows; "" where none fits
         for value in self.rates.values() if isinstance(self.rates, dict) else [self.rates]:
             if value is not None:
@@ -107,12 +107,23 @@ class TorchOptimiser:
 
     def update(self, parameters: Parameters, step: int) -> None:
         """Move the parameters by their gradients, at the rate of this step."""
-        new = {name: p for name, p in parameters.items() if name not in self._known}
+        new = {name: p for name, p in parameters.items() if self._known.get(name) is not p}
         if new:
-            self._add(new)
+            self._add({name: p for name, p in new.items() if not self._replace(name, p)})
         if self.optimizer is not None:
             self.set_rates(step)
             self.optimizer.step()
+
+    def _replace(self, name: str, parameter: torch.Tensor) -> bool:
+        """Train a tensor that was put in the place of another one, by the user say; False if it is new."""
+        old = self._known.get(name)
+        for group in self.optimizer.param_groups if self.optimizer is not None and old is not None else ():
+            for place, tensor in enumerate(group["params"]):
+                if tensor is old:
+                    group["params"][place] = self._known[name] = parameter
+                    self.optimizer.state.pop(old, None)  # type: ignore[union-attr]
+                    return True
+        return False
 
     def end_epoch(self, loss: float) -> None:
         """Nothing: schedules of this optimiser go by steps."""
@@ -192,7 +203,7 @@ class TorchOptimiser:
             self.optimizer.add_param_group({**defaults, "params": tensors})
         self.groups.append(list(names))
         self._patterns.append(self._pattern(names[0]))
-        self._known.update(names)
+        self._known.update(zip(names, tensors, strict=True))
 
     def set_rates(self, step: int) -> None:
         """Give each group its rate of this step."""

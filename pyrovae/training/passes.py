@@ -147,7 +147,10 @@ class Passes:
 
     def update(self) -> None:
         """Move the parameters by the gradients of the last pass."""
-        self.plan.optimiser.update(self.live(), self.step)
+        live = self.live()
+        self.plan.optimiser.update(live, self.step)
+        for parameter in live.values():
+            parameter.grad = None  # as after a step of Pyro's own: a loop of the user's between two steps adds to it
 
     def _loss(self, batch: Batch) -> float:
         try:

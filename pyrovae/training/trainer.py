@@ -12,8 +12,9 @@ import torch
 
 from pyrovae import evaluation, objectives
 from pyrovae.batches import Batch, as_batches
+from pyrovae.pairs import unwrapped
 from pyrovae.parallel import share_of
-from pyrovae.staging import Entry, Pass, Settings, Staging, numbers_of
+from pyrovae.staging import Entry, Pass, Settings, Staging
 from pyrovae.traces import Sampler, Use
 from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
@@ -57,13 +58,19 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
             buffers=plan.structure.buffers(),
             optimiser=plan.optimiser,
             clip_norm=plan.clip_norm,
-            numbers=functools.partial(numbers_of, plan.pair, plan.structure),
+            places=functools.partial(_places, plan),
             # Arrays were looked at as a whole before the first step.
             check_support=plan.batches.transform is not None or not plan.batches.random_access,
             forks=getattr(getattr(plan.batches.source, "loader", None), "num_workers", 0) > 0,
             shared=plan.team.size > 1,
         ),
     )
+
+
+def _places(plan: Plan) -> list:
+    """Where a look at all that a pass can reach begins."""
+    pair = unwrapped(plan.pair)
+    return [pair, pair.model, pair.guide, plan.loss, *plan.structure.modules.values()]
 
 
 class Trainer:

@@ -1,0 +1,87 @@
+"""What of a user's code one pass runs, seen by Python's own profiler."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+# Code that keeps nothing of its own from pass to pass, or whose state is looked after elsewhere.
+LIBRARIES = frozenset({"torch", "pyro", "pyrovae", "numpy", "opt_einsum"})
+
+
+def is_of_library(name: str | None) -> bool:
+    """Whether a module of this name is no user's."""
+    root = (name or "").partition(".")[0]
+    if root.startswith("namedtuple_"):
+        return True
+    return root != "__main__" and (root in LIBRARIES or root in sys.stdlib_module_names)
+
+
+class Witness:
+    """The functions of users that ran, what they were given, and the words that their code says.
+
+    Attributes:
+        names: of attributes, of variables from outside, and every text in the code: what it can have asked for.
+        codes: the code of each function that ran.
+        outside: the globals of each module whose functions ran, and the names that they say.
+        given: arguments and variables from around the functions, by name.
+        clock: where the time was asked for; None where nobody did.
+    """
+
+    def __init__(self):
+        self.names: set[str] = set()
+        self.codes: set[types.CodeType] = set()
+        self.outside: dict[str, tuple[dict[str, Any], set[str]]] = {}
+        self.given: list[tuple[str, Any]] = []
+        self.clock: str | None = None
+
+    def __call__(self, frame: types.FrameType, event: str, argument: Any) -> None:
+        """Called by Python at each call and return."""
+        if event not in ("call", "c_call") or is_of_library(frame.f_globals.get("__name__")):
+            return
+        if event == "c_call":
+            if _tells_time(argument):
+                self.clock = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+            return
+        self._enter(frame)
+
+    def _enter(self, frame: types.FrameType) -> None:
+        code = frame.f_code
+        self.codes.add(code)
+        said = set(code.co_names) | set(_texts(code.co_consts))
+        self.names |= said | set(code.co_freevars)
+        module = frame.f_globals.get("__name__", "")
+        self.outside.setdefault(module, (frame.f_globals, set()))[1].update(said)
+        self.given += [(name, value) for name, value in frame.f_locals.items() if not isinstance(value, torch.Tensor)]
+
+
+@contextmanager
+def witnessed(witness: Witness) -> Iterator[None]:
+    """Let a witness see what runs inside, in this thread; a profiler of the user's own pauses."""
+    before = sys.getprofile()
+    sys.setprofile(witness)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def _texts(constants: tuple) -> Iterator[str]:
+    for constant in constants:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, tuple):
+            yield from _texts(constant)
+
+
+def _tells_time(function: Any) -> bool:
+    owner = getattr(function, "__self__", None)
+    if inspect.ismodule(owner):
+        return owner.__name__ == "time" and function.__name__ not in ("sleep", "strftime")
+    return getattr(owner, "__module__", "") == "datetime" and function.__name__ in ("now", "utcnow", "today")
