@@ -299,7 +299,7 @@ class Road:
         self.route, self._compiling, self._examining = "plain", None, False
         self.lane.forget()
         self.staging.note(index, batch, "plain")
-        logger.info("step %d, batches of %d: traced afresh, %s", index, batch.rows, self.staging.vigil.words)
+        self.staging.tell("step %d, batches of %d: traced afresh, %s", index, batch.rows, self.staging.vigil.words)
         if self._broken >= _TRIES:
             self._close(f"the pair goes on changing: {self.staging.vigil.words}")
 
