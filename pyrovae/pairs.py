@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -54,9 +54,15 @@ class Pair(NamedTuple):
 
 
 class Wrapped:
-    """A pair around another pair: what it adds, it adds by handlers, from outside."""
+    """A pair around another pair: what it adds, it adds by handlers, from outside.
+
+    Attributes:
+        pair: the pair inside.
+        replaced: parameters of the pair inside that others stand in for, so that nothing trains them.
+    """
 
     pair: HasPair
+    replaced: Sequence[torch.Tensor] = ()
 
 
 def unwrapped(pair: HasPair) -> HasPair:
@@ -64,6 +70,15 @@ def unwrapped(pair: HasPair) -> HasPair:
     while isinstance(pair, Wrapped):
         pair = pair.pair
     return pair
+
+
+def replaced_parameters(pair: HasPair) -> list[torch.Tensor]:
+    """Parameters inside all wrappers that others stand in for."""
+    found: list[torch.Tensor] = []
+    while isinstance(pair, Wrapped):
+        found += pair.replaced
+        pair = pair.pair
+    return found
 
 
 class Traces(NamedTuple):

@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyrovae.contracts.look import Finding, Look, listed, nodes, short
-from pyrovae.pairs import canonical, samples, unconstrained
+from pyrovae.pairs import canonical, replaced_parameters, samples, unconstrained
 
 
 def names_are_free(look: Look) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _baseline_parameters(look: Look) -> set[int]:
 
 def all_registered(look: Look) -> Iterator[Finding]:
     """Pyro has seen the parameters of every module that ran."""
-    known = {id(p) for p in look.structure.parameters.values()}
+    known = {id(p) for p in (*look.structure.parameters.values(), *replaced_parameters(look.pair))}
     missed = [
         f"{type(module).__name__}.{name}"
         for module in look.modules

@@ -1,0 +1,39 @@
+"""The whole data's size in a data plate that holds a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+from pyro.poutine.subsample_messenger import SubsampleMessenger
+
+
+@contextmanager
+def sized(data_plate: str | None, size: int | None, *, always: bool = False) -> Iterator[None]:
+    """Let a plate of the length of its batch count as a subsample of `size` rows, as a global site needs it.
+
+    Without that a model with `plate("data", len(x))` would weigh the prior of its weights against each batch as if
+    the batch were all the data. A plate that says its own size and subsample is left as it is.
+
+    Args:
+        data_plate: the plate.
+        size: rows of the whole data; None leaves the plate alone.
+        always: give a plate of its own size the other one, too.
+    """
+    if data_plate is None or size is None:
+        yield
+        return
+    original = SubsampleMessenger._subsample
+
+    def whole(name, full=None, part=None, subsample=None, use_cuda=None, device=None):
+        if name != data_plate or full is None or subsample is not None:
+            return original(name, full, part, subsample, use_cuda, device)
+        if part is not None:
+            return original(name, size if always else full, part, subsample, use_cuda, device)
+        # The rows are those of the batch, counted from 0, as the author's code takes them.
+        return max(size, full), full, torch.arange(full, device=device)
+
+    with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(whole)):
+        yield

@@ -1,0 +1,236 @@
+"""The parameters of a pair as one vector, which can be put in their place from outside."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
+
+from ..errors import ArgumentError, PairError
+from ..isolation import isolated
+from ..pairs import HasPair, Structure, Traces, canonical, inspect, run, samples, unconstrained
+
+Chosen = str | nn.Module | Sequence[str | nn.Module]
+
+
+class Weights:
+    """Some parameters of a pair, unconstrained, in a fixed order.
+
+    The same tensors are trained, saved and moved as before; inside `replaced` the pair runs on others instead. These
+    reach it by both ways that a Pyro program gets its parameters: `param` statements, answered by a handler, and
+    the modules' own attributes, swapped for the time of the run.
+
+    Attributes:
+        names: canonical, such as "decoder.0.weight".
+        tensors: what is trained behind each.
+        buffers: of the pair's modules, by canonical name.
+    """
+
+    def __init__(self, structure: Structure, names: Sequence[str], sites: Mapping[str, str]):
+        self.names = list(names)
+        self.tensors = [structure.parameters[name] for name in names]
+        self.buffers = structure.buffers()
+        self._sites = {site: self.names.index(name) for site, name in sites.items() if name in self.names}
+        modules = list({id(part): part for root in structure.modules.values() for part in root.modules()}.values())
+        self._holders = list(_holders(modules, self.tensors, "_parameters"))
+        self._buffer_holders = list(_holders(modules, list(self.buffers.values()), "_buffers"))
+
+    @classmethod
+    def of(
+        cls,
+        pair: HasPair,
+        args: tuple,
+        kwargs: Mapping[str, Any],
+        choose: Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]] | None = None,
+    ) -> Weights:
+        """The weights of a pair that was run before.
+
+        Args:
+            pair: the pair.
+            args: a few rows for it.
+            kwargs: the same by name.
+            choose: names those that are meant; left out, all.
+        """
+        structure = inspect(pair, args, kwargs, data_plate="-")
+        names = list(structure.parameters) if choose is None else choose(pair, structure, args, kwargs)
+        if not names:
+            raise PairError("the pair has no parameters here, so nothing of it can be uncertain.")
+        return cls(structure, names, _param_sites(pair, args, kwargs))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(tensor.numel() for tensor in self.tensors)
+
+    def vector(self) -> Tensor:
+        """Their present values, (size,), in the widest of their types."""
+        return torch.cat([tensor.detach().reshape(-1) for tensor in self.tensors])
+
+    @torch.no_grad()
+    def write(self, vector: Tensor, buffers: Sequence[Tensor] = ()) -> None:
+        """Put values into the pair for good."""
+        for tensor, value in zip([*self.tensors, *self.buffers.values()], [*self._cut(vector), *buffers], strict=False):
+            tensor.copy_(value)
+
+    def _cut(self, vector: Tensor) -> list[Tensor]:
+        parts = vector.split([tensor.numel() for tensor in self.tensors])
+        return [part.view(like.shape).to(like) for part, like in zip(parts, self.tensors, strict=True)]
+
+    @contextmanager
+    def replaced(self, vector: Tensor, buffers: Sequence[Tensor] = ()) -> Iterator[None]:
+        """Run the pair on other weights.
+
+        Args:
+            vector: (size,); gradients flow back into it.
+            buffers: as many as `self.buffers`, or none to leave those.
+        """
+        if vector.dim() != 1:
+            raise PairError(
+                f"weights came in shape {tuple(vector.shape)}: networks run on one draw of their weights at a time. "
+                "Leave out vectorize_particles=True, or outer plates."
+            )
+        values = self._cut(vector)
+        with _Answer(self, values), _swapped(self._holders, values), _swapped(self._buffer_holders, buffers):
+            yield
+
+
+Holder = tuple[dict[str, Any], str, int]  # the registry of a module, the name in it, the position among the tensors
+
+
+def _holders(modules: Sequence[nn.Module], tensors: Sequence[Tensor], registry: str) -> Iterator[Holder]:
+    position = {id(tensor): number for number, tensor in enumerate(tensors)}
+    for module in modules:
+        entries = getattr(module, registry)
+        for name, tensor in entries.items():
+            # What stands behind a PyroParam is reached by a statement only.
+            if id(tensor) in position and name.removesuffix("_unconstrained") not in getattr(module, "_pyro_params", ()):
+                yield entries, name, position[id(tensor)]
+
+
+@contextmanager
+def _swapped(holders: Sequence[Holder], values: Sequence[Tensor]) -> Iterator[None]:
+    before = [entries[name] for entries, name, _ in holders]
+    try:
+        if values:
+            for entries, name, number in holders:
+                entries[name] = values[number]
+        yield
+    finally:
+        for (entries, name, _), tensor in zip(holders, before, strict=True):
+            entries[name] = tensor
+
+
+class _Answer(Messenger):
+    """Answers `param` statements with other values, and hides them from the handlers outside."""
+
+    def __init__(self, weights: Weights, values: Sequence[Tensor]):
+        super().__init__()
+        self.weights, self.values = weights, values
+        self.position = {id(tensor): number for number, tensor in enumerate([*weights.tensors])}
+        self.position.update({id(value): number for number, value in enumerate(values)})
+
+    def _pyro_param(self, msg) -> None:
+        number = self._number(msg)
+        if number is None:
+            return
+        store: Any = pyro.get_param_store()
+        constraint = msg["kwargs"].get("constraint") or store._constraints.get(msg["name"], constraints.real)
+        value = transform_to(constraint)(self.values[number])
+        # As Pyro's own parameters have it, for code that asks a parameter for what is trained.
+        value.unconstrained = weakref.ref(self.values[number])
+        msg["value"], msg["done"], msg["stop"] = value, True, True
+
+    def _number(self, msg) -> int | None:
+        """Which of the tensors a statement is about: that of the store, or else what it brings along."""
+        stored = pyro.get_param_store()._params.get(msg["name"])
+        brought = next((arg for arg in msg["args"][1:] if isinstance(arg, Tensor)), None)
+        for tensor in (stored, brought):
+            if tensor is not None and id(tensor) in self.position:
+                return self.position[id(tensor)]
+        return self.weights._sites.get(msg["name"]) if stored is None else None
+
+
+# --- which of them ------------------------------------------------------------------------------------
+
+
+def _param_sites(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The name in a `param` statement -> the canonical one."""
+    with isolated(0):
+        traces = run(pair, args, kwargs)
+    names = [name for trace in (traces.guide, traces.model) for name, n in trace.nodes.items() if n["type"] == "param"]
+    names = list(dict.fromkeys(names))
+    return dict(zip(names, canonical(names), strict=True))
+
+
+def those_named(
+    chosen: Chosen,
+) -> Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]]:
+    """Choose by modules, and by patterns of canonical names such as "decoder.*"."""
+    wanted = [chosen] if isinstance(chosen, str | nn.Module) else list(chosen)
+
+    def choose(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
+        found: set[str] = set()
+        for one in wanted:
+            fitting = {name for name, tensor in structure.parameters.items() if _fits(one, name, tensor)}
+            if not fitting:
+                what = repr(one) if isinstance(one, str) else f"the module {type(one).__name__}"
+                raise ArgumentError(
+                    f"parameters=: {what} holds no trained parameter of the pair; it has "
+                    f"{', '.join(map(repr, list(structure.parameters)[:8]))}."
+                )
+            found |= fitting
+        return [name for name in structure.parameters if name in found]
+
+    return choose
+
+
+def _fits(one: str | nn.Module, name: str, tensor: Tensor) -> bool:
+    if isinstance(one, str):
+        return fnmatchcase(name, one)
+    return any(tensor is parameter for parameter in one.parameters())
+
+
+def those_of_the_likelihood(
+    pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]
+) -> list[str]:
+    """Choose what observed sites depend on once the latent ones are given: of a VAE, the decoder."""
+    with isolated(0), torch.enable_grad():
+        traces = run(pair, args, kwargs)
+        given = traces.guide.copy()
+        for _, node in samples(given):
+            if isinstance(node["value"], Tensor):
+                node["value"] = node["value"].detach()
+        model = pyro.poutine.trace(pyro.poutine.replay(pair.model, trace=given)).get_trace(*args, **kwargs)
+        total = sum(
+            node["fn"].log_prob(node["value"]).sum()
+            for name, node in samples(model)
+            if name in structure.sites and structure.sites[name].role == "observed"
+        )
+        tensors = _tensors(Traces(model, traces.guide))
+        gradients = _gradients(total, list(tensors.values()))
+    reached = [name for name, gradient in zip(tensors, gradients, strict=True) if gradient is not None]
+    return [name for name in structure.parameters if name in reached]
+
+
+def _tensors(traces: Traces) -> dict[str, Tensor]:
+    raw = {
+        name: unconstrained(node["value"])
+        for trace in (traces.guide, traces.model)
+        for name, node in trace.nodes.items()
+        if node["type"] == "param"
+    }
+    return dict(zip(canonical(raw), raw.values(), strict=True))
+
+
+def _gradients(total: Any, tensors: list[Tensor]) -> Sequence[Tensor | None]:
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return [None] * len(tensors)
+    return torch.autograd.grad(total, tensors, allow_unused=True)
