@@ -94,7 +94,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
 }
 # Modules that are used by their own name: pv.recipes.image_vae, pv.truth.LinearGaussian, ...
-_MODULES = ("datasets", "recipes", "testing", "truth")
+_MODULES = ("datasets", "epistemic", "recipes", "testing", "truth")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES, "__version__"])

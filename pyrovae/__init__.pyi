@@ -1,6 +1,7 @@
 """Variational autoencoders as probabilistic programs, and tools for any Pyro model/guide pair."""
 
 from pyrovae import datasets as datasets
+from pyrovae import epistemic as epistemic
 from pyrovae import recipes as recipes
 from pyrovae import testing as testing
 from pyrovae import truth as truth

@@ -15,9 +15,10 @@ from .conditionals.distributions import DiscretizedLogisticLevels
 from .errors import ArgumentError, DataError
 from .nets import MLP, ConvDecoder, ConvEncoder, event_shape
 from .priors import StandardNormal
+from .sources import Uncertain, bayesian
 from .vae import VAE
 
-__all__ = ["count_vae", "image_vae", "vector_vae"]
+__all__ = ["bayesian_decoder", "count_vae", "image_vae", "vector_vae"]
 
 
 def image_vae(
@@ -157,6 +158,41 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
         likelihood=_AtLevel(NegativeBinomial(MLP(latent, hidden[::-1], size), LearnedScale(size)), columns),
         posterior=DiagNormal(_Chain(_Log1p(), columns, MLP(size, hidden, 2 * latent))),
     )
+
+
+def bayesian_decoder(vae: VAE, rows: int, *, rank: int = 0, prior_scale: float = 1.0, scale: float = 0.01) -> Uncertain:
+    r"""A VAE whose decoder's weights are a global latent site.
+
+    \[ w \sim \mathcal N(0, s^2 I), \quad z \sim p(z), \quad x \mid z, w \sim p_w(x \mid z), \qquad
+    q(w) = \mathcal N(\mu, U U^\top + \operatorname{diag}(\sigma^2)) \]
+
+    The choices, each with its reason:
+
+    - *The decoder only*: its weights are the model's; the encoder's belong to the guide, which is an approximation
+      and has no posterior. `pv.epistemic.bayesian_weights` takes any others, of any pair.
+    - *The number of rows is asked for*: a prior is weighed against all data, not against a batch.
+    - *σ starts at 0.01*: so that training starts as that of single weights does.
+
+    Args:
+        vae: The VAE, trained or not; what it has for weights is where μ starts.
+        rows: How many rows the training data have.
+        rank: Columns of U; 0 for independent weights.
+        prior_scale: s.
+        scale: σ to start from.
+
+    Returns:
+        A pair with the global site `weights` beside `z` and `x`, to be trained by `pv.fit`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.recipes.count_vae(5, latent=2)
+        >>> pair = pv.recipes.bayesian_decoder(vae, rows=100)
+        >>> _ = pv.fit(pair, torch.poisson(torch.full((100, 5), 4.0)), epochs=1, progress=False)
+        >>> sorted(pv.generate(pair, 3, seed=0))
+        ['weights', 'x', 'z']
+    """
+    blank = vae.blank(4)
+    return bayesian(vae, blank, {}, size=rows, rank=rank, prior_scale=prior_scale, scale=scale)
 
 
 def _check(**numbers: Any) -> None:

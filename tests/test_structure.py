@@ -35,6 +35,7 @@ USING = {
     "evaluation",
     "decomposition",
     "trust",
+    "epistemic",
     "batches",
     "checkpoints",
     "training",

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..errors import ArgumentError, PairError
 from ..isolation import isolated
-from ..pairs import HasPair, find_data_plate, plates, run
+from ..pairs import HasPair, find_data_plate, inspect, plates, run
+from .choosing import Chosen, those_named, those_of_the_likelihood
 from .laws import Gaussian
-from .uncertain import Uncertain
-from .weights import Chosen, Weights, those_named, those_of_the_likelihood
+from .uncertain import Uncertain, free_name
+from .weights import Weights
 
 
 def bayesian(
@@ -25,7 +26,7 @@ def bayesian(
     scale: float = 0.01,
     data_plate: str | None = None,
 ) -> Uncertain:
-    """See `pyrovae.epistemic.bayesian_weights`; here the pair has run before, and a few rows are given as it takes them."""
+    """See `pyrovae.epistemic.bayesian_weights`; this takes a few rows, of a pair whose parameters exist."""
     for name, number, least in (("size", size, 1), ("rank", rank, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise ArgumentError(f"{name}={number!r}; give a whole number of {least} or more.")
@@ -35,7 +36,8 @@ def bayesian(
     plate = data_plate or found_plate(pair, args, kwargs)
     weights = Weights.of(pair, args, kwargs, those_of_the_likelihood if parameters is None else those_named(parameters))
     law = Gaussian(weights.vector(), rank=rank, prior_scale=prior_scale, scale=scale)
-    return Uncertain(pair, weights, law, site="weights", data_plate=plate, size=size)
+    site = free_name("weights", inspect(pair, args, kwargs, data_plate=plate).sites)
+    return Uncertain(pair, weights, law, site=site, data_plate=plate, size=size)
 
 
 def found_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> str | None:

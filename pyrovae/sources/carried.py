@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import PairError
 from ..isolation import isolated
-from ..pairs import HasPair, Structure, Wrapped, batch_rows, inspect, run, samples, with_rows
+from ..pairs import HasPair, Structure, Wrapped, batch_rows, inspect, run, samples, unconstrained, with_rows
 from .plates import sized
 from .weights import Weights
 
@@ -60,7 +60,9 @@ class CarriedOver(Wrapped):
         self.data_plate, self.size = data_plate, size
 
     @classmethod
-    def of(cls, pair: HasPair, args: tuple, kwargs: Mapping[str, Any], *, size: int, data_plate: str | None) -> CarriedOver:
+    def of(
+        cls, pair: HasPair, args: tuple, kwargs: Mapping[str, Any], *, size: int, data_plate: str | None
+    ) -> CarriedOver:
         """Carry the posterior of a pair over to other data; of one that was carried over before, the newest."""
         base = pair.pair if isinstance(pair, CarriedOver) else pair
         structure = inspect(base, args, kwargs, data_plate=data_plate)
@@ -98,8 +100,10 @@ class CarriedOver(Wrapped):
         return {name: node["value"] for name, node in samples(trace) if name in self.sites}
 
 
-class _Known(Messenger):
-    """Values of sites that stand elsewhere already; the handlers outside do not see them a second time."""
+class _Fixed(Messenger):
+    """Values of sites."""
+
+    hides = False
 
     def __init__(self, values: Mapping[str, Tensor]):
         super().__init__()
@@ -107,7 +111,13 @@ class _Known(Messenger):
 
     def _pyro_sample(self, msg) -> None:
         if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"], msg["done"], msg["stop"] = self.values[msg["name"]], True, True
+            msg["value"], msg["done"], msg["stop"] = self.values[msg["name"]], True, self.hides
+
+
+class _Known(_Fixed):
+    """Values of sites that stand elsewhere already; the handlers outside do not see them a second time."""
+
+    hides = True
 
 
 class _Latent(Messenger):
@@ -125,8 +135,7 @@ class _Latent(Messenger):
 def _guide_parameters(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
     with isolated(0):
         trace = poutine.trace(pair.guide).get_trace(*args, **kwargs)
-    seen = [node["value"] for node in trace.nodes.values() if node["type"] == "param"]
-    tensors = {id(value.unconstrained()) if hasattr(value, "unconstrained") else id(value) for value in seen}
+    tensors = {id(unconstrained(node["value"])) for node in trace.nodes.values() if node["type"] == "param"}
     return [name for name, tensor in structure.parameters.items() if id(tensor) in tensors]
 
 
@@ -138,7 +147,8 @@ def _check_free_of_data(
     fewer = with_rows(args, kwargs, rows - 1) if rows > 1 else (args, kwargs)
     with isolated(0), torch.no_grad():
         one = run(pair, args, kwargs).guide
-        other = poutine.trace(poutine.replay(pair.guide, trace=one)).get_trace(*fewer[0], **fewer[1])
+        known: Any = {name: node["value"] for name, node in samples(one) if name in sites}
+        other = poutine.trace(_Fixed(known)(pair.guide)).get_trace(*fewer[0], **fewer[1])
         for name in sites & set(other.nodes) & set(one.nodes):
             node: Any = one.nodes[name]
             again: Any = other.nodes[name]
@@ -146,6 +156,6 @@ def _check_free_of_data(
                 continue
             if not torch.equal(node["fn"].log_prob(node["value"]), again["fn"].log_prob(node["value"])):
                 raise PairError(
-                    f"the guide computes the posterior of the global site {name!r} from the rows that it is given, so it "
-                    "cannot be carried over to other rows. Give the guide parameters for it."
+                    f"the guide computes the posterior of the global site {name!r} from the rows that it is given, so "
+                    "it cannot be carried over to other rows. Give the guide parameters for it."
                 )

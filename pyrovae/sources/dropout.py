@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..errors import PairError
 from ..isolation import isolated
-from ..pairs import HasPair, Wrapped, batch_rows, inspect, run, with_rows
+from ..pairs import HasPair, Pair, Wrapped, batch_rows, inspect, run, with_rows
 from .plates import sized
+from .uncertain import free_name
 
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _CHANNELS = {nn.Dropout: 0, nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}  # dims that a channel has
@@ -39,13 +40,13 @@ class Dropped(Wrapped):
 
     Args:
         pair: the pair.
-        masks: its dropout modules, in the order of their calls.
+        masks: its dropout modules, by the names of their sites.
         data_plate: the plate of the data.
         size: rows of the whole data.
     """
 
-    def __init__(self, pair: HasPair, masks: Sequence[Mask], *, data_plate: str | None = None, size: int | None = None):
-        self.pair, self.masks, self.data_plate, self.size = pair, list(masks), data_plate, size
+    def __init__(self, pair: HasPair, masks: Mapping[str, Mask], *, data_plate: str | None, size: int | None):
+        self.pair, self.masks, self.data_plate, self.size = pair, dict(masks), data_plate, size
 
     @classmethod
     def of(
@@ -59,8 +60,11 @@ class Dropped(Wrapped):
     ) -> Dropped:
         """Find the dropout modules that the model calls, or those of the given modules wherever they are called."""
         inside = None if modules is None else {id(part) for module in modules for part in module.modules()}
-        masks = found_masks(pair, args, kwargs, inside)
-        return cls(pair, masks, data_plate=inspect(pair, args, kwargs).data_plate, size=size)
+        structure = inspect(pair, args, kwargs)
+        masks: dict[str, Mask] = {}
+        for number, mask in enumerate(found_masks(pair, args, kwargs, inside)):
+            masks[free_name(f"dropout_{number}", structure.sites)] = mask
+        return cls(pair, masks, data_plate=structure.data_plate, size=size)
 
     def model(self, *args, **kwargs):
         """The pair's model under masks."""
@@ -71,11 +75,10 @@ class Dropped(Wrapped):
         return self._run(self.pair.guide, args, kwargs)
 
     def _run(self, program: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        values = [pyro.sample(f"dropout_{number}", _law(mask)) for number, mask in enumerate(self.masks)]
-        for value, mask in zip(values, self.masks, strict=True):
-            if value.shape != mask.shape:
-                raise PairError("networks run on one mask at a time: leave out vectorize_particles=True, or outer plates.")
-        with _hooked(self.masks, values), sized(self.data_plate, self.size):
+        values = [pyro.sample(site, _law(mask)) for site, mask in self.masks.items()]
+        if any(value.shape != mask.shape for value, mask in zip(values, self.masks.values(), strict=True)):
+            raise PairError("networks run on one mask at a time: leave out vectorize_particles=True, or outer plates.")
+        with _hooked(list(self.masks.values()), values), sized(self.data_plate, self.size):
             return program(*args, **kwargs)
 
 
@@ -142,17 +145,14 @@ def _calls(
         if isinstance(module, _KINDS):
             calls.append((module, inputs[0].shape, in_model[0]))
 
-    class Marked(Wrapped):
-        guide = property(lambda self: pair.guide)
-
-        def model(self, *args, **kwargs):
-            in_model[0] = True
-            return pair.model(*args, **kwargs)
+    def model(*args: Any, **kwargs: Any) -> Any:
+        in_model[0] = True
+        return pair.model(*args, **kwargs)
 
     handle = nn.modules.module.register_module_forward_hook(note)
     try:
         with isolated(0), torch.no_grad():
-            run(Marked(), args, kwargs)
+            run(Pair(model, pair.guide), args, kwargs)
     finally:
         handle.remove()
     return [(m, shape) for m, shape, by_model in calls if (by_model if inside is None else id(m) in inside)]

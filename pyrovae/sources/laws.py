@@ -29,7 +29,7 @@ class Law(Protocol):
 
 
 class Gaussian(nn.Module):
-    r"""Weights of independent normal priors, and a normal posterior to be trained, diagonal or of low rank plus diagonal.
+    r"""Independent normal priors, and a normal posterior to be trained, diagonal or of low rank plus diagonal.
 
     \[ w \sim \mathcal N(0, s^2 I), \qquad q(w) = \mathcal N(\mu, U U^\top + \operatorname{diag}(\sigma^2)) \]
 

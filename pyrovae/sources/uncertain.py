@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyro
@@ -51,3 +52,10 @@ class Uncertain(Wrapped):
         drawn = self.law(pyro.sample(self.site, distribution()))
         with self.weights.replaced(drawn.vector, drawn.buffers), sized(self.data_plate, self.size):
             return program(*args, **kwargs)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A site's name that the pair does not have itself: `weights`, else `weights_2`, ..."""
+    others = set(taken)
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in others)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any
+from unittest import mock
 
 import pyro
 import torch
@@ -14,11 +15,11 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from ..errors import ArgumentError, PairError
+from ..errors import PairError
 from ..isolation import isolated
-from ..pairs import HasPair, Structure, Traces, canonical, inspect, run, samples, unconstrained
+from ..pairs import HasPair, Structure, canonical, inspect, run
 
-Chosen = str | nn.Module | Sequence[str | nn.Module]
+Choice = Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]]
 
 
 class Weights:
@@ -34,14 +35,17 @@ class Weights:
         buffers: of the pair's modules, by canonical name.
     """
 
-    def __init__(self, structure: Structure, names: Sequence[str], sites: Mapping[str, str]):
+    def __init__(
+        self, structure: Structure, names: Sequence[str], sites: Mapping[str, str], modules: Sequence[nn.Module] = ()
+    ):
         self.names = list(names)
         self.tensors = [structure.parameters[name] for name in names]
         self.buffers = structure.buffers()
         self._sites = {site: self.names.index(name) for site, name in sites.items() if name in self.names}
-        modules = list({id(part): part for root in structure.modules.values() for part in root.modules()}.values())
-        self._holders = list(_holders(modules, self.tensors, "_parameters"))
-        self._buffer_holders = list(_holders(modules, list(self.buffers.values()), "_buffers"))
+        roots = [*structure.modules.values(), *modules]
+        parts = list({id(part): part for root in roots for part in root.modules()}.values())
+        self._holders = list(_holders(parts, self.tensors, "_parameters"))
+        self._buffer_holders = list(_holders(parts, list(self.buffers.values()), "_buffers"))
 
     @classmethod
     def of(
@@ -49,7 +53,7 @@ class Weights:
         pair: HasPair,
         args: tuple,
         kwargs: Mapping[str, Any],
-        choose: Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]] | None = None,
+        choose: Choice | None = None,
     ) -> Weights:
         """The weights of a pair that was run before.
 
@@ -59,11 +63,12 @@ class Weights:
             kwargs: the same by name.
             choose: names those that are meant; left out, all.
         """
-        structure = inspect(pair, args, kwargs, data_plate="-")
+        with _registered_modules() as modules:
+            structure = inspect(pair, args, kwargs, data_plate="-")
         names = list(structure.parameters) if choose is None else choose(pair, structure, args, kwargs)
         if not names:
             raise PairError("the pair has no parameters here, so nothing of it can be uncertain.")
-        return cls(structure, names, _param_sites(pair, args, kwargs))
+        return cls(structure, names, _param_sites(pair, args, kwargs), modules)
 
     @property
     def size(self) -> int:
@@ -97,7 +102,8 @@ class Weights:
                 f"weights came in shape {tuple(vector.shape)}: networks run on one draw of their weights at a time. "
                 "Leave out vectorize_particles=True, or outer plates."
             )
-        values = self._cut(vector)
+        # `pyro.module` warns of tensors that want no gradient in train mode.
+        values = [v if v.requires_grad else v.detach().requires_grad_() for v in self._cut(vector)]
         with _Answer(self, values), _swapped(self._holders, values), _swapped(self._buffer_holders, buffers):
             yield
 
@@ -111,7 +117,9 @@ def _holders(modules: Sequence[nn.Module], tensors: Sequence[Tensor], registry: 
         entries = getattr(module, registry)
         for name, tensor in entries.items():
             # What stands behind a PyroParam is reached by a statement only.
-            if id(tensor) in position and name.removesuffix("_unconstrained") not in getattr(module, "_pyro_params", ()):
+            if id(tensor) in position and name.removesuffix("_unconstrained") not in getattr(
+                module, "_pyro_params", ()
+            ):
                 yield entries, name, position[id(tensor)]
 
 
@@ -137,12 +145,17 @@ class _Answer(Messenger):
         self.position = {id(tensor): number for number, tensor in enumerate([*weights.tensors])}
         self.position.update({id(value): number for number, value in enumerate(values)})
 
+    def _pyro_sample(self, msg) -> None:
+        if self.weights._holders and _holds_networks(msg["fn"]):
+            msg["fn"] = _bound(msg["fn"], lambda: _swapped(self.weights._holders, self.values))
+
     def _pyro_param(self, msg) -> None:
         number = self._number(msg)
         if number is None:
             return
         store: Any = pyro.get_param_store()
-        constraint = msg["kwargs"].get("constraint") or store._constraints.get(msg["name"], constraints.real)
+        # The store's: a statement without one says `real`, whatever the parameter was made with.
+        constraint = store._constraints.get(msg["name"]) or msg["kwargs"].get("constraint") or constraints.real
         value = transform_to(constraint)(self.values[number])
         # As Pyro's own parameters have it, for code that asks a parameter for what is trained.
         value.unconstrained = weakref.ref(self.values[number])
@@ -158,7 +171,55 @@ class _Answer(Messenger):
         return self.weights._sites.get(msg["name"]) if stored is None else None
 
 
-# --- which of them ------------------------------------------------------------------------------------
+# --- distributions with networks inside ---------------------------------------------------------------
+
+
+def _holds_networks(fn: Any) -> bool:
+    """Whether a distribution runs networks when it is drawn from and scored, as flows do."""
+    while fn is not None:
+        if any(_is_network(transform) for transform in getattr(fn, "transforms", ())):
+            return True
+        fn = getattr(fn, "base_dist", None)
+    return False
+
+
+def _is_network(transform: Any) -> bool:
+    return isinstance(transform, nn.Module) or any(map(_is_network, getattr(transform, "parts", ())))
+
+
+def _bound(fn: Any, swapped: Callable[[], Any]) -> Any:
+    """The same distribution, which runs its networks on these weights also after the pair itself has run.
+
+    ELBOs score a trace once it is complete, when the pair has its own weights again.
+    """
+
+    def under(name: str) -> Callable[..., Any]:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with swapped():
+                return getattr(super(kind, self), name)(*args, **kwargs)
+
+        return method
+
+    # A class of the same name: what a distribution is, is told by its type in many places.
+    methods = {name: under(name) for name in ("log_prob", "sample", "rsample", "__call__")}
+    kind = type(type(fn).__name__, (type(fn),), methods)
+    bound = copy.copy(fn)
+    bound.__class__ = kind
+    return bound
+
+
+@contextmanager
+def _registered_modules() -> Iterator[list[nn.Module]]:
+    """Modules whose parameters are asked for by name, as `pyro.module` does; some are never called as a whole."""
+    found: list[nn.Module] = []
+    original = nn.Module.named_parameters
+
+    def noting(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        found.append(module)
+        return original(module, *args, **kwargs)
+
+    with mock.patch.object(nn.Module, "named_parameters", noting):
+        yield found
 
 
 def _param_sites(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, str]:
@@ -168,69 +229,3 @@ def _param_sites(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> dict[
     names = [name for trace in (traces.guide, traces.model) for name, n in trace.nodes.items() if n["type"] == "param"]
     names = list(dict.fromkeys(names))
     return dict(zip(names, canonical(names), strict=True))
-
-
-def those_named(
-    chosen: Chosen,
-) -> Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]]:
-    """Choose by modules, and by patterns of canonical names such as "decoder.*"."""
-    wanted = [chosen] if isinstance(chosen, str | nn.Module) else list(chosen)
-
-    def choose(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
-        found: set[str] = set()
-        for one in wanted:
-            fitting = {name for name, tensor in structure.parameters.items() if _fits(one, name, tensor)}
-            if not fitting:
-                what = repr(one) if isinstance(one, str) else f"the module {type(one).__name__}"
-                raise ArgumentError(
-                    f"parameters=: {what} holds no trained parameter of the pair; it has "
-                    f"{', '.join(map(repr, list(structure.parameters)[:8]))}."
-                )
-            found |= fitting
-        return [name for name in structure.parameters if name in found]
-
-    return choose
-
-
-def _fits(one: str | nn.Module, name: str, tensor: Tensor) -> bool:
-    if isinstance(one, str):
-        return fnmatchcase(name, one)
-    return any(tensor is parameter for parameter in one.parameters())
-
-
-def those_of_the_likelihood(
-    pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]
-) -> list[str]:
-    """Choose what observed sites depend on once the latent ones are given: of a VAE, the decoder."""
-    with isolated(0), torch.enable_grad():
-        traces = run(pair, args, kwargs)
-        given = traces.guide.copy()
-        for _, node in samples(given):
-            if isinstance(node["value"], Tensor):
-                node["value"] = node["value"].detach()
-        model = pyro.poutine.trace(pyro.poutine.replay(pair.model, trace=given)).get_trace(*args, **kwargs)
-        total = sum(
-            node["fn"].log_prob(node["value"]).sum()
-            for name, node in samples(model)
-            if name in structure.sites and structure.sites[name].role == "observed"
-        )
-        tensors = _tensors(Traces(model, traces.guide))
-        gradients = _gradients(total, list(tensors.values()))
-    reached = [name for name, gradient in zip(tensors, gradients, strict=True) if gradient is not None]
-    return [name for name in structure.parameters if name in reached]
-
-
-def _tensors(traces: Traces) -> dict[str, Tensor]:
-    raw = {
-        name: unconstrained(node["value"])
-        for trace in (traces.guide, traces.model)
-        for name, node in trace.nodes.items()
-        if node["type"] == "param"
-    }
-    return dict(zip(canonical(raw), raw.values(), strict=True))
-
-
-def _gradients(total: Any, tensors: list[Tensor]) -> Sequence[Tensor | None]:
-    if not isinstance(total, Tensor) or not total.requires_grad:
-        return [None] * len(tensors)
-    return torch.autograd.grad(total, tensors, allow_unused=True)
