@@ -77,6 +77,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "selective",
         "simulation_based_calibration",
     ),
+    "epistemic": ("update",),
     "checkpoints": ("load", "save"),
     "export": ("to_arviz",),
     "nuts": ("Agreement", "check_guide"),

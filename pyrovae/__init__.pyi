@@ -29,6 +29,7 @@ from pyrovae.decomposition import Generated as Generated
 from pyrovae.decomposition import Uncertainty as Uncertainty
 from pyrovae.decomposition import generate_with_uncertainty as generate_with_uncertainty
 from pyrovae.decomposition import uncertainty as uncertainty
+from pyrovae.epistemic import update as update
 from pyrovae.errors import ArgumentError as ArgumentError
 from pyrovae.errors import DataError as DataError
 from pyrovae.errors import DivergedError as DivergedError

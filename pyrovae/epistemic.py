@@ -23,7 +23,7 @@ from pyrovae.sources import CarriedOver, Dropped, Members, Path, Uncertain, Weig
 from pyrovae.traces import arguments
 from pyrovae.training import Fit, fit, steps
 
-__all__ = ["bayesian_weights", "carry_over", "dropout", "ensemble", "swag", "update"]
+__all__ = ["bayesian_weights", "carry_over", "dropout", "ensemble", "swag"]
 
 _FEW = 8  # rows that a pair is looked at with
 
@@ -349,7 +349,7 @@ def update(
         >>> truth = pv.truth.GammaPoisson(2.0, 1.0)
         >>> pair, options = truth.trainable(), dict(learning_rate=0.02, seed=0, progress=False)
         >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=500, **options)
-        >>> second = pv.epistemic.update(first.pair, torch.tensor([9.0]), steps=500, **options)
+        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=500, **options)
         >>> found, exact = pair.guide.posterior(), truth.posterior(torch.tensor([3.0, 5.0, 9.0]))
         >>> bool((found.mean - exact.mean).abs() < 0.3 * exact.stddev)
         True
