@@ -347,9 +347,9 @@ def update(
     Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.GammaPoisson(2.0, 1.0)
-        >>> pair, options = truth.trainable(), dict(learning_rate=0.02, seed=0, progress=False)
-        >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=500, **options)
-        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=500, **options)
+        >>> pair, rate = truth.trainable(), pv.cosine(0.05, 0.0, steps=800)
+        >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=800, learning_rate=rate, seed=0, progress=False)
+        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=800, learning_rate=rate, seed=0, progress=False)
         >>> found, exact = pair.guide.posterior(), truth.posterior(torch.tensor([3.0, 5.0, 9.0]))
         >>> bool((found.mean - exact.mean).abs() < 0.3 * exact.stddev)
         True

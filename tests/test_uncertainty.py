@@ -282,7 +282,7 @@ def test_a_slice_of_an_argument_is_written_back():
     seen: list[torch.Tensor] = []
     made = pv.generate_with_uncertainty(Pair(model, guide), torch.full((7, 2), 9.0), draws=3, seed=0)
     both = torch.stack([made.values["a"], made.values["b"]], 1)
-    assert any(len(x) == 21 and torch.equal(x[:7], both) for x in seen)
+    assert any(x.shape[0] >= 7 and torch.equal(x[:7], both) for x in seen)
 
 
 # --- the same again, and what cannot be ---------------------------------------------------------------
