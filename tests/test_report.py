@@ -19,6 +19,7 @@ import pyrovae as pv
 from pyrovae import report
 from pyrovae.pairs import run
 from pyrovae.report import charts, pictures
+from pyrovae.report.certainty import _strange_images, certainty_of, strange_to
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.results import Epoch
 
@@ -135,14 +136,15 @@ def rendered(pair, rows, kind, **more) -> str:
 
 
 def test_a_page_of_images():
-    rows = (torch.rand(30, 1, 6, 6) > 0.5).float()
-    labels = np.arange(30) % 3
+    rows = (torch.rand(60, 1, 6, 6) > 0.5).float()
+    labels = np.arange(60) % 3
     page = check_alone(rendered(image_pair(), rows, "images", labels=labels, settings={"epochs": 5, "a<b": "c&d"}))
     for heading in ("Learning curves", "Reconstructions", "Samples", "Latent space", "Traversal", "Settings"):
         assert heading in page.words
-    # 16 originals and their reconstructions, 48 samples, three dimensions in nine steps.
-    assert page.seen.count("img") == 2 * 16 + 48 + 3 * 9
-    assert page.seen.count("figcaption") == 6
+    # 8 most and 8 least certain; 3 made strange and the 5 most novel; 16 originals, their reconstructions and maps;
+    # 48 samples; three dimensions in nine steps.
+    assert page.seen.count("img") == 2 * 8 + 3 + 5 + 3 * 16 + 48 + 3 * 9
+    assert page.seen.count("figcaption") == 9
     assert "a <run>" in page.words
     assert {"a<b", "c&d"} <= set(page.words)
     assert "3 classes" in page.text
@@ -154,8 +156,9 @@ def test_a_page_of_a_table():
     page = check_alone(html)
     assert "img" not in page.seen
     assert {"two & more", "<four>"} <= set(page.words)
-    # Curves, a scatter and a histogram a column, the latent space, a chart a dimension.
-    assert html.count('class="chart"') == 3 + 4 + 4 + 1 + 2
+    # Novelty, coverage and ranks, curves, a scatter and a histogram a column, the latent space, a chart a dimension.
+    assert html.count('class="chart"') == 1 + 2 + 3 + 4 + 4 + 1 + 2
+    assert {"every value at its largest", "nats"} <= set(page.words)
 
 
 def test_a_page_of_a_pair_of_ones_own():
@@ -209,6 +212,78 @@ def test_a_collapsed_posterior_is_said_before_the_curve():
 def test_weights_of_the_best_epoch_are_said():
     page = check_alone(rendered(linear_pair(), torch.randn(40, 4), "table", outcome={"weights": "best"}))
     assert "The weights kept are those of the best epoch." in page.text
+
+
+# --- what is known and what is not --------------------------------------------------------------------
+
+
+def plane(noise: float = 0.5) -> pv.truth.LinearGaussian:
+    return pv.truth.LinearGaussian(torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]]), torch.zeros(4), noise)
+
+
+def test_a_report_opens_with_the_most_and_the_least_certain():
+    pair = linear_pair()
+    look = subject(pair, torch.randn(50, 4))
+    found = certainty_of(look)
+    known = pv.uncertainty(pair, look.rows, draws=50, seed=0)["x"]
+    assert np.array_equal(found.rows, np.arange(50))
+    assert np.allclose(found.nats, known.nats.numpy(), atol=1e-4)
+    assert np.allclose(found.elements**2, known.total.numpy(), rtol=1e-4)
+    html = rendered(pair, look.rows, "table")
+    section = html.split("<h2>What the model is sure of</h2>")[1].split("</section>")[0]
+    shown = [float(n) for n in re.findall(r"<tr><td>\d+</td><td>([^<]*)</td>", section.replace("−", "-"))]
+    ordered = np.sort(found.nats)
+    assert np.allclose(shown, [*ordered[:8], *ordered[::-1][:8]], atol=0.006)
+    headings = [words for words in check_alone(html).words if words in ("What the model is sure of", "Learning curves")]
+    assert headings == ["What the model is sure of", "Learning curves"]
+
+
+def test_what_is_strange_is_flagged_and_what_is_not_is_not():
+    truth = plane()
+    rows = truth.sample(400, seed=0)
+    found = strange_to(subject(truth, rows), images=False)
+    count = len(found.judged)
+    assert found.p_value[:count].min() > 0
+    assert abs((found.p_value[:count] <= 0.05).mean() - 0.05) < 0.05
+    assert found.words == ["each value from another row", "every value at its largest"]
+    assert torch.equal(found.made[1], rows.amax(0))
+    assert found.p_value[-1] <= 0.05  # so far out in every direction
+    assert np.allclose(found.score[:count], -truth.log_evidence(rows[found.judged]).numpy(), atol=1e-3)
+    with pytest.raises(pv.DataError, match="39 rows are too few"):
+        strange_to(subject(truth, rows[:39]), images=False)
+
+
+def test_strange_images_are_made_of_the_images():
+    rows = torch.randint(0, 17, (60, 1, 6, 6)).to(torch.uint8)
+    inverted, scrambled, turned = (made for _, made in _strange_images(rows))
+    one = turned.flip(-2)
+    assert (rows == one).flatten(1).all(1).any()
+    assert torch.equal(inverted.int(), 16 - one.int())
+    assert inverted.dtype == scrambled.dtype == torch.uint8
+    assert torch.equal(scrambled.flatten().sort().values, one.flatten().sort().values)
+
+
+def test_intervals_that_are_too_narrow_are_called_so():
+    truth, rows = plane(), plane().sample(400, seed=1)
+    html = rendered(truth, rows, "table")
+    assert "All levels together: uniform within the band." in check_alone(html).text
+    assert "draws are too narrow" in check_alone(rendered(truth, 3 * rows, "table")).text
+
+
+def test_weights_that_went_bad_have_a_page_too():
+    pair = linear_pair()
+    with torch.no_grad():
+        for parameter in pair.likelihood.parameters():
+            parameter.fill_(float("nan"))
+    page = check_alone(rendered(pair, torch.randn(60, 4), "table", outcome={"reason": "diverged", "words": "nan"}))
+    assert "Diverged" in page.words
+    assert "cannot be run with these weights" in page.text
+    assert "Learning curves" in page.words
+
+
+def test_what_does_not_apply_is_said_in_its_place():
+    page = check_alone(rendered(linear_pair(), torch.randn(9, 4), "table"))
+    assert "Not for this pair and these rows: 9 rows are too few to tell what is usual" in page.text
 
 
 # --- what is looked at --------------------------------------------------------------------------------
@@ -326,5 +401,7 @@ def test_charts_take_constants_and_holes():
     for ys in ([1.0, 1.0], [float("nan"), 2.0], [0.0], [float("nan")]):
         Page(charts.line_chart([charts.Line("a", range(len(ys)), ys)], title="", x_label="", y_label=""))
     Page(charts.histogram([("a", np.zeros(5), 0), ("b", np.zeros(3), 1)], title="t"))
+    marked = charts.histogram([("a", np.arange(9.0), 0)], title="t", marks=[("far & out", 30.0, 2)])
+    assert "far & out" in Page(marked).words
     one = charts.scatter_chart(np.ones((3, 2)), [0, 1, 2], ["x", "", "<"], title="", x_label="", y_label="")
     assert Page(one).seen.count("circle") == 3

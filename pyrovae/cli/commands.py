@@ -203,7 +203,7 @@ def export(
 
 @app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
 def report(run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None) -> None:
-    """Write report.html: curves with a verdict, reconstructions, samples, latent space, traversal, settings."""
+    """Write report.html: a verdict, what is certain, what is strange, calibration, curves, reconstructions, samples."""
     from pyrovae.cli import outputs, trained
 
     typer.echo(outputs.write_report(trained.open_run(run, pair=pair, data=data, command="report")))

@@ -12,12 +12,11 @@ import pyrovae as pv
 from pyrovae.cli.blueprints import bits_per_element
 from pyrovae.cli.trained import Trained
 from pyrovae.errors import ArgumentError, PyrovaeError
+from pyrovae.report.views import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 RELIABLE = 0.7  # below this k-hat, estimates from importance weights can be trusted
 _FEWEST_DRAWS = 25  # a tail of weights is fitted to no fewer
-# Rows looked at many times: as many as keep the usual models to seconds. Large images take longer each.
-_ROWS, _FEWEST_ROWS, _ELEMENTS = 500, 50, 400_000
 
 
 class Effort(NamedTuple):
@@ -35,12 +34,8 @@ class Effort(NamedTuple):
             raise ArgumentError(f"--rows {self.rows}; give 1 at least.")
 
     def chosen(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows to look at many times, drawn at random from all, always the same ones."""
-        elements = max(1, rows[:1].numel())
-        count = self.rows or max(_FEWEST_ROWS, min(_ROWS, _ELEMENTS // elements))
-        if count >= len(rows):
-            return rows
-        return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count].sort().values]
+        """The rows to look at many times."""
+        return rows[chosen_rows(rows, self.rows)]
 
 
 def measure(run: Trained, effort: Effort) -> dict[str, Any]:

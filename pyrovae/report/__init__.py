@@ -12,8 +12,9 @@ import torch
 
 import pyrovae as pv
 from pyrovae import __version__
+from pyrovae.errors import PairError
 from pyrovae.report import pictures
-from pyrovae.report.sections import Section, make_sections
+from pyrovae.report.sections import Section, few_sections, make_sections
 from pyrovae.report.views import Subject
 from pyrovae.training.results import Epoch, active_verdict, curve_verdict
 
@@ -104,7 +105,11 @@ def render(
     originals = subject.originals(min(len(rows), 1_000))
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None
-    active = pv.active_units(pair, rows)
+    try:
+        active = pv.active_units(pair, rows)
+    except PairError as error:  # weights that went bad: the curves say when
+        verdict = judge(history, {}, outcome or {})
+        return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
     verdict = judge(history, active, outcome or {})
     figures = _figures(pv.rate_distortion(pair, rows, draws=_DRAWS), active, history)
     sections = make_sections(subject, history, limits, settings or {})
@@ -121,9 +126,13 @@ def _figures(measured: Any, active: Mapping[str, Any], history: tuple[Epoch, ...
     figures += [
         (f"Active {site}", f"{units.count} of {units.total}", "dimensions in use") for site, units in active.items()
     ]
+    return [*figures, _training(history)]
+
+
+def _training(history: tuple[Epoch, ...]) -> tuple[str, str, str]:
     seconds = sum(row.seconds for row in history)
     epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
-    return [*figures, ("Training", epochs, f"in {_time(seconds)}")]
+    return "Training", epochs, f"in {_time(seconds)}"
 
 
 def _time(seconds: float) -> str:

@@ -110,20 +110,66 @@ def scatter_chart(
     return frame.drawn(line + "".join(dots), title=title, x_label=x_label, y_label=y_label)
 
 
-def histogram(parts: Sequence[tuple[str, np.ndarray, int]], *, title: str, bins: int = 24) -> str:
-    """Shares of values, one outline a part (name, values, colour)."""
+def histogram(
+    parts: Sequence[tuple[str, np.ndarray, int]],
+    *,
+    title: str,
+    bins: int = 24,
+    x_label: str = "",
+    marks: Sequence[tuple[str, float, int]] = (),
+) -> str:
+    """Shares of values, one outline a part, and single values as upright lines: (name, values or value, colour)."""
     both = np.concatenate([values for _, values, _ in parts])
     low, high = _opened((float(np.quantile(both, 0.002)), float(np.quantile(both, 0.998))))
     edges = np.linspace(low, high, bins + 1)
     shares = [np.histogram(values, edges)[0] / max(1, len(values)) for _, values, _ in parts]
-    frame = _Frame((low, high), (0, max(float(share.max()) for share in shares) * 1.05))
+    top = max(float(share.max()) for share in shares) * 1.05
+    places = [place for _, place, _ in marks]
+    margin = 0.02 * (max(high, *places, high) - min(low, *places, low))
+    outer = (min([low, *places]) - margin, max([high, *places]) + margin) if places else (low, high)
+    frame = _Frame(outer, (0, top))
     outlines = [
         _curve(
             frame, Line(name, np.repeat(edges, 2).tolist(), [0, *np.repeat(share, 2).tolist(), 0], color), filled=True
         )
         for (name, _, color), share in zip(parts, shares, strict=True)
     ]
-    return frame.drawn("".join(outlines), title=title, x_label="", y_label="share")
+    lines = [_curve(frame, Line(name, [place, place], [0, top], color, dashed=True)) for name, place, color in marks]
+    return frame.drawn("".join([*outlines, *lines]), title=title, x_label=x_label, y_label="share")
+
+
+def error_chart(
+    xs: Sequence[float], ys: Sequence[float], errors: Sequence[float], *, title: str, x_label: str, y_label: str
+) -> str:
+    """Shares with their errors beside the diagonal, both axes from 0 to 1."""
+    frame = _Frame((0, 1), (0, 1))
+    diagonal = f'<path class="even" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{frame.x(1):.1f} {frame.y(1):.1f}"/>'
+    bars = [
+        f'<path class="line l0" d="M{frame.x(x):.1f} {frame.y(y - e):.1f}V{frame.y(y + e):.1f}"/>'
+        f'<circle class="c0" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3"><title>{x:g}: {y:.3f}</title></circle>'
+        for x, y, e in zip(xs, ys, errors, strict=True)
+    ]
+    return frame.drawn(diagonal + "".join(bars), title=title, x_label=x_label, y_label=y_label)
+
+
+def band_chart(
+    xs: Sequence[float],
+    ys: Sequence[float],
+    lower: Sequence[float],
+    upper: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> str:
+    """A curve and the band in which it should stay, around 0."""
+    reach = 1.1 * max(map(abs, (*ys, *lower, *upper)))
+    frame = _Frame((0, 1), (-reach, reach))
+    corners = [*zip(xs, upper, strict=True), *reversed(list(zip(xs, lower, strict=True)))]
+    band = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in corners)
+    zero = f'<path class="even" d="M{frame.x(0):.1f} {frame.y(0):.1f}H{frame.x(1):.1f}"/>'
+    curve = _curve(frame, Line(title, xs, ys))
+    return frame.drawn(f'<path class="band" d="M{band}Z"/>{zero}{curve}', title=title, x_label=x_label, y_label=y_label)
 
 
 def legend(entries: Sequence[tuple[str, int, bool]]) -> str:

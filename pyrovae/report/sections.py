@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from pyrovae.errors import PyrovaeError
 from pyrovae.report import charts, pictures
+from pyrovae.report.certainty import certainty_of
 from pyrovae.report.charts import Line
+from pyrovae.report.doubts import Section, doubts
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.results import Epoch
 
@@ -18,14 +21,6 @@ _PAIRS, _SAMPLES = 16, 48
 # Rows that a table's figures are drawn from, and columns that are shown of a wide one.
 _ROWS, _COLUMNS = 2_000, 9
 _SHOWN_ROWS = 5
-
-
-class Section(NamedTuple):
-    """A heading, a figure, and how to read it."""
-
-    heading: str
-    body: str
-    reading: str
 
 
 def curves(history: Sequence[Epoch]) -> Section:
@@ -57,15 +52,34 @@ def _curve(history: Sequence[Epoch], name: str, title: str) -> str:
 
 
 def image_reconstructions(subject: Subject, limits: tuple[float, float]) -> Section:
-    """Originals above their reconstructions."""
-    pairs = zip(subject.originals(_PAIRS), subject.reconstructions(_PAIRS), strict=True)
-    tiles = [f'<div class="pair">{_tile(above, limits)}{_tile(below, limits)}</div>' for above, below in pairs]
+    """Originals, their reconstructions, and where these are uncertain."""
+    originals, again = subject.originals(_PAIRS), subject.reconstructions(_PAIRS)
+    maps = _maps(subject, originals.shape)
+    columns = [f"{_tile(above, limits)}{_tile(below, limits)}" for above, below in zip(originals, again, strict=True)]
+    if maps is not None:
+        high = float(maps.max()) or 1.0
+        columns = [column + _tile(one, (0.0, high)) for column, one in zip(columns, maps, strict=True)]
+    tiles = "".join(f'<div class="pair">{column}</div>' for column in columns)
+    third = (
+        "; the third picture is the map of its uncertainty, brighter where values are spread further around it"
+        if maps is not None
+        else ""
+    )
     return Section(
         "Reconstructions",
-        f'<div class="tiles">{"".join(tiles)}</div>',
+        f'<div class="tiles">{tiles}</div>',
         "Above is an original that was held out, below it what the decoder makes of its encoding: what is missing "
-        "below is what the latent variables do not carry.",
+        f"below is what the latent variables do not carry{third}.",
     )
+
+
+def _maps(subject: Subject, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The uncertainty of each pixel of the first rows, where the pair has one."""
+    try:
+        maps = certainty_of(subject, shape[0]).elements
+    except (PyrovaeError, ValueError, NotImplementedError):
+        return None
+    return maps.reshape(shape) if maps.size == np.prod(shape) and np.isfinite(maps).all() else None
 
 
 def image_samples(subject: Subject, limits: tuple[float, float]) -> Section:
@@ -245,12 +259,22 @@ def make_sections(
     subject: Subject, history: Sequence[Epoch], limits: tuple[float, float] | None, entries: Mapping[str, Any]
 ) -> list[Section]:
     """All sections, for images where there are limits of black and white, else for a table."""
-    first = [curves(history)] if history else [missing("Learning curves", "No epoch was finished.")]
+    first = [_history(history)]
     if limits is None:
         middle = [table_reconstructions(subject), table_samples(subject)]
     else:
         middle = [image_reconstructions(subject, limits), image_samples(subject, limits)]
-    return [*first, *middle, *_of_latent(subject, limits), settings(entries)]
+    return [*doubts(subject, limits), *first, *middle, *_of_latent(subject, limits), settings(entries)]
+
+
+def few_sections(history: Sequence[Epoch], entries: Mapping[str, Any], error: Exception) -> list[Section]:
+    """What can be said of a pair that cannot be run any more."""
+    words = f"The pair cannot be run with these weights: {str(error).splitlines()[0]}"
+    return [_history(history), missing("What it learned", words), settings(entries)]
+
+
+def _history(history: Sequence[Epoch]) -> Section:
+    return curves(history) if history else missing("Learning curves", "No epoch was finished.")
 
 
 def _of_latent(subject: Subject, limits: tuple[float, float] | None) -> list[Section]:

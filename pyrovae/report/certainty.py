@@ -1,0 +1,114 @@
+"""What a report shows of trust: how sure the pair is of each row, what is strange to it, whether its intervals hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import pyrovae as pv
+from pyrovae.decomposition.grids import grid_size, grid_spread
+from pyrovae.errors import DataError
+from pyrovae.report.views import Subject, chosen_rows
+from pyrovae.traces import Sampler
+
+ALPHA = 0.05  # the rate of false alarms at which a strange row is flagged
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_DRAWS, _PREDICTED = 50, 200
+_FEWEST = 40  # half of them calibrate, and a p-value of 5 % needs 19
+
+
+class Certainty(NamedTuple):
+    """How uncertain the prediction of each row is.
+
+    Attributes:
+        rows: their places.
+        nats: one number for each, (rows,): see `Uncertainty.nats`.
+        elements: of each value, (rows, *event): standard deviations, or entropies where there are classes.
+        measure: "variance" or "entropy".
+    """
+
+    rows: np.ndarray
+    nats: np.ndarray
+    elements: np.ndarray
+    measure: str
+
+
+class Strange(NamedTuple):
+    """Rows that the pair was not trained on, and held-out rows, with scores and p-values of novelty.
+
+    Attributes:
+        made: strange rows made on purpose, as the pair takes them.
+        words: what each of them is.
+        judged: places of held-out rows.
+        p_value: of the held-out rows, then of those made.
+        score: -log p(x) of the same.
+        usual: the scores of the rows that calibrate.
+    """
+
+    made: torch.Tensor
+    words: list[str]
+    judged: np.ndarray
+    p_value: np.ndarray
+    score: np.ndarray
+    usual: np.ndarray
+
+
+def certainty_of(subject: Subject, count: int | None = None) -> Certainty:
+    """How sure the pair is of some rows; of the first `count`, or of as many as take seconds."""
+    places = chosen_rows(subject.rows) if count is None else torch.arange(min(count, len(subject.rows)))
+    site = subject.observed()
+    sampler = Sampler.of(subject.pair, (subject.rows[places],), {}, seed=subject.seed)
+    shared, inner = grid_size(sampler, _DRAWS)
+    found = grid_spread(sampler, [site], shared, inner, "auto").get(site)
+    if found is None:
+        raise DataError(f"{site!r} has no mean and variance.")
+    one = found.summary()
+    if one.nats.shape != (len(places),):
+        raise DataError(f"{site!r} belongs to no single row.")
+    elements = one.total.sqrt() if one.measure == "variance" else one.total
+    return Certainty(places.numpy(), one.nats.double().numpy(), elements.double().numpy(), one.measure)
+
+
+def strange_to(subject: Subject, *, images: bool) -> Strange:
+    """Judge half of the rows, and some made strange, against the other half."""
+    places = chosen_rows(subject.rows)
+    usual, judged = subject.rows[places[::2]], places[1::2]
+    if len(places) < _FEWEST:
+        raise DataError(f"{len(places)} rows are too few to tell what is usual; {_FEWEST} would do.")
+    words, made = zip(*(_strange_images if images else _strange_rows)(subject.rows[places]), strict=True)
+    new = torch.cat([subject.rows[judged], torch.stack(made)])
+    found = pv.novelty(subject.pair, new, calibration=usual, draws=_DRAWS, seed=subject.seed)
+    assert found.evidence is not None
+    p_value, score, ordinary = found.combined.p_value, found.evidence.score, found.evidence.usual
+    return Strange(torch.stack(made), list(words), judged.numpy(), p_value.numpy(), score.numpy(), ordinary.numpy())
+
+
+def _strange_images(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    low, high = rows.min().item(), rows.max().item()
+    # The one that differs most from itself upside down: a zero would be a zero still.
+    one = rows[(rows.double() - rows.flip(-2).double()).abs().flatten(1).sum(1).argmax()]
+    pixels = torch.randperm(rows.shape[-1] * rows.shape[-2], generator=torch.Generator().manual_seed(0))
+    return [
+        ("inverted", (low + high - one.double()).to(one.dtype)),
+        ("scrambled", one.flatten(-2)[..., pixels].reshape(one.shape)),
+        ("upside down", one.flip(-2)),
+    ]
+
+
+def _strange_rows(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    flat = rows.flatten(1)
+    others = torch.randint(len(flat), (flat.shape[1],), generator=torch.Generator().manual_seed(0))
+    mixed = flat[others, torch.arange(flat.shape[1])]
+    return [
+        ("each value from another row", mixed.reshape(rows.shape[1:])),
+        ("every value at its largest", flat.amax(0).reshape(rows.shape[1:])),
+    ]
+
+
+def calibration_of(subject: Subject) -> pv.Calibration:
+    """Whether intervals of the observed site hold what they promise."""
+    rows = subject.rows[chosen_rows(subject.rows)]
+    found = pv.calibration(subject.pair, rows, draws=_PREDICTED, levels=LEVELS, seed=subject.seed)
+    return found[subject.observed()]
