@@ -337,8 +337,9 @@ def _cut(batch: Batch, rows: int) -> Batch:
     return Batch(args, kwargs, None if batch.positions is None else batch.positions[:rows])
 
 
-def _split(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+def _split(count: int, size: int) -> Iterator[range]:
+    """Tiles of draws, one after the other: a list of them would itself fill memory where somebody asks for too many."""
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def check_draws(draws: Any) -> None:
