@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
@@ -15,10 +16,12 @@ from registry import REGISTRY, ROWS, Entry, arguments, pairs
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.traces import Sampler
+from pyrovae.trust.coverage import covered
 from pyrovae.trust.predictions import source_for
 from pyrovae.trust.ranks import uniform_band
 from pyrovae.trust.scores import Scoring
 from pyrovae.trust.sight import looks_at
+from pyrovae.trust.simulation import Truth, likelihood_ranks
 
 
 def used(entry: Entry):
@@ -257,12 +260,26 @@ def test_binary_sites_are_calibrated_on_the_truth():
     assert result.reliability.expected_error < 2 * result.reliability.by_chance
 
 
-def test_the_errors_of_coverage_are_those_of_repeated_data():
-    truth = linear(6)
-    results = [pv.calibration(truth, truth.sample(200, seed=s), draws=5, seed=s)["x"] for s in range(30)]
-    coverage = torch.stack([result.coverage for result in results])
-    error = torch.stack([result.error for result in results]).mean(0)
-    assert torch.allclose(coverage.std(0), error, rtol=0.4)
+def test_errors_count_rows_where_elements_go_together():
+    levels = torch.tensor([0.5, 0.9], dtype=torch.float64)
+    ranks = uniform(2_000, 1)
+    share, error = covered(ranks, levels)
+    assert torch.allclose(error, (share * (1 - share) / 2_000).sqrt(), rtol=0.01)
+    assert torch.allclose(covered(ranks.expand(2_000, 50), levels)[1], error)
+    apart = covered(uniform(2_000, 50), levels)[1]
+    assert torch.allclose(apart, error / math.sqrt(50), rtol=0.2)
+    all_inside = covered(torch.full((100, 1), 0.5), levels)
+    assert torch.allclose(all_inside[1], (levels * (1 - levels)).sqrt() / 100)  # small, but not 0
+
+
+def test_what_chance_leaves_counts_rows_where_elements_go_together():
+    said = torch.full((400, 50), 0.5)
+    happened = (uniform(400, 1) < 0.5).double()
+    together = pv.Reliability.of(said, happened.expand(400, 50))
+    assert together.by_chance == pytest.approx(math.sqrt(2 / math.pi) * 0.5 / math.sqrt(400), rel=0.05)
+    assert float(together.error.nansum()) == pytest.approx(0.5 / math.sqrt(400), rel=0.05)
+    apart = pv.Reliability.of(said, (uniform(400, 50) < 0.5).double())
+    assert apart.by_chance == pytest.approx(together.by_chance / math.sqrt(50), rel=0.2)
 
 
 def test_masked_elements_count_nowhere():
@@ -320,20 +337,23 @@ def test_it_is_found_out_what_the_guide_looks_at():
     }
 
 
-def test_a_guide_that_looks_is_found_out_on_rows_of_one_class():
+@pytest.mark.parametrize(("looking", "certain"), [(True, False), (False, False), (True, True)])
+def test_a_guide_that_looks_is_found_out_on_rows_of_one_class(looking, certain):
     def model(x, label):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-            pyro.sample("label", dist.Bernoulli(logits=z), obs=label)
+            probs = torch.ones_like(z) if certain else z.sigmoid()
+            pyro.sample("label", dist.Bernoulli(probs), obs=label)
 
     def guide(x, label):
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x + label, 1.0))
+            pyro.sample("z", dist.Normal(x + label * looking, 1.0))
 
     data = torch.randn(50), torch.ones(50)
     sampler = Sampler.of(pv.Pair(model, guide), data, {}, seed=0)
-    assert looks_at(sampler, next(sampler.tiles(1)).batch, "label")
+    # Where the model itself knows no other label either, nothing can be found out, and the worse is assumed.
+    assert looks_at(sampler, next(sampler.tiles(1)).batch, "label") == looking
 
 
 # Simulation-based calibration
@@ -378,6 +398,14 @@ def test_a_guide_that_ignores_the_data_is_caught_by_the_likelihood_alone():
     assert not bool(result.sites["z"].outside.any())
     assert bool(result.log_likelihood.outside)
     assert "log-likelihood: draws are too" in result.verdict
+
+
+def test_rounding_does_not_decide_between_equal_likelihoods():
+    # Products of other batch shapes differ in the last bits: here every draw is the truth, and seems a bit larger.
+    true = -500 - 100 * uniform(2_000)
+    sampler, truth = SimpleNamespace(global_sites=[]), Truth({}, {}, true)
+    ranks = likelihood_ranks(sampler, truth, (true * (1 - 3e-7)).expand(7, 2_000))
+    assert not bool(pv.Ranks.of(ranks, level=0.99).outside)
 
 
 def test_a_learned_global_site_is_ranked_with_a_guide_for_each_simulated_data_set():

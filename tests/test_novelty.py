@@ -97,6 +97,8 @@ def test_evidence_is_that_of_the_truth_and_typicality_is_its_distance_from_the_m
     x, usual = truth.sample(20, seed=1), truth.sample(200, seed=2)
     result = pv.novelty(truth, x, calibration=usual, draws=1)  # the guide is the posterior: one draw is exact
     assert torch.allclose(result.evidence.score.float(), -truth.log_evidence(x), atol=1e-3)
+    three = pv.novelty(truth, x, calibration=usual, draws=3)
+    assert torch.allclose(three.evidence.score, result.evidence.score, atol=1e-3)
     surprise = -truth.log_evidence(usual)
     assert torch.allclose(result.evidence.usual.float(), surprise.sort().values, atol=1e-3)
     expected = (-truth.log_evidence(x) - surprise.median()).abs()

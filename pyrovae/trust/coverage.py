@@ -183,7 +183,7 @@ def covered(ranks: torch.Tensor, levels: torch.Tensor) -> tuple[torch.Tensor, to
     known = ~flat.isnan()
     number = known.sum(1)
     total = number.sum().clamp(min=1)
-    inside = torch.stack([(((flat - 0.5).abs() <= level / 2) & known).sum(1) for level in levels])
+    inside = torch.stack([(((flat - 0.5).abs() <= level / 2) & known).sum(1) for level in levels]).double()
     share = inside.sum(1) / total
     rows = (number > 0).sum().clamp(min=1)
     variance = (inside - share[:, None] * number).square().sum(1)

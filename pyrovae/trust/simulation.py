@@ -237,11 +237,11 @@ def _ranked(judged: Sampler, truth: Truth, draws: int) -> dict[str, torch.Tensor
     with judged.use.quietly(seed_for(judged.seed, "ranks")):
         ranks = {name: rank(value, below[name], equal[name], draws) for name, value in truth.values.items()}
         ranks = {name: torch.where(truth.seen[name], value, torch.nan) for name, value in ranks.items()}
-        ranks[LIKELIHOOD] = _likelihood_ranks(judged, truth, likelihood)
+        ranks[LIKELIHOOD] = likelihood_ranks(judged, truth, likelihood)
     return {name: value.cpu() for name, value in ranks.items()}
 
 
-def _likelihood_ranks(judged: Sampler, truth: Truth, drawn: torch.Tensor) -> torch.Tensor:
+def likelihood_ranks(judged: Sampler, truth: Truth, drawn: torch.Tensor) -> torch.Tensor:
     """One rank a row; one in all where a global site is ranked, since rows then depend on each other."""
     true = truth.log_likelihood
     if set(truth.values) & set(judged.global_sites):
