@@ -97,7 +97,7 @@ def _evidence(found: dict[str, Any]) -> Iterator[Line]:
             f"k-hat below {RELIABLE}",
             f"{one['reliable_share']:.0%} of rows",
             f"where importance weights can be trusted; {one['draws']} draws are worth "
-            f"{one['median_sample_size']:,.0f} of the posterior. Where few rows are, the evidence is a lower bound",
+            f"{one['median_sample_size']:,.0f} of the posterior. With few such rows the evidence is a lower bound",
         )
 
 
@@ -156,10 +156,10 @@ def _spread(found: dict[str, Any]) -> Iterator[Line]:
     if "seeds" not in found:
         return
     told = found["seeds"]
+    words = (
+        f"mean and standard deviation over {len(told['seeds'])} trainings: a difference to another model that is no "
+        "larger is luck"
+    )
     for name, one in told["figures"].items():
-        yield Line(
-            f"seeds: {name}",
-            f"{_number(one['mean'])} ± {_number(one['spread'])}",
-            f"mean and standard deviation over {len(told['seeds'])} trainings: a difference to another model that is "
-            "no larger is luck",
-        )
+        yield Line(f"seeds: {name}", f"{_number(one['mean'])} ± {_number(one['spread'])}", words)
+        words = "as above"

@@ -27,12 +27,15 @@ class Certainty(NamedTuple):
         nats: one number for each, (rows,): see `Uncertainty.nats`.
         elements: of each value, (rows, *event): standard deviations, or entropies where there are classes.
         measure: "variance" or "entropy".
+        shares: of noise, latent and global sites in the uncertainty of a value, on average; None where the pair has no
+            global sites, so that nothing says how unsure its weights are.
     """
 
     rows: np.ndarray
     nats: np.ndarray
     elements: np.ndarray
     measure: str
+    shares: tuple[float, float, float | None]
 
 
 class Strange(NamedTuple):
@@ -68,7 +71,17 @@ def certainty_of(subject: Subject, count: int | None = None) -> Certainty:
     if one.nats.shape != (len(places),):
         raise DataError(f"{site!r} belongs to no single row.")
     elements = one.total.sqrt() if one.measure == "variance" else one.total
-    return Certainty(places.numpy(), one.nats.double().numpy(), elements.double().numpy(), one.measure)
+    nats, elements = one.nats.double().numpy(), elements.double().numpy()
+    return Certainty(places.numpy(), nats, elements, one.measure, _shares(one))
+
+
+def _shares(found: pv.Uncertainty) -> tuple[float, float, float | None]:
+    uncertain = found.total > 0
+    noise, latent, shared = (
+        float((part[uncertain].double() / found.total[uncertain].double()).mean())
+        for part in (found.aleatoric, found.latent, found.epistemic)
+    )
+    return noise, latent, None if np.isnan(shared) else shared
 
 
 def strange_to(subject: Subject, *, images: bool) -> Strange:

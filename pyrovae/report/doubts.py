@@ -15,7 +15,7 @@ from pyrovae.report.certainty import ALPHA, LEVELS, Certainty, Strange, calibrat
 from pyrovae.report.views import Subject
 
 _SHOWN, _NOVEL = 8, 5
-_COLUMNS = 8  # of a wide table
+_SHOWN_ROWS, _COLUMNS = 5, 5  # of a table
 
 
 class Section(NamedTuple):
@@ -56,12 +56,23 @@ def _certain(subject: Subject, found: Certainty, limits: Limits) -> Section:
     if not np.isfinite(numbers).all():
         raise ValueError("the predictions are not finite.")
     order = np.argsort(numbers, kind="stable")
-    count = min(_SHOWN, len(order) // 2)
+    count = min(_SHOWN if limits else _SHOWN_ROWS, len(order) // 2)
     parts = (("Most certain", order[:count]), ("Least certain", order[len(order) - count :][::-1]))
     body = "".join(
         f"<h3>{heading}</h3>{_group(subject, found.rows[places], numbers[places], limits)}" for heading, places in parts
     )
-    return Section("What the model is sure of", body, words)
+    return Section("What the model is sure of", f"<p>{_split(found)}</p>{body}", words)
+
+
+def _split(found: Certainty) -> str:
+    """Where the uncertainty comes from, in words."""
+    noise, latent, shared = found.shares
+    said = (
+        f"Of the uncertainty of a value, {noise:.0%} is noise of the likelihood, {latent:.0%} what the code leaves open"
+    )
+    if shared is None:
+        return f"{said}; how unsure the weights are is not known, since the pair has no distribution over them."
+    return f"{said}, and {shared:.0%} what the pair does not know of its weights, which more data would narrow."
 
 
 def _numbers(subject: Subject, found: Certainty, limits: Limits) -> tuple[np.ndarray, str]:
@@ -96,15 +107,19 @@ def _tiles(tiles: Sequence[tuple[np.ndarray, str, str]], limits: tuple[float, fl
 
 
 def _table(subject: Subject, values: np.ndarray, rows: Sequence[str], numbers: Sequence[str], name: str) -> str:
-    flat = np.asarray(values, np.float64).reshape(len(values), -1)[:, :_COLUMNS]
-    names = [subject.names[c] if c < len(subject.names) else f"column {c}" for c in range(flat.shape[1])]
+    """Rows of a table, each with its name and its number in front; the first columns of a wide one."""
+    flat = np.asarray(values, np.float64).reshape(len(values), -1)
+    shown = flat[:, :_COLUMNS]
+    names = [subject.names[c] if c < len(subject.names) else f"column {c}" for c in range(shown.shape[1])]
     heads = "".join(f"<th>{escape(word)}</th>" for word in ("row", name, *names))
     body = "".join(
         f"<tr><td>{escape(row)}</td><td>{number}</td>{''.join(f'<td>{value:,.4g}</td>' for value in line)}</tr>"
-        for row, number, line in zip(rows, numbers, flat, strict=True)
+        for row, number, line in zip(rows, numbers, shown, strict=True)
     )
+    more = "<td>…</td>" if flat.shape[1] > _COLUMNS else ""
+    body, heads = body.replace("</tr>", f"{more}</tr>"), heads + more.replace("td", "th")
     head = f"<thead><tr>{heads}</tr></thead>"
-    return f'<div class="wide"><table class="numbers">{head}<tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table class="numbers named">{head}<tbody>{body}</tbody></table></div>'
 
 
 # --- novelty ------------------------------------------------------------------------------------------
@@ -132,7 +147,7 @@ def _strange(subject: Subject, found: Strange, limits: Limits) -> Section:
     return Section(
         "What is strange to it",
         body,
-        f"p is the share of ordinary rows that are at least as strange; red where it is {ALPHA:.0%} at most. The chart "
+        f"p is the share of ordinary rows that are at least as strange; red marks {ALPHA:.0%} at most. The chart "
         "shows how improbable rows are: a strange input should stand to the right of the held-out rows, and an input "
         "that stands among them is one that the model cannot tell from data.",
     )
@@ -140,10 +155,14 @@ def _strange(subject: Subject, found: Strange, limits: Limits) -> Section:
 
 def _judged(subject: Subject, values: np.ndarray, words: Sequence[str], p_value: np.ndarray, limits: Limits) -> str:
     if limits is None:
-        return _table(subject, values, words, [f"{p:.3f}{' novel' if p <= ALPHA else ''}" for p in p_value], "p")
+        return _table(subject, values, words, [_p_value(p) for p in p_value], "p")
     marks = ["novel" if p <= ALPHA else "" for p in p_value]
     told = [f"{escape(word)}<br>p = {p:.3f}" for word, p in zip(words, p_value, strict=True)]
     return _tiles(list(zip(values, told, marks, strict=True)), limits)
+
+
+def _p_value(p: float) -> str:
+    return f"<b>{p:.3f} novel</b>" if p <= ALPHA else f"{p:.3f}"
 
 
 def _scores(found: Strange, held: slice, made: slice) -> str:
