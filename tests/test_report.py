@@ -165,6 +165,7 @@ def test_a_page_of_a_pair_of_ones_own():
     page = check_alone(rendered(own_pair(), torch.randn(40, 4), "table"))
     assert "Traversal" in page.words
     assert "z[1]" in page.text
+    assert "which more data would narrow" in page.text  # it has a global site
 
 
 def test_a_pair_without_latent_sites_has_a_page_too():
@@ -232,6 +233,7 @@ def test_a_report_opens_with_the_most_and_the_least_certain():
     html = rendered(pair, look.rows, "table")
     section = html.split("<h2>What the model is sure of</h2>")[1].split("</section>")[0]
     shown = [float(n) for n in re.findall(r"<tr><td>\d+</td><td>([^<]*)</td>", section.replace("−", "-"))]
+    assert "how unsure the weights are is not known" in section
     ordered = np.sort(found.nats)
     assert np.allclose(shown, [*ordered[:5], *ordered[::-1][:5]], atol=0.006)
     headings = [words for words in check_alone(html).words if words in ("What the model is sure of", "Learning curves")]
