@@ -251,6 +251,9 @@ def test_what_is_strange_is_flagged_and_what_is_not_is_not():
     assert torch.equal(found.made[1], rows.amax(0))
     assert found.p_value[-1] <= 0.05  # so far out in every direction
     assert np.allclose(found.score[:count], -truth.log_evidence(rows[found.judged]).numpy(), atol=1e-3)
+    # The other half calibrates, and no row is judged against itself.
+    assert np.array_equal(found.judged, np.arange(1, 400, 2))
+    assert np.allclose(found.usual, np.sort(-truth.log_evidence(rows[::2]).numpy()), atol=1e-3)
     with pytest.raises(pv.DataError, match="39 rows are too few"):
         strange_to(subject(truth, rows[:39]), images=False)
 
