@@ -51,9 +51,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "reconstruct",
     ),
     "evaluation": (
+        "Ais",
         "Estimate",
         "Psis",
         "active_units",
+        "ais",
         "elbo",
         "linear_probe",
         "mutual_information",
@@ -95,7 +97,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
 }
 # Modules that are used by their own name: pv.recipes.image_vae, pv.truth.LinearGaussian, ...
-_MODULES = ("datasets", "epistemic", "recipes", "testing", "truth")
+_MODULES = ("datasets", "epistemic", "objectives", "recipes", "testing", "truth")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES, "__version__"])

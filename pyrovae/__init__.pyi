@@ -2,6 +2,7 @@
 
 from pyrovae import datasets as datasets
 from pyrovae import epistemic as epistemic
+from pyrovae import objectives as objectives
 from pyrovae import recipes as recipes
 from pyrovae import testing as testing
 from pyrovae import truth as truth
@@ -38,9 +39,11 @@ from pyrovae.errors import PairError as PairError
 from pyrovae.errors import ParallelError as ParallelError
 from pyrovae.errors import PyrovaeError as PyrovaeError
 from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
+from pyrovae.evaluation import Ais as Ais
 from pyrovae.evaluation import Estimate as Estimate
 from pyrovae.evaluation import Psis as Psis
 from pyrovae.evaluation import active_units as active_units
+from pyrovae.evaluation import ais as ais
 from pyrovae.evaluation import elbo as elbo
 from pyrovae.evaluation import linear_probe as linear_probe
 from pyrovae.evaluation import log_evidence as log_evidence

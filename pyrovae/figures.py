@@ -107,19 +107,37 @@ def data_size(stacks: Sequence[Iterable[Any]], rows: int | None, data_plate: str
         rows: the number of rows of the batch.
         data_plate: its name; left out, it is the one plate that holds every observed site.
     """
-    stacks = [[f for f in stack if f.size > 0 and f.name != PARTICLES] for stack in stacks]
+    stacks = [[f for f in stack if f.size > 0] for stack in stacks]
+    name = holding_plate(stacks, rows, data_plate)
+    sizes = {f.name: int(f.full_size or f.size) for stack in stacks for f in stack}
+    return sizes.get(name, rows or 1) if name else rows or 1
+
+
+def holding_plate(stacks: Sequence[Iterable[Any]], rows: int | None, data_plate: str | None = None) -> str | None:
+    """The name of the data plate, read off one run: the one that holds all observed sites.
+
+    Args:
+        stacks: the plates around each observed site.
+        rows: the number of rows of the batch, by which one of several is chosen.
+        data_plate: its name, if known.
+
+    Raises:
+        PairError: several hold all observed sites and have the batch's length.
+    """
+    stacks = [[f for f in stack if f.name != PARTICLES] for stack in stacks]
     sizes = {f.name: (int(f.size), int(f.full_size or f.size)) for stack in stacks for f in stack}
     names = [name for name in sizes if all(name in {f.name for f in stack} for stack in stacks)]
     if data_plate is not None:
         names = [name for name in sizes if name == data_plate]
     if len(names) > 1:
-        names = [name for name in names if rows in sizes[name]]
+        # `pyro.plate("data")` says no size.
+        names = [name for name in names if rows in sizes[name]] or [name for name in names if sizes[name][0] < 0]
     if len(names) > 1:
         raise PairError(
             f"the plates {', '.join(map(repr, names))} hold all observed sites, and each has the length of the batch. "
             f"Say which one holds the data: data_plate={names[0]!r}."
         )
-    return sizes[names[0]][1] if names else rows or 1
+    return names[0] if names else None
 
 
 # --- without enumeration ----------------------------------------------------------------------------
@@ -153,7 +171,9 @@ def _exact(value: Any) -> torch.Tensor:
 
 def _log_prob(node: dict) -> torch.Tensor:
     known = node.get("unscaled_log_prob")
-    return node["fn"].log_prob(node["value"]) if known is None else known.detach()
+    if known is None:
+        return node["fn"].log_prob(node["value"])
+    return known if torch.is_grad_enabled() else known.detach()
 
 
 def _vectorised(run: Traces) -> int:

@@ -95,6 +95,8 @@ LOSSES = {
     "mean_field": lambda entry: TraceMeanField_ELBO(),
     "graph": lambda entry: TraceGraph_ELBO(),
     "renyi": lambda entry: RenyiELBO(alpha=0.5, num_particles=3),
+    "iwae": lambda entry: pv.objectives.IWAE(3),
+    "dreg": lambda entry: pv.objectives.DReG(3),
 }
 
 
@@ -105,6 +107,8 @@ def allowed(entry: Entry, loss: str) -> bool:
         return True
     if "enumerates" in entry.traits or (loss in needs and needs[loss] not in entry.traits):
         return False
+    if loss == "dreg" and ("score_function" in entry.traits or entry.name == "autoregressive_flow_guide"):
+        return False  # no pathwise gradient; an inverse that reads its order of columns from a tensor
     return loss != "graph" or not entry.traits & {"full_data", "auxiliary", "factor", "no_latent"}
 
 

@@ -28,6 +28,7 @@ BUILDING = {"nets", "conditionals", "priors", "vae", "recipes"}
 USING = {
     "schedules",
     "handlers",
+    "objectives",
     "contracts",
     "prediction",
     "studies",

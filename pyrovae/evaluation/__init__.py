@@ -1,5 +1,6 @@
 """Figures of a pair on data: of each datum, and of the whole."""
 
+from pyrovae.evaluation.annealing import Ais, ais
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import Psis, elbo, log_evidence, psis
 from pyrovae.evaluation.information import Information, mutual_information
@@ -17,6 +18,7 @@ from pyrovae.evaluation.units import ActiveUnits, active_in, active_units
 
 __all__ = [
     "ActiveUnits",
+    "Ais",
     "Classified",
     "Discrepancy",
     "Estimate",
@@ -28,6 +30,7 @@ __all__ = [
     "Resemblance",
     "active_in",
     "active_units",
+    "ais",
     "compare",
     "elbo",
     "linear_probe",

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.estimates import Estimate, Mean
+from pyrovae.evaluation.samplers import of_each_datum, sampler_of
 from pyrovae.evaluation.weights import check, checked, each_datum, joined, joint_weights, of_the_set
 from pyrovae.generations import psislw
 from pyrovae.pairs import HasPair, samples
@@ -60,7 +61,7 @@ def elbo(
         >>> pv.elbo(vae, torch.randn(64, 5), draws=10).value.shape
         torch.Size([64])
     """
-    sampler = _of_each_datum(pair, data, named, seed, data_plate)
+    sampler = of_each_datum(pair, data, named, seed, data_plate)
     found, size = [], 0
     for rows, tiles in groupby(sampler.tiles(draws, "scored"), key=attrgetter("rows")):
         mean = Mean()
@@ -121,10 +122,10 @@ def log_evidence(
         True
     """
     if joint:
-        return of_the_set(_sampler(pair, data, named, seed, data_plate), draws)
+        return of_the_set(sampler_of(pair, data, named, seed, data_plate), draws)
     if not isinstance(draws, int):
         raise ArgumentError(f"draws={draws!r}; give a whole number, or a pair of them together with joint=True.")
-    sampler = _of_each_datum(pair, data, named, seed, data_plate)
+    sampler = of_each_datum(pair, data, named, seed, data_plate)
     return joined(list(each_datum(sampler, draws)))
 
 
@@ -169,35 +170,14 @@ def psis(
         torch.Size([64])
     """
     if joint:
-        sampler = _sampler(pair, data, named, seed, data_plate)
+        sampler = sampler_of(pair, data, named, seed, data_plate)
         return Psis(*(part[0] for part in _smoothed(joint_weights(sampler, draws)[:, None], None)))
-    sampler = _of_each_datum(pair, data, named, seed, data_plate)
+    sampler = of_each_datum(pair, data, named, seed, data_plate)
     found = []
     for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
         weights = torch.cat([part.densities.log_weights.cpu() for part in parts])
         found.append(_smoothed(weights, rows))
     return Psis(*map(torch.cat, zip(*found, strict=True)))
-
-
-def _sampler(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
-    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    forgotten = sampler.structure.named("unguided")
-    if forgotten:
-        raise PairError(
-            f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
-            "or mark it with pyro.infer.config_enumerate to have it summed out."
-        )
-    return sampler
-
-
-def _of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
-    sampler = _sampler(pair, data, named, seed, data_plate)
-    if sampler.structure.data_plate is None:
-        raise ArgumentError(
-            "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "
-            "single data into `with pyro.plate('data', len(x))`, or ask for the evidence of the whole: joint=True."
-        )
-    return sampler
 
 
 def _plate_size(tile: Tile, sampler: Sampler) -> int:

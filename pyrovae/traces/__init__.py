@@ -5,6 +5,7 @@ from pyrovae.traces.observations import mask_of, observed_arguments
 from pyrovae.traces.programs import Kind
 from pyrovae.traces.runs import Run
 from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile, check_draws
+from pyrovae.traces.scoring import Scorer, Scores, scorers
 from pyrovae.traces.seeds import chosen_seed, seed_for
 from pyrovae.traces.use import Use, arguments
 
@@ -15,6 +16,8 @@ __all__ = [
     "Run",
     "Sampler",
     "Scored",
+    "Scorer",
+    "Scores",
     "Tile",
     "Use",
     "arguments",
@@ -25,5 +28,6 @@ __all__ = [
     "observed_arguments",
     "scored",
     "scored_grid",
+    "scorers",
     "seed_for",
 ]

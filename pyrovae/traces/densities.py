@@ -61,11 +61,12 @@ def scored_grid(sampler: Sampler, shared_draws: int, local_draws: int) -> Iterat
 @torch.no_grad()
 def densities_of(tile: Tile) -> Densities:
     """What the draws of a tile of kind "scored" have for log-probabilities."""
-    parts = [_of_run(run, len(tile.rows)) for run in tile.runs]
+    parts = [of_run(run, len(tile.rows)) for run in tile.runs]
     return Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))
 
 
-def _of_run(run: Run, rows: int) -> Densities:
+def of_run(run: Run, rows: int) -> Densities:
+    """What the draws of one run of kind "scored" have for log-probabilities, gradients and all."""
     guide = _summed(run, "guide", rows)
     model = _contracted(run, rows) if _enumerates(run.traces) else _summed(run, "model", rows)
     return Densities(model[0], guide[0], model[1], guide[1])
@@ -104,9 +105,9 @@ def _contracted(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     common = torch.zeros(run.draws, dtype=torch.float64)
     for term in _terms(model, guide):
         if symbol and symbol in term._pyro_dims:
-            local = local + _by_row(term, symbol, symbols, run.draws, rows) / factor
+            local = local.to(term.device) + _by_row(term, symbol, symbols, run.draws, rows) / factor
         else:
-            common = common + _by_draw(term, symbols, run.draws)
+            common = common.to(term.device) + _by_draw(term, symbols, run.draws)
     return local, common
 
 
@@ -124,7 +125,7 @@ def _terms(model: Trace, guide: Trace) -> Iterator[Any]:
 def _kept(term: Any, keep: str) -> torch.Tensor:
     """A packed tensor summed over all dims but these, in their order."""
     dims: str = term._pyro_dims
-    return torch.einsum(f"{dims}->{''.join(symbol for symbol in keep if symbol in dims)}", term.detach().double())
+    return torch.einsum(f"{dims}->{''.join(symbol for symbol in keep if symbol in dims)}", term.double())
 
 
 def _by_row(term: Any, symbol: str, symbols: dict[str, str], draws: int, rows: int) -> torch.Tensor:

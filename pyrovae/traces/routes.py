@@ -39,11 +39,13 @@ class Ask(NamedTuple):
 class Route(NamedTuple):
     """A way to make several draws: its name, and `make(ask, draws, shared)`, which returns runs in order.
 
-    `shared` is the trace of what is given, or one for each draw.
+    `shared` is the trace of what is given, or one for each draw. `together(traces, layout, depth)` is what `make` takes
+    where local sites are given, too, by a trace for each draw.
     """
 
     name: str
     make: Callable[[Ask, int, Any], list[Run]]
+    together: Callable[[Sequence[Trace], Layout, int], Any] = lambda traces, layout, depth: list(traces)
 
 
 class InPlate(Wrapped):
@@ -117,7 +119,7 @@ def _in_rows(guide: Trace, given: Trace, ask: Ask, draws: int) -> Trace:
     for name, node in samples(guide):
         place = ask.layout.place(("guide", name))
         value = node["value"]
-        if name not in given.nodes:
+        if name not in given.nodes or place.axis is not None:
             value = unfold_rows(fold_plate(value, place, draws), place)
         held.add_node(name, **{**node, "value": value})
     return held
@@ -157,7 +159,28 @@ def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
     return joined
 
 
-ROWS, LOOP = Route("rows", by_rows), Route("loop", by_loop)
+def together_in_rows(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same sites of several single runs as one trace of more rows; global sites are alike in all of them."""
+    joined = Trace()
+    for name, node in samples(traces[0]):
+        place = layout.place(("guide", name))
+        if place.axis is not None:
+            values: torch.Tensor = torch.stack([trace.nodes[name]["value"] for trace in traces])  # type: ignore[misc]
+            node = {**node, "value": unfold_rows(values, place)}
+        joined.add_node(name, **node)
+    return joined
+
+
+def together_in_plate(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same for a guide inside an outer plate and a model of more rows."""
+    joined = stacked(traces, layout, depth)
+    for name, node in samples(traces[0]):
+        if layout.place(("guide", name)).axis is None:
+            joined.nodes[name]["value"] = node["value"]  # type: ignore[typeddict-item]
+    return joined
+
+
+ROWS, LOOP = Route("rows", by_rows, together_in_rows), Route("loop", by_loop)
 
 
 # --- which of them ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import HasPair, Structure, Traces, samples, with_rows
 from pyrovae.traces.layout import Layout, fold_single, learn_layout
 from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_once
-from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model
+from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.traces.runs import Run
 from pyrovae.traces.seeds import chosen_seed, seed_for
 from pyrovae.traces.use import Use, arguments
@@ -285,7 +285,9 @@ class Sampler:
 
     def _by_rows(self, plates: int) -> list[Route]:
         # The contraction over what a model enumerates needs guide and model in one form.
-        once = [] if self.structure.named("enumerated") else [Route("rows", by_rows_of_model(plates))]
+        once = (
+            [] if self.structure.named("enumerated") else [Route("rows", by_rows_of_model(plates), together_in_plate)]
+        )
         return [*once, ROWS]
 
     def _draws_global_sites_by_rows(self, few: Batch, first: Batch) -> bool:

@@ -17,6 +17,7 @@ from pyro.infer.util import torch_backward, torch_item
 from pyrovae.errors import ArgumentError, PyrovaeError
 from pyrovae.handlers import FreeBits, Tempered
 from pyrovae.isolation import isolated
+from pyrovae.objectives.multisample import IWAE
 from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, samples
 
 Loss = ELBO | Callable[..., Any]
@@ -47,6 +48,8 @@ def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
             f"{type(elbo).__name__.removeprefix('Jit')}."
         )
     own = copy.copy(elbo)
+    if isinstance(own, IWAE) and own.data_plate is None and structure is not None:
+        own.data_plate = structure.data_plate
     return own if loss is elbo else getattr(own, loss.__name__)  # type: ignore[union-attr]
 
 
@@ -150,8 +153,8 @@ def _check_exponentiating(elbo: ELBO, pair: HasPair, structure: Structure, run: 
         if applies:
             raise ArgumentError(
                 f"{type(elbo).__name__} exponentiates scaled log-probabilities, so that its bound is another one where "
-                f"{reason}. Use Trace_ELBO(num_particles=...), which is right there; per-datum multi-sample objectives "
-                "are planned as pyrovae.objectives.IWAE."
+                f"{reason}. Use Trace_ELBO(num_particles=...), which is right there; for a bound of several "
+                "draws of each datum that is right there, too, use pyrovae.objectives.IWAE(k)."
             )
 
 

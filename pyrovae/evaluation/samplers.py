@@ -1,0 +1,32 @@
+"""Samplers for figures that need importance weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs import HasPair
+from pyrovae.traces import Sampler
+
+
+def sampler_of(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
+    """A sampler of a pair whose draws have weights."""
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    forgotten = sampler.structure.named("unguided")
+    if forgotten:
+        raise PairError(
+            f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
+            "or mark it with pyro.infer.config_enumerate to have it summed out."
+        )
+    return sampler
+
+
+def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
+    """The same, of a pair whose data have weights of their own."""
+    sampler = sampler_of(pair, data, named, seed, data_plate)
+    if sampler.structure.data_plate is None:
+        raise ArgumentError(
+            "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "
+            "single data into `with pyro.plate('data', len(x))`, or ask for the evidence of the whole: joint=True."
+        )
+    return sampler
