@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
 import logging
 import math
@@ -321,6 +322,22 @@ def test_what_a_graph_cannot_repeat_is_said(name):
         pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
     assert torch.distributions.Distribution._validate_args
     assert torch.tensor(2.0).item() == 2.0
+
+
+def test_what_others_hook_to_the_garbage_collector_is_not_the_pairs_doing():
+    def hook(phase, info):
+        time.perf_counter()
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(hook)
+    gc.set_threshold(1)
+    try:
+        run = pv.fit(small(), X, steps=6, batch_size=20, seed=0, staged="traced", **QUIET)
+    finally:
+        gc.callbacks.remove(hook)
+        gc.set_threshold(*threshold)
+    assert run.route.startswith("traced")
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("name", UNSTAGEABLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 import types
@@ -63,13 +64,20 @@ class Witness:
 
 @contextmanager
 def witnessed(witness: Witness) -> Iterator[None]:
-    """Let a witness see what runs inside, in this thread; a profiler of the user's own pauses."""
-    before = sys.getprofile()
+    """Let a witness see what runs inside, in this thread; a profiler of the user's own pauses.
+
+    So does the garbage collector: what others have hooked to it (hypothesis asks for the time there) would run in the
+    midst of the pair's code.
+    """
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(witness)
     try:
         yield
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
 
 
 def _texts(constants: tuple) -> Iterator[str]:
