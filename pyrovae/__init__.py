@@ -49,6 +49,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "prior",
         "prior_predictive",
         "reconstruct",
+        "variations",
     ),
     "evaluation": (
         "Ais",

@@ -73,6 +73,7 @@ from pyrovae.prediction import posterior_predictive as posterior_predictive
 from pyrovae.prediction import prior as prior
 from pyrovae.prediction import prior_predictive as prior_predictive
 from pyrovae.prediction import reconstruct as reconstruct
+from pyrovae.prediction import variations as variations
 from pyrovae.priors import LearnedNormal as LearnedNormal
 from pyrovae.priors import Mixture as Mixture
 from pyrovae.priors import StandardNormal as StandardNormal

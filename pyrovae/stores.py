@@ -27,9 +27,16 @@ class Store(Protocol):
     """Where arrays are written to: groups of arrays with named dims."""
 
     def create(
-        self, group: str, name: str, shape: Sequence[int], dtype: Any, dims: Sequence[str], attributes: Mapping
+        self,
+        group: str,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        dims: Sequence[str],
+        attributes: Mapping,
+        chunks: Sequence[int] | None = None,
     ) -> None:
-        """Make room for an array; an axis of length 0 grows with what is written."""
+        """Make room for an array; an axis of length 0 grows with what is written, which comes in parts of `chunks`."""
         ...
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
@@ -127,10 +134,17 @@ class _Worded:
         self.store, self.place = store, place
 
     def create(
-        self, group: str, name: str, shape: Sequence[int], dtype: Any, dims: Sequence[str], attributes: Mapping
+        self,
+        group: str,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        dims: Sequence[str],
+        attributes: Mapping,
+        chunks: Sequence[int] | None = None,
     ) -> None:
         with _in_words(self.place):
-            self.store.create(group, name, shape, dtype, dims, attributes)
+            self.store.create(group, name, shape, dtype, dims, attributes, chunks)
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
         with _in_words(self.place):
@@ -155,7 +169,14 @@ class NetCDF:
             self._write_group(name, dataset)
 
     def create(
-        self, group: str, name: str, shape: Sequence[int], dtype: Any, dims: Sequence[str], attributes: Mapping
+        self,
+        group: str,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        dims: Sequence[str],
+        attributes: Mapping,
+        chunks: Sequence[int] | None = None,
     ) -> None:
         """Make room for an array."""
         place = self._group(group)
@@ -163,7 +184,7 @@ class NetCDF:
             if dim not in place.dimensions:
                 place.dimensions[dim] = length or None
         kind, more = _plain(np.dtype(dtype))
-        variable = place.create_variable(name, tuple(dims), kind, chunks=_chunks(shape) if shape else None)
+        variable = place.create_variable(name, tuple(dims), kind, chunks=tuple(chunks or _chunks(shape)) or None)
         variable.attrs.update({**attributes, **more})
         self.disk.check()
 
@@ -259,14 +280,21 @@ class Zarr:
         self.root = zarr.open_group(self.path, mode="a")
 
     def create(
-        self, group: str, name: str, shape: Sequence[int], dtype: Any, dims: Sequence[str], attributes: Mapping
+        self,
+        group: str,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        dims: Sequence[str],
+        attributes: Mapping,
+        chunks: Sequence[int] | None = None,
     ) -> None:
         """Make room for an array."""
         self._group(group).create_array(
             name,
             shape=tuple(shape),
             dtype=dtype,
-            chunks=_chunks(shape),
+            chunks=tuple(chunks or _chunks(shape)),
             dimension_names=list(dims),
             attributes=dict(attributes),
         )

@@ -11,8 +11,8 @@ import torch
 from pyrovae.contracts.signatures import argument_names
 from pyrovae.errors import DataError
 from pyrovae.pairs import Structure, samples
-from pyrovae.prediction.readings import merged, unobserved_sites
-from pyrovae.traces import Kind, Run, Sampler, Tile, densities_of, mask_of, observed_arguments
+from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
+from pyrovae.traces import Kind, Sampler, Tile, densities_of, mask_of, observed_arguments
 
 DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
 GROUPS = (*DRAWN, "observed_data", "constant_data")
@@ -136,7 +136,7 @@ class Contents:
         axis = self.sampler.layout.place(("model", site), batch=batch).axis
         if axis is None and tile.rows.start > 0:
             return  # what all rows have in common comes with the first of them
-        plates = _plates(tile.runs[0], site, value.ndim - drawn, axis, self.structure, batch=batch)
+        plates = plates_of(tile.runs[0], site, value.ndim - drawn, axis, self.structure, batch=batch)
         yield Part(group, name, value, plates, axis, tile.rows, tile.draws if drawn else None)
 
     # --- data -----------------------------------------------------------------------------------------
@@ -227,20 +227,3 @@ def _mask(tile: Tile, site: str) -> torch.Tensor | None:
     run = tile.runs[0]
     mask = mask_of(run.node(site))
     return None if mask is None else run.of(site, lambda fn: mask)[0]
-
-
-def _plates(
-    run: Run, site: str, ndim: int, axis: int | None, structure: Structure, *, batch: bool
-) -> tuple[str | None, ...]:
-    """The plate of each axis of a value or a log-probability in a single run."""
-    node = run.node(site)
-    events = 0 if batch else len(node["fn"].event_shape)
-    found: list[str | None] = [None] * ndim
-    for frame in node["cond_indep_stack"]:
-        place = None if frame.dim is None else frame.dim - events
-        if place is not None and -place <= ndim and frame.name in structure.sites[site].plates:
-            found[place] = frame.name
-    found = [None if name == structure.data_plate else name for name in found]
-    if axis is not None:
-        found[axis] = structure.data_plate
-    return tuple(found)

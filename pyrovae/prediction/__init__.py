@@ -4,6 +4,7 @@ from pyrovae.prediction.draws import log_likelihood, posterior, posterior_predic
 from pyrovae.prediction.encodings import Encoding, encode, encodings
 from pyrovae.prediction.generation import generate, reconstruct
 from pyrovae.prediction.reductions import Moments, Summary
+from pyrovae.prediction.variations import variations
 
 __all__ = [
     "Encoding",
@@ -18,4 +19,5 @@ __all__ = [
     "prior",
     "prior_predictive",
     "reconstruct",
+    "variations",
 ]

@@ -19,12 +19,16 @@ class Key(NamedTuple):
 
 
 class Slab(NamedTuple):
-    """A part of a result: `axis`, from the right, holds `rows`; the first axis holds `draws` where there are some."""
+    """A part of a result: `axis`, from the right, holds `rows`; the first axis holds `draws` where there are some.
+
+    `plates` names what stands in each axis of the site, behind the draws or the quantiles.
+    """
 
     key: Key
     value: torch.Tensor
     axis: int | None
     rows: range
+    plates: tuple[str | None, ...]
     draws: range | None = None
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import HasPair, unwrapped
-from pyrovae.prediction.arrays import Arrays, Key, Slab
+from pyrovae.prediction.delivery import IN_MEMORY, MEMORY, Delivery, delivered
 from pyrovae.prediction.readings import (
     Request,
     cheapest_kind,
     checked_sites,
     log_probs_of,
-    pieces,
     predicted_sites,
     unobserved_sites,
     values_of,
 )
-from pyrovae.prediction.reducers import Reducer
-from pyrovae.prediction.reductions import Reduction
 from pyrovae.traces import Kind, Sampler
 
 _DRAWS = 100
@@ -36,8 +34,10 @@ def posterior(
     draws: int = _DRAWS,
     sites: Sites = None,
     reduce: Any = None,
+    out: Path | str | None = None,
     seed: int | None = 0,
     device: str | torch.device | None = None,
+    memory: int = MEMORY,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, Any]:
@@ -52,8 +52,11 @@ def posterior(
         sites: which; left out, all that are latent or deterministic.
         reduce: left out, the draws themselves; "mean", "moments", a quantile or a tuple of them, or
             ("moments", 0.05, 0.95): what is kept of the draws as they come, so that they need no memory.
+        out: a new file ending in .nc (netCDF) or a folder ending in .zarr, to which the results are written as they
+            come; what is returned reads them from there.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
+        memory: bytes that draws which wait for their quantiles may take. Less takes longer, and changes no bit.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of model and guide.
 
@@ -68,7 +71,7 @@ def posterior(
         torch.Size([10, 3, 2])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "posterior", sites, reduce=reduce, device=device)
+    return drawn(sampler, draws, "posterior", sites, delivery=Delivery(reduce, out, device, memory))
 
 
 def posterior_predictive(
@@ -79,8 +82,10 @@ def posterior_predictive(
     sites: Sites = None,
     mean: bool = False,
     reduce: Any = None,
+    out: Path | str | None = None,
     seed: int | None = 0,
     device: str | torch.device | None = None,
+    memory: int = MEMORY,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, Any]:
@@ -97,8 +102,10 @@ def posterior_predictive(
             whole and the part that no data are given for.
         mean: `E[x | z, w]` (of a categorical, the most probable class) in place of draws from the likelihood.
         reduce: what is kept of the draws as they come; see `posterior`.
+        out: a new file or folder for the results; see `posterior`.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
+        memory: for quantiles; see `posterior`.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of model and guide.
 
@@ -115,7 +122,7 @@ def posterior_predictive(
         (torch.Size([3, 5]), torch.Size([3, 5]))
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "predictive", sites, mean=mean, reduce=reduce, device=device)
+    return drawn(sampler, draws, "predictive", sites, mean=mean, delivery=Delivery(reduce, out, device, memory))
 
 
 def prior(
@@ -126,8 +133,10 @@ def prior(
     draws: int = _DRAWS,
     sites: Sites = None,
     reduce: Any = None,
+    out: Path | str | None = None,
     seed: int | None = 0,
     device: str | torch.device | None = None,
+    memory: int = MEMORY,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, Any]:
@@ -143,8 +152,10 @@ def prior(
         draws: how many.
         sites: which; left out, all that are latent or deterministic.
         reduce: what is kept of the draws as they come; see `posterior`.
+        out: a new file or folder for the results; see `posterior`.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
+        memory: for quantiles; see `posterior`.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of the model.
 
@@ -158,7 +169,7 @@ def prior(
         torch.Size([10, 3, 2])
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "prior", sites, reduce=reduce, device=device)
+    return drawn(sampler, draws, "prior", sites, delivery=Delivery(reduce, out, device, memory))
 
 
 def prior_predictive(
@@ -170,8 +181,10 @@ def prior_predictive(
     sites: Sites = None,
     mean: bool = False,
     reduce: Any = None,
+    out: Path | str | None = None,
     seed: int | None = 0,
     device: str | torch.device | None = None,
+    memory: int = MEMORY,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, Any]:
@@ -188,8 +201,10 @@ def prior_predictive(
         sites: which; left out, all that are observed or deterministic.
         mean: `E[x | z, w]` in place of draws from the likelihood.
         reduce: what is kept of the draws as they come; see `posterior`.
+        out: a new file or folder for the results; see `posterior`.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
+        memory: for quantiles; see `posterior`.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of the model.
 
@@ -203,7 +218,9 @@ def prior_predictive(
         torch.Size([10, 3, 5])
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "prior", sites, predicted=True, mean=mean, reduce=reduce, device=device)
+    return drawn(
+        sampler, draws, "prior", sites, predicted=True, mean=mean, delivery=Delivery(reduce, out, device, memory)
+    )
 
 
 def log_likelihood(
@@ -213,8 +230,10 @@ def log_likelihood(
     draws: int = _DRAWS,
     sites: Sites = None,
     reduce: Any = None,
+    out: Path | str | None = None,
     seed: int | None = 0,
     device: str | torch.device | None = None,
+    memory: int = MEMORY,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, Any]:
@@ -229,8 +248,10 @@ def log_likelihood(
         draws: how many.
         sites: which; left out, all that are observed.
         reduce: what is kept of the draws as they come; see `posterior`.
+        out: a new file or folder for the results; see `posterior`.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
+        memory: for quantiles; see `posterior`.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of model and guide.
 
@@ -245,7 +266,7 @@ def log_likelihood(
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     request = Request("posterior", log_probs_of(sampler.structure, sites))
-    return collected(sampler, draws, request, reduce=reduce, device=device)
+    return delivered(sampler, draws, request, Delivery(reduce, out, device, memory))
 
 
 def drawn(
@@ -256,8 +277,7 @@ def drawn(
     *,
     predicted: bool | None = None,
     mean: bool = False,
-    reduce: Any = None,
-    device: str | torch.device | None = None,
+    delivery: Delivery = IN_MEMORY,
 ) -> dict[str, Any]:
     """Draws of one kind, of chosen sites.
 
@@ -268,30 +288,13 @@ def drawn(
         sites: which; left out, the unobserved ones, or with `predicted` the observed ones.
         predicted: left out, whether `kind` is "predictive".
         mean: the conditional means of observed sites in place of draws.
-        reduce: what is kept of the draws.
-        device: where the results are.
+        delivery: in what form, and where to.
     """
     structure = sampler.structure
     default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
     names = checked_sites(structure, sites, default(structure))
     readings = values_of(structure, names, mean=mean)
-    request = Request(cheapest_kind(kind, structure, readings), readings)
-    return collected(sampler, draws, request, reduce=reduce, device=device)
-
-
-@torch.no_grad()
-def collected(
-    sampler: Sampler, draws: int, request: Request, *, reduce: Any, device: str | torch.device | None
-) -> dict[str, Any]:
-    """What a request finds, in memory."""
-    arrays = Arrays(sampler.rows, draws, device)
-    if reduce is not None:
-        reduction = Reduction.of(reduce)
-        Reducer(sampler, draws, request, reduction).reduce_into(arrays)
-        return reduction.assembled(arrays.result())
-    for piece in pieces(sampler, sampler.tiles(draws, request.kind), request):
-        arrays.put(Slab(Key(piece.name), piece.value, piece.axis, piece.rows, piece.draws))
-    return {key.name: value for key, value in arrays.result().items()}
+    return delivered(sampler, draws, Request(cheapest_kind(kind, structure, readings), readings), delivery)
 
 
 def sampler_for(

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from pyrovae.pairs import HasPair
+from pyrovae.prediction.delivery import Delivery
 from pyrovae.prediction.draws import drawn, sampler_for
-from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
+from pyrovae.prediction.readings import observed_wholes, predicted_sites, rows_first, unobserved_sites
 from pyrovae.traces import Sampler
 
 
@@ -52,7 +53,9 @@ def generate(
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
     sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
-    found = drawn(sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, device=device)
+    found = drawn(
+        sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, delivery=Delivery(device=device)
+    )
     return found if draws is not None else _only(found, sampler)
 
 
@@ -92,16 +95,11 @@ def reconstruct(
         torch.Size([3, 5])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    sites = [name for name in predicted_sites(sampler.structure) if _is_observed(sampler, name)]
+    sites = observed_wholes(sampler.structure)
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"
-    found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, device=device)
+    found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, delivery=Delivery(device=device))
     return found if draws is not None else _only(found, sampler)
-
-
-def _is_observed(sampler: Sampler, name: str) -> bool:
-    sites = sampler.structure.sites
-    return sites[name].role == "observed" or f"{name}_observed" in sites
 
 
 def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs import Structure
-from pyrovae.traces import Kind, Sampler, Tile
+from pyrovae.traces import Kind, Run, Sampler, Tile
 
 What = Literal["value", "mean", "log_prob"]
 
@@ -38,6 +38,7 @@ class Piece(NamedTuple):
     rows: range
     value: torch.Tensor
     axis: int | None  # of the rows, counted from the right; None for what all rows have in common
+    plates: tuple[str | None, ...]  # what stands in each axis behind the draws, None where it is no plate
 
 
 def pieces(sampler: Sampler, tiles: Iterable[Tile], request: Request) -> Iterator[Piece]:
@@ -46,7 +47,9 @@ def pieces(sampler: Sampler, tiles: Iterable[Tile], request: Request) -> Iterato
         for reading in request.readings:
             axis = _axis(sampler, tile, reading)
             if axis is not None or tile.rows.start == 0:
-                yield Piece(reading.name, tile.draws, tile.rows, _read(tile, reading), axis)
+                value = _read(tile, reading)
+                plates = _plates(sampler, tile, reading, value.ndim - 1, axis)
+                yield Piece(reading.name, tile.draws, tile.rows, value, axis, plates)
 
 
 def _side(tile: Tile, site: str) -> str:
@@ -68,6 +71,28 @@ def _read(tile: Tile, reading: Reading) -> torch.Tensor:
     if reading.what == "mean" and (name := centre_of(tile.runs[0].node(reading.site, side)["fn"])) is not None:
         return tile.of(reading.site, operator.attrgetter(name), side=side)
     return tile.value(reading.site, side)
+
+
+def _plates(sampler: Sampler, tile: Tile, reading: Reading, ndim: int, axis: int | None) -> tuple[str | None, ...]:
+    side, batch = _side(tile, reading.site), reading.what == "log_prob"
+    return plates_of(tile.runs[0], reading.site, ndim, axis, sampler.structure, side=side, batch=batch)
+
+
+def plates_of(
+    run: Run, site: str, ndim: int, axis: int | None, structure: Structure, *, batch: bool, side: str = "model"
+) -> tuple[str | None, ...]:
+    """The plate of each axis of a value or a log-probability in a single run."""
+    node = run.node(site, side)
+    events = 0 if batch else len(node["fn"].event_shape)
+    found: list[str | None] = [None] * ndim
+    for frame in node["cond_indep_stack"]:
+        place = None if frame.dim is None else frame.dim - events
+        if place is not None and -place <= ndim and frame.name in structure.sites[site].plates:
+            found[place] = frame.name
+    found = [None if name == structure.data_plate else name for name in found]
+    if axis is not None:
+        found[axis] = structure.data_plate
+    return tuple(found)
 
 
 def centre_of(fn: Any) -> str | None:
@@ -109,6 +134,11 @@ def predicted_sites(structure: Structure) -> list[str]:
     rest = {f"{whole}_unobserved" for whole in parts.values()}
     roles = ("observed", "deterministic")
     return [s.name for s in structure.sites.values() if (s.role in roles or s.name in rest) and s.name not in parts]
+
+
+def observed_wholes(structure: Structure) -> list[str]:
+    """What data are given for; a site that is observed in part by the name of its whole."""
+    return [merged(structure).get(name, name) for name in structure.named("observed")]
 
 
 def values_of(structure: Structure, names: Collection[str], *, mean: bool = False) -> tuple[Reading, ...]:

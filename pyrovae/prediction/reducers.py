@@ -62,7 +62,7 @@ class Reducer:
         if piece.draws.stop == self.draws:
             for field in set(self.reduction.fields) - {"quantiles"}:
                 value = getattr(moments, field).to(_number_type(piece.value))
-                yield Slab(Key(piece.name, field), value, piece.axis, piece.rows)
+                yield Slab(Key(piece.name, field), value, piece.axis, piece.rows, piece.plates)
 
     def _quantiles(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[Slab]:
         if turn >= waiting.turns:
@@ -72,7 +72,7 @@ class Reducer:
             waiting.take(turn, self.reduction.levels)
             if turn + 1 == waiting.turns:
                 value = waiting.result().to(_number_type(piece.value))
-                yield Slab(Key(piece.name, "quantiles"), value, piece.axis, piece.rows)
+                yield Slab(Key(piece.name, "quantiles"), value, piece.axis, piece.rows, piece.plates)
 
 
 class _Waiting:

@@ -1,0 +1,144 @@
+"""Neighbours of data: what lies around their encodings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import Delta, TorchDistribution
+from pyro.poutine.messenger import Messenger
+from torch.distributions import ComposeTransform, Independent, TransformedDistribution, biject_to
+
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs import HasPair, Wrapped
+from pyrovae.prediction.delivery import Delivery
+from pyrovae.prediction.draws import drawn
+from pyrovae.prediction.readings import observed_wholes
+from pyrovae.traces import Sampler
+
+_DRAWS = 8
+
+
+def variations(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = _DRAWS,
+    scale: float = 1.0,
+    mean: bool = True,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, torch.Tensor]:
+    """Neighbours of each datum: data decoded from around its encoding.
+
+    `z = m + scale (z' - m)` with `z' ~ q(z | x)` and m its mean, then `E[x | z]`: 0 gives the datum's own
+    reconstruction, 1 what the posterior holds for possible, more what lies further off. Distances are taken where a
+    distribution has all real numbers (a gamma in logarithms, a flow before its transforms); sites of counts or classes
+    and those outside the data plate are drawn as they are.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: neighbours of each datum.
+        scale: how far off they lie, in standard deviations of the posterior; 0 or more.
+        mean: the mean of the likelihood in place of a draw from it.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{observed site: (draws, *plates, *event)}`.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.variations(vae, torch.ones(3, 5), draws=4, scale=2.0)["x"].shape
+        torch.Size([4, 3, 5])
+        >>> still = pv.variations(vae, torch.ones(3, 5), draws=2, scale=0.0)["x"]
+        >>> torch.allclose(still[0], still[1])
+        True
+    """
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale < math.inf:
+        raise ArgumentError(f"scale={scale!r}; give a finite number of 0 or more.")
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    local = frozenset(site.name for site in sampler.structure.sites.values() if site.local)
+    spread = Sampler.of(Spread(pair, local, scale), data, named, seed=sampler.seed, data_plate=data_plate)
+    sites = observed_wholes(spread.structure)
+    kind = "posterior" if mean else "predictive"  # as `reconstruct` has it
+    return drawn(spread, draws, kind, sites, mean=mean, delivery=Delivery(device=device))
+
+
+class Spread(Wrapped):
+    """A pair whose guide draws some of its sites nearer to their centres, or further from them."""
+
+    def __init__(self, pair: HasPair, sites: frozenset[str], scale: float):
+        self.pair, self.sites, self.scale = pair, sites, scale
+
+    def model(self, *args, **kwargs):
+        """The pair's model."""
+        return self.pair.model(*args, **kwargs)
+
+    def guide(self, *args, **kwargs):
+        """The pair's guide, its draws spread."""
+        with _Spreading(self.sites, self.scale):
+            return self.pair.guide(*args, **kwargs)
+
+
+class _Spreading(Messenger):
+    def __init__(self, sites: frozenset[str], scale: float):
+        super().__init__()
+        self.sites, self.scale = sites, scale
+
+    def _pyro_sample(self, msg) -> None:
+        if msg["name"] in self.sites and not msg["is_observed"] and _has_distances(msg["fn"]):
+            msg["fn"] = _Around(msg["fn"], self.scale)
+
+
+def _has_distances(fn: Any) -> bool:
+    return not isinstance(fn, Delta) and not getattr(fn.support, "is_discrete", False)
+
+
+class _Around(TorchDistribution):
+    """A distribution whose draws have their distances from its centre multiplied; its density is left as it is."""
+
+    def __init__(self, base: Any, scale: float):
+        self.base, self.scale = base, scale
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    arg_constraints = {}  # noqa: RUF012 - what torch calls it
+
+    @property
+    def support(self):
+        return self.base.support
+
+    @property
+    def has_rsample(self):
+        return self.base.has_rsample
+
+    def expand(self, batch_shape, _instance=None):
+        return _Around(self.base.expand(batch_shape), self.scale)
+
+    def sample(self, sample_shape=torch.Size()):  # noqa: B008 - as torch has it
+        return around(self.base, self.base.sample(sample_shape), self.scale)
+
+    def rsample(self, sample_shape=torch.Size()):  # noqa: B008
+        return around(self.base, self.base.rsample(sample_shape), self.scale)
+
+    def log_prob(self, value):
+        return self.base.log_prob(value)
+
+
+def around(fn: Any, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """A draw at `scale` times its distance from the centre of its distribution."""
+    if isinstance(fn, Independent):
+        return around(fn.base_dist, value, scale)
+    if isinstance(fn, TransformedDistribution):
+        chain: Any = ComposeTransform(list(fn.transforms))
+        return chain(around(fn.base_dist, chain.inv(value), scale))
+    unbounded: Any = biject_to(fn.support)
+    centre = unbounded.inv(fn.mean.expand(value.shape))
+    return unbounded(centre + scale * (unbounded.inv(value) - centre))
