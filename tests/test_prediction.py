@@ -9,12 +9,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import Predictive, config_enumerate
 from registry import ROWS, Entry, arguments, pairs
 from torch import nn
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import run
+from pyrovae.prediction.draws import drawn
+from pyrovae.traces import Sampler
 
 ANY = pairs()
 
@@ -34,13 +37,13 @@ def test_any_pair_encodes_reconstructs_and_generates(entry):
     names = set(pyro.get_param_store().keys())
     encoded = pv.encode(pair, *args, **kwargs)
     rebuilt = pv.reconstruct(pair, *args, **kwargs)
-    drawn = pv.generate(pair, *args, seed=1, **kwargs) if args else pv.generate(pair, None, seed=1, **kwargs)
+    made = pv.generate(pair, *args, seed=1, **kwargs) if args else pv.generate(pair, None, seed=1, **kwargs)
     for encoding in encoded.values():
         assert encoding.mean.shape == encoding.scale.shape
         assert bool((encoding.scale >= 0).all())
     assert set(rebuilt) == {site.removesuffix("_observed") for site in entry.observed}
-    assert set(drawn) >= set(entry.latent) | set(entry.global_sites)
-    assert all(bool(torch.isfinite(value).all()) for value in (*rebuilt.values(), *drawn.values()))
+    assert set(made) >= set(entry.latent) | set(entry.global_sites)
+    assert all(bool(torch.isfinite(value).all()) for value in (*rebuilt.values(), *made.values()))
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
     assert random.getstate() == state[2]
@@ -274,3 +277,322 @@ def test_the_priors_variance_is_the_measure():
 def test_rows_may_be_arrays():
     x = np.random.default_rng(0).normal(size=(ROWS, 5))
     assert pv.encode(linear_vae(), x)["z"].mean.dtype == torch.float32
+
+
+# --- draws against exact answers ----------------------------------------------------------------------
+
+
+def truth_and_data(rows: int = 300):
+    generator = torch.Generator().manual_seed(4)
+    truth = pv.truth.LinearGaussian(torch.randn(5, 2, generator=generator), torch.arange(5.0), 0.5)
+    return truth, truth.sample(rows, seed=1)
+
+
+def close(found: torch.Tensor, exact: torch.Tensor, error: torch.Tensor | float, *, widths: float = 5.5) -> bool:
+    """Within so many standard errors, everywhere: beyond 5.5 lies one of 26 million."""
+    return bool(((found - exact).abs() <= widths * error).all())
+
+
+def test_the_posterior_is_that_of_the_linear_gaussian():
+    truth, x = truth_and_data()
+    z, exact = pv.posterior(truth, x, draws=4_000)["z"], truth.posterior(x)
+    scale = exact.variance.sqrt()
+    assert z.shape == (4_000, 300, 2)
+    assert close(z.mean(0), exact.mean, scale / 4_000**0.5)
+    assert close(z.var(0), exact.variance, exact.variance * (2 / 4_000) ** 0.5)
+    centred = z - exact.mean
+    covariance = torch.einsum("drk,drl->rkl", centred, centred) / 4_000
+    bound = (exact.variance[:, :, None] * exact.variance[:, None] + exact.covariance_matrix**2).sqrt() / 4_000**0.5
+    assert close(covariance, exact.covariance_matrix, bound)
+
+
+def test_the_predictive_is_that_of_the_linear_gaussian():
+    truth, x = truth_and_data()
+    mean = truth.posterior(x).mean @ truth.weight.T + truth.mean
+    latent = truth.weight @ truth.posterior(x).covariance_matrix[0] @ truth.weight.T
+    for taken, variance in ((False, latent.diag() + truth.noise**2), (True, latent.diag())):
+        drawn = pv.posterior_predictive(truth, x, draws=4_000, mean=taken)["x"]
+        assert close(drawn.mean(0), mean, (variance / 4_000).sqrt())
+        assert close(drawn.var(0), variance.expand(300, 5), variance * (2 / 4_000) ** 0.5)
+    z = pv.posterior(truth, x, draws=7)["z"]
+    exact = z @ truth.weight.T + truth.mean
+    assert torch.allclose(pv.posterior_predictive(truth, x, draws=7, mean=True)["x"], exact, atol=1e-5)
+
+
+def test_the_prior_predictive_is_that_of_the_linear_gaussian():
+    truth, x = truth_and_data(50)
+    z, drawn = pv.prior(truth, x, draws=2_000)["z"], pv.prior_predictive(truth, x, draws=2_000)["x"]
+    covariance = truth.weight @ truth.weight.T + truth.noise**2 * torch.eye(5)
+    count = 2_000 * 50
+    assert close(z.flatten(0, 1).T.cov(), torch.eye(2), (2 / count) ** 0.5)
+    assert close(drawn.flatten(0, 1).mean(0), truth.mean, (covariance.diag() / count).sqrt())
+    bound = ((covariance.diag()[:, None] * covariance.diag() + covariance**2) / count).sqrt()
+    assert close(drawn.flatten(0, 1).T.cov(), covariance, bound)
+
+
+def test_the_log_likelihood_is_that_of_the_posteriors_draws():
+    truth, x = truth_and_data()
+    z, found = pv.posterior(truth, x, draws=20, seed=6)["z"], pv.log_likelihood(truth, x, draws=20, seed=6)
+    exact = dist.Normal(z @ truth.weight.T + truth.mean, truth.noise).to_event(1).log_prob(x)
+    assert set(found) == {"x"}
+    assert torch.allclose(found["x"], exact, atol=1e-4)
+
+
+def test_global_sites_are_those_of_the_gamma_poisson():
+    truth = pv.truth.GammaPoisson(2.0, 1.0)
+    x = truth.sample(40)
+    exact = truth.posterior(x)
+    rate = pv.posterior(truth, x, draws=1_000)["rate"]
+    drawn = pv.posterior_predictive(truth, x, draws=1_000)["x"]
+    assert rate.shape == (1_000,)
+    assert drawn.shape == (1_000, 40)
+    assert close(rate.mean(), exact.mean, (exact.variance / 1_000).sqrt())
+    # All rows of a draw have its rate in common, so that their sum scatters with it.
+    total = drawn.sum(1)
+    variance = 40 * exact.mean + 40**2 * exact.variance
+    assert close(total.mean(), 40 * exact.mean, (variance / 1_000).sqrt())
+    assert float(total.var() / variance) == pytest.approx(1, abs=0.25)
+
+
+def test_classes_that_the_model_enumerates_have_their_posterior():
+    truth = pv.truth.DiscreteMixture(torch.tensor([0.3, 0.7]), torch.tensor([[0.9, 0.2, 0.6], [0.4, 0.5, 0.1]]))
+    pair = pv.Pair(config_enumerate(truth.model), lambda x: None)
+    x = truth.sample(30)
+    z, share = pv.posterior(pair, x, draws=3_000)["z"], truth.posterior(x).probs[:, 1]
+    assert close(z.double().mean(0), share.double(), (share * (1 - share) / 3_000).sqrt().double())
+    drawn = pv.posterior_predictive(pair, x, draws=3_000)["x"]
+    exact = truth.posterior(x).probs @ truth.probabilities
+    assert close(drawn.mean(0), exact, (exact * (1 - exact) / 3_000).sqrt())
+
+
+PLAIN = ("plain_functions", "hierarchical", "local_and_global", "auto_diagonal_normal", "autoregressive_flow_guide",
+         "student_t", "masked_elements", "score_function")  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [one for one in ANY if one.values[0].name in PLAIN])
+def test_draws_agree_with_pyros_own_predictive(entry):
+    pair, args, kwargs = use(entry)
+    draws = 300
+    (site,) = entry.observed
+    ours = pv.posterior_predictive(pair, *args, draws=draws, **kwargs)[site].double()
+    with torch.no_grad(), pyro.poutine.block():
+        sampled = Predictive(pyro.poutine.uncondition(pair.model), guide=pair.guide, num_samples=draws)
+        theirs = sampled(*args, **kwargs)[site].double()
+    assert ours.shape == theirs.shape
+    error = ((ours.var(0) + theirs.var(0)) / draws).sqrt()
+    assert bool(((ours.mean(0) - theirs.mean(0)).abs() <= 5.5 * error + 1e-6).all())
+    assert float((ours.var(0).mean() / theirs.var(0).mean()).log().abs()) < 0.25
+
+
+# --- which sites, which work --------------------------------------------------------------------------
+
+
+def with_parts(width: int = 3):
+    """A latent site, a deterministic one before and one after what is observed, and a factor."""
+    calls = []
+
+    def model(x):
+        calls.append("model")
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            loc = pyro.deterministic("loc", z * 2)
+            pyro.factor("bonus", -(z**2))
+            drawn = pyro.sample("x", dist.Normal(loc[:, None], 1.0).expand([len(x), width]).to_event(1), obs=x)
+            pyro.deterministic("total", drawn.sum(-1))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x[:, 0], 0.1))
+
+    return pv.Pair(model, guide), torch.randn(20, width), calls
+
+
+def test_default_sites_are_all_of_their_kind_and_no_factor():
+    pair, x, _ = with_parts()
+    assert set(pv.posterior(pair, x, draws=2)) == {"z", "loc", "total"}
+    assert set(pv.posterior_predictive(pair, x, draws=2)) == {"x", "loc", "total"}
+    assert set(pv.prior(pair, x, draws=2)) == {"z", "loc", "total"}
+    assert set(pv.prior_predictive(pair, x, draws=2, sites="x")) == {"x"}
+    assert set(pv.log_likelihood(pair, x, draws=2)) == {"x"}
+
+
+def test_what_is_computed_of_observations_is_computed_of_the_drawn_ones():
+    pair, x, _ = with_parts()
+    drawn = pv.posterior_predictive(pair, x, draws=5)
+    assert torch.allclose(drawn["total"], drawn["x"].sum(-1), atol=1e-5)
+    means = pv.posterior_predictive(pair, x, draws=5, mean=True)
+    assert torch.allclose(means["x"], means["loc"][..., None].expand(5, 20, 3))
+    assert torch.allclose(means["total"], drawn["total"])
+    assert torch.allclose(pv.posterior(pair, x, draws=5)["total"], x.sum(-1).expand(5, 20))
+
+
+def test_latent_sites_of_the_guide_need_no_model():
+    pair, x, calls = with_parts()
+    sampler = Sampler.of(pair, (x,), {}, seed=0)
+    calls.clear()
+    drawn(sampler, 10, "posterior", ["z"])
+    assert calls == []
+    drawn(sampler, 10, "posterior", ["loc"])
+    assert calls
+
+
+def test_a_site_that_is_observed_in_part_is_drawn_whole():
+    (entry,) = [one.values[0] for one in ANY if one.values[0].name == "observation_mask"]
+    pair, (x, y, known), _ = use(entry)
+    filled = pv.posterior(pair, x, y, known, draws=3)
+    assert set(filled) == {"z", "y_unobserved", "y"}
+    assert torch.equal(filled["y"][:, known], y[known].expand(3, -1))
+    assert torch.equal(filled["y"][:, ~known], filled["y_unobserved"][:, ~known])
+    drawn = pv.posterior_predictive(pair, x, y, known, draws=3)
+    assert set(drawn) == {"x", "y", "y_unobserved"}
+    assert not torch.equal(drawn["y"][0, known], y[known])
+    assert torch.equal(drawn["y"][:, ~known], drawn["y_unobserved"][:, ~known])
+    assert set(pv.log_likelihood(pair, x, y, known, draws=3)) == {"x", "y"}
+    assert bool((pv.log_likelihood(pair, x, y, known, draws=3)["y"][:, ~known] == 0).all())
+
+
+def test_the_data_plate_may_be_named():
+    def model(x):
+        with pyro.plate("rows", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("others", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    pair, x = pv.Pair(model, guide), torch.randn(6)
+    with pytest.raises(ArgumentError, match="data_plate"):
+        pv.posterior(pair, x)
+    assert pv.posterior(pair, x, draws=4, data_plate="rows")["z"].shape == (4, 6)
+    for function in (pv.encode, pv.reconstruct, pv.variations, pv.active_units):
+        assert function(pair, x, data_plate="rows")
+
+
+def test_draws_of_generated_data_come_in_front():
+    vae = linear_vae()
+    assert pv.generate(vae, 7, draws=3, seed=0)["x"].shape == (3, 7, 5)
+    assert pv.reconstruct(vae, torch.randn(4, 5), draws=3)["x"].shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, "10", None])
+@pytest.mark.parametrize("function", ["posterior", "posterior_predictive", "prior", "log_likelihood", "variations"])
+def test_draws_that_are_none_are_refused(function, bad):
+    with pytest.raises(ArgumentError, match="draws="):
+        getattr(pv, function)(linear_vae(), torch.randn(4, 5), draws=bad)
+
+
+def test_sites_that_are_not_there_are_named():
+    pair, x, _ = with_parts()
+    with pytest.raises(ArgumentError, match=r"\['y'\].*no such site.*z, loc, x, total"):
+        pv.posterior(pair, x, sites=["z", "y"])
+    with pytest.raises(ArgumentError, match="no such site"):
+        pv.posterior_predictive(pair, x, sites="bonus")
+    with pytest.raises(ArgumentError, match=r"not observed.*Observed sites: x"):
+        pv.log_likelihood(pair, x, sites="z")
+
+
+def test_a_pair_that_was_never_run_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.param("unborn", torch.tensor(0.0)), 1.0), obs=x)
+
+    pair, x = pv.Pair(model, lambda x: None), torch.randn(4)
+    for function in (pv.posterior, pv.posterior_predictive, pv.log_likelihood, pv.prior, pv.reconstruct, pv.encode):
+        with pytest.raises(PairError, match="never run"):
+            function(pair, x)
+
+
+def test_a_number_needs_a_pair_that_knows_its_shapes():
+    pair, *_ = with_parts()
+    for function in (pv.prior, pv.prior_predictive, pv.generate):
+        with pytest.raises(PairError, match="Give data of the shape wanted"):
+            function(pair, 10)
+        with pytest.raises(ArgumentError, match="1 at least"):
+            function(linear_vae(), 0)
+
+
+def test_devices_that_are_none_are_refused():
+    with pytest.raises(ArgumentError, match="not a device"):
+        pv.posterior(linear_vae(), torch.randn(4, 5), device="abacus")
+
+
+def test_results_that_no_memory_holds_are_refused():
+    with pytest.raises(ArgumentError, match=r"GiB, more than this machine's memory.*reduce"):
+        pv.posterior(linear_vae(), torch.randn(4, 5), draws=10**12)
+
+
+# --- encodings and neighbours -------------------------------------------------------------------------
+
+
+def test_an_encoding_of_a_chain_of_sites_holds_the_spread_of_those_above():
+    """`z2 | z1 ~ N(z1, 1)` and `z1 ~ N(x, 2)`: together `z2 ~ N(x, sqrt 5)`."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z1 = pyro.sample("z1", dist.Normal(0.0, 1.0))
+            z2 = pyro.sample("z2", dist.Normal(z1, 1.0))
+            pyro.sample("x", dist.Normal(z2, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z1 = pyro.sample("z1", dist.Normal(x, 2.0))
+            pyro.sample("z2", dist.Normal(z1, 1.0))
+
+    x = torch.linspace(-3, 3, 300)
+    found = pv.encode(pv.Pair(model, guide), x, draws=4_000)
+    assert close(found["z2"].mean, x, 2 / 4_000**0.5)
+    assert torch.allclose(found["z2"].scale, torch.full((300,), 5**0.5), rtol=0.05)
+    assert torch.allclose(found["z1"].mean, x)
+
+
+def test_a_flow_is_encoded_by_the_moments_of_its_draws():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            exp = [dist.transforms.ExpTransform()]
+            pyro.sample("z", dist.TransformedDistribution(dist.Normal(x, 0.3), exp))
+
+    x = torch.linspace(-1, 1, 50)
+    found, exact = pv.encode(pv.Pair(model, guide), x, draws=5_000)["z"], dist.LogNormal(x, 0.3)
+    assert close(found.mean, exact.mean, exact.variance.sqrt() / 5_000**0.5)
+    assert torch.allclose(found.scale, exact.variance.sqrt(), rtol=0.12)
+
+
+def test_neighbours_lie_as_far_off_as_they_are_asked_to():
+    truth, x = truth_and_data(40)
+    centre = truth.posterior(x).mean @ truth.weight.T + truth.mean
+    assert torch.allclose(pv.variations(truth, x, draws=3, scale=0.0)["x"], centre.expand(3, 40, 5), atol=1e-5)
+    one, three = (pv.variations(truth, x, draws=50, scale=scale)["x"] - centre for scale in (1.0, 3.0))
+    assert torch.allclose(three, 3 * one, atol=1e-4)
+    assert torch.allclose(one + centre, pv.posterior_predictive(truth, x, draws=50, mean=True)["x"], atol=1e-5)
+
+
+def test_neighbours_stay_where_their_distribution_has_its_support():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(2.0, 1.0))
+            p = pyro.sample("p", dist.Beta(2.0, 2.0))
+            k = pyro.sample("k", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Poisson(z * p + k), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Gamma(x + 1, 1.0))
+            pyro.sample("p", dist.Beta(2.0, 5.0))
+            pyro.sample("k", dist.Bernoulli(0.5))
+
+    pair, x = pv.Pair(model, guide), torch.arange(30.0)
+    drawn = pv.variations(pair, x, draws=100, scale=4.0, seed=1)["x"]
+    assert bool((drawn >= 0).all() & drawn.isfinite().all())
+
+
+@pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "1", True])
+def test_scales_that_are_none_are_refused(bad):
+    with pytest.raises(ArgumentError, match="scale="):
+        pv.variations(linear_vae(), torch.randn(3, 5), scale=bad)

@@ -33,7 +33,7 @@ class RunningMoments:
         if self.shape is None:
             self.shape = values.shape[1:]
             self._mean, self._squares = values.new_zeros((2, self.shape.numel()), dtype=torch.float64)
-        for part in values.flatten(1).split(_DRAWS):
+        for part in values.reshape(len(values), -1).split(_DRAWS):
             self._update(part)
 
     def _update(self, values: torch.Tensor) -> None:

@@ -100,7 +100,9 @@ class _Waiting:
 
     def add(self, piece: Piece, turn: int) -> None:
         """Hold the share of this turn."""
-        self._held(turn)[piece.draws.start : piece.draws.stop] = piece.value.flatten(1)[:, self._part(turn)]
+        self._held(turn)[piece.draws.start : piece.draws.stop] = piece.value.reshape(len(piece.value), -1)[
+            :, self._part(turn)
+        ]
 
     def take(self, turn: int, levels: tuple[float, ...]) -> None:
         """All draws of the share are there."""

@@ -109,7 +109,7 @@ class _Around(TorchDistribution):
         self.base, self.scale = base, scale
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
-    arg_constraints = {}  # noqa: RUF012 - what torch calls it
+    arg_constraints: Any = {}  # noqa: RUF012 - what torch calls it
 
     @property
     def support(self):

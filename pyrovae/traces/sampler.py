@@ -167,7 +167,7 @@ class Sampler:
         source: Kind = "prior" if kind == "prior" else "posterior"
         if (source, draw) not in self._global:
             with self.use.quietly(seed_for(self.seed, "global", draw)):
-                run = self._run(self._first(), source)
+                run = self._run(self._first(), "guide" if source == "posterior" else source)
             self._global[source, draw] = self._common(run, source)
         return self._global[source, draw]
 

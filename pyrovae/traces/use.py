@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro.ops.provenance import detach_provenance
+from torch.utils.data import DataLoader, Dataset
 
 from pyrovae.batches import Batch, Batches
 from pyrovae.errors import ArgumentError, PairError
@@ -91,11 +92,11 @@ def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
 
 
 def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
-    """What was given as `*data` and `**named`, as `fit` takes it; one dict stands for named arguments."""
+    """What was given as `*data` and `**named`, as `fit` takes it; one dict, Dataset or DataLoader stands for all."""
     if named and data:
         raise ArgumentError(
             f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways."
         )
     if named:
         return dict(named)
-    return data[0] if len(data) == 1 and isinstance(data[0], dict) else data
+    return data[0] if len(data) == 1 and isinstance(data[0], dict | Dataset | DataLoader) else data
