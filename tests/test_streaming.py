@@ -154,6 +154,18 @@ def test_moments_far_from_zero_keep_their_digits():
     assert torch.allclose(moments.mean, values.mean(0), rtol=1e-15)
 
 
+def test_moments_of_what_is_constant_or_not_finite():
+    inf, nan = float("inf"), float("nan")
+    values = torch.tensor([[4.4622, inf, 1.0, nan], [4.4622, inf, -inf, 1.0], [4.4622, inf, 2.0, 1.0]]).repeat(50, 1)
+    moments = RunningMoments()
+    for part in values.split(20):
+        moments.add(part)
+    assert torch.equal(moments.mean[:3], torch.tensor([4.4622, inf, -inf]).double())
+    assert bool(moments.mean[3].isnan())
+    assert float(moments.scale[0]) == 0
+    assert bool(moments.scale[1:].isnan().all())
+
+
 @pytest.mark.parametrize("draws", [1, 2, 7, 1_000])
 def test_quantiles_are_those_of_numpy(draws):
     values = torch.randn(draws, 1_500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from pyrovae.prediction.blocks import array_of, over_blocks
@@ -15,7 +16,8 @@ class RunningMoments:
     """Mean and squared deviations of values that come in parts, by the update of Chan et al.
 
     `mean' = mean + (m - mean) k / n'` and `squares' = squares + s + (m - mean)^2 n k / n'` for k new values of mean m
-    and squared deviations s; both numbers stay of the size of the data, however many draws come.
+    and squared deviations s; all counted from the first value, so that rounding is that of the values' spread. Of
+    values that are not all finite the mean is what their sum makes it, the scale is NaN.
 
     References:
         Chan, Golub & LeVeque, "Algorithms for computing the sample variance" (1983).
@@ -24,28 +26,32 @@ class RunningMoments:
     def __init__(self):
         self.count = 0
         self.shape: torch.Size | None = None
-        self._mean = self._squares = torch.zeros(0)
+        self._first = self._mean = self._squares = self._sum = torch.zeros(0)
 
     def add(self, values: torch.Tensor) -> None:
         """Take in values `(count, ...)`."""
         exact = values.dtype in (torch.float32, torch.float64)
         values = values if exact else values.float() if values.is_floating_point() else values.double()
+        flat = values.reshape(len(values), -1)
         if self.shape is None:
             self.shape = values.shape[1:]
-            self._mean, self._squares = values.new_zeros((2, self.shape.numel()), dtype=torch.float64)
-        for part in values.reshape(len(values), -1).split(_DRAWS):
+            self._first = flat[0].nan_to_num(0, 0, 0)
+            self._mean, self._squares, self._sum = flat.new_zeros((3, flat.shape[1]), dtype=torch.float64)
+        for part in flat.split(_DRAWS):
             self._update(part)
 
     def _update(self, values: torch.Tensor) -> None:
-        whole, mean, squares = map(array_of, (values, self._mean, self._squares))
+        whole, first, mean, squares, total = map(array_of, (values, self._first, self._mean, self._squares, self._sum))
         before, self.count = self.count, self.count + len(values)
 
         def work(columns: slice) -> None:
-            part: Any = whole[:, columns]
+            part: Any = whole[:, columns] - first[columns]
             centre = part.mean(0)
-            part = part - centre
+            total[columns] += centre * len(part)
+            with np.errstate(invalid="ignore"):  # infinity minus infinity
+                part -= centre
+                delta = centre - mean[columns]
             part *= part
-            delta = centre - mean[columns]
             mean[columns] += delta * (len(part) / self.count)
             delta *= delta
             squares[columns] += part.sum(0) + delta * (before * len(part) / self.count)
@@ -55,7 +61,8 @@ class RunningMoments:
     @property
     def mean(self) -> torch.Tensor:
         """The mean, in double precision."""
-        return self._mean.reshape(self.shape or ())
+        mean = torch.where(self._mean.isfinite(), self._mean, self._sum / max(self.count, 1))
+        return (self._first + mean).reshape(self.shape or ())
 
     @property
     def scale(self) -> torch.Tensor:

@@ -38,7 +38,7 @@ def quantiles_over_draws(held: torch.Tensor, levels: tuple[float, ...]) -> torch
     def work(share: slice) -> None:
         for start in range(share.start, share.stop, _BLOCK):
             block = slice(start, min(start + _BLOCK, share.stop))
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore"):  # infinity minus infinity, which is then put right
                 target[:, block] = _between(_sorted(draws[:, block]), levels)
 
     over_blocks(work, held.shape[1], _SHARE)
