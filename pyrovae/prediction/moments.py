@@ -50,11 +50,11 @@ class RunningMoments:
             total[columns] += centre * len(part)
             with np.errstate(invalid="ignore"):  # infinity minus infinity
                 part -= centre
+                part *= part
                 delta = centre - mean[columns]
-            part *= part
-            mean[columns] += delta * (len(part) / self.count)
-            delta *= delta
-            squares[columns] += part.sum(0) + delta * (before * len(part) / self.count)
+                mean[columns] += delta * (len(part) / self.count)
+                delta *= delta
+                squares[columns] += part.sum(0) + delta * (before * len(part) / self.count)
 
         over_blocks(work, whole.shape[1], _COLUMNS if values.device.type == "cpu" else whole.shape[1] or 1)
 
