@@ -18,6 +18,7 @@ from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.traces import Sampler
 from pyrovae.trust.complexity import complexities, scales
 from pyrovae.trust.conformal import one_sided, surprises, two_sided
+from pyrovae.trust.regret import regrets
 
 SCORES = ("combined", "evidence", "typicality", "complexity")
 
@@ -181,6 +182,50 @@ def test_draws_of_the_weights_disagree_far_from_the_data():
     assert torch.allclose(usual.evidence.score.float(), exact, atol=0.15)
 
 
+def with_guide(truth: pv.truth.LinearGaussian, shift: float) -> pv.Pair:
+    """The truth with the exact posterior where x is positive on average, and beside it elsewhere."""
+
+    def guide(x):
+        posterior = truth.posterior(x)
+        sd = posterior.covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt()
+        off = shift * (x.mean(-1, keepdim=True) < 0)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(posterior.mean + off * sd, sd).to_event(1))
+
+    return pv.Pair(truth.model, guide)
+
+
+def test_regret_is_the_divergence_of_the_guide_where_the_refined_one_is_the_posterior():
+    # Orthogonal columns: the posterior is a product, which the refinement of a product reaches.
+    truth = pv.truth.LinearGaussian(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.zeros(2), 0.5)
+    x = truth.sample(300, seed=0)
+    found = regrets(Sampler.of(with_guide(truth, 1.5), (x,), {}, seed=0))
+    exact = 2 * 1.5**2 / 2 * (x.mean(-1) < 0)  # two coordinates, each off by 1.5 standard deviations
+    # 64 draws, on which a refinement is found and others on which it is judged.
+    assert bool(((found - exact).abs() < 1).all())
+    assert float((found - exact)[exact == 0].mean()) == pytest.approx(0, abs=0.1)
+    assert float((found - exact)[exact > 0].mean()) == pytest.approx(0, abs=0.15)
+
+
+def test_regret_finds_what_the_guide_cannot_infer():
+    truth = pv.truth.LinearGaussian(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.zeros(2), 0.5)
+    usual = truth.sample(200, seed=0).abs()
+    result = pv.novelty(with_guide(truth, 3.0), -usual[:20], calibration=usual, scores=("regret",), draws=2)
+    assert bool((result.regret.p_value < 0.01).all())
+    assert result.evidence is None
+
+
+@pytest.mark.parametrize("name", ["plain_functions", "local_and_global", "time_steps", "enumerated_prior"])
+def test_regret_of_other_pairs_is_a_gain(name):
+    pair, args, kwargs = used(REGISTRY[name])
+    state = torch.get_rng_state()
+    found = regrets(Sampler.of(pair, args, kwargs, seed=0))
+    assert found.shape == (ROWS,)
+    assert bool((found > -0.5).all())
+    assert float(found.mean()) > 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_data_outside_the_support_are_as_strange_as_can_be():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -241,6 +286,12 @@ def test_bad_input_is_refused_in_words():
         pv.novelty(truth, x, calibration=usual, scores=("surprise",))
     with pytest.raises(PairError, match="disagreement is that of several draws of the global sites"):
         pv.novelty(truth, x, calibration=usual, scores=("disagreement",))
+    mixture = pv.truth.DiscreteMixture(torch.ones(2) / 2, torch.rand(2, 3))
+    with pytest.raises(ArgumentError, match="regret moves the guide's local sites continuously, and 'z' is discrete"):
+        pv.novelty(mixture, mixture.sample(5), calibration=mixture.sample(5), scores=("regret",))
+    c, y = torch.zeros(3), torch.zeros(3)
+    with pytest.raises(ArgumentError, match="regret is that of the guide's local sites, and it has none"):
+        pv.novelty(regression(), c, y, calibration=(c, y), scores=("regret",))
     result = pv.novelty(truth, x, calibration=usual, scores=("evidence",), draws=2)
     with pytest.raises(ArgumentError, match="no score 'complexity' here; there are 'combined', 'evidence'"):
         result.by("complexity")

@@ -16,9 +16,10 @@ from pyrovae.traces import Sampler, arguments, scored, scored_grid
 from pyrovae.trust import charts
 from pyrovae.trust.complexity import complexities, scales
 from pyrovae.trust.conformal import Surprise, surprises
+from pyrovae.trust.regret import regrets
 
 # Which end of a score is strange: the large one, or both.
-SIDES = {"evidence": 1, "typicality": 2, "complexity": 1, "disagreement": 1}
+SIDES = {"evidence": 1, "typicality": 2, "complexity": 1, "regret": 1, "disagreement": 1}
 
 
 class Novelty(NamedTuple):
@@ -29,6 +30,7 @@ class Novelty(NamedTuple):
         evidence: -log p(x).
         typicality: how far log p(x) lies from its median, to either side.
         complexity: -log p(x) less the compressed size of x, in nats.
+        regret: what the ELBO gains by a posterior refined for x alone.
         disagreement: the standard deviation of log p(x | w) over draws of the global sites.
 
     Examples:
@@ -43,6 +45,7 @@ class Novelty(NamedTuple):
     evidence: Surprise | None = None
     typicality: Surprise | None = None
     complexity: Surprise | None = None
+    regret: Surprise | None = None
     disagreement: Surprise | None = None
 
     def flagged(self, alpha: float = 0.05, *, by: str = "combined") -> torch.Tensor:
@@ -108,7 +111,8 @@ def novelty(
         pair: any pair.
         *data: the arguments of model and guide, N rows, to be judged.
         calibration: data of the usual kind that were not trained on: as for `fit`, a tensor, a tuple or a dict.
-        scores: of "evidence", "typicality", "complexity" and "disagreement"; left out, all that the pair has.
+        scores: of "evidence", "typicality", "complexity", "regret" and "disagreement"; left out, all that the pair
+            has but the regret, which costs some hundred times what the others cost.
         draws: of local sites for each datum (and each global draw).
         shared_draws: of the global sites, where there are any.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
@@ -121,12 +125,13 @@ def novelty(
     Raises:
         DataError: data and calibration data have other shapes or names.
         PairError: disagreement is asked for, and the pair has no global site.
+        ArgumentError: regret is asked for, and the guide's local sites are discrete, or there are none.
 
     References:
         Nalisnick et al., "Detecting out-of-distribution inputs to deep generative models using typicality" (2019);
         Serrà et al., "Input complexity and out-of-distribution detection with likelihood-based generative models"
-        (2020); Daxberger and Hernández-Lobato, "Bayesian variational autoencoders for unsupervised out-of-distribution
-        detection" (2019).
+        (2020); Xiao et al., "Likelihood regret" (2020); Daxberger and Hernández-Lobato, "Bayesian variational
+        autoencoders for unsupervised out-of-distribution detection" (2019).
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -154,7 +159,7 @@ def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
     if sampler.structure.data_plate is None:
         raise ArgumentError("no plate of the pair holds the data, so that there is no score for each datum.")
     if scores is None:
-        return [name for name in SIDES if name != "disagreement" or sampler.global_sites]
+        return [name for name in SIDES if name != "regret" and (name != "disagreement" or sampler.global_sites)]
     unknown = [name for name in scores if name not in SIDES]
     if unknown or not scores:
         raise ArgumentError(f"scores={scores!r}; give some of {', '.join(map(repr, SIDES))}.")
@@ -173,6 +178,7 @@ def _scores(sampler: Sampler, wanted: list[str], draws: int, shared_draws: int) 
         "evidence": lambda: -evidence,
         "typicality": lambda: -evidence,
         "complexity": lambda: -evidence - _complexity(sampler),
+        "regret": lambda: regrets(sampler),
         "disagreement": lambda: disagreement,
     }
     # What has no probability, or not even that, is as strange as can be.

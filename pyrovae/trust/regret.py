@@ -1,0 +1,118 @@
+"""Likelihood regret: how much better a datum is explained by a posterior made for it alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.coordinates import Coordinates
+from pyrovae.isolation import validation
+from pyrovae.traces import Sampler, Scorer, scorers, seed_for
+
+_POOL = 64  # draws of the guide that are moved; with fewer, the move would fit their chance
+_TOGETHER = 8  # of them in one step
+_STEPS, _RATE = 60, 0.1  # of Adam, in standard deviations of the guide: a few of them is far for a posterior
+
+
+class Move(NamedTuple):
+    """An affine change of the guide's draws, for each row and coordinate: a shift in units of `scale`, a log factor."""
+
+    centre: torch.Tensor
+    scale: torch.Tensor
+    shift: torch.Tensor
+    stretch: torch.Tensor
+
+    def moved(self, position: torch.Tensor) -> torch.Tensor:
+        """Draws after the change, (draws, rows, width)."""
+        return self.centre + self.scale * self.shift + (position - self.centre) * self.stretch.exp()
+
+
+def regrets(sampler: Sampler) -> torch.Tensor:
+    r"""How much the ELBO of each row gains by a short refinement of its own posterior, (rows,).
+
+    \[ \text{regret}_n = \max_{a, b} \mathcal L(x_n; q_{a, b}) - \mathcal L(x_n; q), \qquad
+    q_{a, b}: \; z = \mu + \sigma a + e^{b} (z' - \mu), \; z' \sim q(z \mid x_n) \]
+
+    The guide's draws are shifted and stretched in unconstrained coordinates, each on its own. Where there are global
+    sites, all is given one draw of them.
+    """
+    parts = [_of_tile(sampler, scorer) for scorer in scorers(sampler)]
+    return torch.cat(parts).cpu()
+
+
+def _of_tile(sampler: Sampler, scorer: Scorer) -> torch.Tensor:
+    if not scorer.sites:
+        raise ArgumentError("regret is that of the guide's local sites, and it has none; leave this score out.")
+    coordinates = Coordinates(scorer, "regret")
+    with sampler.use.quietly(seed_for(sampler.seed, "regret", scorer.rows.start)), validation(False):
+        pool = _drawn(scorer, coordinates)
+        move = _refined(scorer, coordinates, pool)
+        fresh = _drawn(scorer, coordinates)
+        return _elbo(scorer, coordinates, fresh, move) - _elbo(scorer, coordinates, fresh, None)
+
+
+class Drawn(NamedTuple):
+    """Draws of the guide in unconstrained coordinates, (draws, rows, width), and their log density there."""
+
+    position: torch.Tensor
+    log_density: torch.Tensor
+
+
+def _shared(scorer: Scorer, draws: int) -> list[Trace] | None:
+    one = scorer.shared(range(1))
+    return one and one * draws
+
+
+def _drawn(scorer: Scorer, coordinates: Coordinates) -> Drawn:
+    parts = []
+    for _ in range(_POOL // _TOGETHER):
+        shared = _shared(scorer, _TOGETHER)
+        position = coordinates.vector(scorer.values(scorer.drawn(_TOGETHER, shared)))
+        values, volume = coordinates.values(position)
+        parts.append((position, scorer.scores(values, shared).base + volume))
+    return Drawn(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _gain(scorer: Scorer, coordinates: Coordinates, drawn: Drawn, move: Move | None) -> torch.Tensor:
+    """log p - log q of moved draws, (draws, rows)."""
+    position = drawn.position if move is None else move.moved(drawn.position)
+    values, volume = coordinates.values(position)
+    target = scorer.scores(values, _shared(scorer, len(position))).target + volume
+    stretched = 0.0 if move is None else move.stretch.sum(-1)
+    return target - drawn.log_density + stretched
+
+
+def _refined(scorer: Scorer, coordinates: Coordinates, pool: Drawn) -> Move:
+    centre, scale = pool.position.mean(0), pool.position.std(0).clamp(min=1e-6)
+    counted = _counted(scorer, coordinates, pool.position[:_TOGETHER])
+    with torch.enable_grad():
+        shift, stretch = (torch.zeros_like(centre).requires_grad_() for _ in range(2))
+        optimiser = torch.optim.Adam([shift, stretch], lr=_RATE)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, total_iters=_STEPS)
+        for step in range(_STEPS):
+            place = step % (_POOL // _TOGETHER) * _TOGETHER
+            part = Drawn(*(values[place : place + _TOGETHER] for values in pool))
+            gain = _gain(scorer, coordinates, part, Move(centre, scale, shift * counted, stretch * counted))
+            # Each row has parameters of its own: the sum's gradient is each one's.
+            loss = -gain.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).mean(0).sum()
+            shift.grad, stretch.grad = torch.autograd.grad(loss, [shift, stretch])
+            optimiser.step()
+            schedule.step()
+    return Move(centre, scale, shift.detach() * counted, stretch.detach() * counted)
+
+
+def _counted(scorer: Scorer, coordinates: Coordinates, position: torch.Tensor) -> torch.Tensor:
+    """Coordinates on which any density depends; those that a mask hides stay where they are."""
+    with torch.enable_grad():
+        leaf = position.detach().requires_grad_()
+        scores = scorer.scores(coordinates.values(leaf)[0], _shared(scorer, len(leaf)))
+        (slope,) = torch.autograd.grad((scores.base + scores.target).sum(), leaf)
+    return (slope != 0).any(0)
+
+
+def _elbo(scorer: Scorer, coordinates: Coordinates, drawn: Drawn, move: Move | None) -> torch.Tensor:
+    parts = zip(*(values.split(_TOGETHER) for values in drawn), strict=True)
+    return torch.cat([_gain(scorer, coordinates, Drawn(*part), move) for part in parts]).mean(0)
