@@ -17,13 +17,20 @@ SAYS = {
     "linear_vae.py": "highest evidence",
     "out_of_distribution.py": "rate of false alarms of 0.05",
     "own_loop.py": "pyro.infer.SVI",
+    "posterior_predictive.py": "ink per image",
     "selective_prediction.py": "to a person, so that the rest",
     "vae_mnist.py": "drew 10 images",
     "parallel.py": "steps, ELBO",
     "vamp_prior.py": "VampPrior of 30",
     "vector_vae.py": "made 1,000 rows of 128 columns",
 }
-PICTURES = ("beta_vae.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
+PICTURES = (
+    "beta_vae.py",
+    "posterior_predictive.py",
+    "vae_mnist.py",
+    "out_of_distribution.py",
+    "selective_prediction.py",
+)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
