@@ -12,8 +12,10 @@ from pyro.ops.stats import effective_sample_size
 from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.isolation import isolated
-from pyrovae.pairs import HasPair
+from pyrovae.pairs import HasPair, samples
 from pyrovae.traces import Sampler, check_draws
+from pyrovae.traces.programs import traced
+from pyrovae.traces.runs import plate_scale
 
 
 class Agreement(NamedTuple):
@@ -68,7 +70,7 @@ def check_guide(
 
     Args:
         pair: any pair whose latent sites are continuous, or enumerated.
-        *data: the arguments of model and guide, a few rows.
+        *data: the arguments of model and guide; all rows that the guide was trained on, where sites are global.
         draws: how many, of each.
         warmup: steps in which NUTS finds its step size, not kept.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
@@ -115,6 +117,7 @@ def _values(sampler: Sampler, draws: int, site: str) -> torch.Tensor:
 
 def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tensor]:
     batch: Batch = next(sampler.use.placed_batches(sampler.rows))
+    _check_whole(sampler, batch)
     with isolated(sampler.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -125,6 +128,18 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
             raise PairError(f"NUTS does not run on this model: {type(error).__name__}: {error}") from error
     latent = sampler.structure.named("latent")
     return {site: value.detach().cpu() for site, value in chain.get_samples().items() if site in latent}
+
+
+def _check_whole(sampler: Sampler, batch: Batch) -> None:
+    """Refuse a part of the data of a plate whose size is written into it: the model scales what it is given."""
+    with sampler.use.quietly(0):
+        nodes = samples(traced(sampler.model_on(batch), batch))
+        scale = max((plate_scale(node, sampler.structure.data_plate) for _, node in nodes), default=1.0)
+    if scale != 1:
+        raise ArgumentError(
+            f"the data plate's size is {scale:g} times the {batch.rows} rows that were given, and the guide's global "
+            "sites are about all of them; give all rows."
+        )
 
 
 def _agreement(guide: torch.Tensor, reference: torch.Tensor) -> Agreement:

@@ -288,6 +288,12 @@ def test_nuts_sees_trained_parameters_and_leaves_them():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_nuts_on_a_part_of_the_data_is_refused():
+    truth = pv.truth.BetaBernoulli(size=40)
+    with pytest.raises(pv.ArgumentError, match="2 times the 20 rows"):
+        pv.check_guide(truth, truth.sample(20), draws=5, warmup=5)
+
+
 def test_nuts_that_does_not_run_says_so():
     pair, args, kwargs = born(REGISTRY["maximum_likelihood"])
     with pytest.raises(pv.PairError, match="no latent site"):

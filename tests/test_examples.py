@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
 SAYS = {
+    "arviz_analysis.py": "better by leave-one-out",
     "beta_vae.py": "steered to 8 nats",
     "custom_pair.py": "saved and loaded: cells.safetensors",
     "linear_vae.py": "highest evidence",
@@ -31,6 +32,7 @@ PICTURES = (
     "out_of_distribution.py",
     "selective_prediction.py",
 )
+PICTURES = ("arviz_analysis.py", "beta_vae.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

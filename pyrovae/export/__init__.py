@@ -91,7 +91,14 @@ def to_arviz(
     contents = Contents(sampler, chosen)
     with torch.no_grad():
         assert sampler.rows is not None, "the data are at hand"
-        names = Names(contents.first_parts(), rows=sampler.rows, draws=draws, dims=dims, coords=coords)
+        names = Names(
+            contents.first_parts(),
+            rows=sampler.rows,
+            draws=draws,
+            together=sampler.tile_draws,
+            dims=dims,
+            coords=coords,
+        )
         attributes = {**_attributes(pair), "seed": sampler.seed, "draws": draws}
         if out is None:
             memory = Memory(names, attributes)

@@ -14,10 +14,11 @@ SAMPLES = ("chain", "draw")
 
 
 class Variable(NamedTuple):
-    """An array of a group: its dims with chain and draw in front where it has draws, and its whole shape."""
+    """An array of a group: its dims with chain and draw in front where it has draws, its shape, and that of a part."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
+    part: tuple[int, ...]
     dtype: np.dtype
     attributes: Mapping[str, Any]
 
@@ -33,6 +34,7 @@ class Names:
         parts: one part of every variable.
         rows: how many data there are.
         draws: how many draws.
+        together: how many draws come at once.
         dims: names for the axes of a site that are no plates.
         coords: what stands along a dim: labels by the dim's name, or `(dim, labels)` by a name of their own.
     """
@@ -43,11 +45,12 @@ class Names:
         *,
         rows: int,
         draws: int,
+        together: int,
         dims: Mapping[str, Sequence[str]] | None,
         coords: Mapping[str, Any] | None,
     ):
         parts = list(parts)
-        self.rows, self.draws = rows, draws
+        self.rows, self.draws, self.together = rows, draws, min(draws, together)
         self._given = {site: _words(site, names) for site, names in (dims or {}).items()}
         self._taken = {variable_name(part.name) for part in parts}
         self.lengths: dict[str, int] = {"chain": 1, "draw": draws}
@@ -64,10 +67,12 @@ class Names:
         drawn = part.draws is not None
         own = shape[1:] if drawn else shape
         dims = self._dims(part, own)
-        lead, sizes = (SAMPLES, (1, self.draws)) if drawn else ((), ())
         known = variable_name(part.name)
-        attributes = {} if known == part.name else {"site": part.name}
-        return Variable((*lead, *dims), (*sizes, *own), array(part.value).dtype, attributes)
+        kind, attributes = array(part.value).dtype, {} if known == part.name else {"site": part.name}
+        if not drawn:
+            return Variable(dims, tuple(own), tuple(part.value.shape), kind, attributes)
+        pieces = (1, self.together, *part.value.shape[1:])
+        return Variable((*SAMPLES, *dims), (1, self.draws, *own), pieces, kind, attributes)
 
     def _dims(self, part: Part, shape: Sequence[int]) -> tuple[str, ...]:
         found: list[str] = []

@@ -54,7 +54,7 @@ class Disk:
     def __init__(self, names: Names, store: Store):
         self.store = store
         for (group, name), one in names.variables.items():
-            store.create(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes)
+            store.create(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes, one.part)
 
     def put(self, part: Part) -> None:
         """Take in a part."""
