@@ -54,10 +54,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "evaluation": (
         "Ais",
         "Estimate",
+        "InferenceGap",
         "Psis",
         "active_units",
         "ais",
         "elbo",
+        "inference_gap",
         "linear_probe",
         "mutual_information",
         "log_evidence",

@@ -41,10 +41,12 @@ from pyrovae.errors import PyrovaeError as PyrovaeError
 from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
 from pyrovae.evaluation import Ais as Ais
 from pyrovae.evaluation import Estimate as Estimate
+from pyrovae.evaluation import InferenceGap as InferenceGap
 from pyrovae.evaluation import Psis as Psis
 from pyrovae.evaluation import active_units as active_units
 from pyrovae.evaluation import ais as ais
 from pyrovae.evaluation import elbo as elbo
+from pyrovae.evaluation import inference_gap as inference_gap
 from pyrovae.evaluation import linear_probe as linear_probe
 from pyrovae.evaluation import log_evidence as log_evidence
 from pyrovae.evaluation import mutual_information as mutual_information

@@ -3,6 +3,7 @@
 from pyrovae.evaluation.annealing import Ais, ais
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import Psis, elbo, log_evidence, psis
+from pyrovae.evaluation.gaps import InferenceGap, inference_gap
 from pyrovae.evaluation.information import Information, mutual_information
 from pyrovae.evaluation.probing import Probe, linear_probe
 from pyrovae.evaluation.rates import RateDistortion, measure, rate_distortion
@@ -22,6 +23,7 @@ __all__ = [
     "Classified",
     "Discrepancy",
     "Estimate",
+    "InferenceGap",
     "Information",
     "Neighbourhoods",
     "Probe",
@@ -33,6 +35,7 @@ __all__ = [
     "ais",
     "compare",
     "elbo",
+    "inference_gap",
     "linear_probe",
     "log_evidence",
     "measure",

@@ -108,7 +108,7 @@ def ais(
         >>> bool(found.lower.value.mean() < exact + 0.1), bool(exact - 0.1 < found.upper.value.mean())
         (True, True)
     """
-    _check(chains=chains, steps=steps, leapfrogs=leapfrogs)
+    check_whole(chains=chains, steps=steps, leapfrogs=leapfrogs)
     if start not in ("guide", "prior"):
         raise ArgumentError(f"start={start!r}; give 'guide' or 'prior'.")
     sampler = of_each_datum(pair, data, named, seed, data_plate)
@@ -166,7 +166,7 @@ def _of_tile(
     up, down, accepted = LogMean(), LogMean(), torch.zeros(len(scorer.rows))
     with sampler.use.quietly(seed_for(sampler.seed, "ais", scorer.rows.start)), validation(False):
         path = _pilot(scorer, coordinates, plan, exact)
-        for part in _split(plan.chains, sampler.tile_draws):
+        for part in split(plan.chains, sampler.tile_draws):
             shared = exact.shared(len(part)) if exact else scorer.shared(part)
             here = path._replace(ends=_ends(scorer, coordinates, shared))
             terms, rate = annealed(_drawn(scorer, coordinates, len(part), shared), here, plan)
@@ -182,7 +182,8 @@ def _negated(estimate: Estimate) -> Estimate:
     return Estimate(-estimate.value, estimate.error)
 
 
-def _split(count: int, size: int) -> list[range]:
+def split(count: int, size: int) -> list[range]:
+    """Numbers below `count`, so many at a time."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -293,7 +294,8 @@ def annealed(
     return total, torch.stack(rates).mean(0) if rates else torch.full_like(total[0], math.nan)
 
 
-def _check(**numbers: Any) -> None:
+def check_whole(**numbers: Any) -> None:
+    """Refuse what is no whole number of 1 or more."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name}={value!r}; give a whole number of 1 or more.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch
 from pyrovae.pairs import base_of, samples
 from pyrovae.traces.densities import of_run
+from pyrovae.traces.programs import WholePlate
 from pyrovae.traces.routes import Ask, Route
 from pyrovae.traces.runs import Run
 from pyrovae.traces.sampler import Sampler
@@ -56,12 +57,19 @@ class Scorer:
         """The global sites of some draws; None where the pair has none."""
         return [self.sampler.global_draw(draw) for draw in draws] if self.sampler.global_sites else None
 
-    def drawn(self, draws: int, shared: Sequence[Trace] | None) -> list[Run]:
-        """Runs of the guide as it is, and of the model."""
-        if shared is None:
-            return self._route(shared).make(self._ask(), draws, None)
-        given = shared[0] if _alike(shared) else list(shared)
-        return self._route(shared).make(self._ask(), draws, given)
+    def drawn(
+        self, draws: int, shared: Sequence[Trace] | None, around: Callable[[WholePlate], Any] = lambda pair: pair
+    ) -> list[Run]:
+        """Runs of the guide and of the model.
+
+        Args:
+            draws: how many.
+            shared: the global sites of each; None where there are none.
+            around: what is put around the pair, such as handlers of the guide.
+        """
+        ask = self._ask()
+        given = None if shared is None else shared[0] if _alike(shared) else list(shared)
+        return self._route(shared).make(ask._replace(pair=around(ask.pair)), draws, given)
 
     def values(self, runs: Sequence[Run]) -> dict[str, torch.Tensor]:
         """What runs hold at the guide's random local sites."""
