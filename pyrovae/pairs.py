@@ -59,10 +59,12 @@ class Wrapped:
     Attributes:
         pair: the pair inside.
         replaced: parameters of the pair inside that others stand in for, so that nothing trains them.
+        shares_codes: whether a local latent means the same under each draw of the global sites; not so in an ensemble.
     """
 
     pair: HasPair
     replaced: Sequence[torch.Tensor] = ()
+    shares_codes: bool = True
 
 
 def unwrapped(pair: HasPair) -> HasPair:
@@ -70,6 +72,15 @@ def unwrapped(pair: HasPair) -> HasPair:
     while isinstance(pair, Wrapped):
         pair = pair.pair
     return pair
+
+
+def shares_codes(pair: HasPair) -> bool:
+    """Whether a local latent means the same under each draw of the global sites."""
+    while isinstance(pair, Wrapped):
+        if not pair.shares_codes:
+            return False
+        pair = pair.pair
+    return True
 
 
 def replaced_parameters(pair: HasPair) -> list[torch.Tensor]:

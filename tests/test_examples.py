@@ -20,6 +20,7 @@ SAYS = {
     "own_loop.py": "pyro.infer.SVI",
     "posterior_predictive.py": "ink per image",
     "selective_prediction.py": "to a person, so that the rest",
+    "uncertainty.py": "8 generated digits",
     "vae_mnist.py": "drew 10 images",
     "parallel.py": "steps, ELBO",
     "vamp_prior.py": "VampPrior of 30",
@@ -33,6 +34,7 @@ PICTURES = (
     "selective_prediction.py",
 )
 PICTURES = ("arviz_analysis.py", "beta_vae.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
+PICTURES = ("beta_vae.py", "uncertainty.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

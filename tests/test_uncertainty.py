@@ -256,6 +256,22 @@ def test_generated_data_are_encoded_again():
     assert torch.allclose(made.uncertainty["x"].aleatoric, own)
 
 
+def test_members_of_an_ensemble_are_compared_after_encoding():
+    """One member's code means something else to another, so no decoder is run on another one's codes."""
+
+    def new():
+        return pv.VAE(pv.StandardNormal(1), pv.Normal(pv.MLP(1, [], 2), scale=1.0), pv.DiagNormal(pv.MLP(2, [], 2)))
+
+    pair = pv.epistemic.ensemble(new, torch.zeros(8, 2), members=3)
+    made = pv.generate_with_uncertainty(pair, 6, draws=(8, 5), seed=2)
+    again = pv.uncertainty(pair, made.values["x"], draws=(8, 5), seed=2)["x"]
+    assert torch.equal(made.uncertainty["x"].epistemic, again.epistemic)
+    bayesian = pv.epistemic.bayesian_weights(new(), torch.zeros(8, 2))
+    made = pv.generate_with_uncertainty(bayesian, 6, draws=(8, 5), seed=2)
+    again = pv.uncertainty(bayesian, made.values["x"], draws=(8, 5), seed=2)["x"]
+    assert not torch.equal(made.uncertainty["x"].epistemic, again.epistemic)
+
+
 def test_the_built_in_pair_takes_a_number():
     vae = pv.VAE(
         pv.StandardNormal(2), pv.Bernoulli(pv.MLP(2, [8], (1, 4, 4))), pv.DiagNormal(pv.MLP((1, 4, 4), [8], 4))

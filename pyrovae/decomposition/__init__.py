@@ -100,7 +100,8 @@ def generate_with_uncertainty(
     The aleatoric part is the noise at the datum's own z_n, the epistemic part the spread of
     \( \mathbb E[x \mid z_n, w_g] \) over global draws at that z_n, and the latent part what remains open about z once
     x_n is encoded again. So `nats` is one number for each generated datum, comparable with that of `uncertainty` for
-    real ones.
+    real ones. In an ensemble a code means something else to each member: there the epistemic part, too, is the one
+    after encoding.
 
     Args:
         pair: any pair.

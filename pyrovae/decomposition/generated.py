@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.batches import Batch, as_batches
 from pyrovae.decomposition.grids import Split, Uncertainty, grid_size, grid_spread
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs import HasPair, Wrapped, unwrapped
+from pyrovae.pairs import HasPair, Wrapped, shares_codes, unwrapped
 from pyrovae.traces import Sampler, Tile, arguments
 from pyrovae.traces.layout import Place
 
@@ -95,17 +95,24 @@ def generate_uncertain(
     observed = sampler.structure.named("observed")
     data = _written(sampler, batch, {name: values[name] for name in observed})
     shared, inner = grid_size(sampler, draws)
-    own = _at_own_latents(sampler, pair, data, values, shared, measure, seed)
+    comparable = shares_codes(pair)
+    own = _at_own_latents(sampler, pair, data, values, shared if comparable else 1, measure, seed)
     encoded = grid_spread(_sampler(pair, data, seed, data_plate), observed, shared, inner, measure)
-    parts = {name: _together(own[name], encoded[name]) for name in own if name in encoded}
+    parts = {name: _together(own[name], encoded[name], comparable=comparable) for name in own if name in encoded}
     roles = {name: site.role for name, site in sampler.structure.sites.items()}
     shown = {name: value.cpu() for name, value in values.items() if roles.get(name, "factor") != "factor"}
     return Generated(shown, {name: split.summary() for name, split in parts.items()})
 
 
-def _together(own: Split, encoded: Split) -> Split:
-    """Noise and epistemic part at the datum's own latents, the latent part after encoding it."""
+def _together(own: Split, encoded: Split, *, comparable: bool) -> Split:
+    """Noise and epistemic part at the datum's own latents, the latent part after encoding it.
+
+    Where a code means something else under other weights the spread at that code says nothing: then the noise is that
+    of the weights that made the datum, and the epistemic part, too, is the one after encoding.
+    """
     parts = own.parts._replace(latent=encoded.parts.latent.to(own.parts.aleatoric))
+    if not comparable:
+        parts = parts._replace(epistemic=encoded.parts.epistemic.to(own.parts.aleatoric))
     return own._replace(parts=parts, moved=encoded.moved)
 
 

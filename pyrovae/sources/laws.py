@@ -21,6 +21,8 @@ class Drawn(NamedTuple):
 class Law(Protocol):
     """A module: `law(draw)` gives the weights, `prior()` and `posterior()` are the site's two distributions."""
 
+    shares_codes: bool  # whether draws are so near each other that a latent code means the same under each
+
     def __call__(self, draw: Tensor) -> Drawn: ...  # noqa: D102
 
     def prior(self) -> Any: ...  # noqa: D102
@@ -40,6 +42,7 @@ class Gaussian(nn.Module):
         scale: σ to start from.
     """
 
+    shares_codes = True
     prior_scale: Tensor
 
     def __init__(self, loc: Tensor, *, rank: int = 0, prior_scale: float = 1.0, scale: float = 0.01):
@@ -76,6 +79,8 @@ class Members(nn.Module):
         vectors: the weights, (members, size).
         buffers: those of the pair, each (members, ...).
     """
+
+    shares_codes = False
 
     def __init__(self, vectors: Tensor, buffers: Sequence[Tensor] = ()):
         super().__init__()
@@ -115,6 +120,7 @@ class Path(nn.Module):
         Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning" (2019).
     """
 
+    shares_codes = True
     variance: Tensor
     deviations: Tensor
 

@@ -32,6 +32,7 @@ class Uncertain(Wrapped):
     ):
         self.pair, self.weights, self.law, self.site = pair, weights, law, site
         self.data_plate, self.size = data_plate, size
+        self.shares_codes: bool = law.shares_codes
         self.registration = Registration(site)
 
     @property
