@@ -430,9 +430,9 @@ def test_two_updates_are_one_fit_for_counts():
     truth = pv.truth.GammaPoisson(2.0, 1.0)
     x = truth.sample(40)
     pair = truth.trainable()
-    first = pv.fit(pair, x[:10], **annealed(600))
-    second = pv.update(first.pair, x[10:25], **annealed(600))
-    pv.update(second.pair, x[25:], **annealed(600))
+    first = pv.fit(pair, x[:10], **annealed(400))
+    second = pv.update(first.pair, x[10:25], **annealed(400))
+    pv.update(second.pair, x[25:], **annealed(400))
     exact, found = truth.posterior(x), pair.guide.posterior()
     assert abs(found.mean - exact.mean) < 0.25 * exact.stddev
     assert abs(found.stddev / exact.stddev - 1) < 0.1
