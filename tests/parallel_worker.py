@@ -222,6 +222,60 @@ def diverge(folder: Path) -> None:
     pv.fit(_vae(), X, steps=60, batch_size=20, seed=0, staged=False, transform=transform, **QUIET)
 
 
+def odd(folder: Path) -> None:
+    """Batches of 21 and 20 rows: the first process has 10 of both, the second 11 and 10."""
+    pair = Base()
+    run = pv.fit(pair, (X[:41], NOISE[:41]), epochs=12, batch_size=21, seed=0, **QUIET)
+    torch.save((pair.state_dict(), run.route), folder / f"odd{rank()}.pt")
+
+
+class Shifted(Base):
+    """A guide with a number that its user changes in one process, and a branch that only that process has."""
+
+    shift, branches = 0.0, False
+
+    def guide(self, x, noise):
+        pyro.module("encoder", self.encoder)
+        if self.branches and rank() == 1 and x.sum().item() > 1e9:
+            return
+        loc, scale = self.encoder(x).chunk(2, -1)
+        with self.plate(x):
+            pyro.sample("z", Injected(loc + self.shift, scale.exp(), noise).to_event(1))
+
+
+def shift_in_one(folder: Path) -> None:
+    """One process's pair becomes another one between two steps, on the plain path and on the staged one."""
+    losses = {}
+    for staged in (False, "auto"):
+        pyro.clear_param_store()
+        pair, losses[staged] = Shifted(), []
+        for step in pv.steps(pair, (X, NOISE), steps=40, batch_size=20, seed=0, staged=staged, device="cpu"):
+            losses[staged].append(step.loss)
+            if step.index == 20 and rank() == 1:
+                pair.shift = 1.0
+    torch.save(losses, folder / f"shifted{rank()}.pt")
+
+
+def branch_in_one(folder: Path) -> None:
+    """One process's pair cannot be staged."""
+    pair = Shifted()
+    pair.branches = True
+    run = pv.fit(pair, (X, NOISE), steps=20, batch_size=20, seed=0, **QUIET)
+    torch.save(run.route, folder / f"branch{rank()}.pt")
+
+
+def outside_support(folder: Path) -> None:
+    """One process sees values outside the likelihood's support, in a staged step."""
+    torch.manual_seed(0)
+    vae = pv.VAE(pv.StandardNormal(2), pv.Bernoulli(pv.MLP(2, [], WIDTH)), pv.DiagNormal(pv.MLP(WIDTH, [], 4)))
+    calls = itertools.count()
+
+    def transform(x):
+        return x + (0.5 if rank() == 1 and next(calls) > 30 else 0.0)
+
+    pv.fit(vae, (X > 0).float(), steps=60, batch_size=20, seed=0, transform=transform, **QUIET)
+
+
 def other_data(folder: Path) -> None:
     """The processes have other data."""
     pv.fit(_vae(), X + rank(), steps=2, batch_size=20, seed=0, **QUIET)

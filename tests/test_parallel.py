@@ -139,6 +139,40 @@ def test_numbers_that_go_bad_in_one_process_end_both(tmp_path):
     assert all("DivergedError" in process.stderr for process in ended)
 
 
+def test_values_outside_the_support_in_one_process_end_both(tmp_path):
+    first, second = run("outside_support", tmp_path)
+    assert all(process.returncode in (1, -6) for process in (first, second))
+    assert "outside the likelihood's support" in second.stderr
+    assert "DivergedError" in first.stderr
+
+
+def test_parts_of_one_size_from_batches_of_two_take_the_same_route(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, processes in ((one, 1), (two, 2)):
+        folder.mkdir()
+        succeeds("odd", folder, processes=processes)
+    expected, _ = load(one / "odd0.pt")
+    for rank in range(2):
+        weights, route = load(two / f"odd{rank}.pt")
+        assert route.startswith("traced")
+        assert all(torch.allclose(weights[key], value, rtol=1e-4, atol=2e-6) for key, value in expected.items())
+
+
+def test_what_the_user_changes_in_one_process_takes_effect_at_once(tmp_path):
+    succeeds("shift_in_one", tmp_path)
+    for rank in range(2):
+        losses = load(tmp_path / f"shifted{rank}.pt")
+        assert losses["auto"] == pytest.approx(losses[False], rel=1e-5)
+
+
+def test_what_one_process_cannot_stage_none_stages(tmp_path):
+    succeeds("branch_in_one", tmp_path)
+    for rank in range(2):
+        route = load(tmp_path / f"branch{rank}.pt")
+        assert route.startswith("plain")
+        assert "parallel_worker.py, line" in route
+
+
 @pytest.mark.parametrize(
     ("task", "words"),
     [

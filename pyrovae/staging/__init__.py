@@ -57,7 +57,9 @@ class Staging:
             steps_left: how many are to come in all, this one counted.
         """
         self.vigil.notice()
-        key = _key(batch, self.settings)
+        if self.vigil.pending is not None and not self.settings.shared:
+            self.vigil.turn_old(self.vigil.pending)
+        key = (self.host.rows, *_key(batch, self.settings))
         if key not in self._roads:
             self._roads[key] = Road(self, Lane(self.settings, self.host, self.vigil), main=not self._roads)
         road = self._roads[key]
@@ -87,6 +89,7 @@ class Staging:
         for entry in entries:
             self.host.begin(entry.batch, entry.index, entry.epoch)
             figures.append(entry.road.lane.plain(entry.batch).tolist())
+        entries[0].road.lane.agree_on_changes()
         return figures
 
     def repeat(self, switches: list[tuple[int, int, str]]) -> None:

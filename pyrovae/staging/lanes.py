@@ -62,6 +62,12 @@ class Host(Protocol):
         """Turn to a batch and a step."""
         ...
 
+    rows: int  # of the whole batch, of which several processes have parts
+
+    def agree(self, words: str | None) -> str | None:
+        """What any process has to say; all are asked at the same step."""
+        ...
+
 
 class Settings(NamedTuple):
     """What is the same for all lanes of a training."""
@@ -120,28 +126,40 @@ class Lane:
         Raises:
             Broken: no graph can follow the pair. The step has been made; its figures are the second argument.
         """
-        before = self.vigil.look() if self.last is not None else None
         storages = [(parameter, parameter.data_ptr()) for parameter in self.host.parameters.values()]
+        before, reason = self._look() if self.last is not None else (None, None)
         figures = self.vigil.seen(lambda: self.host.plain_pass(batch))
-        reason = None
-        try:
-            self._examine(before)
-            if any(parameter.data_ptr() != storage for parameter, storage in storages):
-                raise Unstageable("the pair puts other numbers behind a parameter (.data = ...)")
-        except Unstageable as error:
-            reason = str(error)
+        after, words = self._look()
+        if any(parameter.data_ptr() != storage for parameter, storage in storages):
+            reason = "the pair puts other numbers behind a parameter (.data = ...)"
+        if after is not None:
+            words = self._examine(before, after)
+        reason = reason or words
         self.vigil.passed()
         figures = self._finished(figures)
+        reason = self.host.agree(reason)
         if reason is not None:
             raise Broken(reason, figures)
         return figures
 
-    def _examine(self, before: Walk | None) -> None:
-        after = self.vigil.look()
-        if self.last is not None and before is not None:
-            self._rebound = self.vigil.compare(self.last, before, after)
-            self.examined, self.version = True, self.vigil.version
-        self.last = after
+    def _look(self) -> tuple[Walk | None, str | None]:
+        try:
+            return self.vigil.look(), None
+        except Unstageable as error:
+            return None, str(error)
+        except Exception as error:  # an object of the user's that cannot be asked for its attributes, say
+            return None, f"what the pair keeps cannot be looked at ({type(error).__name__}: {error})"
+
+    def _examine(self, before: Walk | None, after: Walk) -> str | None:
+        last, self.last = self.last, after
+        if last is None or before is None:
+            return None
+        try:
+            self._rebound = self.vigil.compare(last, before, after)
+        except Unstageable as error:
+            return str(error)
+        self.examined, self.version = True, self.vigil.version
+        return None
 
     def forget(self) -> None:
         """Begin anew: the pair is not what it was."""
@@ -204,8 +222,10 @@ class Lane:
         finally:
             self._restore(plain)
         figures = self._finished(figures)
+        reason = self.host.agree(reason)
         if reason is not None:
             raise Broken(reason, figures)
+        self.agree_on_changes()
         return figures
 
     def _local_gradients(self) -> dict[str, torch.Tensor]:
@@ -255,7 +275,9 @@ class Lane:
         figures, gradients, state = self._final(batch)
         if not all(map(math.isfinite, figures.tolist())):
             self._restore(before)
-            return self.plain(batch)
+            figures = self.plain(batch)
+            self.agree_on_changes()
+            return figures
         self._keep(state)
         self.update(gradients, step, None)
         return figures[:4]
@@ -306,10 +328,24 @@ class Lane:
         """Figures, gradients and state by the graph, of the whole batch where others have parts of it."""
         figures, gradients, state = self._run(batch)
         if self.settings.shared:
+            if self.vigil.pending is not None:
+                figures = torch.full_like(figures, math.nan)  # tells the others, which make this step plain, too
             figures, gradients = self.host.together(figures, gradients)
             norm, gradients = clipped(gradients, self.settings.clip_norm)
-            figures[4] = norm
+            figures[4] = torch.where(figures[4].isnan(), figures[4], norm.to(figures))  # one process's flag stays
         return figures, gradients, state
+
+    def pend(self, words: str) -> None:
+        """Something that the graph was made of is another thing now."""
+        self.vigil.pending = words
+        if not self.settings.shared:
+            self.vigil.turn_old(words)
+
+    def agree_on_changes(self) -> None:
+        """Tell all processes what one of them has noticed; from the next step on all go plain."""
+        words = self.host.agree(self.vigil.pending) if self.settings.shared else None
+        if words is not None:
+            self.vigil.turn_old(words)
 
     @torch.no_grad()
     def _run(self, batch: Batch) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:

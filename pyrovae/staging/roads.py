@@ -108,7 +108,7 @@ class Road:
     def _choose(self, batch: Batch, index: int, steps_left: float) -> None:
         """Change the route where it is time to."""
         if self.route != "plain" and not self.lane.guards_hold():
-            self.staging.vigil.turn_old("a tensor whose value it read while it was traced")
+            self.lane.pend("a tensor whose value it read while it was traced is another one")
         if self.lane.version not in (None, self.staging.vigil.version):
             self._part(index, batch)
         if self.route == "plain":
@@ -189,10 +189,14 @@ class Road:
             return
         self._examining = False
         start = time.perf_counter()
+        words = None
         try:
             self.lane.capture(batch)
         except Exception as error:
-            self._close(self._words(error), demanded=True)
+            words = self._words(error)
+        words = self.lane.host.agree(words)
+        if words is not None:
+            self._close(words, demanded=True)
             return
         self._times["tracing"] = time.perf_counter() - start
         self._graph = self.lane.function

@@ -19,11 +19,13 @@ class Vigil:
     Attributes:
         version: how often something was found to be another thing than before; graphs of other versions are old.
         words: what was found last.
+        pending: what was found, while graphs are not old yet: of several processes, all have to know of it first.
     """
 
     def __init__(self, places: Callable[[], Iterable[Any]], parameters: Callable[[], Mapping[str, torch.Tensor]]):
         self.version = 0
         self.words = ""
+        self.pending: str | None = None
         self._places = places
         self._parameters = parameters
         self._witness = Witness()
@@ -85,17 +87,13 @@ class Vigil:
     # --- before and after a step ------------------------------------------------------------------------
 
     def notice(self) -> None:
-        """Look whether anything that is watched is another thing now; then `version` is another one, too."""
-        if self._watch is None:
-            return
-        words = self._watch.changed() or self._frozen_or_freed()
-        if words is None:
-            return
-        self.turn_old(words)
+        """Look whether anything that is watched is another thing now; then it is `pending`."""
+        if self._watch is not None and self.pending is None:
+            self.pending = self._watch.changed() or self._frozen_or_freed()
 
     def turn_old(self, words: str) -> None:
         """Every graph is of a pair that was: something is another thing now."""
-        self.version, self.words, self._watch = self.version + 1, words, None
+        self.version, self.words, self.pending, self._watch = self.version + 1, words, None, None
 
     def _frozen_or_freed(self) -> str | None:
         for name, tensor, before in self._grads:

@@ -66,6 +66,7 @@ class Passes:
         self.step = 0
         self.epoch = 0
         self.share = Share(1.0, {}, 1.0)
+        self.rows = 0  # of the whole batch
         self.random: torch.Tensor | None = None  # torch's generator before the step, where others may be lost in it
         self._error: Exception | None = None
         self._worst: str | None = None
@@ -139,6 +140,10 @@ class Passes:
         figures[:4] *= self.share.whole * self.share.size
         self.plan.team.average_([*gradients, figures])
         return figures, gradients
+
+    def agree(self, words: str | None) -> str | None:
+        """What any process has to say, the first of them first."""
+        return next((said for said in self.plan.team.gathered(words) if said is not None), None)
 
     def live(self) -> dict[str, torch.Tensor]:
         """The parameters that have a gradient and are not frozen."""

@@ -148,6 +148,7 @@ class Trainer:
     def advance(self, batch: Batch) -> Step:
         """One optimiser step on one batch."""
         plan, rows = self.plan, batch.rows
+        self.passes.rows = rows
         batch = self._own_part(batch)
         plan.tempered.step = self.step
         weight = plan.tempered.weight
