@@ -27,14 +27,14 @@ SAYS = {
     "vector_vae.py": "made 1,000 rows of 128 columns",
 }
 PICTURES = (
+    "arviz_analysis.py",
     "beta_vae.py",
-    "posterior_predictive.py",
-    "vae_mnist.py",
     "out_of_distribution.py",
+    "posterior_predictive.py",
     "selective_prediction.py",
+    "uncertainty.py",
+    "vae_mnist.py",
 )
-PICTURES = ("arviz_analysis.py", "beta_vae.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
-PICTURES = ("beta_vae.py", "uncertainty.py", "vae_mnist.py", "out_of_distribution.py", "selective_prediction.py")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
