@@ -12,6 +12,7 @@ import torch
 from registry import arguments, pairs, real
 
 import pyrovae as pv
+from pyrovae.conditionals.distributions import DiscretizedLogisticLevels
 from pyrovae.decomposition import grids
 from pyrovae.decomposition.spread import measure_for
 from pyrovae.pairs import Pair, run
@@ -379,3 +380,21 @@ def test_generating_from_what_cannot_be_generated_from():
 
     with pytest.raises(pv.PairError, match="no argument of the model"):
         pv.generate_with_uncertainty(Pair(model, guide), real(), draws=3)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "spacing"),
+    [
+        (lambda: dist.Poisson(torch.full((4,), 1e-30)), 1.0),
+        (lambda: DiscretizedLogisticLevels(torch.full((4,), 2.0), torch.full((4,), 1e-3), 5, 2.0), 0.5),
+    ],
+)
+def test_values_on_a_grid_that_are_sure_have_finite_nats(likelihood, spacing):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", likelihood().expand([len(x), 4]).to_event(1), obs=x)
+
+    found = pv.uncertainty(pv.Pair(model, lambda x: None), torch.zeros(3, 4), measure="variance")["x"]
+    assert float(found.total.max()) < 1e-9
+    exact = 4 * 0.5 * math.log(2 * math.pi * math.e * spacing**2 / 12)
+    assert torch.allclose(found.nats, torch.full((3,), exact), atol=1e-4)

@@ -119,6 +119,11 @@ class DiscretizedLogisticLevels(TorchDistribution):
         """From the first level to the last; values between are rounded."""
         return constraints.interval(0.0, self.highest)
 
+    @property
+    def spacing(self) -> float:
+        """The distance of neighbouring levels in the data."""
+        return float(torch.as_tensor(self.highest).max()) / (self.levels - 1)
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution with another batch shape."""
         new: Any = self._get_checked_instance(DiscretizedLogisticLevels, _instance)

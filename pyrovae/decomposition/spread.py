@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -40,7 +41,8 @@ class Spread(Protocol):
 class Moments:
     """Mean and squared deviations by one-pass updates (Chan et al., 1979), within and between groups."""
 
-    def __init__(self):
+    def __init__(self, spacing: float = 0.0):
+        self.spacing = spacing
         self.inner, self.outer = _Welford(), _Welford()
         self.groups = 0
         self.aleatoric: Any = 0.0
@@ -53,7 +55,7 @@ class Moments:
         """Conditional means and variances of some inner draws, (draws, ...)."""
         self.inner.merge(mean)
         self._variance = self._variance + variance.sum(0)
-        self._noise = self._noise + gaussian_nats(variance).sum(0)
+        self._noise = self._noise + gaussian_nats(variance, self.spacing).sum(0)
 
     def close(self) -> None:
         """The end of a group."""
@@ -123,9 +125,19 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1)
 
 
-def gaussian_nats(variance: Tensor) -> Tensor:
-    """The entropy of a normal of this variance: the largest that a density of this variance has."""
-    return 0.5 * (2 * math.pi * math.e * variance).log()
+def gaussian_nats(variance: Tensor, spacing: float = 0.0) -> Tensor:
+    """The entropy of a normal of this variance: the largest that a density of this variance has.
+
+    Values on a grid are as wide as its spacing (Sheppard): a count that is sure has a variance of 0, which as that of
+    a density would be minus infinitely many nats.
+    """
+    return 0.5 * (2 * math.pi * math.e * (variance + spacing**2 / 12)).log()
+
+
+def spacing_of(base: Any) -> float:
+    """The distance of neighbouring values: what the distribution says, 1 for whole numbers, 0 where there is none."""
+    whole = bool(getattr(getattr(base, "support", None), "is_discrete", False))
+    return float(getattr(base, "spacing", 1.0 if whole else 0.0))
 
 
 class Measure(NamedTuple):
@@ -137,16 +149,18 @@ class Measure(NamedTuple):
             event.
         spread: makes the running sums.
         lost: how many dims of the event the result lacks (1 for one-hot vectors).
+        spacing: the distance of neighbouring values; 0 for a density.
     """
 
     name: str
     statistics: tuple[tuple[Callable[[Any], Tensor], int], ...]
     spread: Callable[[], Spread]
     lost: int = 0
+    spacing: float = 0.0
 
     def nats(self, parts: Parts) -> Tensor:
         """The total of each element in nats."""
-        return parts.total if self.name == "entropy" else gaussian_nats(parts.total)
+        return parts.total if self.name == "entropy" else gaussian_nats(parts.total, self.spacing)
 
 
 def measure_for(fn: Any, name: str) -> Measure | None:
@@ -163,7 +177,8 @@ def measure_for(fn: Any, name: str) -> Measure | None:
         return Measure("entropy", ((reads, extra),), Entropies, lost=int(onehot))
     if name == "entropy" or not _has_moments(fn):
         return None
-    return Measure("variance", ((_mean, 0), (_variance, 0)), Moments)
+    spacing = spacing_of(base)
+    return Measure("variance", ((_mean, 0), (_variance, 0)), functools.partial(Moments, spacing), spacing=spacing)
 
 
 def _is_binary(base: Any) -> bool:
