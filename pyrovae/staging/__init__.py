@@ -11,9 +11,10 @@ import torch
 
 from pyrovae.batches import Batch
 from pyrovae.staging.capturing import Pass
-from pyrovae.staging.lanes import Host, Lane, Settings, device_of
+from pyrovae.staging.lanes import Lane, device_of
 from pyrovae.staging.reading import Unstageable
 from pyrovae.staging.roads import Entry, Road
+from pyrovae.staging.surroundings import Host, Settings
 from pyrovae.staging.vigilance import Vigil
 
 __all__ = ["MODES", "Entry", "Pass", "Settings", "Staging", "Unstageable"]
