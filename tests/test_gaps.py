@@ -26,7 +26,7 @@ def born(entry):
 
 @pytest.fixture(scope="module")
 def linear():
-    weight = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor([[1.0, 0.3], [0.2, 1.0], [0.5, 0.1], [0.1, 0.6]])  # latents correlate in the posterior
     return pv.truth.LinearGaussian(weight, torch.zeros(4), 0.8)
 
 
