@@ -88,7 +88,9 @@ def test_one_seed_gives_one_posterior_to_all_functions(entry):
     pair, args, kwargs = use(entry)
     latent = [site for site in (*entry.latent, *entry.global_sites) if "unobserved" not in site]
     alone = pv.posterior(pair, *args, draws=5, seed=3, **kwargs)
-    beside = pv.posterior_predictive(pair, *args, draws=5, seed=3, sites=latent, **kwargs)
+    # With the observed sites beside them: latent sites alone would be drawn without the model in both.
+    sites = [*latent, *SITES["posterior_predictive"](entry)]
+    beside = pv.posterior_predictive(pair, *args, draws=5, seed=3, sites=sites, **kwargs)
     other = pv.posterior(pair, *args, draws=5, seed=4, **kwargs)
     assert all(torch.equal(alone[site], beside[site]) for site in latent)
     drawn = [site for site in latent if not torch.equal(alone[site][0], alone[site][1])]
@@ -419,6 +421,7 @@ def test_default_sites_are_all_of_their_kind_and_no_factor():
 def test_what_is_computed_of_observations_is_computed_of_the_drawn_ones():
     pair, x, _ = with_parts()
     drawn = pv.posterior_predictive(pair, x, draws=5)
+    assert not torch.equal(drawn["x"][0], x)
     assert torch.allclose(drawn["total"], drawn["x"].sum(-1), atol=1e-5)
     means = pv.posterior_predictive(pair, x, draws=5, mean=True)
     assert torch.allclose(means["x"], means["loc"][..., None].expand(5, 20, 3))
