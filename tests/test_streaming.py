@@ -17,7 +17,7 @@ import pyrovae as pv
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs import run
 from pyrovae.prediction.moments import RunningMoments
-from pyrovae.prediction.quantiles import quantiles_over_draws
+from pyrovae.prediction.quantiles import over_draws
 from pyrovae.traces import sampler as sampler_module
 
 ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
@@ -81,9 +81,12 @@ def test_what_may_be_asked_for_has_its_form():
 
     whole = ask(("moments", 0.1, 0.9))
     assert isinstance(whole, pv.Summary)
-    assert torch.equal(ask("mean"), whole.mean)
-    assert isinstance(ask("moments"), pv.Moments)
-    assert torch.equal(ask("moments").scale, whole.scale)
+    alone = ask("moments")
+    assert isinstance(alone, pv.Moments)
+    assert torch.equal(ask("mean"), alone.mean)
+    # Beside quantiles they are summed in another order.
+    assert torch.allclose(alone.mean, whole.mean, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(alone.scale, whole.scale, rtol=1e-6)
     assert ask(0.1).shape == (30, 5)
     assert torch.equal(ask(0.1), whole.quantiles[0])
     assert ask((0.1,)).shape == (1, 30, 5)
@@ -141,7 +144,7 @@ def test_threads_change_no_bit(threads):
         moments = RunningMoments()
         for part in values.split(70):
             moments.add(part)
-        found.append((quantiles_over_draws(values, LEVELS), moments.mean, moments.scale))
+        found.append((over_draws(values, LEVELS), moments.mean, moments.scale))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
@@ -169,14 +172,33 @@ def test_moments_of_what_is_constant_or_not_finite():
 @pytest.mark.parametrize("draws", [1, 2, 7, 1_000])
 def test_quantiles_are_those_of_numpy(draws):
     values = torch.randn(draws, 1_500)
-    found = quantiles_over_draws(values, (*LEVELS, 1.0))
+    found = over_draws(values, (*LEVELS, 1.0))
     assert np.allclose(found.numpy(), np.quantile(values.numpy(), (*LEVELS, 1.0), axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 7, 1_000])
+def test_moments_beside_quantiles_are_those_of_numpy(draws):
+    values = torch.randn(draws, 1_500) + 1e3
+    mean, scale, *_ = over_draws(values, LEVELS, moments=True)
+    assert np.allclose(mean.numpy(), values.double().mean(0).numpy(), rtol=1e-7)
+    exact = values.double().std(0) if draws > 1 else torch.zeros(1_500)
+    assert np.allclose(scale.numpy(), exact.numpy(), rtol=1e-5)
+
+
+def test_moments_beside_quantiles_of_what_is_not_finite():
+    inf, nan = float("inf"), float("nan")
+    values = torch.tensor([[4.4622, inf, 1.0, nan], [4.4622, inf, -inf, 1.0], [4.4622, inf, 2.0, 1.0]])
+    mean, scale, _ = over_draws(values, (0.5,), moments=True)
+    assert torch.equal(mean[:3], torch.tensor([4.4622, inf, -inf]))
+    assert bool(mean[3].isnan())
+    assert float(scale[0]) == 0
+    assert bool(scale[1:].isnan().all())
 
 
 def test_quantiles_of_what_is_not_finite():
     inf, nan = float("inf"), float("nan")
     values = torch.tensor([[1.0, inf, -inf, inf], [nan, inf, -inf, 0.0], [2.0, 1.0, 2.0, 0.0]])
-    found = quantiles_over_draws(values, (0.0, 0.25, 1.0))
+    found = over_draws(values, (0.0, 0.25, 1.0))
     expected = torch.tensor([[nan, 1.0, -inf, 0.0], [nan, inf, -inf, 0.0], [nan, inf, 2.0, inf]])
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(found[:, 1:], expected[:, 1:])

@@ -9,7 +9,7 @@ import torch
 
 from pyrovae.prediction.arrays import Key, Slab, Target
 from pyrovae.prediction.moments import RunningMoments
-from pyrovae.prediction.quantiles import quantiles_over_draws
+from pyrovae.prediction.quantiles import over_draws
 from pyrovae.prediction.readings import Piece, Request, pieces
 from pyrovae.prediction.reductions import Reduction
 from pyrovae.traces import Sampler, Tile
@@ -20,9 +20,10 @@ MEMORY = 2**30  # bytes: draws of 256 images of 784 pixels that wait for the tho
 class Reducer:
     """Reduces the draws of a request.
 
-    Moments are brought up to date with every tile. Quantiles need all draws of an element at once: these wait in
+    Moments alone are brought up to date with every tile. Quantiles need all draws of an element at once: these wait in
     memory, and where it does not hold all elements of a tile of rows, the same draws are made again for the next share
-    of them. So the memory decides how long it takes, and no bit of the result.
+    of them. So the memory decides how long it takes, and no bit of the result. Moments beside quantiles are taken of
+    the draws that wait, which are then in the processor's cache.
 
     Args:
         sampler: what draws.
@@ -48,31 +49,38 @@ class Reducer:
         waiting: dict[str, _Waiting] = {}
         for turn in itertools.count():
             for piece in pieces(self.sampler, tiles(), self.request):
-                if "mean" in self.reduction.fields and turn == 0:
+                if not self.reduction.levels:
                     yield from self._moments(piece, moments.setdefault(piece.name, RunningMoments()))
-                if self.reduction.levels:
-                    if piece.name not in waiting:
-                        waiting[piece.name] = _Waiting(piece, self.draws, self.memory, self.buffers)
-                    yield from self._quantiles(piece, waiting[piece.name], turn)
+                    continue
+                if piece.name not in waiting:
+                    waiting[piece.name] = _Waiting(piece, self.draws, self.memory, self.buffers)
+                yield from self._summary(piece, waiting[piece.name], turn)
             if all(turn + 1 >= one.turns for one in waiting.values()):
                 return
 
     def _moments(self, piece: Piece, moments: RunningMoments) -> Iterator[Slab]:
         moments.add(piece.value)
         if piece.draws.stop == self.draws:
-            for field in set(self.reduction.fields) - {"quantiles"}:
-                value = getattr(moments, field).to(_number_type(piece.value))
-                yield Slab(Key(piece.name, field), value, piece.axis, piece.rows, piece.plates)
+            for field in self.reduction.fields:
+                yield self._slab(piece, field, getattr(moments, field))
 
-    def _quantiles(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[Slab]:
+    def _summary(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[Slab]:
         if turn >= waiting.turns:
             return
         waiting.add(piece, turn)
         if piece.draws.stop == self.draws:
-            waiting.take(turn, self.reduction.levels)
+            moments = "mean" in self.reduction.fields
+            waiting.take(turn, self.reduction.levels, moments=moments)
             if turn + 1 == waiting.turns:
-                value = waiting.result().to(_number_type(piece.value))
-                yield Slab(Key(piece.name, "quantiles"), value, piece.axis, piece.rows, piece.plates)
+                found = waiting.result()
+                if moments:
+                    yield self._slab(piece, "mean", found[0])
+                    yield self._slab(piece, "scale", found[1])
+                yield self._slab(piece, "quantiles", found[2:] if moments else found)
+
+    @staticmethod
+    def _slab(piece: Piece, field: str, value: torch.Tensor) -> Slab:
+        return Slab(Key(piece.name, field), value.to(_number_type(piece.value)), piece.axis, piece.rows, piece.plates)
 
 
 class _Waiting:
@@ -104,12 +112,12 @@ class _Waiting:
             :, self._part(turn)
         ]
 
-    def take(self, turn: int, levels: tuple[float, ...]) -> None:
+    def take(self, turn: int, levels: tuple[float, ...], *, moments: bool) -> None:
         """All draws of the share are there."""
-        self.found.append(quantiles_over_draws(self._held(turn), levels))
+        self.found.append(over_draws(self._held(turn), levels, moments=moments))
 
     def result(self) -> torch.Tensor:
-        """The quantiles, (levels, *plates, *event)."""
+        """What `over_draws` found, (figures, *plates, *event)."""
         joined = torch.cat(self.found, 1)
         return joined.reshape(len(joined), *self.shape)
 

@@ -156,7 +156,7 @@ class Sampler:
         for batch, rows, number in self._row_tiles():
             for part in range(shared_draws):
                 shared = self.global_draw(part, kind) if self.global_sites else None
-                for tile, inner in enumerate(_split(local_draws, self.tile_draws)):
+                for tile, inner in enumerate(_split(local_draws, self._inner_draws)):
                     ask = self._ask(batch, kind)
                     with self.use.quietly(seed_for(self.seed, "grid", part, tile, number)):
                         runs = self._inner.make(ask, len(inner), shared)
@@ -240,7 +240,10 @@ class Sampler:
         self._plates = depth(one)
         self._inner, self._outer = self._routes(self._ask(few, "posterior"), self._plates)
         self.route = self._outer.name
-        self.tile_draws = max(1, _TILE_NUMBERS // (self._width(one, few.rows) * (self.tile_rows or first.rows)))
+        local, common = self._widths(one, few.rows)
+        local *= self.tile_rows or first.rows
+        self._inner_draws = max(1, _TILE_NUMBERS // local)
+        self.tile_draws = max(1, _TILE_NUMBERS // max(local, common))
 
     def _run(self, batch: Batch, kind: Kind = "posterior") -> Traces:
         self._whole.turn_to(batch)
@@ -303,9 +306,17 @@ class Sampler:
                 return True
         return False
 
-    def _width(self, run: Traces, rows: int) -> int:
-        sizes = [node["value"].numel() for _, node in samples(run.model) if isinstance(node["value"], torch.Tensor)]
-        return max(1, max(sizes, default=1) // max(rows, 1))
+    def _widths(self, run: Traces, rows: int) -> tuple[int, int]:
+        """Numbers in the widest site: of those with rows, for each of them; of those that all rows have in common."""
+        local = common = 1
+        for name, node in samples(run.model):
+            if isinstance(node["value"], torch.Tensor):
+                size = node["value"].numel()
+                if self.layout.place(("model", name)).axis is None:
+                    common = max(common, size)
+                else:
+                    local = max(local, size // max(rows, 1))
+        return local, common
 
 
 class _Uncut(Exception):
