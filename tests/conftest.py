@@ -10,8 +10,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pyro
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("suite", deadline=None, derandomize=True)  # neither the clock nor chance decides
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ from pyrovae import contracts
 from pyrovae.contracts import findings
 
 every_pair = pytest.mark.parametrize("entry", pairs())
-quick = settings(max_examples=25, deadline=None, derandomize=True)
+quick = settings(max_examples=25)
 
 
 @pytest.fixture

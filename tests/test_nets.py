@@ -73,7 +73,7 @@ def test_integers_and_booleans_are_read_as_numbers():
         assert torch.equal(network(x.to(dtype)), network(x.float()))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.lists(st.sampled_from([1, 2, 5, 8]), max_size=3))
 def test_convolutions_of_any_size(height, width, depth, channels):
     """Single pixels, odd sizes, one channel, no level at all: out comes what was asked for."""

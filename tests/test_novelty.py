@@ -40,7 +40,7 @@ def linear(width: int = 6) -> pv.truth.LinearGaussian:
 # P-values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0, math.inf]), min_size=2, max_size=12),
     st.sampled_from([1, 2]),

@@ -61,7 +61,7 @@ def test_values_inside_and_values_that_cannot_be_judged():
     assert outside_support("x", dist.Bernoulli(0.5 * ones).expand([4, 3]), torch.zeros(4, 7)) is None
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(seen=st.lists(st.booleans(), min_size=4, max_size=4), kind=st.sampled_from(["poutine", "distribution", "both"]))
 def test_masked_rows_are_not_looked_at(seen, kind):
     mask = torch.tensor(seen)
