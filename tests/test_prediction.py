@@ -599,3 +599,29 @@ def test_neighbours_stay_where_their_distribution_has_its_support():
 def test_scales_that_are_none_are_refused(bad):
     with pytest.raises(ArgumentError, match="scale="):
         pv.variations(linear_vae(), torch.randn(3, 5), scale=bad)
+
+
+# --- encodings of classes -----------------------------------------------------------------------------
+
+
+def mixture():
+    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), torch.rand(3, 4) * 0.8 + 0.1)
+
+
+def test_a_class_is_encoded_by_the_probabilities_of_the_guide():
+    truth = mixture()
+    x = truth.sample(300, seed=1)
+    found, exact = pv.encode(truth, x)["z"], truth.posterior(x).probs
+    assert torch.allclose(found.mean, exact, atol=1e-6)
+    assert torch.allclose(found.scale, (exact * (1 - exact)).sqrt(), atol=1e-4)
+
+
+def test_a_class_that_the_model_enumerates_is_encoded_by_its_posterior():
+    truth = mixture()
+    x = truth.sample(300, seed=1)
+    pair = pv.Pair(config_enumerate(truth.model), lambda x: None)
+    found, exact = pv.encode(pair, x, draws=2_000)["z"], truth.posterior(x).probs
+    assert found.mean.shape == (300, 3)
+    assert torch.allclose(found.mean.sum(-1), torch.ones(300))
+    assert close(found.mean, exact, (exact * (1 - exact) / 2_000).sqrt() + 1e-3)
+    assert torch.allclose(found.scale, (found.mean * (1 - found.mean) * 2_000 / 1_999).sqrt(), atol=1e-4)

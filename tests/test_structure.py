@@ -44,6 +44,7 @@ USING = {
     "stores",
     "export",
     "nuts",
+    "classes",
 }
 
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines

@@ -61,7 +61,7 @@ def active_in(sampler: Sampler, threshold: float = 0.01) -> dict[str, ActiveUnit
     """`active_units` with a sampler at hand."""
     first = next(sampler.tiles(1, "posterior"))
     found = {}
-    for site, encoding in encodings(sampler).items():
+    for site, encoding in encodings(sampler, classes=False).items():
         prior = _prior_variance(first, sampler, site)
         if prior is not None and len(encoding.mean) > 1:
             shares = encoding.mean.reshape(len(encoding.mean), -1).var(0) / prior

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.pairs import HasPair
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
@@ -17,6 +18,8 @@ _DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that i
 
 class Encoding(NamedTuple):
     """Mean and scale (standard deviation) of a latent site's posterior, each of shape (rows, *event).
+
+    Of a site of classes the mean holds their probabilities, (rows, *event, classes).
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -47,7 +50,7 @@ def encode(
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{site: Encoding}` on the CPU, rows first. Sites of classes, which have no mean, are left out.
+        `{site: Encoding}` on the CPU, rows first.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -59,41 +62,69 @@ def encode(
 
 
 @torch.no_grad()
-def encodings(sampler: Sampler, draws: int = _DRAWS) -> dict[str, Encoding]:
-    """`encode` with a sampler at hand."""
-    sites = sampler.structure.named("latent", local=True)
-    drawn = _drawn(next(sampler.tiles(2, "guide")), sites)
+def encodings(sampler: Sampler, draws: int = _DRAWS, *, classes: bool = True) -> dict[str, Encoding]:
+    """`encode` with a sampler at hand.
+
+    Args:
+        sampler: what draws.
+        draws: how many, where moments need draws.
+        classes: whether sites of classes are among them, and those that the model enumerates.
+    """
+    enumerated = sampler.structure.named("enumerated", local=True) if classes else []
+    kind = "posterior" if enumerated else "guide"
+    drawn = _drawn(next(sampler.tiles(2, kind)), [*sampler.structure.named("latent", local=True), *enumerated], classes)
     states: dict[str, _State] = {}
     found: dict[str, list[Encoding]] = {}
     draws = draws if any(drawn.values()) else 1
-    for tile in sampler.tiles(draws, "guide"):
+    for tile in sampler.tiles(draws, kind):
         for site in drawn:
             states.setdefault(site, _State()).add(tile, site, drawn=drawn[site])
             if tile.draws.stop == draws:
-                encoding, axis = states.pop(site).encoding(), sampler.layout.place(("guide", site)).axis
+                encoding, axis = states.pop(site).encoding(), _axis(sampler, tile, site)
                 found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
     return {site: Encoding(*map(torch.cat, zip(*parts, strict=True))) for site, parts in found.items()}
 
 
-def _drawn(tile: Tile, sites: list[str]) -> dict[str, bool]:
+def _side(tile: Tile, site: str) -> str:
+    return "guide" if site in tile.names("guide") else "model"  # of what the model enumerates, the guide knows nothing
+
+
+def _axis(sampler: Sampler, tile: Tile, site: str) -> int | None:
+    side = _side(tile, site)
+    axis = sampler.layout.place((side, site)).axis
+    return None if axis is None else axis - extra_dims(tile.runs[0].node(site, side)["fn"])
+
+
+def _drawn(tile: Tile, sites: list[str], classes: bool) -> dict[str, bool]:
     """For each site that has moments, whether they differ from draw to draw."""
     found = {}
     for site in sites:
+        side = _side(tile, site)
+        if not classes and class_form(tile.runs[0].node(site, side)["fn"]) == "labels":
+            continue
         mean, variance = _moments(tile, site)
         if not bool(mean.isfinite().all()):
             continue
         same = len(mean) > 1 and all(torch.allclose(m[0], m[1], rtol=1e-4, atol=1e-6) for m in (mean, variance))
-        found[site] = not same
+        found[site] = side == "model" or not same
     return found
 
 
 def _moments(tile: Tile, site: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and variance of a site in each draw; of a distribution without them, its value and zero."""
-    fn = tile.runs[0].node(site, "guide")["fn"]
+    side = _side(tile, site)
+    fn = tile.runs[0].node(site, side)["fn"]
+    extra = extra_dims(fn)
+    if side == "guide" and extra:
+        mean = tile.of(site, probabilities, side=side, extra=extra)
+        return mean, mean * (1 - mean)
     try:
         _ = fn.mean, fn.variance
+        known = side == "guide"
     except (NotImplementedError, AttributeError):
-        value = tile.value(site, "guide")
+        known = False
+    if not known:
+        value = as_indicators(tile.value(site, side), class_form(fn), probabilities(fn).shape[-1] if extra else 0)
         value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
         return value, torch.zeros_like(value)
     mean, variance = (tile.of(site, operator.attrgetter(name), side="guide") for name in ("mean", "variance"))

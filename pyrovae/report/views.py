@@ -13,6 +13,8 @@ import pyrovae as pv
 from pyrovae.batches import Batch
 from pyrovae.isolation import isolated
 from pyrovae.placement import placed
+from pyrovae.prediction import encodings
+from pyrovae.traces import Sampler
 
 # As many latent dimensions as fit below each other.
 _DIMS = 6
@@ -88,8 +90,9 @@ class Latent(NamedTuple):
 
 
 def latent_of(subject: Subject, count: int) -> Latent | None:
-    """The first site with a mean whose event is a vector or a number."""
-    for site, found in pv.encode(subject.pair, subject.rows[:count]).items():
+    """The first site with a mean, not of classes, whose event is a vector or a number."""
+    sampler = Sampler.of(subject.pair, (subject.rows[:count],), {}, seed=0)
+    for site, found in encodings(sampler, classes=False).items():
         if found.mean.ndim <= 2 and found.mean.is_floating_point():
             means, scales = (tensor.reshape(len(tensor), -1).double().numpy() for tensor in found)
             return Latent(site, means, scales)

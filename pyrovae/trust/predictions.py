@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from pyrovae.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.errors import ArgumentError
 from pyrovae.traces import Sampler, Tile, seed_for
-from pyrovae.trust.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.trust.rows import observed_in, rows_second, seen_in
 from pyrovae.trust.sight import looks_at
 
