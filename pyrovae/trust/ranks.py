@@ -69,8 +69,10 @@ class Ranks(NamedTuple):
             below = torch.stack([_mean(values <= point, values, 0) for point in points])
             share, count = below, _fewest(values)
         curves = max(1, math.prod(share.shape[1:]))
-        lower, upper = uniform_band(count, tuple(points.tolist()), 1 - (1 - level) / curves)
-        return cls(values, points, share, torch.tensor(lower), torch.tensor(upper), level)
+        band = uniform_band(count, tuple(points.tolist()), 1 - (1 - level) / curves)
+        # As exact as the shares: few ranks often lie on the edge, which is inside.
+        lower, upper = (torch.tensor(edge, dtype=torch.float64) for edge in band)
+        return cls(values, points, share, lower, upper, level)
 
     @property
     def outside(self) -> torch.Tensor:
@@ -147,8 +149,10 @@ def uniform_band(count: int, points: tuple[float, ...], level: float) -> tuple[l
     rarest = np.ones(repeats)
     for column, place in zip(counts.T, places, strict=True):
         found, where = np.unique(column, return_inverse=True)  # few: looked up, not computed for each repeat
-        tails = 2 * np.minimum(binom.cdf(found, count, place), binom.sf(found - 1, count, place))
+        # What lies above a point is binomial as well: one function for both tails, so that equals are equal.
+        tails = 2 * np.minimum(binom.cdf(found, count, place), binom.cdf(count - found, count, 1 - place))
         rarest = np.minimum(rarest, tails[where])
-    tail = np.quantile(rarest, 1 - level)
-    lower, upper = binom.ppf(tail / 2, count, places) / count, binom.ppf(1 - tail / 2, count, places) / count
+    # Few counts have few tails, and many sets share the one at the quantile: rounding must not put it outside.
+    tail = np.quantile(rarest, 1 - level) * (1 - 1e-9) / 2
+    lower, upper = binom.ppf(tail, count, places) / count, (count - binom.ppf(tail, count, 1 - places)) / count
     return lower.tolist(), upper.tolist()
