@@ -58,6 +58,11 @@ def with_scale(truth: pv.truth.LinearGaussian, factor: float) -> pv.Pair:
 # Ranks and their band
 
 
+def spread_out(ranks, power):
+    """Ranks further from the middle for a power below 1, nearer to it above."""
+    return 0.5 + torch.sign(ranks - 0.5) * (2 * (ranks - 0.5).abs()) ** power / 2
+
+
 def test_the_band_holds_uniform_ranks_as_often_as_it_says():
     outside = [bool(pv.Ranks.of(uniform(100, 2, seed=seed), level=0.8).outside.any()) for seed in range(500)]
     # Both curves stay inside with probability 0.8: 0.2 of 500, with a standard deviation of 0.018.
@@ -99,10 +104,11 @@ def test_the_band_narrows_with_the_square_root():
     ("bend", "words"),
     [
         (lambda u: u, "uniform within the band"),
-        (lambda u: 0.5 + torch.sign(u - 0.5) * (2 * (u - 0.5).abs()).sqrt() / 2, "draws are too narrow"),
-        (lambda u: 0.5 + 2 * (u - 0.5) * (u - 0.5).abs(), "draws are too wide"),
+        (lambda u: spread_out(u, 0.5), "draws are too narrow"),
+        (lambda u: spread_out(u, 2.0), "draws are too wide"),
         (lambda u: u**1.5, "draws are too high"),
         (lambda u: u**0.7, "draws are too low"),
+        (lambda u: spread_out(u**0.8, 0.7), "draws are too low and too narrow"),
     ],
 )
 def test_the_verdict_says_what_is_wrong(bend, words):

@@ -222,7 +222,7 @@ def _calibrated(subject: Subject) -> Section:
         y_label="share less uniform",
     )
     words = (
-        f"Of values predicted {said[found.source]}, {found.coverage[ninety]:.1%} lie in their central 90 % interval. "
+        f"Of values predicted {said[found.source]}, {found.coverage[ninety]:.1%} lie in their central 90% interval. "
         f"All levels together: {found.verdict}."
     )
     return Section(
@@ -230,5 +230,6 @@ def _calibrated(subject: Subject) -> Section:
         f'<p>{escape(words)}</p><div class="charts">{coverage}{uniform}</div>',
         "On the left dots should lie on the diagonal: above it intervals are too wide, below it too narrow (bars are "
         "two standard errors). On the right the curve should stay in the band, which holds it 95 times in 100 where "
-        "predictions are right: a slope down in the middle means too narrow, a slope up too wide.",
+        "predictions are right: a slope down in the middle means too narrow, a slope up too wide, and a curve below "
+        "the line that predictions are too low, above it too high.",
     )

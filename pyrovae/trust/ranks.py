@@ -13,6 +13,7 @@ from pyrovae.errors import ArgumentError
 
 POINTS = 20  # where the shares are compared with the diagonal: as many bins as a histogram would have
 _REPEATS = 4_000  # simulated sets of uniform numbers: a level of 95 per cent is right to half a per cent
+_BESIDE = 0.75  # of the larger fault: a smaller one goes unnamed, since a shift bends a curve a little, too
 _MOST = 100_000  # where many curves share a band, each of them needs a level far out
 
 
@@ -95,9 +96,11 @@ class Ranks(NamedTuple):
         values = values[~values.isnan()] - 0.5
         middle, spread = float(values.mean()), float(values.square().mean() - 1 / 12)
         # Each in its own standard deviations under uniformity: of u - 1/2 and of its square.
-        if abs(middle) * math.sqrt(12) > abs(spread) * math.sqrt(180):
-            return f"draws are too {'low' if middle > 0 else 'high'}"
-        return f"draws are too {'narrow' if spread > 0 else 'wide'}"
+        faults = {"low" if middle > 0 else "high": abs(middle) * math.sqrt(12)}
+        faults["narrow" if spread > 0 else "wide"] = abs(spread) * math.sqrt(180)
+        # One alone would not describe a curve that shows both.
+        named = [word for word, size in faults.items() if size > _BESIDE * max(faults.values())]
+        return f"draws are too {' and too '.join(named)}"
 
 
 def rank(truth: torch.Tensor, below: torch.Tensor, equal: torch.Tensor, draws: int) -> torch.Tensor:
