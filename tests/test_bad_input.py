@@ -166,6 +166,55 @@ def test_what_is_not_a_pair(pair):
         pv.fit(pair, X, **OPTIONS)
 
 
+QUESTIONS = [pv.posterior, pv.elbo, pv.psis, pv.rate_distortion, pv.encode, pv.uncertainty, pv.to_arviz]
+
+
+@pytest.mark.parametrize("ask", QUESTIONS)
+def test_questions_to_what_is_not_a_pair(ask):
+    with pytest.raises(pv.ArgumentError, match="is not a pair"):
+        ask(object(), X)
+
+
+@pytest.mark.parametrize("ask", QUESTIONS)
+@pytest.mark.parametrize("row", [7, 300], ids=["first rows", "later rows"])
+def test_questions_about_data_with_holes(ask, row):
+    x = torch.cat([X] * 8)
+    x[row, 3] = math.nan
+    with pytest.raises((pv.DataError, pv.PairError), match=rf"in 1 of \d+ rows, first at row {row}, column 3"):
+        ask(vae(), x)
+
+
+def test_holes_that_the_pair_has_a_mask_for_are_no_fault():
+    def model(x):
+        seen = ~x.isnan()
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[..., None], 1.0).mask(seen).to_event(1), obs=x.nan_to_num())
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.nan_to_num().mean(-1), 1.0))
+
+    assert bool(pv.elbo(pv.Pair(model, guide), holed(math.nan), draws=2).value.isfinite().all())
+
+
+@pytest.mark.parametrize("ask", QUESTIONS)
+@pytest.mark.parametrize("seed", ["zero", 1.5, True])
+def test_seeds(ask, seed):
+    with pytest.raises(pv.ArgumentError, match="seed="):
+        ask(vae(), X, seed=seed)
+
+
+def test_exact_draws_that_are_none():
+    with pytest.raises(pv.ArgumentError, match="reverse lacks 'z'"):
+        pv.ais(vae(), X, reverse=X, chains=2, steps=2)
+
+
+def test_an_option_that_a_question_does_not_have():
+    with pytest.raises(pv.ArgumentError, match="no option"):
+        pv.elbo(vae(), X, sites=["z"])
+
+
 def test_a_tensor_where_a_network_belongs():
     with pytest.raises(pv.ArgumentError, match=r"network|module"):
         pv.Bernoulli(torch.zeros(3))

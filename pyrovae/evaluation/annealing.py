@@ -214,7 +214,7 @@ class Exact(NamedTuple):
         """Those of a tile's rows, from what the user gives for all."""
         sampler = scorer.sampler
         wanted = [*scorer.sites, *(s for s in sampler.global_sites if s in sampler.structure.named("latent"))]
-        missing = [site for site in wanted if site not in given]
+        missing = [site for site in wanted if not isinstance(given, Mapping) or site not in given]
         if missing:
             raise ArgumentError(
                 f"reverse lacks {missing[0]!r}: it takes the values of {', '.join(map(repr, wanted))} from which the "

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.batches import Batch, as_batches
-from pyrovae.errors import ArgumentError
 from pyrovae.handlers import FixedPlate, Recorded
 from pyrovae.isolation import isolated
 from pyrovae.objectives import Loss, loss_alone, own_loss
 from pyrovae.pairs import HasPair, Structure
 from pyrovae.placement import Placement
-from pyrovae.traces import Use, arguments
+from pyrovae.traces import Use, arguments, check_draws, check_seed
 
 
 class RateDistortion(NamedTuple):
@@ -63,14 +62,15 @@ def rate_distortion(
         >>> abs(figures.elbo + figures.rate + figures.distortion) < 1e-5
         True
     """
-    if draws < 1:
-        raise ArgumentError(f"draws={draws}; give at least 1.")
+    check_draws(draws)
+    check_seed(seed)
     batches = as_batches(arguments(data, named), batch_size=batch_size)
     use = Use.of(pair, batches)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
-    return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
+    with use.blaming_holes():
+        return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
 
 
 def measure(

@@ -6,8 +6,8 @@ from pyrovae.traces.programs import Kind
 from pyrovae.traces.runs import Run
 from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile, check_draws
 from pyrovae.traces.scoring import Scorer, Scores, scorers
-from pyrovae.traces.seeds import chosen_seed, seed_for
-from pyrovae.traces.use import Use, arguments
+from pyrovae.traces.seeds import check_seed, chosen_seed, seed_for
+from pyrovae.traces.use import Use, arguments, check_is_pair
 
 __all__ = [
     "TILE_ROWS",
@@ -22,6 +22,8 @@ __all__ = [
     "Use",
     "arguments",
     "check_draws",
+    "check_is_pair",
+    "check_seed",
     "chosen_seed",
     "densities_of",
     "mask_of",

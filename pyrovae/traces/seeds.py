@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import numpy as np
 import torch
 
+from pyrovae.errors import ArgumentError
 from pyrovae.isolation import forked_random
 
 
@@ -19,9 +23,16 @@ def seed_for(seed: int, *place: int | str) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
+def check_seed(seed: Any) -> None:
+    """Refuse a seed that is none."""
+    if isinstance(seed, bool) or not (seed is None or hasattr(seed, "__index__")):
+        raise ArgumentError(f"seed={seed!r}; give a whole number, or None for one that follows from torch's generator.")
+
+
 def chosen_seed(seed: int | None) -> int:
     """`seed`, or where there is none one that follows from the caller's random state, which stays as it is."""
+    check_seed(seed)
     if seed is not None:
-        return seed % 2**63
+        return operator.index(seed) % 2**63
     with forked_random():
         return int(torch.randint(2**62, ()))

@@ -13,11 +13,21 @@ from pyro.ops.provenance import detach_provenance
 from torch.utils.data import DataLoader, Dataset
 
 from pyrovae.batches import Batch, Batches
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.batches.inspection import hole_words
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, Structure, inspect
 from pyrovae.placement import Placement, placed
 from pyrovae.traces.programs import WholePlate, plates_noted
+
+
+def check_is_pair(pair: Any) -> None:
+    """Refuse what has no model and guide to call."""
+    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
+        raise ArgumentError(
+            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
+            "Wrap two functions: pv.Pair(model, guide)."
+        )
 
 
 class Use(NamedTuple):
@@ -31,6 +41,7 @@ class Use(NamedTuple):
     @classmethod
     def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None) -> Use:
         """Look at the pair on the first rows."""
+        check_is_pair(pair)
         first = batches.first()
         placement = placed(pair, first)
         batch = placement.place(first)
@@ -41,9 +52,22 @@ class Use(NamedTuple):
     @contextmanager
     def quietly(self, seed: int | None = 0) -> Iterator[None]:
         """Eval mode, no gradients, isolated random numbers and store."""
-        with isolated(seed), torch.no_grad(), warnings.catch_warnings():
+        with self.blaming_holes(), isolated(seed), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+
+    @contextmanager
+    def blaming_holes(self) -> Iterator[None]:
+        """Where the pair stops on data with holes, which a mask may have been meant for, say where they are."""
+        try:
+            yield
+        except PyrovaeError:
+            raise
+        except Exception as error:
+            found = _holes_in(self.batches.leaves())
+            if not found:
+                raise
+            raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
 
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches, in order, where the pair takes them."""
@@ -68,10 +92,21 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
             except Exception:
                 continue  # another plate may be the one
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
+        found = _holes_in(batch.leaves)
         raise PairError(
-            f"the pair does not run on these data (its first rows have shapes {shapes}): "
+            f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
+            if found
+            else f"the pair does not run on these data (its first rows have shapes {shapes}): "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _holes_in(leaves: Mapping[int | str, Any]) -> str:
+    return "; ".join(words for name, leaf in leaves.items() if (words := hole_words(leaf, name)))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
 def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
@@ -95,7 +130,8 @@ def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
     """What was given as `*data` and `**named`, as `fit` takes it; one dict, Dataset or DataLoader stands for all."""
     if named and data:
         raise ArgumentError(
-            f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways."
+            f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways. "
+            "A name that this function has no option for is taken for an argument of the model."
         )
     if named:
         return dict(named)

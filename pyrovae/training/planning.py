@@ -25,6 +25,7 @@ from pyrovae.placement import find_placement
 from pyrovae.precision import PRECISIONS
 from pyrovae.staging import MODES
 from pyrovae.supports import check_supports
+from pyrovae.traces import check_is_pair
 from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.plan import Plan
 from pyrovae.training.resumption import describe_argument
@@ -32,11 +33,7 @@ from pyrovae.training.resumption import describe_argument
 
 def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None:
     """Refuse arguments that cannot work, before anything is looked at."""
-    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
-        raise ArgumentError(
-            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
-            "Wrap two functions: pv.Pair(model, guide)."
-        )
+    check_is_pair(pair)
     check_choice("staged", options["staged"], MODES)
     check_choice("precision", options["precision"], PRECISIONS)
     if options["epochs"] is None and options["steps"] is None:
