@@ -406,3 +406,21 @@ def test_a_guide_sees_every_datum_once_however_many_draws_there_are():
     assert tile.value("z").shape == (50, 30, 2)
     assert torch.equal(tile.value("z"), tile.value("z", "guide"))
     assert torch.allclose(tile.value("z").mean(0), encoder(x), atol=0.1)
+
+
+def test_global_draws_that_are_too_large_to_keep_are_made_anew_and_are_the_same(monkeypatch):
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(50), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w.sum(), 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(torch.zeros(50), 0.1).to_event(1))
+
+    x = torch.randn(600)  # more rows than a tile holds
+    whole = pv.posterior_predictive(pv.Pair(model, guide), x, draws=8)["x"]
+    monkeypatch.setattr("pyrovae.traces.sampler._KEPT_NUMBERS", 150)
+    sampler = Sampler.of(pv.Pair(model, guide), (x,), {}, seed=0)
+    list(sampler.tiles(8))
+    assert len(sampler._global) == 3
+    assert torch.equal(pv.posterior_predictive(pv.Pair(model, guide), x, draws=8)["x"], whole)

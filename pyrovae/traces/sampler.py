@@ -25,6 +25,7 @@ logger = logging.getLogger("pyrovae")
 
 TILE_ROWS = 256
 _TILE_NUMBERS = 2**22  # of the widest site in a tile: 16 MiB in single precision
+_KEPT_NUMBERS = 2**26  # of global sites whose draws are kept for the next rows: 256 MiB in single precision
 _FEW = 6  # rows on which routes are tried
 
 
@@ -165,11 +166,15 @@ class Sampler:
     def global_draw(self, draw: int, kind: Kind = "posterior") -> Trace:
         """One draw of the sites that all rows have in common, the same at every call."""
         source: Kind = "prior" if kind == "prior" else "posterior"
-        if (source, draw) not in self._global:
+        known = self._global.get((source, draw))
+        if known is None:
             with self.use.quietly(seed_for(self.seed, "global", draw)):
                 run = self._run(self._first(), "guide" if source == "posterior" else source)
-            self._global[source, draw] = self._common(run, source)
-        return self._global[source, draw]
+            known = _values_alone(self._common(run, source))
+            numbers = sum(torch.as_tensor(node["value"]).numel() for node in known.nodes.values())
+            if (len(self._global) + 1) * numbers <= _KEPT_NUMBERS:  # else it is made anew each time
+                self._global[source, draw] = known
+        return known
 
     def single(self, batch: Batch, kind: Kind = "posterior", *, draw: int = 0) -> Run:
         """One run outside the tiles, on a batch of any rows such as `Tile.batch`: for a look at sites and values."""
@@ -317,6 +322,13 @@ class Sampler:
                 else:
                     local = max(local, size // max(rows, 1))
         return local, common
+
+
+def _values_alone(trace: Trace) -> Trace:
+    """Without distributions, which for the weights of a network can be many times as large as a draw."""
+    for node in trace.nodes.values():
+        node["fn"] = None  # type: ignore[typeddict-item]
+    return trace
 
 
 class _Uncut(Exception):
