@@ -244,6 +244,21 @@ def test_every_figure_is_shown_with_how_to_read_it():
     assert "20 of them" in " ".join(said.split())
 
 
+def test_annealing_and_the_gap_where_asked():
+    train_table("run", "--no-report")
+    found = json.loads(succeeds("evaluate run table.csv --rows 10 --thorough --json"))
+    annealed, gap = found["annealed_evidence"], found["gap_of_the_guide"]
+    assert annealed["rows"] == 10
+    # Two estimates of one figure: a model that has hardly learned has a posterior near its prior, which is easy.
+    assert annealed["value"] == pytest.approx(annealed["importance"], abs=0.1)
+    assert -0.1 < annealed["bracket"] < 0.5
+    assert gap["approximation"]["value"] + gap["amortisation"]["value"] > -0.1
+    said = succeeds("evaluate run table.csv --rows 10 --thorough")
+    for words in ("annealed", "approximation", "amortisation"):
+        assert words in said
+    assert "annealed" not in succeeds("evaluate run table.csv --rows 10")
+
+
 def test_what_does_not_apply_is_said():
     train_table("run", "--no-report")
     said = " ".join(succeeds("evaluate run").split())  # six held-out rows

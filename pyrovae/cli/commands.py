@@ -125,6 +125,7 @@ def train(
         "pyrovae evaluate runs/wine",
         "pyrovae evaluate runs/wine new-wine.csv --json",
         "pyrovae evaluate runs/wine --seeds 5",
+        "pyrovae evaluate runs/wine --thorough",
     )
 )
 def evaluate(
@@ -135,12 +136,15 @@ def evaluate(
     evidence_draws: options.EvidenceDraws = 200,
     rows: options.Rows = None,
     seeds: options.Seeds = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Evidence by annealing, and what the guide costs: a minute or more.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
 ) -> None:
     """Print what the run comes to on held-out data: ELBO, evidence, codes, coverage, and how real drawn data look."""
     from pyrovae.cli import evaluation, measures, trained
 
-    effort = measures.Effort(draws, evidence_draws, rows)
+    effort = measures.Effort(draws, evidence_draws, rows, thorough)
     opened = trained.open_run(run, pair=pair, data=data, command="evaluate")
     evaluation.evaluate(opened, effort, seeds=seeds, as_json=as_json)
 

@@ -60,7 +60,7 @@ def _print(found: dict[str, Any], title: str) -> None:
 
 def lines(found: dict[str, Any]) -> list[Line]:
     """The table's rows."""
-    parts = (_bound, _evidence, _codes, _coverage, _resemblance, _spread)
+    parts = (_bound, _evidence, _thorough, _codes, _coverage, _resemblance, _spread)
     return [line for part in parts for line in part(found)]
 
 
@@ -98,6 +98,32 @@ def _evidence(found: dict[str, Any]) -> Iterator[Line]:
             f"{one['reliable_share']:.0%} of rows",
             f"where importance weights can be trusted; {one['draws']} draws are worth "
             f"{one['median_sample_size']:,.0f} of the posterior. With few such rows the evidence is a lower bound",
+        )
+
+
+def _thorough(found: dict[str, Any]) -> Iterator[Line]:
+    if "annealed_evidence" in found:
+        one = found["annealed_evidence"]
+        ends = one["bracket"]
+        yield Line(
+            "annealed",
+            _number(one["value"], one["error"]),
+            f"log evidence of {one['rows']} of the rows by annealing, for which importance weights give "
+            f"{_number(one['importance'])}: where it is higher, those fall short"
+            + ("" if ends is None else f". On data drawn from the model the truth is known to within {ends:.2f} nats"),
+        )
+    if "gap_of_the_guide" in found:
+        one = found["gap_of_the_guide"]
+        best, network = one["approximation"], one["amortisation"]
+        yield Line(
+            "approximation",
+            _number(best["value"], best["error"]),
+            "nats a datum that the best guide of this family still loses; a richer family loses less",
+        )
+        yield Line(
+            "amortisation",
+            _number(network["value"], network["error"]),
+            "nats a datum that the network loses against that best one; a larger network, or longer training, less",
         )
 
 

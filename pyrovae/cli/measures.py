@@ -12,6 +12,7 @@ import pyrovae as pv
 from pyrovae.cli.blueprints import bits_per_element
 from pyrovae.cli.trained import Trained
 from pyrovae.errors import ArgumentError, PyrovaeError
+from pyrovae.pairs import inspect
 from pyrovae.report.views import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -20,11 +21,15 @@ _FEWEST_DRAWS = 25  # a tail of weights is fitted to no fewer
 
 
 class Effort(NamedTuple):
-    """How much is drawn: `draws` for the ELBO of all rows, `evidence_draws` for all else, on so many `rows`."""
+    """How much is drawn: `draws` for the ELBO of all rows, `evidence_draws` for all else, on so many `rows`.
+
+    `thorough` adds what takes gradients: evidence by annealing, and what the guide costs.
+    """
 
     draws: int = 10
     evidence_draws: int = 200
     rows: int | None = None
+    thorough: bool = False
 
     def check(self) -> None:
         """Refuse what says nothing."""
@@ -46,7 +51,7 @@ def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows), **_of_all(run, rows, effort.draws)}
     found["rows_looked_at_closely"] = len(few)
     missing: dict[str, str] = {}
-    for name, figure in _CLOSE.items():
+    for name, figure in {**_CLOSE, **(_THOROUGH if effort.thorough else {})}.items():
         try:
             found[name] = finite(figure(run.pair, few, effort.evidence_draws))
         except (PyrovaeError, NotImplementedError) as error:
@@ -79,13 +84,17 @@ def finite(value: Any) -> Any:
 # --- figures of some rows, looked at many times -------------------------------------------------------
 
 
-def _evidence(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+def _over_rows(value: torch.Tensor) -> dict[str, Any]:
     """The mean over data; its standard error holds both the choice of rows and the draws."""
-    value = pv.log_evidence(pair, rows, draws=draws).value.double()
+    value = value.double()
     return {
         "value": float(value.mean()),
         "error": float(value.std() / math.sqrt(len(value))) if len(value) > 1 else None,
     }
+
+
+def _evidence(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    return _over_rows(pv.log_evidence(pair, rows, draws=draws).value)
 
 
 def _weights(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
@@ -130,10 +139,44 @@ def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     }
 
 
+# --- what takes gradients, of fewer rows --------------------------------------------------------------
+
+
+def _annealed(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    """Evidence by annealing, beside what importance weighting says of the same rows."""
+    few = rows[chosen_rows(rows, _ANNEALED)]
+    found = _over_rows(pv.ais(pair, few, **_PATH).lower.value)
+    importance = pv.log_evidence(pair, few, draws=draws).value.mean()
+    return {**found, "rows": len(few), "importance": float(importance), "bracket": _bracket(pair, few)}
+
+
+def _bracket(pair: Any, rows: torch.Tensor) -> float | None:
+    """How far apart the two ends are on data whose latent values are known; None where those cannot be made."""
+    drawn = pv.generate(pair, rows, seed=0)
+    made = [drawn[site] for site in inspect(pair, (rows[:2],), {}).named("observed")]
+    if len(made) != 1 or made[0].shape != rows.shape:
+        return None
+    both = pv.ais(pair, made[0], reverse=drawn, **_PATH)
+    return None if both.upper is None else float((both.upper.value - both.lower.value).mean())
+
+
+def _gap(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+    found = pv.inference_gap(pair, rows[chosen_rows(rows, _ANNEALED)], draws=draws)
+    return {name: _over_rows(getattr(found, name).value) for name in ("approximation", "amortisation")}
+
+
+_ANNEALED = 50  # rows: some seconds each, on one core
+_PATH = {"chains": 8, "steps": 100}
+
 _CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
     "log_evidence": _evidence,
     "weights": _weights,
     "mutual_information": _information,
     "coverage": _coverage,
     "resemblance": _resemblance,
+}
+
+_THOROUGH: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
+    "annealed_evidence": _annealed,
+    "gap_of_the_guide": _gap,
 }
