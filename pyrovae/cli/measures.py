@@ -17,6 +17,8 @@ from pyrovae.report.views import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 RELIABLE = 0.7  # below this k-hat, estimates from importance weights can be trusted
+CHAINS, STEPS = 8, 100  # of annealing: a second a row, with a network of usual size on one core
+_ANNEALED = 50  # rows
 _FEWEST_DRAWS = 25  # a tail of weights is fitted to no fewer
 
 
@@ -145,7 +147,7 @@ def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
 def _annealed(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     """Evidence by annealing, beside what importance weighting says of the same rows."""
     few = rows[chosen_rows(rows, _ANNEALED)]
-    found = _over_rows(pv.ais(pair, few, **_PATH).lower.value)
+    found = _over_rows(pv.ais(pair, few, chains=CHAINS, steps=STEPS).lower.value)
     importance = pv.log_evidence(pair, few, draws=draws).value.mean()
     return {**found, "rows": len(few), "importance": float(importance), "bracket": _bracket(pair, few)}
 
@@ -156,7 +158,7 @@ def _bracket(pair: Any, rows: torch.Tensor) -> float | None:
     made = [drawn[site] for site in inspect(pair, (rows[:2],), {}).named("observed")]
     if len(made) != 1 or made[0].shape != rows.shape:
         return None
-    both = pv.ais(pair, made[0], reverse=drawn, **_PATH)
+    both = pv.ais(pair, made[0], reverse=drawn, chains=CHAINS, steps=STEPS)
     return None if both.upper is None else float((both.upper.value - both.lower.value).mean())
 
 
@@ -164,9 +166,6 @@ def _gap(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     found = pv.inference_gap(pair, rows[chosen_rows(rows, _ANNEALED)], draws=draws)
     return {name: _over_rows(getattr(found, name).value) for name in ("approximation", "amortisation")}
 
-
-_ANNEALED = 50  # rows: some seconds each, on one core
-_PATH = {"chains": 8, "steps": 100}
 
 _CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
     "log_evidence": _evidence,

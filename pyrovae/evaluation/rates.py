@@ -21,6 +21,8 @@ from pyrovae.traces import Use, arguments, check_draws, check_seed
 class RateDistortion(NamedTuple):
     """`elbo = -(rate + distortion)` in nats per datum, averaged over the data; `error` is the ELBO's standard error.
 
+    The error is that of the batches' means: NaN where all data are one batch, so give a smaller `batch_size` there.
+
     Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
