@@ -339,6 +339,24 @@ def _after(change, line: str) -> str:
     return fails(line)
 
 
+def test_staged_and_precision_are_those_of_fit(monkeypatch):
+    given, original = [], pv.steps
+    monkeypatch.setattr(pv, "steps", lambda *data, **options: given.append(options) or original(*data, **options))
+    train_table("run", "--staged traced --precision bfloat16 --no-report")
+    config = RunFolder(Path("run")).read_config()
+    assert config["outcome"]["route"].startswith("traced")
+    assert (config["fit"]["staged"], config["fit"]["precision"]) == ("traced", "bfloat16")
+    succeeds("train --resume --out run --epochs 4 --staged false --no-report --quiet")
+    assert RunFolder(Path("run")).read_config()["outcome"]["route"].startswith("plain")
+    train_table("other", "--no-report")
+    told = [(options["staged"], options["precision"]) for options in given]
+    assert told == [("traced", "bfloat16"), (False, "bfloat16"), ("auto", None)]
+    assert "--staged was auto" not in succeeds(
+        "train --resume --out other --epochs 4 --staged true --no-report --quiet"
+    )
+    assert given[-1]["staged"] is True
+
+
 def test_ctrl_c_saves_and_says_how_to_resume():
     np.save("x.npy", rows(500))
     code = (
@@ -415,6 +433,8 @@ def test_a_run_that_diverges_is_kept_and_said():
         ("--columns a,b", "--columns"),
         ("--pair own:make --latent 3", "--latent"),
         ("--data-root .", "--data-root"),
+        ("--staged fast", "--staged 'fast' is not known; there are auto, true, false, traced, compiled"),
+        ("--precision float16", "--precision 'float16' is not known; there are bfloat16. Did you mean bfloat16?"),
     ],
 )
 def test_options_that_cannot_work_write_nothing(options, word):

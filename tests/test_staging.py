@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import cProfile
+import functools
 import gc
 import itertools
 import logging
 import math
 import os
+import pstats
 import random
 import re
 import sys
@@ -25,6 +28,8 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from registry import ROWS, Entry, pairs
 from torch import nn
+from torch._dynamo import eval_frame
+from torch._dynamo.utils import preserve_rng_state
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyrovae as pv
@@ -340,6 +345,19 @@ def test_what_others_hook_to_the_garbage_collector_is_not_the_pairs_doing():
     assert gc.isenabled()
 
 
+def test_a_profiler_of_the_users_goes_on():
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        run = pv.fit(small(), X, steps=8, batch_size=20, seed=0, staged="traced", **QUIET)
+        small()
+    finally:
+        profiler.disable()
+    assert run.route.startswith("traced")
+    calls = {name: number for (*_, name), (number, *_) in pstats.Stats(profiler).stats.items()}  # type: ignore[attr-defined]
+    assert calls["small"] == 2  # before and after
+
+
 @pytest.mark.parametrize("name", UNSTAGEABLE)
 def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
     monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
@@ -400,6 +418,7 @@ def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows
     first, second, none = torch.randn(8, 3), torch.randn(8, 3), -torch.rand(8, 3)
     graph = make_fx(program, tracing_mode="real")(first, weight)
     selections.select_in_place(graph)
+    graph.recompile()
     assert not any(node.target is torch.ops.aten.index.Tensor for node in graph.graph.nodes)
     for x in (first, second, none):
         for one, other in zip(program(x, weight), graph(x, weight), strict=True):
@@ -701,6 +720,19 @@ def test_what_a_module_keeps_in_place_is_part_of_the_step(kind):
 
 def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value for name, value in vars(module).items() if name == "mean"}
+
+
+def test_modules_may_share_a_part_with_buffers():
+    def make():
+        scaling = nn.BatchNorm1d(5, affine=False)
+        decoder = nn.Sequential(nn.Linear(2, 5), scaling)
+        return pv.VAE(
+            pv.StandardNormal(2),
+            pv.Normal(decoder, scale=1.0),
+            pv.DiagNormal(nn.Sequential(scaling, nn.Linear(5, 4))),
+        )
+
+    assert both_ways(make).route.startswith("traced")
 
 
 class Untraceable(nn.Module):
@@ -1040,6 +1072,69 @@ def test_modules_run_while_the_compiler_traces_in_another_thread():
         thread.join()
 
 
+def test_a_compilation_that_outlives_its_training_leaves_validation_and_random_numbers_alone(monkeypatch):
+    started, end = threading.Event(), threading.Event()
+    patched: list[threading.Thread] = []
+    states = (torch.get_rng_state, lambda: repr(np.random.get_state()), random.getstate)  # noqa: NPY002
+
+    def patch():
+        patched.append(threading.current_thread())
+        torch.distributions.Distribution.set_default_validate_args(False)
+
+    def standalone_compile(module, examples, **_):
+        """What of torch's own could be seen outside."""
+        eval_frame.TorchPatcher.patch()
+        with preserve_rng_state():
+            started.set()
+            end.wait(30)
+        return module
+
+    monkeypatch.setattr("torch._inductor.standalone_compile", standalone_compile)
+    monkeypatch.setattr(eval_frame.TorchPatcher, "patch", functools.cache(patch))
+    compiling.make_patches.cache_clear()
+    under_way = compiling.Compiling(make_fx(torch.sin)(X), [X])
+    try:
+        assert started.wait(30)
+        assert patched == [threading.current_thread()]
+        assert torch.distributions.Distribution._validate_args
+        pyro.enable_validation(False)  # the user's own doing
+        torch.rand(3)
+        before = [state() for state in states]
+        end.set()
+        under_way._thread.join()
+        assert under_way.function is not None
+        assert not torch.distributions.Distribution._validate_args
+        assert not pyro.infer.util.is_validation_enabled()
+        for state, value in zip(states, before, strict=True):
+            assert torch.equal(state(), value) if isinstance(value, torch.Tensor) else state() == value
+    finally:
+        end.set()
+        pyro.enable_validation(True)
+    state = torch.random.get_rng_state()
+    torch.rand(3)
+    torch.random.set_rng_state(state)  # works as before
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_two_compilations_follow_each_other(monkeypatch):
+    at_once, most = [], []
+
+    def standalone_compile(module, examples, **_):
+        at_once.append(module)
+        time.sleep(0.05)
+        most.append(len(at_once))
+        at_once.clear()
+        return module
+
+    monkeypatch.setattr("torch._inductor.standalone_compile", standalone_compile)
+    before = compiling._Patcher.patch_method
+    both = [compiling.Compiling(make_fx(torch.sin)(X), [X]) for _ in range(2)]
+    for one in both:
+        one._thread.join()
+    assert most == [1, 1]
+    assert compiling._Patcher.patch_method is before
+
+
 def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):
     monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
     monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
@@ -1076,8 +1171,9 @@ def test_products_are_replaced_where_that_is_faster():
         return torch.addmm(bias, left, right).sum(0, keepdim=True) @ right.t()
 
     given = (torch.randn(8, 4), torch.randn(4, 6), torch.randn(6))
-    module = graphs.plain(torch.fx.experimental.proxy_tensor.make_fx(function)(*given))
+    module = make_fx(function)(*given)
     assert graphs.replace_products(module, lambda left, right: left.shape[0] == 8, products.product) == 1
+    graphs.plain(module).graph.lint()
     targets = [node.target for node in module.graph.nodes]
     assert targets.count(products.product) == 1
     assert torch.ops.aten.mm.default in targets

@@ -21,6 +21,7 @@ import pyrovae as pv
 from pyrovae.batches import as_batches, to
 from pyrovae.handlers import FixedPlate
 from pyrovae.pairs import inspect
+from pyrovae.training.results import curve_verdict
 
 BATCH = 16
 QUIET = {"progress": False, "device": "cpu"}
@@ -255,6 +256,20 @@ def test_a_collapsed_posterior_is_said_in_words(data):
     run = pv.fit(vae, data, steps=1, learning_rate=1e-12, seed=0, **QUIET)
     assert run.active["z"].count == 0
     assert "Collapsed: none of the 2" in run.verdict
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1.0, 0.1, 0.55, 1.0, 0.1, 1.0], "weighted (between 0.1 and 1)"),
+        ([0.5] * 6, "weighted (by 0.5)"),
+        ([{"z": 0.0, "w": 2.0}, {"z": 0.5, "w": 2.0}] * 3, "weighted ('z' between 0 and 0.5; 'w' by 2)"),
+    ],
+)
+def test_the_verdict_says_between_which_weights_it_was(weights, words, data):
+    row = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET).history[0]
+    (sentence,) = curve_verdict(tuple(row._replace(weight=weight) for weight in weights))
+    assert words in sentence
 
 
 def test_the_plot_shows_three_curves(data):

@@ -73,7 +73,7 @@ def demo(
         "pyrovae train digits",
         "pyrovae train mnist --data-root idx-files --likelihood bernoulli",
         "pyrovae train wine.csv --label class --anneal 20 --out runs/wine",
-        "pyrovae train photos/ --size 64,64 --mode RGB --net conv",
+        "pyrovae train photos/ --size 64,64 --mode RGB --net conv --precision bfloat16",
         "pyrovae train counts.npz --key x --pair my_models.py:make_pair",
         "pyrovae train --resume --out runs/wine --epochs 400",
     )
@@ -100,6 +100,8 @@ def train(
     patience: options.Patience = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
+    staged: options.Staged = None,
+    precision: options.Precision = None,
     data_root: options.DataRoot = None,
     key: options.Key = None,
     columns: options.Columns = None,

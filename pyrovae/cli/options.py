@@ -80,6 +80,13 @@ Patience = Annotated[int | None, _option(help=_PATIENCE, usual="20 where beta is
 Seed = Annotated[int | None, _option(help="Of all random numbers.", usual="0", panel="Training")]
 Device = Annotated[str, _option(help="auto, cpu, cuda, cuda:1.", usual="auto", panel="Training")]
 
+Staged = Annotated[
+    str | None, _option(help="auto, true, false, traced, compiled: see `fit`.", usual="auto", panel="Training")
+]
+Precision = Annotated[
+    str | None, _option(help="bfloat16 for the networks' matrix products.", usual="single", panel="Training")
+]
+
 DataRoot = Annotated[str | None, _option(help="Folder that holds MNIST's four IDX files.", panel="Data")]
 Key = Annotated[str | None, _option(help="Array of an .npz file.", panel="Data")]
 Columns = Annotated[str | None, _option(help="Columns to train on, with commas between.", panel="Data")]

@@ -116,7 +116,7 @@ def _resumed(request: Request) -> Prepared:
     told = {**request.choices, "prior": request.prior, "components": request.components}
     before = config["blueprint"]
     blueprint = None if before is None else Blueprint.from_json(resumed(told, before))
-    options = FitOptions(**resumed(request.fit, config["fit"], free=("epochs",)))
+    options = FitOptions(**resumed(request.fit, config["fit"], free=("epochs", "staged")))
     return _of_config(folder, request, source, blueprint, options, config)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyrovae.cli.advice import one_of
 from pyrovae.errors import ArgumentError
 
 # Optimiser steps after which the usual small models have levelled off; epochs follow from it.
@@ -16,6 +17,9 @@ _FEWEST, _MOST = 10, 200
 # Epochs without a better validation ELBO: noise between epochs is over after about so many.
 _PATIENCE = 20
 
+
+# How `fit` calls what the command line does.
+STAGED: Mapping[str, Any] = {"auto": "auto", "true": True, "false": False, "traced": "traced", "compiled": "compiled"}
 
 _SOURCE = ("root", "key", "header", "columns", "label", "size", "mode", "shape")
 _CHOICES = ("likelihood", "scaling", "net", "hidden", "latent")
@@ -29,6 +33,8 @@ _FIT = (
     "validation",
     "patience",
     "seed",
+    "staged",
+    "precision",
 )
 
 
@@ -83,6 +89,8 @@ class FitOptions:
     validation: float = 0.1
     patience: int = 0
     seed: int = 0
+    staged: str = "auto"
+    precision: str | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any], rows: int) -> FitOptions:
@@ -112,6 +120,9 @@ class FitOptions:
             raise ArgumentError(f"--learning-rate {self.learning_rate:g}; give a number above 0.")
         if self.patience and not self.validation:
             raise ArgumentError("--patience looks at held-out rows: give --validation a fraction above 0.")
+        one_of("--staged", self.staged, tuple(STAGED))
+        if self.precision is not None:
+            one_of("--precision", self.precision, ("bfloat16",))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -128,7 +139,7 @@ def resumed(told: Mapping[str, Any], before: Mapping[str, Any], *, free: tuple[s
             option = "--" + {"root": "data-root"}.get(name, name).replace("_", "-")
             raise ArgumentError(
                 f"{option} was {_shown(old)} in the run to resume and is {_shown(value)} now. Leave it out, or start a "
-                "run of its own in another folder (--out). --epochs may grow."
+                "run of its own in another folder (--out). --epochs may grow, and --staged may change."
             )
     return {**before, **{name: told[name] for name in free if told.get(name) is not None}}
 

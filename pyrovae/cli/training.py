@@ -15,7 +15,7 @@ from pyrovae import checkpoints
 from pyrovae.cli.folder import RunFolder, Unwritten
 from pyrovae.cli.group import INTERRUPTED, complain
 from pyrovae.cli.preparation import Prepared, prepare
-from pyrovae.cli.requests import Request
+from pyrovae.cli.requests import STAGED, Request
 from pyrovae.errors import DivergedError
 from pyrovae.parallel import Alone, agreed
 from pyrovae.training import progress as progress_line
@@ -55,6 +55,8 @@ def fit_arguments(prepared: Prepared) -> dict[str, Any]:
         "patience": options.patience or None,
         "transform": prepared.transform,
         "seed": options.seed,
+        "staged": STAGED[options.staged],
+        "precision": options.precision,
     }
 
 
@@ -106,6 +108,7 @@ def _finished(prepared: Prepared, metrics: _Metrics, run: Fit) -> dict[str, Any]
         "epochs": len(run.history),
         "weights": run.weights,
         "seconds": round(run.seconds, 1),
+        "route": run.route,
         "verdict": run.verdict,
     }
 

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,7 +29,7 @@ def compile_graph(module: GraphModule, examples: Sequence[torch.Tensor]) -> Func
     """Compile a graph of a flat list of tensors.
 
     torch keeps the compiled code in its cache folder (`TORCHINDUCTOR_CACHE_DIR`), so that the same graph compiles
-    within seconds the next time. Settings of Pyro and torch that the compiler switches off are given back.
+    within seconds the next time. Settings of Pyro and torch are left alone, see `make_patches`.
 
     Args:
         module: the graph.
@@ -38,7 +38,8 @@ def compile_graph(module: GraphModule, examples: Sequence[torch.Tensor]) -> Func
     Returns:
         A function of the same inputs and outputs.
     """
-    with _quiet(), validation_restored(), torch.no_grad():
+    make_patches()
+    with _one_at_a_time, _only_this_thread(), _quiet(), torch.no_grad():
         from torch._inductor import standalone_compile
 
         compiled: Any = standalone_compile(
@@ -46,6 +47,31 @@ def compile_graph(module: GraphModule, examples: Sequence[torch.Tensor]) -> Func
         )
     _remember(module)
     return compiled
+
+
+_one_at_a_time = threading.Lock()  # one that outlives its training may meet that of the next
+
+
+@functools.cache
+def make_patches() -> None:
+    """Let torch's compiler change the process now, as it does once, and give back the validation that it switches off.
+
+    It would do so wherever it first compiles: in a thread, while the user may switch validation himself.
+    """
+    from torch._dynamo.eval_frame import TorchPatcher
+
+    with validation_restored():
+        TorchPatcher.patch()
+
+
+@contextmanager
+def _only_this_thread() -> Iterator[None]:
+    """Beside a training, which goes on in the main thread, nothing of it is touched."""
+    if threading.current_thread() is threading.main_thread():
+        yield
+        return
+    with own_calls_only(), random_states_left():
+        yield
 
 
 @contextmanager
@@ -65,6 +91,7 @@ class Compiling:
     def __init__(self, module: GraphModule, examples: Sequence[torch.Tensor]):
         self.function: Function | None = None
         self.error: Exception | None = None
+        make_patches()  # in the caller's thread
         self._thread = threading.Thread(target=self._run, args=(module, examples), daemon=True, name="pyrovae-compile")
         self._thread.start()
 
@@ -74,8 +101,7 @@ class Compiling:
 
     def _run(self, module: GraphModule, examples: Sequence[torch.Tensor]) -> None:
         try:
-            with own_calls_only():
-                self.function = compile_graph(module, examples)
+            self.function = compile_graph(module, examples)
         except Exception as error:
             self.error = error
 
@@ -99,6 +125,28 @@ def own_calls_only() -> Iterator[None]:
         patch_method(patcher, owner, name, own, deduplicate)
 
     with mock.patch.object(_Patcher, "patch_method", bound):
+        yield
+
+
+@contextmanager
+def random_states_left() -> Iterator[None]:
+    """This thread sets no random states.
+
+    The compiler notes them at its start and sets them at its end, though it draws nothing: a training beside it would
+    draw the random numbers of those seconds a second time.
+    """
+    thread = threading.get_ident()
+
+    def elsewhere(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def own(*args: Any, **kwargs: Any) -> Any:
+            return None if threading.get_ident() == thread else original(*args, **kwargs)
+
+        return own
+
+    with ExitStack() as stack:
+        for module in (torch.random, torch.cuda):
+            stack.enter_context(mock.patch.object(module, "set_rng_state", elsewhere(module.set_rng_state)))
         yield
 
 

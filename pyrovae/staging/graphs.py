@@ -1,4 +1,7 @@
-"""Small rewritings of a captured graph: constants become inputs, and what does nothing goes."""
+"""Small rewritings of a captured graph: constants become inputs, and what does nothing goes.
+
+They change the graph, and not yet the code that runs it: writing that costs as much as they do, so `plain` comes last.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ aten = torch.ops.aten
 
 
 def plain(module: GraphModule) -> GraphModule:
-    """The same graph as a function of a flat list of tensors that returns a flat list."""
+    """The graph as code: a function of a flat list of tensors that returns a flat list."""
     module.graph.set_codegen(CodeGen())
     module.recompile()
     return module
@@ -27,7 +30,6 @@ def simplify(module: GraphModule) -> None:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
-    module.recompile()
 
 
 _RESHAPES = (aten.view.default, aten.expand.default, aten._unsafe_view.default)
@@ -68,7 +70,6 @@ def lift_constants(module: GraphModule, given: int) -> list[torch.Tensor]:
             last.meta = dict(node.meta)
             node.replace_all_uses_with(last)
             module.graph.erase_node(node)
-    module.recompile()
     return list(constants.values())
 
 
@@ -104,8 +105,6 @@ def replace_products(
             continue
         _put(module.graph, node, product, parts)
         count += 1
-    module.graph.lint()
-    module.recompile()
     return count
 
 

@@ -129,11 +129,12 @@ class Lane:
             clip_norm=None if self.settings.shared else self.settings.clip_norm,
             check_support=self.settings.check_support,
         )
-        module = graphs.plain(captured.graph)
+        module = captured.graph
         graphs.simplify(module)
         self.constants = graphs.lift_constants(module, len(inputs.flat()))
         _refuse_carried(before, self.constants)
         graphs.replace_products(module, onednn_is_faster, product)
+        graphs.plain(module)
         self._moving = list(captured.written)
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self.captured, self.function, self._update = captured, module, None

@@ -17,7 +17,8 @@ def select_in_place(module: GraphModule) -> None:
     """Write `y[mask] = x[mask]`, and what differentiation makes of it, as `torch.where(mask, x, y)`.
 
     A spline that is the identity outside its interval is written so. The values are the same, and so are the
-    gradients; what selects by a mask and does anything else with it is left as it is.
+    gradients; what selects by a mask and does anything else with it is left as it is. As with all changes of a graph,
+    `graphs.plain` writes the code.
     """
     for node in list(module.graph.nodes):
         if node.target in _PUTS:
@@ -26,7 +27,6 @@ def select_in_place(module: GraphModule) -> None:
         if node.target is aten.new_zeros.default and _mask(node.args[0]) is not None:
             node.update_arg(0, node.args[0].args[0])  # which takes no more than its type and device
     module.graph.eliminate_dead_code()
-    module.recompile()
 
 
 def _rewrite(graph: Graph, put: Node) -> None:

@@ -69,15 +69,29 @@ def witnessed(witness: Witness) -> Iterator[None]:
     So does the garbage collector: what others have hooked to it (hypothesis asks for the time there) would run in the
     midst of the pair's code.
     """
-    before, collects = sys.getprofile(), gc.isenabled()
+    collects = gc.isenabled()
     gc.disable()
-    sys.setprofile(witness)
+    try:
+        with _paused_profiler():
+            sys.setprofile(witness)
+            yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
+def _paused_profiler() -> Iterator[None]:
+    before: Any = sys.getprofile()
+    in_c = before is not None and not callable(before)  # cProfile, which only its own methods take out and put back
+    if in_c:
+        before.disable()
     try:
         yield
     finally:
-        sys.setprofile(before)
-        if collects:
-            gc.enable()
+        sys.setprofile(None if in_c else before)
+        if in_c:
+            before.enable()
 
 
 def _texts(constants: tuple) -> Iterator[str]:

@@ -28,10 +28,10 @@ def is_of_bad_numbers(error: ValueError) -> bool:
     return "satisfy the constraint" in words and ("nan" in words or "inf" in words)
 
 
-def once(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor under its first name: weights that are tied under two names are one parameter."""
+def once(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor under its first name: weights that are tied, or buffers of a part that two modules share, are one."""
     seen: set[int] = set()
-    return {name: p for name, p in parameters.items() if not (id(p) in seen or seen.add(id(p)))}
+    return {name: tensor for name, tensor in tensors.items() if not (id(tensor) in seen or seen.add(id(tensor)))}
 
 
 def _values(grad: torch.Tensor | None) -> torch.Tensor:

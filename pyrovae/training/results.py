@@ -191,7 +191,7 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     if len(history) < 4:
         # A weighted loss trades rate for distortion: the unweighted ELBO may fall while all goes well.
         return [
-            f"The rate was weighted ({_short(whole[0].weight)} to {_short(whole[-1].weight)}), so the unweighted ELBO "
+            f"The rate was weighted ({_span([row.weight for row in whole])}), so the unweighted ELBO "
             f"({whole[0].elbo:.4g} to {whole[-1].elbo:.4g}) measures no progress; look at rate and distortion."
         ]
     training = [row.elbo for row in history]
@@ -220,8 +220,13 @@ def curve_verdict(history: tuple[Epoch, ...]) -> list[str]:
     return [f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."]
 
 
-def _short(weight: Weight) -> str:
-    return f"{weight:.3g}" if isinstance(weight, float | int) else str(weight)
+def _span(weights: list[Weight]) -> str:
+    """Between which numbers the weights were, each site's where they differ; a cycle ends where it began."""
+    if isinstance(weights[0], dict):
+        sites = weights[0].keys()
+        return "; ".join(f"{site!r} {_span([weight[site] for weight in weights])}" for site in sites)  # type: ignore[index]
+    low, high = (f"{bound(weights):.3g}" for bound in (min, max))  # type: ignore[type-var]
+    return f"by {low}" if low == high else f"between {low} and {high}"
 
 
 def _unweighted(history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:

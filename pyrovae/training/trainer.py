@@ -16,7 +16,7 @@ from pyrovae.pairs import unwrapped
 from pyrovae.parallel import share_of
 from pyrovae.staging import Entry, Pass, Settings, Staging
 from pyrovae.traces import Sampler, Use
-from pyrovae.training.passes import Passes, is_of_bad_numbers
+from pyrovae.training.passes import Passes, is_of_bad_numbers, once
 from pyrovae.training.plan import Plan
 from pyrovae.training.results import Epoch, Step
 
@@ -55,7 +55,7 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
         host=passes,
         settings=Settings(
             one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
-            buffers=plan.structure.buffers(),
+            buffers=once(plan.structure.buffers()),
             optimiser=plan.optimiser,
             clip_norm=plan.clip_norm,
             places=functools.partial(_places, plan),
