@@ -320,6 +320,20 @@ def test_a_loose_dim_beside_a_plate_with_a_dim_of_its_own():
     )
 
 
+@pytest.mark.parametrize(("whole", "severity"), [(None, "error"), (32, "warning")])
+def test_an_event_of_all_rows_may_be_scaled_by_its_author(whole, severity):
+    """As Pyro's `VariationalSparseGP` is, by `num_data=`; without it a batch counts as all data."""
+
+    def model(x):
+        loc = pyro.param("loc", torch.zeros(()))
+        with poutine.scale(scale=1.0 if whole is None else whole / len(x)):
+            pyro.sample("x", dist.Normal(loc.expand(len(x)), 1.0).to_event(1), obs=x)
+
+    (finding,) = findings(pv.Pair(model, empty), (real()[:8, 0],), {}, dataset_size=32)
+    assert (finding.clause, finding.severity) == ("to-event", severity)
+    assert ("scale counts for 32 rows" in finding.message) == (severity == "warning")
+
+
 def test_rows_of_another_number_are_no_lack_of_to_event():
     def model(x, y):
         loc = pyro.param("loc", torch.zeros(()))

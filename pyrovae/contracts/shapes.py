@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -55,6 +56,7 @@ def _event_sizes(look: Look, known: set[str]) -> Iterator[Finding]:
 def _swallowed(look: Look, side: str, name: str, node: Mapping) -> _Word | None:
     """`.to_event` has made the rows of the batch part of one event: its size follows the batch."""
     count, event = reinterpreted(node["fn"]), tuple(node["fn"].event_shape)
+    by_author = False
     rows = [dim for dim in range(min(count, len(event))) if event[dim] == look.rows]
     if look.other is None:
         observed = node["is_observed"] and getattr(node["value"], "ndim", None) == len(event)
@@ -63,18 +65,33 @@ def _swallowed(look: Look, side: str, name: str, node: Mapping) -> _Word | None:
         twin = getattr(look.other, side).nodes.get(name)
         after = tuple(twin["fn"].event_shape) if twin else event
         rows = [dim for dim in rows if len(after) == len(event) and after[dim] != event[dim]]
+        by_author = bool(rows and twin) and _counts_all(node, event[rows[0]]) == _counts_all(twin, after[rows[0]])
     if not rows:
         return None
     plate = look.structure.data_plate or "data"
     right = count - rows[-1] - 1
     # All data as one event, outside any plate, is right as long as all data come at once.
     whole = look.structure.data_plate is None and look.dataset_size in (None, look.rows)
+    if by_author:
+        return _Word(
+            "to-event",
+            f"has event shape {event}: .to_event({count}) makes the {look.rows} rows of the batch one datum, which its "
+            f"scale counts for {_counts_all(node, event[rows[0]]):g} rows, as Pyro's sparse GP does by num_data=. That "
+            "trains rightly, but figures are of all rows, divided by those of a batch, and single rows have none.",
+            "warning",
+        )
     return _Word(
         "to-event",
         f"has event shape {event}: .to_event({count}) takes the {look.rows} rows of the batch for one datum. Use "
         f"{f'.to_event({right})' if right else 'no .to_event'}, inside `with pyro.plate({plate!r}, ...)`.",
         "warning" if whole else "error",
     )
+
+
+def _counts_all(node: Mapping, rows: int) -> float:
+    """For how many rows an event that holds some of them is counted: of any batch the same where its author scales."""
+    scale = node["scale"]
+    return round(float(scale) * rows, 3) if not isinstance(scale, torch.Tensor) or scale.numel() == 1 else math.nan
 
 
 def reinterpreted(fn: Any) -> int:

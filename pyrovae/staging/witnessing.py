@@ -83,15 +83,18 @@ def witnessed(witness: Witness) -> Iterator[None]:
 @contextmanager
 def _paused_profiler() -> Iterator[None]:
     before: Any = sys.getprofile()
-    in_c = before is not None and not callable(before)  # cProfile, which only its own methods take out and put back
-    if in_c:
-        before.disable()
+    if before is None or callable(before):
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+        return
+    before.disable()  # cProfile, which only its own methods take out and put back
     try:
         yield
     finally:
-        sys.setprofile(None if in_c else before)
-        if in_c:
-            before.enable()
+        sys.setprofile(None)
+        before.enable()
 
 
 def _texts(constants: tuple) -> Iterator[str]:
