@@ -39,7 +39,7 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
     """
     chosen = choose_device(device)
     move(bound_modules(pair), {}, chosen)
-    tried = Placement(chosen, torch.get_default_dtype(), frozenset())
+    usable = None
     for candidate in _candidates(pair, batch, chosen):
         structure = _structure(pair, candidate, batch)
         if structure is None:
@@ -50,23 +50,28 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
             candidate = candidate._replace(dtype=dtype)
             if _structure(pair, candidate, batch) is None:
                 continue
-        if not candidate.cast and _counts_as_float(pair, candidate, batch):
-            continue
-        return candidate
-    return tried  # nothing ran: the contract says in words why
+        usable = usable or candidate
+        if not _takes_bytes_as_floats(pair, candidate, batch):
+            return candidate
+    # Where nothing ran, the contract says in words why.
+    return usable or Placement(chosen, torch.get_default_dtype(), frozenset())
 
 
 def placed(pair: HasPair, batch: Batch) -> Placement:
     """The placement of a pair that is used as it stands: on the device where its parameters are."""
+    usable = None
     for device in dict.fromkeys([*(str(p.device) for m in bound_modules(pair) for p in m.parameters()), "cpu", "cuda"]):
         if device.startswith("cuda") and not torch.cuda.is_available():
             continue
         for candidate in _candidates(pair, batch, torch.device(device)):
             structure = _structure(pair, candidate, batch)
-            if structure is not None:
-                dtype = _dtype(structure) or candidate.dtype
-                return candidate._replace(dtype=dtype)
-    return Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset())
+            if structure is None:
+                continue
+            found = candidate._replace(dtype=_dtype(structure) or candidate.dtype)
+            usable = usable or found
+            if not _takes_bytes_as_floats(pair, candidate, batch):
+                return found
+    return usable or Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset())
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -121,7 +126,7 @@ def _dtype(structure: Structure) -> torch.dtype | None:
     return max(kinds, key=kinds.count) if kinds else None
 
 
-def _counts_as_float(pair: HasPair, candidate: Placement, batch: Batch) -> bool:
+def _takes_bytes_as_floats(pair: HasPair, candidate: Placement, batch: Batch) -> bool:
     """Whether a distribution other than a categorical one observes bytes as they are."""
     if not any(map(_is_bytes, batch.leaves.values())):
         return False

@@ -211,6 +211,13 @@ def test_more_kinds_of_files():
     assert "images of 8x8" in succeeds("train flat.npy --epochs 1 --no-report")
 
 
+def test_bits_in_bytes_have_a_report():
+    np.save("bits.npy", np.random.default_rng(0).integers(0, 2, (40, 6, 6), dtype=np.uint8))
+    succeeds("train bits.npy --epochs 1 --hidden 4 --latent 2 --out run")
+    assert Path("run/report.html").exists()
+    assert json.loads(succeeds("evaluate run --evidence-draws 30 --json"))["log_evidence"]["value"] < 0
+
+
 def test_mnist_from_a_folder_is_evaluated_on_its_test_part():
     generator = np.random.default_rng(0)
     for part, count in (("train", 30), ("t10k", 12)):

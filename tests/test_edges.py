@@ -438,3 +438,41 @@ def test_the_site_whose_parameters_went_bad_is_named():
 
 def test_one_row_is_enough():
     assert pv.fit(vae(), X[:1], epochs=2, **QUIET).active == {}
+
+
+# --- bytes --------------------------------------------------------------------------------------------
+
+ASK = {
+    "elbo": lambda pair, *data: pv.elbo(pair, *data, draws=3).value,
+    "evidence": lambda pair, *data: pv.log_evidence(pair, *data, draws=3).value,
+    "likelihood": lambda pair, *data: pv.log_likelihood(pair, *data, draws=3)["x"],
+    "rates": lambda pair, *data: torch.tensor(pv.rate_distortion(pair, *data)[:3]),
+}
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+@pytest.mark.parametrize("masked", [False, True])
+def test_bytes_are_counts_whatever_is_asked(ask, masked):
+    """As bytes, 255 + 1 is 0."""
+
+    def model(seen, x):
+        with pyro.plate("data", len(x)):
+            rate = pyro.sample("rate", dist.Gamma(20.0, 0.1))
+            fn = dist.Poisson(rate[..., None]).expand([*rate.shape, 3])
+            pyro.sample("x", (fn.mask(seen) if masked else fn).to_event(1), obs=x)
+
+    def guide(seen, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("rate", dist.Gamma(20.0 + x.float().sum(-1), 3.1))
+
+    x, seen = torch.full((6, 3), 255, dtype=torch.uint8), torch.ones(6, 3, dtype=torch.bool)
+    pair = pv.Pair(model, guide)
+    assert torch.equal(ask(pair, seen, x), ask(pair, seen, x.float()))
+
+
+def test_bits_as_bytes_have_figures():
+    bits = torch.randint(0, 2, (12, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    pair = pv.VAE(pv.StandardNormal(2), pv.Bernoulli(pv.MLP(2, [4], 5)), pv.DiagNormal(pv.MLP(5, [4], 4)))
+    for ask in ASK.values():
+        assert torch.equal(ask(pair, bits), ask(pair, bits.float()))
