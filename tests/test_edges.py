@@ -390,7 +390,7 @@ def test_autoguides_that_are_set_up_late_train(kind):
 def test_a_weighted_run_is_not_called_diverged():
     run = pv.fit(vae(), X, epochs=30, temper=4.0, learning_rate=0.02, **QUIET)
     assert "Diverged" not in run.verdict
-    assert "weighted (4 to 4)" in run.verdict
+    assert "weighted (by 4)" in run.verdict
 
 
 def test_data_by_position_and_by_name_are_not_mixed():

@@ -84,9 +84,10 @@ def _numbers(subject: Subject, found: Certainty, limits: Limits) -> tuple[np.nda
             "The number is by how much a pixel is off, in the units of the data, where the model draws the image again "
             "once it has encoded it, noise included: the lower, the surer."
         )
+    below = "" if found.measure == "entropy" else "; of continuous values it may lie below 0, so only differences count"
     return found.nats, (
         "The number is the entropy in nats of what the model expects to see in place of the row once it has encoded "
-        "it, noise included: the lower, the surer; of continuous values it may lie below 0, so only differences count."
+        f"it, noise included: the lower, the surer{below}."
     )
 
 
