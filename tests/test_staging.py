@@ -996,6 +996,38 @@ def test_data_outside_the_support_are_found_in_a_staged_step():
         pv.fit(vae, (X > 0).float(), steps=60, batch_size=20, seed=0, staged="traced", transform=transform, **QUIET)
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_values_that_nobody_validates_are_no_reason_for_a_plain_step(validated, monkeypatch):
+    plain = []
+    original = roads.Lane.plain
+    monkeypatch.setattr(roads.Lane, "plain", lambda lane, batch: plain.append(batch) or original(lane, batch))
+    torch.manual_seed(0)
+    grey = torch.rand(40, 5)
+
+    def model(x):
+        decoder = pyro.module("decoder", net)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z), validate_args=False).to_event(1), obs=x)
+
+    net, encoder = nn.Linear(2, 5), nn.Linear(5, 4)
+    guide = pair_with(encoder).guide
+    with warnings.catch_warnings(), pyro.validation_enabled(validated):
+        warnings.simplefilter("ignore", pv.PyrovaeWarning)
+        run = pv.fit(
+            pv.Pair(model, guide),
+            grey,
+            steps=30,
+            batch_size=20,
+            seed=0,
+            staged="traced",
+            transform=torch.clone,
+            **QUIET,
+        )
+    assert run.route.startswith("traced")
+    assert not plain
+
+
 # --- "auto" -----------------------------------------------------------------------------------------------
 
 
@@ -1133,6 +1165,22 @@ def test_two_compilations_follow_each_other(monkeypatch):
         one._thread.join()
     assert most == [1, 1]
     assert compiling._Patcher.patch_method is before
+
+
+@pytest.mark.parametrize("weight", [pv.linear(0, 1, steps=10), pv.cyclic(0, 1, steps=40)])
+def test_the_graph_of_most_steps_is_compiled_and_no_other(weight, monkeypatch):
+    """A weight of 0 makes a graph of its own, often that of the first step."""
+    compiled = []
+    monkeypatch.setattr(roads, "compile_graph", lambda module, _: compiled.append(module) or compiled_by(module))
+    run = pv.fit(small(), X, steps=60, batch_size=20, seed=0, staged=True, temper=weight, **QUIET)
+    assert run.route.startswith("compiled")
+    assert len(compiled) == 1
+    with pytest.raises(pv.ArgumentError, match="cannot be staged"):
+        pv.fit(pair_of(branching), X, steps=60, batch_size=20, seed=0, staged=True, temper=weight, **QUIET)
+
+
+def compiled_by(module):
+    return lambda *inputs: module(*inputs)
 
 
 def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):

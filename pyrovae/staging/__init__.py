@@ -62,7 +62,7 @@ class Staging:
             self.vigil.turn_old(self.vigil.pending)
         key = (self.host.rows, *_key(batch, self.settings))
         if key not in self._roads:
-            self._roads[key] = Road(self, Lane(self.settings, self.host, self.vigil), main=not self._roads)
+            self._roads[key] = Road(self, Lane(self.settings, self.host, self.vigil))
         road = self._roads[key]
         share = (road.lane.count + 1) / (1 + sum(other.lane.count for other in self._roads.values()))
         return road.step(batch, index, epoch, steps_left * share)
@@ -110,10 +110,11 @@ class Staging:
     @property
     def summary(self) -> str:
         """What was done and why, in one line."""
-        roads = list(self._roads.values())
-        if not roads:
-            return "no step was made"
-        return max(roads, key=lambda road: road.lane.count).summary
+        return self.main_road().summary if self._roads else "no step was made"
+
+    def main_road(self) -> Road:
+        """The road that was taken most often; of several the first."""
+        return max(self._roads.values(), key=lambda road: road.steps)
 
     @staticmethod
     def waits(batch: Batch) -> bool:

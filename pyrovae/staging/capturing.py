@@ -74,7 +74,7 @@ def capture(
     *,
     frozen: Collection[str] = (),
     clip_norm: float | None = None,
-    check_support: bool = False,
+    supports: Collection[str] = (),
 ) -> Captured:
     """Trace one pass, and leave no trace of it: random states, buffers, gradients and Pyro's store are as before.
 
@@ -83,7 +83,7 @@ def capture(
         inputs: what the graph takes in; the pass runs on these very tensors.
         frozen: parameters whose gradients nobody needs.
         clip_norm: the largest norm of all gradients together.
-        check_support: whether the last figure is to be NaN where data are outside a likelihood's support.
+        supports: sites where the last figure is to be NaN if data are outside the likelihood's support.
 
     Returns:
         The graph, with parameters as inputs: it computes on the tensors that it is given. Its figures are the
@@ -101,7 +101,7 @@ def capture(
     try:
         with forked_random(), warnings.catch_warnings(), undone() as writes, traceable(fixed, flat) as reading:
             warnings.simplefilter("ignore")
-            program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, check_support=check_support)
+            program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, supports=supports)
             graph = make_fx(program, tracing_mode="real")(*flat)
             _refuse_other_randomness(notes)
     finally:
@@ -121,7 +121,7 @@ def _program(
     *,
     frozen: Collection[str],
     clip_norm: float | None,
-    check_support: bool,
+    supports: Collection[str],
 ) -> Any:
     def program(*flat: torch.Tensor) -> list[torch.Tensor]:
         del flat  # the pass finds the same tensors by itself
@@ -130,7 +130,7 @@ def _program(
             parameter.grad = None
         with computing_in(one.precision), one.fixed.given(inputs.index), one.tempered.given(inputs.weights):
             loss = objectives.loss_and_gradients(one.loss, one.recorded, inputs.args, dict(inputs.kwargs))
-            outside = _outside_support(one.recorded.last_run()) if check_support else None
+            outside = _outside_support(one.recorded.last_run(), supports)
             size = one.recorded.size()
             figures = one.recorded.figures()
         graded = {name: p.grad for name, p in inputs.parameters.items() if p.grad is not None and name not in frozen}
@@ -158,11 +158,11 @@ def clipped(gradients: Sequence[torch.Tensor], bound: float | None) -> tuple[tor
     return norm, [gradient * scale.to(gradient.dtype) for gradient in gradients]
 
 
-def _outside_support(run: Traces | None) -> torch.Tensor | None:
-    """Whether any observed value is outside its likelihood's support."""
+def _outside_support(run: Traces | None, sites: Collection[str]) -> torch.Tensor | None:
+    """Whether any value at these sites is outside its likelihood's support."""
     found = []
-    for _, node in samples(run.model) if run is not None else ():
-        if is_data(node) and isinstance(node["value"], torch.Tensor):
+    for name, node in samples(run.model) if run is not None else ():
+        if name in sites and is_data(node) and isinstance(node["value"], torch.Tensor):
             try:
                 found.append(~node["fn"].support.check(node["value"]).all())
             except (NotImplementedError, ValueError):

@@ -127,7 +127,7 @@ class Lane:
             inputs,
             frozen=frozen,
             clip_norm=None if self.settings.shared else self.settings.clip_norm,
-            check_support=self.settings.check_support,
+            supports=self.host.validated if self.settings.check_support else (),
         )
         module = captured.graph
         graphs.simplify(module)

@@ -62,6 +62,10 @@ class Overseer(Protocol):
         """Whether looking at figures would make a device wait."""
         ...
 
+    def main_road(self) -> Road:
+        """The road that was taken most often."""
+        ...
+
     def settle(self) -> None:
         """Read all figures that wait; a step that went bad is made again."""
 
@@ -76,10 +80,10 @@ class Overseer(Protocol):
 class Road:
     """One lane's way."""
 
-    def __init__(self, staging: Overseer, lane: Lane, *, main: bool):
+    def __init__(self, staging: Overseer, lane: Lane):
         self.staging = staging
         self.lane = lane
-        self.main = main
+        self.steps = 0
         self.route = "plain"
         self.why = staging.why if staging.mode or staging.why else "staged=False"
         self._times: dict[str, float] = {}
@@ -91,6 +95,11 @@ class Road:
         self._compiling: Compiling | None = None
         self._graph: Any = None
 
+    @property
+    def main(self) -> bool:
+        """Whether no other road was taken as often: not that of a first step whose weight is 0, say."""
+        return self.staging.main_road() is self
+
     # --- a step ---------------------------------------------------------------------------------------
 
     def step(self, batch: Batch, index: int, epoch: int, steps_left: float) -> Entry:
@@ -100,6 +109,7 @@ class Road:
             self._choose(batch, index, steps_left)
         entry = self._made(batch, index, epoch)
         self.lane.count += 1
+        self.steps += 1
         if entry.figures.device.type == "cuda" and len(self.lane.seconds) < _MEASURED:
             torch.cuda.synchronize()
         self.lane.seconds.append(time.perf_counter() - start)
@@ -208,7 +218,7 @@ class Road:
         count = self.lane.count
         if self.staging.mode != "auto":
             # A rare shape of batch stays on the plain path.
-            return count == 0 if self.main else count == 3
+            return count == 3 or (count == 0 and self.main)
         if count == 0 and self.staging.repeated(batch.rows) in ("traced", "compiled"):
             return True
         if count not in (5, 20):

@@ -51,6 +51,7 @@ class Host(Protocol):
         ...
 
     rows: int  # of the whole batch, of which several processes have parts
+    validated: frozenset[str]  # sites where the last plain pass has looked whether values are in the support
 
     def agree(self, words: str | None) -> str | None:
         """What any process has to say; all are asked at the same step."""

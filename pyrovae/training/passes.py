@@ -19,6 +19,7 @@ from pyrovae.isolation import isolated, validation
 from pyrovae.pairs import canonical, run, samples, unconstrained
 from pyrovae.parallel import Alike, Share, Weighted
 from pyrovae.precision import computing_in
+from pyrovae.supports import validates
 from pyrovae.training.plan import Plan
 
 
@@ -54,6 +55,7 @@ class Passes:
     Attributes:
         parameters: every tensor that a pass has shown, by canonical name.
         loss_state: what an ELBO keeps in Pyro's store, by store name.
+        validated: the sites whose distributions looked, in the last pass, whether values are in their support.
     """
 
     def __init__(self, plan: Plan):
@@ -67,6 +69,7 @@ class Passes:
         self.epoch = 0
         self.share = Share(1.0, {}, 1.0)
         self.rows = 0  # of the whole batch
+        self.validated: frozenset[str] = frozenset()
         self.random: torch.Tensor | None = None  # torch's generator before the step, where others may be lost in it
         self._error: Exception | None = None
         self._worst: str | None = None
@@ -96,6 +99,7 @@ class Passes:
                     raise
                 self._error = error
                 return torch.full((4,), math.nan, dtype=torch.float64)
+        self._note_validated()
         self._note_parameters(captured.trace)
         size = self.recorded.size()
         self._worst = None if math.isfinite(loss) else (self.recorded.tally().worst_site() or "?")
@@ -184,6 +188,11 @@ class Passes:
                 return next(bad, None)
         except Exception:
             return None  # it fails elsewhere, too; the error that is under way says enough
+
+    def _note_validated(self) -> None:
+        last = self.recorded.last_run()
+        nodes = samples(last.model) if last is not None else ()
+        self.validated = frozenset(name for name, node in nodes if validates(node["fn"]))
 
     def _note_parameters(self, captured: Any) -> None:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
