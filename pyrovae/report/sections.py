@@ -246,8 +246,8 @@ def settings(entries: Mapping[str, Any]) -> Section:
     return Section(
         "Settings",
         f'<div class="wide"><table class="settings"><tbody>{rows}</tbody></table></div>',
-        "With the same settings, versions and machine the same run comes out again: to the last bit with `staged=False`; "
-        "the routes of 'auto' round otherwise, and training makes much of a last bit.",
+        "With the same settings, versions and machine the same run comes out again, though to the last bit only with "
+        "`staged=False`: the routes of 'auto' round otherwise, and training makes much of a last bit.",
     )
 
 
