@@ -102,6 +102,8 @@ def check_guide(
     if not sampler.structure.named("latent"):
         raise PairError("the pair has no latent site that a guide draws, so there is nothing to compare.")
     reference = _by_nuts(sampler, draws, warmup)
+    if not reference:
+        raise PairError("all latent sites of the pair are discrete, and NUTS sums those out: nothing is to compare.")
     guide = {site: _values(sampler, draws, site) for site in reference}
     return {site: _agreement(guide[site], reference[site]) for site in reference}
 
@@ -118,7 +120,7 @@ def _values(sampler: Sampler, draws: int, site: str) -> torch.Tensor:
 def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tensor]:
     batch: Batch = next(sampler.use.placed_batches(sampler.rows))
     _check_whole(sampler, batch)
-    with isolated(sampler.seed), warnings.catch_warnings():
+    with isolated(sampler.seed), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             kernel = NUTS(sampler.model_on(batch))
@@ -144,6 +146,7 @@ def _check_whole(sampler: Sampler, batch: Batch) -> None:
 
 def _agreement(guide: torch.Tensor, reference: torch.Tensor) -> Agreement:
     independent = effective_sample_size(reference.double().unsqueeze(0), 0, 1).clamp(1, len(reference))
+    independent = independent.nan_to_num(1.0)  # of what never moves, such as the zeros of a triangular matrix
     variances = guide.double().var(0) / len(guide) + reference.double().var(0) / independent
     moments = (guide.mean(0), guide.std(0), reference.mean(0), reference.std(0))
     return Agreement(*moments, variances.sqrt().to(guide))

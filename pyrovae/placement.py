@@ -67,11 +67,18 @@ def placed(pair: HasPair, batch: Batch) -> Placement:
             structure = _structure(pair, candidate, batch)
             if structure is None:
                 continue
-            found = candidate._replace(dtype=_dtype(structure) or candidate.dtype)
+            found = candidate._replace(dtype=_dtype(structure) or _given_dtype(pair, candidate, batch))
             usable = usable or found
             if not _takes_bytes_as_floats(pair, candidate, batch):
                 return found
     return usable or Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset())
+
+
+def _given_dtype(pair: HasPair, candidate: Placement, batch: Batch) -> torch.dtype:
+    """Where no parameter says the type, data in double precision stay that, if the pair takes them so."""
+    double = candidate._replace(dtype=torch.float64)
+    is_double = any(getattr(leaf, "dtype", None) == torch.float64 for leaf in batch.leaves.values())
+    return torch.float64 if is_double and _structure(pair, double, batch) is not None else candidate.dtype
 
 
 def choose_device(device: str | torch.device) -> torch.device:

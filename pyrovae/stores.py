@@ -92,6 +92,8 @@ def read_groups(path: str | os.PathLike) -> dict[str, Any]:
 
 def checked_path(path: str | os.PathLike) -> Path:
     """The path of a new file or folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"out={path!r}; give the name of a file or folder.")
     place = Path(path)
     if place.suffix not in (*NETCDF, *ZARR):
         raise ArgumentError(f"out={str(path)!r}: its name must end in .nc (a netCDF file) or .zarr (a Zarr folder).")

@@ -13,9 +13,11 @@ from registry import REGISTRY, ROWS, arguments, pairs
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.evaluation import hamiltonian
 from pyrovae.isolation import validation
 from pyrovae.pairs import Pair, run
 from pyrovae.traces import Sampler, scorers
+from pyrovae.traces import sampler as sampler_module
 from pyrovae.traces.densities import of_run
 
 QUICK = {"chains": 2, "steps": 4, "leapfrogs": 3}
@@ -256,3 +258,62 @@ def test_a_decoder_that_is_wild_far_off_is_survived():
     run(Pair(model, guide), (torch.ones(5),), {})
     found = pv.ais(Pair(model, guide), torch.ones(5), **QUICK)
     assert bool(found.lower.value.isfinite().all())
+
+
+def test_the_leapfrog_runs_back_to_where_it_came_from():
+    """Only then does a move leave its density as it is."""
+    generator = torch.Generator().manual_seed(0)
+    position, momentum = torch.randn(2, 3, 4, 2, generator=generator, dtype=torch.float64)
+
+    def ends(position):
+        return -position.square().sum(-1) / 2, -position.pow(4).sum(-1)
+
+    start, step = hamiltonian.chains_at(position, ends), torch.full((4, 2), 0.1, dtype=torch.float64)
+    there, turned = hamiltonian._leapfrog(start, ends, 0.5, step, momentum, 7)
+    back, again = hamiltonian._leapfrog(there, ends, 0.5, step, -turned, 7)
+    assert not torch.allclose(there.position, position, atol=1e-2)
+    torch.testing.assert_close((back.position, -again), (position, momentum))
+
+
+def test_every_chain_has_a_global_draw_of_its_own_in_whatever_parts_they_come(monkeypatch):
+    """Where the guide is exact given w, a weight is p(x | w): the mean over all chains, and the share of accepted."""
+    truth = pv.truth.ShiftedGaussian(torch.ones(2, 1), noise=1.0, spread=2.0)
+    x = truth.sample(3)
+    monkeypatch.setattr(sampler_module, "_TILE_NUMBERS", 2 * 2 * 256)  # two chains at a time
+    found = pv.ais(truth, x, chains=6, steps=2, leapfrogs=2)
+    w = pv.posterior(truth, x, draws=6, sites=["mean"])["mean"]
+    covariance = truth.weight @ truth.weight.T + torch.eye(2)
+    given = dist.MultivariateNormal(w[:, None], covariance).log_prob(x).double()
+    torch.testing.assert_close(found.lower.value, given.logsumexp(0) - math.log(6), rtol=0, atol=1e-4)
+    assert bool((found.acceptance <= 1).all())
+
+
+def test_exact_draws_belong_to_their_own_rows(linear, monkeypatch):
+    monkeypatch.setattr(sampler_module, "TILE_ROWS", 4)
+    drawn = pv.generate(linear, torch.zeros(10, 4), seed=0)
+    found = pv.ais(linear, drawn["x"], reverse=drawn, chains=2, steps=3, leapfrogs=2)
+    exact = linear.log_evidence(drawn["x"]).double()  # its guide is the posterior: every weight is the evidence
+    torch.testing.assert_close(found.upper.value, exact, rtol=0, atol=1e-4)
+
+
+def test_triangular_matrices_are_moved_as_vectors():
+    """Of a correlation of two, one number is free: its integral by a grid."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            factor = pyro.sample("factor", dist.LKJCholesky(2, torch.tensor(2.0)))
+            pyro.sample("x", dist.MultivariateNormal(torch.zeros(2), scale_tril=factor), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("factor", dist.LKJCholesky(2, torch.tensor(1.0)))
+
+    x = torch.tensor([[1.0, 1.2], [0.5, -2.0], [0.0, 0.3]])
+    r = torch.linspace(-0.9995, 0.9995, 4000, dtype=torch.float64)
+    prior = (1 - r.square()) / ((1 - r.square()).sum())  # LKJ of concentration 2
+    quadratic = (x[:, :1] ** 2 - 2 * r * x[:, :1] * x[:, 1:] + x[:, 1:] ** 2) / (1 - r.square())
+    density = (-quadratic / 2 - (1 - r.square()).log() / 2).exp() / (2 * math.pi)
+    found = pv.ais(Pair(model, guide), x, chains=100, steps=20, leapfrogs=3)
+    exact = (density * prior).sum(1).log()
+    assert float(((found.lower.value - exact) / found.lower.error).abs().max()) < 4
+    assert float(found.lower.error.max()) < 0.1

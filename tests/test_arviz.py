@@ -620,3 +620,51 @@ def quietly(function, *args, **options):
         return function(*args, **{name: value for name, value in options.items() if value is not None})
     finally:
         logging.disable(logging.NOTSET)
+
+
+# What the model alone draws
+
+
+@pytest.mark.parametrize("around", [lambda model: model, config_enumerate], ids=["drawn", "summed"])
+def test_a_site_of_the_model_alone_that_all_rows_share(around):
+    @around
+    def model(x):
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(torch.tensor([-1.0, 2.0])[k], 1.0), obs=x)
+
+    x = torch.tensor([1.5, 2.5])
+    found = groups_of(pv.Pair(model, lambda x: None), x, draws=4)
+    assert {found[group]["k"].dims for group in ("posterior", "prior")} == {("chain", "draw")}
+    stats = found["sample_stats"]
+    if around is config_enumerate:
+        each = torch.stack([dist.Normal(loc, 1.0).log_prob(x).sum() for loc in (-1.0, 2.0)])
+        np.testing.assert_allclose(stats["log_weight"], float((each + torch.tensor([0.3, 0.7]).log()).logsumexp(0)))
+        assert "elbo" not in stats  # of no datum by itself
+    else:
+        np.testing.assert_allclose(stats["log_weight"][0], found["log_likelihood"]["x"][0].sum("data"), rtol=1e-5)
+
+
+def test_nuts_is_not_asked_of_discrete_sites_and_knows_constants():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            s = pyro.sample("s", dist.Bernoulli(0.3))
+            pyro.sample("x", dist.Normal(s, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("s", dist.Bernoulli(0.4))
+
+    with pytest.raises(pv.PairError, match=r"discrete.*nothing is to compare"):
+        pv.check_guide(pv.Pair(model, guide), torch.zeros(2), draws=5, warmup=5)
+
+    def correlated(x):
+        factor = pyro.sample("factor", dist.LKJCholesky(2, torch.tensor(2.0)))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.MultivariateNormal(torch.zeros(2), scale_tril=factor), obs=x)
+
+    pair = pv.Pair(correlated, lambda x: pyro.sample("factor", dist.LKJCholesky(2, torch.tensor(2.0))))
+    with torch.no_grad():  # NUTS turns its gradients on
+        found = pv.check_guide(pair, torch.randn(3, 2), draws=20, warmup=10)["factor"]
+    assert float(found.error[0, 1]) == 0
+    assert bool(found.error.isfinite().all())

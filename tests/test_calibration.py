@@ -548,3 +548,34 @@ def test_results_draw_themselves(tmp_path):
     figure = pv.simulation_based_calibration(truth, truth.sample(50), simulations=1, draws=5).plot()
     assert [axis.get_title() for axis in figure.axes] == ["z", "log-likelihood"]
     figure.savefig(tmp_path / "ranks.png")
+
+
+@pytest.mark.parametrize("draws", [0, 2.5, True])
+def test_draws_of_every_source_are_whole_numbers(draws):
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+    for source in ("rest", "model", "residual"):
+        with pytest.raises(pv.ArgumentError, match="draws="):
+            pv.calibration(truth, truth.sample(5), draws=draws, source=source)
+
+
+def test_levels_come_as_numbers_lists_and_tensors():
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+    x = truth.sample(5)
+    one, several = (pv.calibration(truth, x, draws=5, levels=given)["x"] for given in (0.5, torch.tensor([0.5, 0.9])))
+    assert one.coverage[0] == several.coverage[0]
+    with pytest.raises(pv.ArgumentError, match="levels="):
+        pv.calibration(truth, x, draws=5, levels="ab")
+
+
+def test_a_single_draw_has_no_fair_score():
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+    found = pv.calibration(truth, truth.sample(5), draws=1)["x"]
+    assert bool(found.crps.isnan().all())
+    assert bool(found.energy.isnan().all())
+
+
+@pytest.mark.parametrize("refit", [3, lambda x: None], ids=["number", "nothing"])
+def test_refit_returns_a_pair(refit):
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+    with pytest.raises(pv.ArgumentError, match="refit"):
+        pv.simulation_based_calibration(truth, truth.sample(5), simulations=1, draws=5, refit=refit)

@@ -399,3 +399,117 @@ def test_a_pair_without_a_data_plate_has_no_figure_for_each_datum():
     exact = dist.MultivariateNormal(torch.zeros(300), torch.eye(300) + 1).log_prob(x)
     found = pv.log_evidence(Pair(model, guide), x, joint=True, draws=3)
     assert float(found.value) == pytest.approx(float(exact), abs=1e-2)
+
+
+# --- what ties the data together, and what stands beside them ---------------------------------------------
+
+
+@pyro.infer.config_enumerate
+def switched(x):
+    """A class that all data share, and that is summed out."""
+    k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(torch.tensor([-1.0, 2.0])[k], 1.0), obs=x)
+
+
+def test_what_is_summed_out_for_all_data_together_belongs_to_no_datum():
+    x = torch.randn(300, generator=torch.Generator().manual_seed(0))  # more than a tile
+    pair = Pair(switched, lambda x: None)
+    each = torch.stack([dist.Normal(loc, 1.0).log_prob(x) for loc in (-1.0, 2.0)]).double()
+    exact = (each.sum(1) + torch.tensor([0.3, 0.7]).log()).logsumexp(0)
+    assert float(pv.log_evidence(pair, x, draws=2, joint=True).value) == pytest.approx(float(exact), abs=1e-3)
+    for figure in (pv.log_evidence, pv.elbo, pv.psis, pv.ais):
+        with pytest.raises(pv.PairError, match=r"sums out 'k', which all data share.*joint=True"):
+            figure(pair, x)
+
+
+def test_local_draws_of_what_is_tied_together_are_not_averaged_apart():
+    @pyro.infer.config_enumerate
+    def model(x):
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(torch.tensor([0.0, 3.0])[k] + z, 0.5), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.4 * x, 1.2))
+
+    x = torch.tensor([0.2, 2.5])
+    each = torch.stack([dist.Normal(loc, 1.25**0.5).log_prob(x) for loc in (0.0, 3.0)]).double()
+    exact = (each.sum(1) + torch.tensor([0.3, 0.7]).log()).logsumexp(0)
+    found = pv.log_evidence(Pair(model, guide), x, draws=20_000, joint=True)
+    assert abs(float((found.value - exact) / found.error)) < 4
+    assert float(found.error) < 0.05
+
+
+def test_what_is_observed_beside_the_data_is_in_the_evidence_of_the_set():
+    truth = gaussian()
+    x = truth.sample(5)
+
+    def model(x):
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(1.5))
+        truth.model(x)
+
+    found = pv.log_evidence(Pair(model, truth.guide), x, draws=2, joint=True)
+    exact = truth.log_evidence(x).double().sum() + dist.Normal(0.0, 1.0).log_prob(torch.tensor(1.5))
+    assert float(found.value) == pytest.approx(float(exact), abs=1e-4)
+
+
+def test_the_tiles_of_a_set_add_up():
+    truth = pv.truth.GammaPoisson(2.0, 1.0)
+    x = truth.sample(300)
+    found = pv.log_evidence(truth, x, joint=True, draws=2)
+    assert float(found.value) == pytest.approx(float(truth.log_evidence(x)), abs=2e-2)
+
+
+def test_one_number_of_draws_of_a_set_means_sixteen_local_ones():
+    pair, x = Shifted(width=1.2), torch.randn(5, generator=torch.Generator().manual_seed(3))
+    numbers = [pv.log_evidence(pair, x, joint=True, draws=draws) for draws in (7, (7, 16))]
+    torch.testing.assert_close(*numbers)
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_a_global_site_is_shared_among_all_rows_of_its_plate(size):
+    x = pv.truth.GammaPoisson(2.0, 1.0).sample(12)
+    truth = pv.truth.GammaPoisson(2.0, 1.0, size=size)
+    rate = pv.posterior(truth, x, draws=9)["rate"]
+    shared = dist.Gamma(2.0, 1.0).log_prob(rate) - truth.posterior(x).log_prob(rate)
+    expected = (dist.Poisson(rate[:, None]).log_prob(x) + shared[:, None] / (size or 12)).double().mean(0)
+    torch.testing.assert_close(pv.elbo(truth, x, draws=9).value, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_far_down_are_named_by_their_place():
+    x = torch.full((300,), 0.5)
+    x[280] = 2.0
+    with pytest.raises(pv.DataError, match="at row 280:"):
+        pv.log_evidence(Pair(impossible, normal_guide), x, draws=3)
+
+
+def test_figures_are_the_same_under_inference_mode():
+    """What needs gradients turns them on."""
+    truth = gaussian()
+    x, pair = truth.sample(3), widened(gaussian())
+    for call in (
+        lambda: pv.ais(pair, x, chains=2, steps=3).lower,
+        lambda: pv.inference_gap(pair, x, draws=5, steps=3).total,
+        lambda: pv.novelty(pair, x, calibration=x, scores=["regret"]).regret.score,
+        lambda: pv.mutual_information(pair, x)[:3],
+    ):
+        plain = call()
+        with torch.inference_mode():
+            found = call()
+        torch.testing.assert_close(found, plain)
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_the_scale_of_a_subsample_is_not_in_what_is_summed_out(classes, size):
+    x = classes.sample(6)
+
+    def model(x):
+        with pyro.plate("data", size or len(x), subsample_size=len(x)):
+            z = pyro.sample("z", dist.Categorical(classes.weights), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Bernoulli(classes.probabilities[z]).to_event(1), obs=x)
+
+    found = pv.log_evidence(Pair(model, lambda x: None), x, draws=2)
+    torch.testing.assert_close(found.value, classes.log_evidence(x).double(), rtol=1e-5, atol=1e-5)

@@ -10,7 +10,9 @@ from registry import REGISTRY, ROWS, arguments, pairs
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
+from pyrovae.evaluation.refinement import refined
 from pyrovae.pairs import Pair, run
+from pyrovae.traces import Sampler, scorers
 
 QUICK = {"steps": 5, "draws": 8}
 
@@ -154,3 +156,39 @@ def test_every_style_is_refined_or_refused_in_words(entry, full):
 def test_numbers_are_whole(linear, options):
     with pytest.raises(pv.ArgumentError, match="give a whole number of 1 or more"):
         pv.inference_gap(linear, linear.sample(3), **{**QUICK, **options})
+
+
+def test_figures_are_averages_over_several_global_draws():
+    """Given w the guide is exact, so that each figure is the mean of log p(x | w)."""
+    truth = pv.truth.ShiftedGaussian(torch.ones(2, 1), noise=1.0, spread=2.0)
+    x = truth.sample(3)
+    gap = pv.inference_gap(truth, x, draws=32, steps=1)
+    w = pv.posterior(truth, x, draws=16, sites=["mean"])["mean"]
+    covariance = truth.weight @ truth.weight.T + torch.eye(2)
+    given = dist.MultivariateNormal(w[:, None], covariance).log_prob(x).double()
+    torch.testing.assert_close(gap.elbo.value, given.mean(0), rtol=0, atol=1e-4)
+    torch.testing.assert_close(gap.elbo.error, given.std(0) / 4, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(gap.total.error, (gap.evidence.error.square() + gap.elbo.error.square()).sqrt())
+
+
+def test_what_is_refined_serves_all_global_draws():
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 3.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + w, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(0.0, 3.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 0.5**0.5))
+
+    x = torch.tensor([0.0, 2.0])
+    sampler = Sampler.of(Pair(model, guide), (x,), {}, seed=0)
+    (scorer,) = scorers(sampler)
+    with sampler.use.quietly(0):
+        change = refined(scorer, steps=160, draws=8, full=False)["z"]
+    w = pv.posterior(Pair(model, guide), x, draws=16, sites=["w"])["w"]
+    best = ((x - w[:, None]) / 2).mean(0)  # of a posterior N((x - w) / 2, 1/2) for each w
+    assert float(w.std()) > 1.5
+    torch.testing.assert_close(change.middle + change.spread * change.shift, best, rtol=0, atol=0.15)

@@ -306,3 +306,35 @@ def test_scores_draw_themselves():
     truth = linear()
     figure = pv.novelty(truth, truth.sample(10), calibration=truth.sample(30), draws=2).plot()
     assert [axis.get_title() for axis in figure.axes] == ["evidence", "typicality", "complexity"]
+
+
+def test_pairs_and_numbers_that_give_no_score_are_refused():
+    counts = pv.truth.GammaPoisson(2.0, 1.0)
+    x = counts.sample(8)
+    with pytest.raises(pv.ArgumentError, match="shared_draws=1: disagreement"):
+        pv.novelty(counts, x, calibration=x, shared_draws=1)
+    assert pv.novelty(counts, x, calibration=x, shared_draws=1, scores="evidence").disagreement is None
+
+    def prior(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(pv.PairError, match="no observed site"):
+        pv.novelty(pv.Pair(prior, prior), x, calibration=x)
+
+    def drawn(x):
+        k = pyro.sample("k", dist.Bernoulli(0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(k, 1.0), obs=x)
+
+    summed = pv.Pair(pyro.infer.config_enumerate(drawn), lambda x: None)
+    with pytest.raises(pv.PairError, match="'k', which all data share"):
+        pv.novelty(summed, x, calibration=x)
+    assert pv.novelty(pv.Pair(drawn, lambda x: None), x, calibration=x).disagreement is None
+
+
+@pytest.mark.parametrize("alpha", ["a", None])
+def test_rates_of_false_alarms_are_numbers(alpha):
+    counts = pv.truth.GammaPoisson(2.0, 1.0)
+    with pytest.raises(pv.ArgumentError, match="alpha="):
+        pv.novelty(counts, counts.sample(8), calibration=counts.sample(8), draws=5).flagged(alpha)

@@ -14,10 +14,13 @@ from registry import ROWS, Entry, arguments, pairs
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.batches import as_batches
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.evaluation import measure
+from pyrovae.objectives import own_loss
 from pyrovae.pairs import run
 from pyrovae.prediction.draws import drawn
-from pyrovae.traces import Sampler
+from pyrovae.traces import Sampler, Use
 
 ANY = pairs()
 
@@ -625,3 +628,105 @@ def test_a_class_that_the_model_enumerates_is_encoded_by_its_posterior():
     assert torch.allclose(found.mean.sum(-1), torch.ones(300))
     assert close(found.mean, exact, (exact * (1 - exact) / 2_000).sqrt() + 1e-3)
     assert torch.allclose(found.scale, (found.mean * (1 - found.mean) * 2_000 / 1_999).sqrt(), atol=1e-4)
+
+
+# --- arguments that cannot be, and distributions without a centre ---------------------------------------
+
+
+@pytest.mark.parametrize("draws", [0, -1, 2.5, True, "5", None])
+def test_draws_of_figures_are_whole_numbers(draws):
+    for call in (pv.rate_distortion, pv.encode):
+        with pytest.raises(ArgumentError, match="draws="):
+            call(linear_vae(), torch.randn(4, 5), draws=draws)
+
+
+@pytest.mark.parametrize("threshold", [np.nan, "a", None, True])
+def test_thresholds_are_numbers(threshold):
+    with pytest.raises(ArgumentError, match="threshold="):
+        pv.active_units(linear_vae(), torch.randn(4, 5), threshold=threshold)
+
+
+def test_what_is_no_number_of_data_is_not_taken_for_one():
+    for call in (pv.generate, pv.prior, pv.prior_predictive):
+        with pytest.raises(pv.PyrovaeError):
+            call(linear_vae(), True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"sites": 3}, "no such site"), ({"out": 3}, "out=3; give the name"), ({"memory": 0, "reduce": 0.5}, "memory=0")],
+)
+def test_options_that_cannot_be(options, words):
+    with pytest.raises(ArgumentError, match=words):
+        pv.posterior(linear_vae(), torch.randn(4, 5), draws=2, **options)
+
+
+@pytest.mark.parametrize("plate", ["inner", "outer"])
+def test_each_part_of_a_code_is_measured_by_its_own_prior(plate):
+    """Three parts in a plate of their own, left or right of the rows."""
+    rows, parts = (-1, -2) if plate == "outer" else (-2, -1)
+    scales = torch.tensor([0.5, 1.0, 2.0])
+    shaped = scales[:, None] if plate == "outer" else scales
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=rows), pyro.plate("parts", 3, dim=parts):
+            z = pyro.sample("z", dist.Normal(0.0, shaped))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.T if plate == "outer" else x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=rows), pyro.plate("parts", 3, dim=parts):
+            pyro.sample("z", dist.Normal(x.T if plate == "outer" else x, 1.0))
+
+    x = torch.randn(50, 3)
+    found = pv.active_units(pv.Pair(model, guide), x)["z"]
+    torch.testing.assert_close(found.shares, x.var(0) / scales.square())
+
+
+def test_the_error_of_an_elbo_is_that_of_the_mean_over_batches():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    pair, x = pv.Pair(model, lambda x: None), 3 * torch.randn(10)
+    use = Use.of(pair, as_batches(x, batch_size=4))
+    loss = own_loss(None, use.structure)
+    found = measure(pair, use.batches.in_order(), use.placement, loss, use.structure)
+    each = dist.Normal(0.0, 1.0).log_prob(x).double()
+    means = torch.stack([part.mean() for part in each.split(4)])  # of 4, 4 and 2 rows
+    variance = (torch.tensor([4, 4, 2]) * (means - each.mean()).square()).sum() / 10
+    assert found.error == pytest.approx(float((variance / 2).sqrt()), rel=1e-5)
+
+
+def test_figures_are_given_the_rows_of_their_plate():
+    """A parameter for each row, in batches that are shuffled."""
+    x = 9 * torch.randn(30)
+
+    def model(x):
+        with pyro.plate("data", 30, subsample_size=len(x)):
+            loc = pyro.param("loc", lambda: known, event_dim=0)
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    known = x.clone()
+    pair = pv.Pair(model, lambda x: None)
+    model(x)
+    expected = float(dist.Normal(0.0, 1.0).log_prob(torch.zeros(())))
+    assert pv.rate_distortion(pair, x, batch_size=7).elbo == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [lambda: dist.Cauchy(torch.zeros(3, 2), 1.0).to_event(1), lambda: dist.LKJCholesky(3, torch.ones(3))],
+    ids=["mode", "neither"],
+)
+def test_variations_of_what_has_no_mean(law):
+    def program(x, observe=True):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", law())
+            if observe:
+                pyro.sample("x", dist.Normal(z.reshape(len(z), -1).sum(-1), 1.0), obs=x)
+
+    pair = pv.Pair(program, lambda x: program(x, observe=False))
+    wide, none = (pv.variations(pair, torch.zeros(3), draws=4, scale=scale)["x"] for scale in (1.0, 0.0))
+    assert bool(wide.isfinite().all())
+    assert bool((wide.std(0) > 0).all())
+    assert bool((none.std(0) == 0).all()) == (law().event_shape == (2,))  # a matrix is drawn as it is

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from registry import arguments, pairs
+from scipy.stats import norm
 
 import pyrovae as pv
 from pyrovae.evaluation import compare
-from pyrovae.evaluation.resemblance import _mmd, _near
+from pyrovae.evaluation.resemblance import _classified, _mmd, _near
 from pyrovae.pairs import Pair, run
 
 
@@ -157,3 +158,37 @@ def test_labels_that_do_not_fit_are_refused_in_words():
     empty = Pair(lambda x: None, lambda x: None)
     with pytest.raises(pv.ArgumentError, match="no local latent"):
         pv.linear_probe(empty, x, labels=torch.zeros(30))
+
+
+def test_neighbours_by_hand():
+    """Each ball reaches to the fifth neighbour of its own kind: real ones 3 to 5 far, generated ones 0.05."""
+    real, drawn = np.arange(6.0)[:, None], 9.5 + 0.01 * np.arange(6.0)[:, None]
+    near = _near(real, drawn)
+    assert (near.precision, near.recall) == (1.0, 0.0)  # all lie within 5 of the last real one, and none the other way
+    assert near.density == pytest.approx(6 / (5 * 6))
+    assert near.coverage == pytest.approx(1 / 6)
+
+
+def test_p_values_and_width_are_those_of_their_formulas():
+    real, drawn = normal(100, columns=1), normal(100, 9.0, seed=1, columns=1)
+    found = compare(real, drawn)
+    assert found.discrepancy.p_value == 1 / 201  # none of 200 permutations, and the data themselves
+    distances = np.abs(np.concatenate([real, drawn]) - np.concatenate([real, drawn]).T)[np.triu_indices(200, 1)]
+    assert found.discrepancy.bandwidth == pytest.approx(np.sqrt(np.median(distances**2) / 2))
+    one = _classified(normal(100, seed=3), normal(100, 0.3, seed=4), 0)
+    hits = round(200 * one.accuracy)
+    assert one.p_value == pytest.approx(norm.sf((hits - 100) / np.sqrt(50)))
+
+
+def test_values_are_measured_by_the_real_datas_spread():
+    weight = torch.tensor([[2.0, 0.0], [0.0, 1.5], [1.0, -1.0]])
+    pairs_ = [pv.truth.LinearGaussian(scale * weight, torch.zeros(3), scale * 0.5) for scale in (1.0, 64.0)]
+    widths = [pv.resemblance(one, one.sample(40)).discrepancy.bandwidth for one in pairs_]
+    assert widths[0] == pytest.approx(widths[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [0, -5, 2.5, True])
+def test_rows_are_a_whole_number(rows):
+    truth = linear()
+    with pytest.raises(pv.ArgumentError, match="rows="):
+        pv.resemblance(truth, truth.sample(20), rows=rows)

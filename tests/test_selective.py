@@ -204,3 +204,10 @@ def test_the_curve_draws_itself():
     pair, x, label = labelled(50)
     figure = pv.selective(pair, x, label, site="label", draws=2).plot()
     assert "area" in figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("numbers", [{"risk": "a"}, {"risk": None}, {"risk": 0.1, "certainty": "sure"}])
+def test_risks_are_numbers(numbers):
+    curve = pv.trust.Selective.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
+    with pytest.raises(pv.ArgumentError, match="numbers between 0 and 1"):
+        curve.hand_over(**numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae import traces
+from pyrovae.batches import as_batches
 from pyrovae.pairs import Pair, run
 from pyrovae.traces import Sampler, scored, scored_grid
 from pyrovae.traces import sampler as sampler_module
@@ -424,3 +426,120 @@ def test_global_draws_that_are_too_large_to_keep_are_made_anew_and_are_the_same(
     list(sampler.tiles(8))
     assert len(sampler._global) == 3
     assert torch.equal(pv.posterior_predictive(pv.Pair(model, guide), x, draws=8)["x"], whole)
+
+
+# --- what the model alone draws for all rows ----------------------------------------------------------
+
+
+def shared_switch(x):
+    """A mixture whose class is one for all data, and not in the guide."""
+    k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))
+    with pyro.plate("data", len(x)):
+        shift = pyro.deterministic("shift", torch.tensor([-1.0, 2.0])[k] + torch.zeros(len(x)))
+        pyro.sample("x", dist.Normal(shift, 1.0), obs=x)
+
+
+@pytest.mark.parametrize("kind", ["posterior", "prior"])
+@pytest.mark.parametrize("around", [lambda model: model, config_enumerate], ids=["drawn", "summed"])
+def test_what_the_model_alone_draws_for_all_rows_is_one_for_all_tiles(around, kind):
+    sampler = sampler_of(Pair(around(shared_switch), lambda x: None), 2 * torch.randn(600))
+    (tile,) = sampler.tiles(5, kind)
+    shift, k = tile.value("shift"), tile.value("k")
+    assert len(tile.rows) == 600
+    torch.testing.assert_close(shift, torch.tensor([-1.0, 2.0])[k].reshape(5, 1).expand(5, 600))
+
+
+def test_sites_that_the_model_alone_draws_have_no_weight():
+    """Their distribution is the one that draws are weighed by: p(u) cancels."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(u, 1.0), obs=x)
+
+    x = torch.tensor([0.3, -1.0])
+    (tile,) = sampler_of(Pair(model, lambda x: None), x).tiles(4, "scored")
+    expected = dist.Normal(tile.value("u"), 1.0).log_prob(x).double()
+    torch.testing.assert_close(traces.densities_of(tile).log_weights, expected)
+
+
+# --- data and plates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["columns", "", 3])
+def test_a_plate_that_is_not_there_is_refused(linear, name):
+    x = linear.sample(5)
+    for call in (pv.posterior, pv.elbo, pv.rate_distortion):
+        with pytest.raises(pv.ArgumentError, match=r"data_plate=.* no site .* its plates are 'data'"):
+            call(linear, x, data_plate=name)
+    torch.testing.assert_close(pv.elbo(linear, x, data_plate="data"), pv.elbo(linear, x))
+
+
+def test_rows_in_a_loop_are_refused_in_words():
+    def model(x):
+        for row in pyro.plate("rows", len(x)):
+            pyro.sample(f"x_{row}", dist.Normal(0.0, 1.0), obs=x[row])
+
+    with pytest.raises(pv.PairError, match="'rows' of the rows is a loop"):
+        sampler_of(Pair(model, lambda x: None), torch.zeros(9))
+
+
+@pytest.mark.parametrize("thing", [None, 3, nn.Linear(2, 2)], ids=["none", "number", "module"])
+def test_what_is_no_pair_is_refused(thing):
+    for call in (pv.posterior, pv.log_evidence, pv.rate_distortion):
+        with pytest.raises(pv.ArgumentError, match="is not a pair"):
+            call(thing, torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("seed", [2.5, True, "a"])
+def test_seeds_are_whole_numbers(linear, seed):
+    with pytest.raises(pv.ArgumentError, match="seed="):
+        pv.posterior(linear, linear.sample(3), draws=2, seed=seed)
+    numbers = [pv.posterior(linear, linear.sample(3), draws=2, seed=s)["z"] for s in (7, np.int64(7))]
+    assert torch.equal(*numbers)
+
+
+def test_a_model_that_fails_on_given_draws_says_why():
+    broken = []
+
+    def model(x):
+        if broken:
+            raise RuntimeError("not today")
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    use = traces.Use.of(Pair(model, lambda x: None), as_batches(torch.zeros(4)))
+    broken.append(True)
+    with pytest.raises(pv.PairError, match=r"given draws.*not today"):
+        Sampler(use, seed=0, tile_rows=256)
+
+
+def test_data_in_double_precision_keep_it_where_no_parameter_says_otherwise():
+    """At 1e8 neighbours in single precision are 8 apart."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.tensor(1e8, dtype=torch.float64), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal((1e8 + x.sum()) / (len(x) + 1), (1 / (len(x) + 1)) ** 0.5))
+
+    x = 1e8 + torch.randn(10, dtype=torch.float64)
+    exact = dist.MultivariateNormal(torch.zeros(10).double(), torch.eye(10).double() + 1).log_prob(x - 1e8)
+    found = pv.log_evidence(Pair(model, guide), x, draws=3, joint=True)
+    assert float(found.value) == pytest.approx(float(exact), abs=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", [dist.Poisson, lambda rate: dist.Bernoulli(logits=rate / 99)])
+def test_bytes_are_counted_as_numbers(likelihood):
+    """255 + 1 is 0 in bytes, so that a Poisson's normaliser would be infinite."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", likelihood(torch.full((2,), 99.0)).to_event(1), obs=x)
+
+    pair, top = Pair(model, lambda x: None), 255 if likelihood is dist.Poisson else 1
+    x = torch.tensor([[top, 0], [1, 1]], dtype=torch.uint8)
+    found = [pv.log_likelihood(pair, one, draws=2)["x"] for one in (x, x.float())]
+    torch.testing.assert_close(*found)

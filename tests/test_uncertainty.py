@@ -398,3 +398,20 @@ def test_values_on_a_grid_that_are_sure_have_finite_nats(likelihood, spacing):
     assert float(found.total.max()) < 1e-9
     exact = 4 * 0.5 * math.log(2 * math.pi * math.e * spacing**2 / 12)
     assert torch.allclose(found.nats, torch.full((3,), exact), atol=1e-4)
+
+
+@pytest.mark.parametrize("around", [lambda model: model, pyro.infer.config_enumerate], ids=["drawn", "summed"])
+def test_what_the_model_alone_draws_for_all_rows_cannot_be_told_from_local_sites(around):
+    @around
+    def model(x):
+        k = pyro.sample("k", dist.Bernoulli(0.5))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0), infer={"enumerate": None})
+            pyro.sample("x", dist.Normal(z + k, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    with pytest.raises(pv.PairError, match="'k' stands outside the data plate"):
+        pv.uncertainty(pv.Pair(model, guide), torch.zeros(3))

@@ -93,6 +93,8 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
             f"draws={draws!r}; give a whole number of 1 or more, or two: (of global sites, of local ones)."
         )
     shared, local = bool(sampler.global_sites), _has_local(sampler)
+    if local:
+        _check_held(sampler)
     if len(numbers) == 1:
         numbers = (_SHARED_DRAWS if shared else 1, numbers[0]) if local else (numbers[0] if shared else 1, 1)
     elif not shared:
@@ -102,6 +104,17 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
     if (shared and numbers[0] < 2) or (local and numbers[1] < 2):
         raise ArgumentError(f"draws={draws!r}: a spread needs two draws at least, of global and of local sites.")
     return numbers[0], numbers[1]
+
+
+def _check_held(sampler: Sampler) -> None:
+    structure = sampler.structure
+    alone = [*structure.named("enumerated", local=False), *structure.named("unguided", local=False)]
+    if alone:
+        raise PairError(
+            f"{alone[0]!r} stands outside the data plate and is drawn by the model alone, anew with every draw of the "
+            "local sites, so that what is uncertain for its sake cannot be told from the latent part. Draw it in the "
+            "guide."
+        )
 
 
 def _has_local(sampler: Sampler) -> bool:

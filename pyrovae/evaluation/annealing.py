@@ -19,7 +19,7 @@ from pyrovae.evaluation.samplers import of_each_datum
 from pyrovae.evaluation.weights import checked, joined
 from pyrovae.isolation import validation
 from pyrovae.pairs import HasPair
-from pyrovae.traces import Sampler, Scorer, scorers, seed_for
+from pyrovae.traces import Sampler, Scorer, check_counts, scorers, seed_for
 
 _PILOTS = 4  # chains that find the step sizes
 _WANTED = 0.75  # share of accepted moves; 0.65 is the best of one long move, short moves like it higher
@@ -108,7 +108,7 @@ def ais(
         >>> bool(found.lower.value.mean() < exact + 0.1), bool(exact - 0.1 < found.upper.value.mean())
         (True, True)
     """
-    check_whole(chains=chains, steps=steps, leapfrogs=leapfrogs)
+    check_counts(chains=chains, steps=steps, leapfrogs=leapfrogs)
     if start not in ("guide", "prior"):
         raise ArgumentError(f"start={start!r}; give 'guide' or 'prior'.")
     sampler = of_each_datum(pair, data, named, seed, data_plate)
@@ -171,7 +171,7 @@ def _of_tile(
             here = path._replace(ends=_ends(scorer, coordinates, shared))
             terms, rate = annealed(_drawn(scorer, coordinates, len(part), shared), here, plan)
             up.add(terms.cpu())
-            accepted += rate.cpu() * len(part) / plan.chains
+            accepted = accepted + rate.cpu() * len(part) / plan.chains  # outside, inference mode may be on
             if exact:
                 down.add(annealed(coordinates.vector(exact.values(len(part))), here, plan, backwards=True)[0].cpu())
     lower = checked(up.estimate(), scorer.rows)
@@ -292,10 +292,3 @@ def annealed(
             )
             rates.append(probability.mean(0))
     return total, torch.stack(rates).mean(0) if rates else torch.full_like(total[0], math.nan)
-
-
-def check_whole(**numbers: Any) -> None:
-    """Refuse what is no whole number of 1 or more."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ArgumentError(f"{name}={value!r}; give a whole number of 1 or more.")

@@ -22,6 +22,12 @@ class _Part(NamedTuple):
     value: Place  # of the rows in a value
     batch: Place  # and in a log-probability
 
+    @property
+    def axis(self) -> int | None:
+        """Of the rows in free values, which may have other event dims (a triangular matrix is a vector there)."""
+        lost = self.transform.codomain.event_dim - self.transform.domain.event_dim
+        return None if self.value.axis is None else self.value.axis + lost
+
 
 class Coordinates:
     """A map between values of sites, (draws, *plates, *event), and vectors (draws, rows, width) of real numbers.
@@ -54,7 +60,7 @@ class Coordinates:
         parts = []
         for site, part in self._parts.items():
             free = part.transform.inv(values[site])
-            free = free if part.value.axis is None else free.movedim(part.value.axis, 1)
+            free = free if part.axis is None else free.movedim(part.axis, 1)
             self._shapes[site] = free.shape[2:]
             parts.append(free.reshape(*free.shape[:2], -1))
         return torch.cat(parts, -1)
@@ -64,7 +70,7 @@ class Coordinates:
         found, volume = {}, torch.zeros((), dtype=torch.float64, device=vector.device)
         for (site, part), flat in zip(self._parts.items(), vector.split(self._widths(), -1), strict=True):
             free = flat.reshape(*flat.shape[:2], *self._shapes[site])
-            free = free if part.value.axis is None else free.movedim(1, part.value.axis)
+            free = free if part.axis is None else free.movedim(1, part.axis)
             found[site] = part.transform(free)
             volume = volume + summed(part.transform.log_abs_det_jacobian(free, found[site]), part.batch).double()
         return found, volume

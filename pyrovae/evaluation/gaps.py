@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.evaluation.annealing import check_whole, split
+from pyrovae.evaluation.annealing import split
 from pyrovae.evaluation.estimates import Estimate, LogMean, Mean
 from pyrovae.evaluation.refinement import Change, log_weights, refined
 from pyrovae.evaluation.samplers import of_each_datum
 from pyrovae.evaluation.weights import checked, joined
 from pyrovae.isolation import validation
 from pyrovae.pairs import HasPair
-from pyrovae.traces import Scorer, scorers, seed_for
+from pyrovae.traces import Scorer, check_counts, scorers, seed_for
 
 _STEP_DRAWS = 8  # of the gradient of one step
 _GLOBAL_DRAWS = 16  # over which figures are averaged where the pair has global sites
@@ -92,7 +92,7 @@ def inference_gap(
         >>> bool(gap.amortisation.value.mean() > 0)  # the guide was never trained
         True
     """
-    check_whole(draws=draws, steps=steps)
+    check_counts(draws=draws, steps=steps)
     sampler = of_each_datum(pair, data, named, seed, data_plate)
     found = []
     for scorer in scorers(sampler):

@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs import HasPair, Traces, samples
-from pyrovae.traces import Run, Sampler, Tile, seed_for
+from pyrovae.traces import Run, Sampler, Tile, check_counts, mask_of, seed_for
 from pyrovae.traces.layout import fold_plate, fold_single
 from pyrovae.traces.programs import traced
 from pyrovae.traces.routes import InPlate
@@ -91,8 +91,7 @@ def mutual_information(
         raise ArgumentError(
             "the pair has no local latent site in its guide, so there are no codes that could say anything."
         )
-    if queries < 1:
-        raise ArgumentError(f"queries={queries}; give 1 at least.")
+    check_counts(queries=queries)
     with torch.no_grad():
         asked = list(_queries(sampler, sites, queries))
         aggregate = _aggregate(sampler, sites, asked) - math.log(sampler.rows)
@@ -119,6 +118,7 @@ def _queries(sampler: Sampler, sites: list[str], count: int) -> Iterator[_Query]
 
 def _of_tile(sampler: Sampler, tile: Tile, sites: list[str], rows: list[int]) -> Iterator[_Query]:
     run = tile.runs[0]
+    _check_unmasked(run, sites)
     guide = {name: tile.per_datum(name, "guide")[0].double().cpu() for name in sites}
     latent = [name for name in sites if name in tile.names()]
     model = {name: tile.per_datum(name)[0].double().cpu() for name in latent}
@@ -132,6 +132,16 @@ def _of_tile(sampler: Sampler, tile: Tile, sites: list[str], rows: list[int]) ->
             torch.stack([density[row] for density in guide.values()]).sum(),
             torch.stack([density[row] for density in model.values()]).sum(),
         )
+
+
+def _check_unmasked(run: Run, sites: list[str]) -> None:
+    for name in sites:
+        mask = mask_of(run.node(name, "guide"))
+        if mask is not None and not bool(mask.all()):
+            raise DataError(
+                f"a mask hides a part of {name!r}: what is hidden has no density, so that codes of several rows cannot "
+                "be compared. Leave out the rows that are masked."
+            )
 
 
 def _one_row(sampler: Sampler, value: torch.Tensor, name: str, row: int) -> torch.Tensor:
@@ -148,10 +158,9 @@ def _aggregate(sampler: Sampler, sites: list[str], asked: list[_Query]) -> torch
     for batch, _, _ in sampler._row_tiles():
         with sampler.use.quietly(0):
             score = score or _way(sampler, batch, sites, asked)
-            for start in range(0, len(asked), _TOGETHER):
-                part = slice(start, start + _TOGETHER)
-                found = score(sampler, batch, sites, asked[part]).double().cpu()
-                total[part] = torch.logaddexp(total[part], found.logsumexp(1))
+            parts = [asked[start : start + _TOGETHER] for start in range(0, len(asked), _TOGETHER)]
+            found = [score(sampler, batch, sites, part).double().logsumexp(1).cpu() for part in parts]
+        total = torch.logaddexp(total, torch.cat(found))
     return total
 
 

@@ -10,6 +10,7 @@ import torch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs import HasPair
 from pyrovae.prediction import encode
+from pyrovae.traces import check_counts
 
 _FOLDS = 5
 
@@ -60,7 +61,10 @@ def linear_probe(
         >>> pv.linear_probe(vae, x, labels=(x[:, 0] > 0).long()).kind
         'accuracy'
     """
-    codes = [encoding.mean.flatten(1).numpy() for encoding in encode(pair, *data, **named).values()]
+    check_counts(least=2, folds=folds)
+    codes = [
+        encoding.mean.reshape(len(encoding.mean), -1).numpy() for encoding in encode(pair, *data, **named).values()
+    ]
     if not codes:
         raise ArgumentError("the pair has no local latent site with a mean, so there is no encoding to probe.")
     x, y = np.concatenate(codes, axis=1), torch.as_tensor(labels).cpu().numpy().reshape(-1)

@@ -37,7 +37,14 @@ class RateDistortion(NamedTuple):
 
 
 def rate_distortion(
-    pair: HasPair, /, *data: Any, draws: int = 1, seed: int | None = 0, batch_size: int = 256, **named: Any
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = 1,
+    seed: int | None = 0,
+    batch_size: int = 256,
+    data_plate: str | None = None,
+    **named: Any,
 ) -> RateDistortion:
     """Average rate, distortion and ELBO of a pair on data, in eval mode, without temper.
 
@@ -49,6 +56,7 @@ def rate_distortion(
         draws: draws from the guide for each datum.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         batch_size: rows worked on at a time.
+        data_plate: the plate of the data, where it cannot be found.
         **named: keyword arguments of model and guide.
 
     Returns:
@@ -67,7 +75,7 @@ def rate_distortion(
     check_draws(draws)
     check_seed(seed)
     batches = as_batches(arguments(data, named), batch_size=batch_size)
-    use = Use.of(pair, batches)
+    use = Use.of(pair, batches, data_plate=data_plate)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()

@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs import HasPair
-from pyrovae.traces import Sampler, chosen_seed, seed_for
+from pyrovae.traces import Sampler, check_counts, chosen_seed, seed_for
 
 _FOLDS = 5
 _PERMUTATIONS = 200
@@ -122,6 +122,7 @@ def resemblance(
         >>> 0 <= pv.resemblance(vae, torch.randn(64, 5)).classifier.accuracy <= 1
         True
     """
+    check_counts(rows=rows)
     seed = chosen_seed(seed)
     real, drawn = _both(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), site, features)
     kept = np.random.default_rng(seed_for(seed, "rows")).permutation(len(real))[:rows]

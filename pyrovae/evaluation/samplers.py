@@ -24,9 +24,19 @@ def sampler_of(pair: HasPair, data: tuple, named: Any, seed: int | None, data_pl
 def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
     """The same, of a pair whose data have weights of their own."""
     sampler = sampler_of(pair, data, named, seed, data_plate)
+    check_each_datum(sampler)
+    return sampler
+
+
+def check_each_datum(sampler: Sampler) -> None:
+    """Refuse a pair that has no figure for each datum."""
     if sampler.structure.data_plate is None:
         raise ArgumentError(
             "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "
             "single data into `with pyro.plate('data', len(x))`, or ask for the evidence of the whole: joint=True."
         )
-    return sampler
+    if summed := sampler.structure.named("enumerated", local=False):
+        raise PairError(
+            f"the model sums out {summed[0]!r}, which all data share, so that no datum has a figure of its own. Draw "
+            "it in the guide, put it inside the data plate, or ask for the evidence of the whole: joint=True."
+        )

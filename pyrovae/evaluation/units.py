@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.errors import ArgumentError
 from pyrovae.pairs import HasPair
 from pyrovae.prediction import encodings
 from pyrovae.traces import Sampler, Tile
@@ -53,6 +55,8 @@ def active_units(
         >>> pv.active_units(vae, torch.randn(64, 5))["z"].total
         2
     """
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or math.isnan(threshold):
+        raise ArgumentError(f"threshold={threshold!r}; give a number, such as 0.01.")
     return active_in(Sampler.of(pair, data, named, seed=0, data_plate=data_plate), threshold=threshold)
 
 

@@ -35,22 +35,24 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     \[ p(x) = \mathbb E_{q(w)}\Big[\frac{p(w)}{q(w)} \prod_n p(x_n \mid w)\Big], \qquad
     p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
     """
-    shared, local = (draws, _LOCAL_DRAWS) if isinstance(draws, int) else _two(draws)
+    shared, inner = (draws, _LOCAL_DRAWS) if isinstance(draws, int) else _two(draws)
     if not sampler.global_sites:
         return _independent(sampler, shared)
-    if not any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values()):
+    local = any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())
+    # What is summed out for all rows together ties them, and leaves no datum an evidence of its own.
+    if not local or sampler.structure.named("enumerated", local=False):
         terms = joint_weights(sampler, shared)
     else:
-        terms = _on_a_grid(sampler, shared, local)
+        terms = _on_a_grid(sampler, shared, inner)
     mean = LogMean()
     mean.add(terms)
     return checked(mean.estimate(), None)
 
 
 def _two(draws: Any) -> tuple[int, int]:
-    if len(draws) != 2:
+    if not isinstance(draws, tuple | list) or len(draws) != 2:
         raise ArgumentError(f"draws={draws!r}; give one whole number, or two: of global draws, and of local ones.")
-    return draws
+    return draws[0], draws[1]
 
 
 def _independent(sampler: Sampler, draws: int) -> Estimate:

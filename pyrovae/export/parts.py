@@ -184,7 +184,7 @@ class Contents:
             total = self._totals.setdefault(name, torch.zeros(self.draws, dtype=torch.float64))
             total[tile.draws.start : tile.draws.stop] += (local.sum(1) + (common if first else 0.0)).cpu()
         plate = self.structure.data_plate
-        if plate is not None:
+        if plate is not None and not self.structure.named("enumerated", local=False):
             shared = (densities.global_model - densities.global_guide) / plate_size(tile, self.sampler)
             elbo = densities.log_weights + shared.unsqueeze(1)
             yield Part("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)

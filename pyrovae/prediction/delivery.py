@@ -15,7 +15,7 @@ from pyrovae.prediction.readings import Request, pieces
 from pyrovae.prediction.reducers import MEMORY, Reducer
 from pyrovae.prediction.reductions import Reduction
 from pyrovae.stores import new_store, read_groups
-from pyrovae.traces import Sampler
+from pyrovae.traces import Sampler, check_counts
 
 
 class Delivery(NamedTuple):
@@ -33,6 +33,7 @@ IN_MEMORY = Delivery()
 @torch.no_grad()
 def delivered(sampler: Sampler, draws: int, request: Request, delivery: Delivery) -> dict[str, Any]:
     """What a request finds, `{site: ...}`."""
+    check_counts(memory=delivery.memory)
     reduction = None if delivery.reduce is None else Reduction.of(delivery.reduce)
     if delivery.out is not None:
         return _filed(sampler, draws, request, reduction, delivery)

@@ -307,7 +307,7 @@ def sampler_for(
     data_plate: str | None = None,
 ) -> Sampler:
     """A sampler for a number of data, or for data that give shapes and covariates."""
-    if isinstance(count_or_data, int):
+    if isinstance(count_or_data, int) and not isinstance(count_or_data, bool):
         return Sampler.of(pair, _blank(pair, count_or_data), {}, seed=seed, data_plate=data_plate)
     data = () if count_or_data is None else (count_or_data, *more)
     return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)

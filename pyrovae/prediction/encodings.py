@@ -11,7 +11,7 @@ from pyrovae.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.pairs import HasPair
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
-from pyrovae.traces import Sampler, Tile
+from pyrovae.traces import Sampler, Tile, check_draws
 
 _DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that is only drawn
 
@@ -58,6 +58,7 @@ def encode(
         >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
         torch.Size([3, 2])
     """
+    check_draws(draws)
     return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws)
 
 

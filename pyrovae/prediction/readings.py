@@ -182,7 +182,7 @@ def checked_sites(structure: Structure, names: Collection[str] | None, default: 
     """The sites that were asked for, or the default."""
     if names is None:
         return list(default)
-    names = [names] if isinstance(names, str) else list(names)
+    names = list(names) if isinstance(names, Collection) and not isinstance(names, str) else [names]
     known = [site.name for site in structure.sites.values() if site.role != "factor"]
     if missing := [name for name in names if name not in known]:
         raise ArgumentError(f"sites={missing!r}: the pair has no such site. {_listed('Its sites', known)}")

@@ -36,8 +36,8 @@ def variations(
 
     `z = m + scale (z' - m)` with `z' ~ q(z | x)` and m its mean, then `E[x | z]`: 0 gives the datum's own
     reconstruction, 1 what the posterior holds for possible, more what lies further off. Distances are taken where a
-    distribution has all real numbers (a gamma in logarithms, a flow before its transforms); sites of counts or classes
-    and those outside the data plate are drawn as they are.
+    distribution has all real numbers (a gamma in logarithms, a flow before its transforms); sites of counts or classes,
+    those without a mean or a mode there, and those outside the data plate are drawn as they are.
 
     Args:
         pair: any pair.
@@ -140,5 +140,17 @@ def around(fn: Any, value: torch.Tensor, scale: float) -> torch.Tensor:
         chain: Any = ComposeTransform(list(fn.transforms))
         return chain(around(fn.base_dist, chain.inv(value), scale))
     unbounded: Any = biject_to(fn.support)
-    centre = unbounded.inv(fn.mean.expand(value.shape))
-    return unbounded(centre + scale * (unbounded.inv(value) - centre))
+    centre = _centre(fn, unbounded, value.shape)
+    return value if centre is None else unbounded(centre + scale * (unbounded.inv(value) - centre))
+
+
+def _centre(fn: Any, unbounded: Any, shape: torch.Size) -> torch.Tensor | None:
+    """The mean in free coordinates, the mode where there is none (a Cauchy), or nothing."""
+    for name in ("mean", "mode"):
+        try:
+            centre = unbounded.inv(getattr(fn, name).expand(shape))
+        except (NotImplementedError, AttributeError):
+            continue
+        if bool(centre.isfinite().all()):
+            return centre
+    return None

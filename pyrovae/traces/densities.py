@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +67,7 @@ def densities_of(tile: Tile) -> Densities:
 
 def of_run(run: Run, rows: int) -> Densities:
     """What the draws of one run of kind "scored" have for log-probabilities, gradients and all."""
-    guide = _summed(run, "guide", rows)
+    guide = [one + prior for one, prior in zip(_summed(run, "guide", rows), _drawn_by_model(run, rows), strict=True)]
     model = _contracted(run, rows) if _enumerates(run.traces) else _summed(run, "model", rows)
     return Densities(model[0], guide[0], model[1], guide[1])
 
@@ -76,10 +76,17 @@ def _enumerates(traces: Traces) -> bool:
     return any("_enumerate_dim" in node["infer"] for _, node in samples(traces.model))
 
 
-def _summed(run: Run, side: str, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the guide lacks, the model draws: there its distribution is the one by which draws are weighed."""
+    nodes = samples(run.traces.model)
+    drawn = {name for name, node in nodes if not node["is_observed"] and "_enumerate_dim" not in node["infer"]}
+    return _summed(run, "model", rows, only=drawn - set(run.names("guide")))
+
+
+def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities added up over the local and over the global sites of one side."""
     local, common = torch.zeros(run.draws, rows), torch.zeros(run.draws)
-    for name in run.names(side):
+    for name in run.names(side) if only is None else only:
         term = run.per_datum(name, side).double()
         if term.ndim == 2:
             local = local.to(term) + term

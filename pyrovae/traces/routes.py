@@ -153,8 +153,8 @@ def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
     joined = Trace()
     for name, node in samples(traces[0]):
         values: torch.Tensor = torch.stack([trace.nodes[name]["value"] for trace in traces])  # type: ignore[misc]
-        batch = layout.place(("guide", name), batch=True).ndim
-        pads = [1] * (depth - batch)
+        side = "guide" if ("guide", name) in layout.batches else "model"  # draws of the prior may be the model's alone
+        pads = [1] * (depth - layout.place((side, name), batch=True).ndim)
         joined.add_node(name, **{**node, "value": values.reshape(len(traces), *pads, *values.shape[1:])})
     return joined
 

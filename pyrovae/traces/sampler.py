@@ -12,8 +12,9 @@ import torch
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.batches import Batch, Batches, as_batches
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import PairError
 from pyrovae.pairs import HasPair, Structure, Traces, samples, with_rows
+from pyrovae.traces.counts import check_draws
 from pyrovae.traces.layout import Layout, fold_single, learn_layout
 from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_once
 from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
@@ -82,6 +83,7 @@ class Sampler:
         self.seed = seed
         self.tile_rows = tile_rows  # None: the batches as they come
         self._global: dict[tuple[Kind, int], Trace] = {}
+        self._trouble = ""  # why the last try of a run failed
         self._whole = WholePlate(use.pair, use.structure.data_plate, follows=False)
         with use.quietly(seed_for(seed, "look")):
             self._look()
@@ -228,9 +230,14 @@ class Sampler:
         if one is None:  # it takes its own number of rows only
             few, one = first, self._tried(first)
             if one is None:
+                if first.rows == self.rows:
+                    raise PairError(f"the model does not run against given draws: {self._trouble}")
                 raise _Uncut("the pair runs on all of its rows only")
         elif few is not first:
             self._check_runs_on(first)
+        _refuse_sequential(one, self.structure.data_plate)
+        if self.tile_rows is None or (self.rows or 0) > self.tile_rows:
+            self._check_shares_what_the_guide_draws()
         if self.tile_rows is not None and (self.rows or 0) > self.tile_rows:
             if self.structure.data_plate is None:
                 raise _Uncut("no plate says that the pair's rows are independent")
@@ -257,7 +264,8 @@ class Sampler:
     def _tried(self, batch: Batch) -> Traces | None:
         try:
             return self._run(batch)
-        except Exception:
+        except Exception as error:
+            self._trouble = f"{type(error).__name__}: {error}"
             return None
 
     def _check_runs_on(self, batch: Batch) -> None:
@@ -269,6 +277,12 @@ class Sampler:
                 f"the pair runs on a few rows, but not on {batch.rows} of them: {type(error).__name__}: {words}. If it "
                 "has a parameter for each row of the data that it was trained on, it can be used on these data alone."
             ) from error
+
+    def _check_shares_what_the_guide_draws(self) -> None:
+        """What the model alone draws for all rows, it would draw anew for every tile of them."""
+        alone = [*self.structure.named("enumerated", local=False), *self.structure.named("unguided", local=False)]
+        if alone:
+            raise _Uncut(f"the model alone draws {alone[0]!r}, which all rows share")
 
     def _last(self) -> Batch:
         assert self.rows is not None
@@ -335,6 +349,15 @@ class _Uncut(Exception):
     """The pair takes all of its rows at once, or none."""
 
 
+def _refuse_sequential(run: Traces, data_plate: str | None) -> None:
+    frames = [frame for trace in run for _, node in samples(trace) for frame in node["cond_indep_stack"]]
+    if any(frame.name == data_plate and frame.dim is None for frame in frames):
+        raise PairError(
+            f"the plate {data_plate!r} of the rows is a loop, so that every row has sites of its own. Write it as "
+            f"`with pyro.plate({data_plate!r}, len(x)):`, with sites that hold all rows."
+        )
+
+
 def _has_parameters_by_row(run: Traces, data_plate: str | None) -> bool:
     """Whether Pyro picks the data plate's rows from a parameter, which has one for each row of the data."""
     return any(
@@ -365,9 +388,3 @@ def _cut(batch: Batch, rows: int) -> Batch:
 def _split(count: int, size: int) -> Iterator[range]:
     """Tiles of draws, one after the other: a list of them would itself fill memory where somebody asks for too many."""
     return (range(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def check_draws(draws: Any) -> None:
-    """Refuse a number of draws that is none."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise ArgumentError(f"draws={draws!r}; give a whole number of 1 or more.")

@@ -21,6 +21,13 @@ from pyrovae.placement import Placement, placed
 from pyrovae.traces.programs import WholePlate, plates_noted
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def check_is_pair(pair: Any) -> None:
     """Refuse what has no model and guide to call."""
     if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
@@ -46,14 +53,14 @@ class Use(NamedTuple):
         placement = placed(pair, first)
         batch = placement.place(first)
         structure = _look(pair, batch, data_plate)
+        _check_plate(structure, data_plate)
         _check_born(structure, lambda: _look(pair, batch, data_plate))
         return cls(pair, batches, placement, structure)
 
     @contextmanager
     def quietly(self, seed: int | None = 0) -> Iterator[None]:
         """Eval mode, no gradients, isolated random numbers and store."""
-        with self.blaming_holes(), isolated(seed), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self.blaming_holes(), isolated(seed), torch.inference_mode(False), torch.no_grad(), _without_warnings():
             yield
 
     @contextmanager
@@ -107,6 +114,16 @@ def _holes_in(leaves: Mapping[int | str, Any]) -> str:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def _check_plate(structure: Structure, data_plate: str | None) -> None:
+    """Refuse a plate that is not there: every site would count as one that all rows share."""
+    known = dict.fromkeys(plate for site in structure.sites.values() for plate in site.plates)
+    if data_plate is not None and data_plate not in known:
+        raise ArgumentError(
+            f"data_plate={data_plate!r}: no site of the pair stands in a plate of that name; its plates are "
+            f"{', '.join(map(repr, known)) or 'none'}."
+        )
 
 
 def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:

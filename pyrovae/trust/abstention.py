@@ -105,7 +105,7 @@ class Selective(NamedTuple):
             raise ArgumentError(
                 "to hold a risk, losses must be 0 or 1; say from which error on a prediction is wrong: tolerance=."
             )
-        if not (0 < risk < 1 and 0 < certainty < 1):
+        if not all(isinstance(number, int | float) and 0 < number < 1 for number in (risk, certainty)):
             raise ArgumentError(f"risk={risk!r}, certainty={certainty!r}; give numbers between 0 and 1.")
         return _kept(sure, wrong, risk, certainty)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs import HasPair
-from pyrovae.traces import Sampler, seed_for
+from pyrovae.traces import Sampler, check_draws, seed_for
 from pyrovae.trust import charts
 from pyrovae.trust.predictions import SOURCES, Part, Rows, Source, check_site, predicted, source_for
 from pyrovae.trust.ranks import Ranks
@@ -124,7 +124,9 @@ def calibrations(
     sampler: Sampler, draws: int, levels: Sequence[float], source: Source | None
 ) -> dict[str, Calibration]:
     """The same for a sampler."""
-    if not levels or not all(0 < level < 1 for level in levels):
+    check_draws(draws)
+    levels = _as_list(levels)
+    if not levels or not all(isinstance(level, int | float) and 0 < level < 1 for level in levels):
         raise ArgumentError(f"levels={levels!r}; give numbers between 0 and 1, such as (0.5, 0.9).")
     if source is not None and source not in SOURCES:
         raise ArgumentError(f"source={source!r}; give one of {', '.join(map(repr, SOURCES))}, or leave it out.")
@@ -132,6 +134,12 @@ def calibrations(
         site: _of_site(sampler, check_site(sampler, site), draws, levels, source or source_for(sampler, site))
         for site in sampler.structure.named("observed")
     }
+
+
+def _as_list(levels: Any) -> list[Any]:
+    """One level, several, or a tensor of them."""
+    levels = levels.tolist() if hasattr(levels, "tolist") else levels
+    return list(levels) if isinstance(levels, Iterable) else [levels]
 
 
 def _of_site(sampler: Sampler, site: str, draws: int, levels: Sequence[float], source: Source) -> Calibration:

@@ -11,6 +11,7 @@ import torch
 
 from pyrovae.batches import as_batches
 from pyrovae.errors import ArgumentError, DataError, PairError
+from pyrovae.evaluation.samplers import check_each_datum
 from pyrovae.pairs import HasPair
 from pyrovae.traces import Sampler, arguments, scored, scored_grid
 from pyrovae.trust import charts
@@ -56,7 +57,7 @@ class Novelty(NamedTuple):
             by: the score.
         """
         one = self.by(by)
-        if not 1 <= alpha * (len(one.usual) + 1) < len(one.usual) + 1:
+        if not isinstance(alpha, int | float) or not 1 <= alpha * (len(one.usual) + 1) < len(one.usual) + 1:
             raise ArgumentError(
                 f"alpha={alpha!r} with {len(one.usual)} calibration data; give a number below 1, and for one so small "
                 "1 / alpha calibration data or more."
@@ -146,6 +147,8 @@ def novelty(
     both = _joined(usual, new)
     sampler = Sampler.of(pair, *both, seed=seed, data_plate=data_plate)
     wanted = _wanted(sampler, scores)
+    if "disagreement" in wanted and shared_draws == 1:
+        raise ArgumentError("shared_draws=1: disagreement is that of two draws of the global sites at least.")
     values = _scores(sampler, wanted, draws, shared_draws)
     found = surprises(
         {name: value[rows:] for name, value in values.items()},
@@ -158,12 +161,18 @@ def novelty(
 def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
     if sampler.structure.data_plate is None:
         raise ArgumentError("no plate of the pair holds the data, so that there is no score for each datum.")
+    check_each_datum(sampler)
+    if not sampler.structure.named("observed"):
+        raise PairError("the pair has no observed site, so that no data could be new to it.")
+    # What the model alone draws outside the data plate is another one for every draw of the local sites.
+    held = [name for name in sampler.global_sites if sampler.structure.sites[name].role in ("latent", "auxiliary")]
     if scores is None:
-        return [name for name in SIDES if name != "regret" and (name != "disagreement" or sampler.global_sites)]
+        return [name for name in SIDES if name != "regret" and (name != "disagreement" or held)]
+    scores = [scores] if isinstance(scores, str) else list(scores)
     unknown = [name for name in scores if name not in SIDES]
     if unknown or not scores:
         raise ArgumentError(f"scores={scores!r}; give some of {', '.join(map(repr, SIDES))}.")
-    if "disagreement" in scores and not sampler.global_sites:
+    if "disagreement" in scores and not held:
         raise PairError(
             "disagreement is that of several draws of the global sites, and the pair has none. Give it a source of "
             "epistemic uncertainty, weights with a posterior say, or leave this score out."

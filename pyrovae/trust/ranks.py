@@ -61,7 +61,7 @@ class Ranks(NamedTuple):
             pooled: one curve for all elements of a row; they may depend on each other, rows may not. Left out, each
                 element has its own, and the band is that of all of them.
         """
-        if not 0 < level < 1:
+        if not isinstance(level, int | float) or not 0 < level < 1:
             raise ArgumentError(f"level={level!r}; give a number between 0 and 1, such as 0.95.")
         points = torch.arange(1, POINTS, dtype=torch.float64) / POINTS
         if pooled:

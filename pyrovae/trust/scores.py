@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -73,8 +74,9 @@ class Scoring:
     def scores(self) -> Scores:
         """What the draws say so far; its random numbers are those of randomised ranks."""
         ranks = rank(self.truth, self.below, self.equal, self.draws)
-        crps = self.near / self.draws - self.apart / (2 * max(self.pairs, 1))
-        energy = self.near_norm / self.draws - self.apart_norm / (2 * max(self.pairs, 1))
+        pairs = 2 * self.pairs or math.nan  # a single draw says nothing of how far draws are apart
+        crps = self.near / self.draws - self.apart / pairs
+        energy = self.near_norm / self.draws - self.apart_norm / pairs
         number = self.seen.reshape(len(self.seen), -1).sum(1)
         crps = torch.where(self.seen, crps, 0.0).reshape(len(crps), -1).sum(1) / number  # NaN where nothing is seen
         ranks = torch.where(self.seen, ranks, torch.nan)

@@ -121,6 +121,8 @@ def simulation_based_calibration(
     for name, number in (("simulations", simulations), ("draws", draws)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ArgumentError(f"{name}={number!r}; give a whole number of 1 or more.")
+    if refit is not None and not callable(refit):
+        raise ArgumentError(f"refit={refit!r}; give a function that takes simulated data and returns a pair.")
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     _check_joint(sampler)
     plan = _plan(sampler, refit is not None)
@@ -198,6 +200,8 @@ def _simulated(
     if refit is not None:
         with torch.enable_grad():
             pair = refit(*args, **kwargs)
+        if not isinstance(pair, HasPair):
+            raise ArgumentError(f"refit returned a {type(pair).__name__}; it has to return a pair with the guide.")
     seed, plate = seed_for(sampler.seed, "guide"), sampler.structure.data_plate
     return _ranked(Sampler.of(pair, args, kwargs, seed=seed, data_plate=plate), _truth(sampler, tiles, plan), draws)
 
