@@ -668,3 +668,29 @@ def test_nuts_is_not_asked_of_discrete_sites_and_knows_constants():
         found = pv.check_guide(pair, torch.randn(3, 2), draws=20, warmup=10)["factor"]
     assert float(found.error[0, 1]) == 0
     assert bool(found.error.isfinite().all())
+
+
+# More rows than a tile holds
+
+
+def test_what_all_rows_share_is_counted_once_and_divided_by_all_of_them():
+    truth = pv.truth.GammaPoisson(2.0, 1.0)
+    x = truth.sample(600)
+    pair = pv.Pair(truth.model, lambda x: pyro.sample("rate", dist.Gamma(50.0, 25.0)))  # looks at no rows: tiles
+    found = groups_of(pair, x, draws=3, groups=["posterior", "log_likelihood", "sample_stats"])
+    stats, rate = found["sample_stats"], torch.tensor(found["posterior"]["rate"].values[0])
+    shared = dist.Gamma(2.0, 1.0).log_prob(rate) - dist.Gamma(50.0, 25.0).log_prob(rate)
+    each = found["log_likelihood"]["x"].values[0]
+    np.testing.assert_allclose(stats["log_weight"][0], each.sum(1) + shared.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(stats["elbo"][0], each + shared[:, None].numpy() / 600, rtol=1e-5, atol=1e-5)
+
+
+def test_fractions_far_down_are_not_cut_off():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(0.5 + torch.zeros(len(x)), validate_args=False), obs=x)
+
+    x = torch.ones(300)
+    x[280] = 0.25
+    found = groups_of(pv.Pair(model, lambda x: None), x, draws=2, groups=["observed_data"])["observed_data"]["x"]
+    np.testing.assert_array_equal(found, x)

@@ -17,6 +17,8 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.objectives import IWAE, DReG
+from pyrovae.objectives.multisample import Particles
+from pyrovae.objectives.particles import Common, Terms
 from pyrovae.pairs import run, unconstrained
 
 
@@ -382,3 +384,53 @@ def test_a_plate_that_is_not_there_is_an_error():
     pair = Weighed()
     with pytest.raises(pv.ArgumentError, match=r"stand in data.*'rows'.*Name the plate"):
         IWAE(3, data_plate="rows").loss(pair.model, pair.guide, X)
+
+
+# --- scores of sites without pathwise gradients ---------------------------------------------------------
+
+
+def coins(size):
+    """A coin for each datum, and one for all, both drawn by the guide; `size` rows in the whole data."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Bernoulli(0.3))
+        with pyro.plate("data", size, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(z + w, 1.0), obs=x)
+
+    def guide(x):
+        logit = pyro.param("logit", torch.tensor([0.2, -0.4]))
+        pyro.sample("w", dist.Bernoulli(logits=logit[0]))
+        with pyro.plate("data", size, subsample=torch.arange(len(x))):
+            pyro.sample("z", dist.Bernoulli(logits=logit[1]))
+
+    return pv.Pair(model, guide)
+
+
+def gradients_of_coins(loss, size, x):
+    """The loss and the gradients of the common and the local logit."""
+    pyro.clear_param_store()
+    pair = coins(size)
+    run(pair, (x,), {})
+    value, found = gradients(loss, pair, (x,), {}, {"logit": pyro.get_param_store()._params["logit"]})
+    return value, found["logit"]
+
+
+@pytest.mark.parametrize("size", [4, 40])
+def test_the_score_of_what_all_share_sees_the_bound_of_all_data(size):
+    x = torch.tensor([0.3, 1.0, -0.5, 2.0])
+    (value, found), (exact, expected) = (gradients_of_coins(loss, size, x) for loss in (IWAE(1), Trace_ELBO()))
+    assert value == pytest.approx(exact, rel=1e-5)
+    torch.testing.assert_close(found[0], expected[0])  # Pyro's local scores see the common terms, too: mere noise
+
+
+def test_the_scale_of_a_subsample_is_in_the_scores_of_single_data():
+    x = torch.tensor([0.3, 1.0, -0.5, 2.0])
+    (_, one), (_, ten) = (gradients_of_coins(IWAE(3), size, x) for size in (4, 40))
+    torch.testing.assert_close(ten[1], 10 * one[1])
+
+
+def test_draws_without_weight_add_nothing():
+    impossible = torch.tensor([[-1.0], [-math.inf]])
+    particles = Particles([Terms(impossible, torch.zeros(2, 1), 0.0, 1.0)], Common(0.0, 0.0))
+    assert float(particles.weighted(impossible, particles.weights())) == -1
