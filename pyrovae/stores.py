@@ -92,7 +92,7 @@ def read_groups(path: str | os.PathLike) -> dict[str, Any]:
 
 def checked_path(path: str | os.PathLike) -> Path:
     """The path of a new file or folder."""
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
         raise ArgumentError(f"out={path!r}; give the name of a file or folder.")
     place = Path(path)
     if place.suffix not in (*NETCDF, *ZARR):
@@ -109,7 +109,7 @@ def checked_path(path: str | os.PathLike) -> Path:
 
 
 def _check_free(place: Path) -> None:
-    if place.exists():
+    if os.path.lexists(place):  # a link that leads nowhere, too; what cannot be looked at shows when it is written
         raise FileError(f"{place} exists and is left as it is; choose another name, or remove it.")
 
 

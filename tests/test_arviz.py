@@ -13,6 +13,7 @@ from pyro.infer import config_enumerate
 from registry import REGISTRY, arguments, pairs
 
 import pyrovae as pv
+from pyrovae.export import places
 from pyrovae.generations import arviz, generation, psislw, to_groups
 from pyrovae.pairs import run
 from pyrovae.traces import Sampler
@@ -694,3 +695,27 @@ def test_fractions_far_down_are_not_cut_off():
     x[280] = 0.25
     found = groups_of(pv.Pair(model, lambda x: None), x, draws=2, groups=["observed_data"])["observed_data"]["x"]
     np.testing.assert_array_equal(found, x)
+
+
+def test_axes_of_one_length_need_two_names():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(torch.zeros(2, 2), 1.0).to_event(2), obs=x)
+
+    with pytest.raises(pv.ArgumentError, match="each axis needs a name of its own"):
+        pv.to_arviz(pv.Pair(model, lambda x: None), torch.zeros(3, 2, 2), draws=2, dims={"x": ["side", "side"]})
+
+
+def test_a_seed_that_was_not_given_is_in_the_attributes(linear):
+    x = linear.sample(3)
+    first = groups_of(linear, x, draws=2, seed=None)["posterior"]
+    again = groups_of(linear, x, draws=2, seed=int(first.attrs["seed"]))["posterior"]
+    np.testing.assert_array_equal(first["z"], again["z"])
+
+
+def test_groups_that_fit_one_by_one_may_be_too_many(linear, monkeypatch):
+    x = linear.sample(10)  # 500 draws: x takes 80,000 bytes, and all together several times that
+    monkeypatch.setattr(places.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 150_000)
+    with pytest.raises(pv.ArgumentError, match="more than this machine's memory"):
+        pv.to_arviz(linear, x, draws=500)
+    assert "x" in groups_of(linear, x, draws=500, groups=["posterior_predictive"])["posterior_predictive"]

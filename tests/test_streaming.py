@@ -279,6 +279,19 @@ def test_what_exists_is_refused_before_anything_is_drawn(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["x.zarr"]
 
 
+def test_paths_that_cannot_be_are_refused_in_words(tmp_path):
+    """A link that leads nowhere is somebody's; names that no file can have; a folder that cannot be looked into."""
+    vae, x = linear_vae(), torch.randn(3, 5)
+    (tmp_path / "link.nc").symlink_to(tmp_path / "nowhere.nc")
+    with pytest.raises(FileError, match="exists and is left as it is"):
+        pv.posterior(vae, x, out=tmp_path / "link.nc")
+    with pytest.raises(FileError, match="too long"):
+        pv.posterior(vae, x, draws=2, out=tmp_path / f"{'a' * 300}.nc")
+    with pytest.raises(ArgumentError, match="give the name"):
+        pv.posterior(vae, x, out="a\0.nc")
+    assert [one.name for one in tmp_path.iterdir()] == ["link.nc"]
+
+
 @contextmanager
 def largest_file(size: int):
     """Files that cannot grow beyond a size: what a full disk does, for this process alone."""

@@ -182,6 +182,14 @@ def test_searches_that_cannot_be_made_are_refused_in_words(tmp_path):
     pv.choose_latent(make, x, [1], study=tmp_path / "b.log", folds=2, epochs=1)
     with pytest.raises(pv.ArgumentError, match="other settings"):
         pv.choose_latent(make, x, [1, 2], study=tmp_path / "b.log", folds=2, epochs=1)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(pv.FileError, match="no search of Optuna's"):
+        pv.choose_latent(make, x, [1], study=tmp_path / "mine.txt", folds=2, epochs=1)
+    for settings in (3, None):
+        with pytest.raises(pv.ArgumentError, match="settings="):
+            pv.choose_latent(make, x, settings, folds=2, epochs=1)
+    with pytest.raises(pv.ArgumentError, match="seed="):
+        pv.choose_latent(make, x, [1], folds=2, epochs=1, seed=2.5)
 
 
 # --- starts -------------------------------------------------------------------------------------------
@@ -217,6 +225,9 @@ def test_starts_that_cannot_be_made_are_refused():
         pv.fit_best(make, torch.zeros(10, 5), restarts=0, epochs=2)
     with pytest.raises(pv.ArgumentError, match="trial_epochs=3"):
         pv.fit_best(make, torch.zeros(10, 5), trial_epochs=3, epochs=2)
+    for epochs in (None, 2.5):
+        with pytest.raises(pv.ArgumentError, match="epochs="):
+            pv.fit_best(make, torch.zeros(10, 5), epochs=epochs)
 
 
 # --- curves and spreads -------------------------------------------------------------------------------
@@ -241,6 +252,8 @@ def test_the_curve_falls_and_its_slope_is_minus_the_weight():
 def test_weights_that_are_none_are_refused():
     with pytest.raises(pv.ArgumentError, match="weights="):
         pv.rate_distortion_curve(make, torch.zeros(10, 5), [-1.0], epochs=1)
+    with pytest.raises(pv.ArgumentError, match="weights="):
+        pv.rate_distortion_curve(make, torch.zeros(10, 5), ["a"], epochs=1)
 
 
 def test_a_spread_holds_what_single_trainings_give():

@@ -14,6 +14,7 @@ from pyrovae.evaluation import log_evidence
 from pyrovae.pairs import HasPair
 from pyrovae.studies.runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
 from pyrovae.studies.trials import Trial
+from pyrovae.traces import check_seed
 
 _FOLDS = 5
 _DRAWS = 64  # the bound is loose by about half the weights' variance over the draws: alike for all settings
@@ -113,6 +114,9 @@ def choose_latent(
         [1, 2]
     """
     check_options(options, "validation", "patience")
+    check_seed(seed)
+    if not callable(settings) and not isinstance(settings, Iterable):
+        raise ArgumentError(f"settings={settings!r}; give a list of settings, or a function of an Optuna trial.")
     parts = folds_of(rows_of(data), folds, seed)
 
     def evaluate(setting: Any) -> Trial:

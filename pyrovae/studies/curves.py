@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, NamedTuple
 
 from pyrovae.errors import ArgumentError
@@ -88,9 +89,10 @@ def rate_distortion_curve(
         2
     """
     check_options(options, "temper")
-    chosen = tuple(sorted(float(weight) for weight in weights))
-    if not chosen or not all(0 <= weight < float("inf") for weight in chosen):
+    chosen = tuple(weights)
+    if not chosen or not all(isinstance(weight, Real) and 0 <= weight < float("inf") for weight in chosen):
         raise ArgumentError(f"weights={list(chosen)}; give numbers of 0 or more.")
+    chosen = tuple(sorted(map(float, chosen)))
     args, named = spread_out(data if held_out is None else held_out)
     points = []
     for weight in chosen:

@@ -87,7 +87,7 @@ def _study(optuna: Any, file: Path, seed: int, count: int) -> Any:
         return optuna.create_study(
             study_name=_NAME, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AssertionError) as error:  # the last is how it meets a file of others
         raise FileError(f"{file} is no search of Optuna's that can be gone on with: {error}") from error
 
 

@@ -14,6 +14,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.isolation import forked_random
 from pyrovae.pairs import HasPair
 from pyrovae.studies.runs import check_options, made, trained
+from pyrovae.traces import check_counts
 from pyrovae.training import Fit, fit
 
 logger = logging.getLogger("pyrovae")
@@ -64,7 +65,8 @@ def fit_best(
     check_options(options, "steps")
     if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
         raise ArgumentError(f"restarts={restarts!r}; give a whole number of 1 or more.")
-    if not 1 <= trial_epochs <= epochs:
+    check_counts(trial_epochs=trial_epochs, epochs=epochs)
+    if trial_epochs > epochs:
         raise ArgumentError(f"trial_epochs={trial_epochs!r}; give 1 to the {epochs} epochs of the whole training.")
     with tempfile.TemporaryDirectory(prefix="pyrovae-") as folder:
         elbos = {}
