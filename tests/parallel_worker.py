@@ -1,4 +1,6 @@
-"""What one of several processes runs in the tests of parallel training: `python parallel_worker.py TASK FOLDER`.
+"""What one of several processes runs in the tests of parallel training: `python parallel_worker.py TASKS FOLDER`.
+
+Starting a process takes longer than most tasks: several, with commas between them, are done in one.
 
 The noise of local sites is a column of the data, so that any number of processes draws the same.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -129,6 +132,18 @@ def train_all(folder: Path) -> None:
     torch.save(ends, folder / f"ends{rank()}.pt")
 
 
+def normed(folder: Path) -> None:
+    """Batch norm, which sees each process's own rows."""
+    ends = {}
+    for staged in (False, "auto"):
+        pyro.clear_param_store()
+        pair = Base()
+        pair.encoder = nn.Sequential(nn.BatchNorm1d(WIDTH), pair.encoder)
+        pv.fit(pair, (X, NOISE), epochs=4, batch_size=20, seed=0, staged=staged, **QUIET)
+        ends[staged] = pair.state_dict()
+    torch.save(ends, folder / f"normed{rank()}.pt")
+
+
 def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
@@ -163,12 +178,20 @@ def straight(folder: Path) -> None:
 
 def begun(folder: Path) -> None:
     """The first half of it."""
-    _resumable(folder / "halves", folder, epochs=3, resume=False)
+    _resumable(folder / "begun", folder, epochs=3, resume=False)
+
+
+def handed_on(folder: Path) -> None:
+    """A copy of the first half, for one process alone."""
+    if rank() == 0:
+        shutil.copytree(folder / "begun", folder.with_name("alone") / "begun")
 
 
 def gone_on(folder: Path) -> None:
-    """The second half."""
-    _resumable(folder / "halves", folder, epochs=6, resume=True)
+    """The second half, of each that was begun."""
+    for name in ("begun", "left"):
+        if (folder / name).exists():
+            _resumable(folder / name, folder, epochs=6, resume=True)
 
 
 def _resumable(checkpoint: Path, folder: Path, *, epochs: int, resume: bool) -> None:
@@ -199,14 +222,14 @@ def lose(folder: Path) -> None:
 def leave_alone(folder: Path) -> None:
     """An error of the user's own ends one process's loop."""
     team._TOGETHER = datetime.timedelta(seconds=3)
-    for step in pv.steps(_vae(), X, steps=10_000, batch_size=20, seed=0, staged=False, checkpoint=folder / "left"):
+    for step in pv.steps(_vae(), X, steps=10_000, batch_size=20, seed=0, staged=False, checkpoint=folder / "alone"):
         if step.index == 25 and rank() == 1:
             raise RuntimeError("a fault of my own")
 
 
 def leave_together(folder: Path) -> None:
     """All processes leave the loop at one step, in the middle of an epoch."""
-    where = folder / "halves" if rank() == 0 else None
+    where = folder / "left" if rank() == 0 else None
     for step in pv.steps(_vae(), X, epochs=6, batch_size=20, seed=0, staged=False, checkpoint=where, device="cpu"):
         if step.index == 10:
             break
@@ -297,6 +320,20 @@ def loader(folder: Path) -> None:
     pv.fit(_vae(), data, steps=2, seed=0, **QUIET)
 
 
+def refused(folder: Path) -> None:
+    """What ends every process with an error, one after the other; each writes what it was told."""
+    said = {}
+    for task in (other_data, other_rate, remainder, loader, diverge, outside_support):
+        pyro.clear_param_store()
+        try:
+            task(folder)
+        except pv.errors.PyrovaeError as error:
+            said[task.__name__] = f"{type(error).__name__}: {error}"
+    torch.save(said, folder / f"refused{rank()}.pt")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    globals()[sys.argv[1]](Path(sys.argv[2]))
+    for one in sys.argv[1].split(","):
+        pyro.clear_param_store()
+        globals()[one](Path(sys.argv[2]))
