@@ -131,24 +131,45 @@ def combinations():
 
 
 @pytest.mark.parametrize("entry", pairs())
-def test_fifty_steps_give_the_weights_of_the_plain_path(entry):
-    gives_the_weights_of_the_plain_path(entry, "own", steps=STEPS)
+def test_fifty_steps_give_the_gradients_and_the_weights_of_the_plain_path(entry, monkeypatch):
+    is_the_plain_path(entry, "own", monkeypatch, steps=STEPS)
 
 
 FEW = 12  # two are looked at, three compared, and seven made by the graph: its faults add up at each
 
 
 @pytest.mark.parametrize(("entry", "loss"), list(combinations()))
-def test_any_objective_gives_the_weights_of_the_plain_path(entry, loss):
-    gives_the_weights_of_the_plain_path(entry, loss, steps=FEW)
+def test_any_objective_gives_the_gradients_and_the_weights_of_the_plain_path(entry, loss, monkeypatch):
+    is_the_plain_path(entry, loss, monkeypatch, steps=FEW)
 
 
-def gives_the_weights_of_the_plain_path(entry, loss, *, steps):
+def is_the_plain_path(entry, loss, monkeypatch, *, steps):
     _, plain_losses, _, plain = fitted(entry, False, steps=steps, loss=LOSSES[loss](entry))
+    seen = []
+
+    monkeypatch.setattr("pyrovae.staging.lanes.difference", lambda *both, **_: seen.append(both))
     _, losses, run, staged = fitted(entry, "traced", steps=steps, loss=LOSSES[loss](entry))
     assert run.route.startswith("traced")
     assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
     same(plain, staged)
+    assert len(seen) >= 3
+    assert any(gradient.any() for one, _ in seen for gradient in one.gradients.values())
+    for one, other in seen:
+        is_the_same_pass(one, other)
+
+
+def is_the_same_pass(plain: Outcome, staged: Outcome) -> None:
+    """Tensor by tensor, to 1e-5 of each gradient's norm."""
+    assert plain.gradients.keys() == staged.gradients.keys()
+    for name, gradient in plain.gradients.items():
+        distance = float((gradient - staged.gradients[name]).double().norm())
+        assert distance <= 1e-5 * float(gradient.double().norm()) + 1e-12, name
+    assert torch.allclose(plain.figures, staged.figures, rtol=1e-5, atol=1e-5)
+    for one, other in ((plain.buffers, staged.buffers), (plain.state, staged.state)):
+        assert list(one) == list(other)
+        for name in one:
+            assert torch.allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
+    assert torch.equal(plain.random, staged.random)
 
 
 COMPILED = ("built_in", "batch_norm_and_dropout", "score_function_average_baseline", "bayesian_decoder")
@@ -169,30 +190,6 @@ def test_compiled_code_gives_the_weights_of_the_plain_path(entry):
 
 
 # --- one pass ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("entry", pairs())
-def test_a_graph_has_the_gradients_of_the_pass(entry, monkeypatch):
-    """Every comparison of a run, tensor by tensor, to 1e-5 of each gradient's norm."""
-    seen = []
-
-    def difference(plain, staged, **_):
-        for name, gradient in plain.gradients.items():
-            distance = float((gradient - staged.gradients[name]).double().norm())
-            seen.append((name, distance, float(gradient.double().norm())))
-        assert torch.allclose(plain.figures, staged.figures, rtol=1e-5, atol=1e-5)
-        for one, other in ((plain.buffers, staged.buffers), (plain.state, staged.state)):
-            assert list(one) == list(other)
-            for name in one:
-                assert torch.allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
-        assert torch.equal(plain.random, staged.random)
-
-    monkeypatch.setattr("pyrovae.staging.lanes.difference", difference)
-    fitted(entry, "traced", steps=6)
-    assert len(seen) >= 3
-    assert any(norm > 0 for _, _, norm in seen)
-    for name, distance, norm in seen:
-        assert distance <= 1e-5 * norm + 1e-12, name
 
 
 def outcome(**changed) -> Outcome:
