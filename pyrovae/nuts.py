@@ -10,10 +10,11 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size
 
 from pyrovae.batches import Batch
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, samples
 from pyrovae.traces import Sampler, check_draws
+from pyrovae.traces.observations import mask_of
 from pyrovae.traces.programs import traced
 from pyrovae.traces.runs import plate_scale
 
@@ -82,6 +83,7 @@ def check_guide(
 
     Raises:
         PairError: NUTS does not run on this model.
+        DataError: a mask hides a part of a latent site.
 
     References:
         Hoffman and Gelman, "The No-U-Turn sampler" (2014).
@@ -119,7 +121,7 @@ def _values(sampler: Sampler, draws: int, site: str) -> torch.Tensor:
 
 def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tensor]:
     batch: Batch = next(sampler.use.placed_batches(sampler.rows))
-    _check_whole(sampler, batch)
+    _check_takes(sampler, batch)
     with isolated(sampler.seed), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -132,16 +134,23 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
     return {site: value.detach().cpu() for site, value in chain.get_samples().items() if site in latent}
 
 
-def _check_whole(sampler: Sampler, batch: Batch) -> None:
-    """Refuse a part of the data of a plate whose size is written into it: the model scales what it is given."""
+def _check_takes(sampler: Sampler, batch: Batch) -> None:
+    """Refuse a part of the data of a plate whose size is written into it, and latents that a mask hides."""
     with sampler.use.quietly(0):
-        nodes = samples(traced(sampler.model_on(batch), batch))
-        scale = max((plate_scale(node, sampler.structure.data_plate) for _, node in nodes), default=1.0)
-    if scale != 1:
+        nodes = dict(samples(traced(sampler.model_on(batch), batch)))
+    scale = max((plate_scale(node, sampler.structure.data_plate) for node in nodes.values()), default=1.0)
+    if scale != 1:  # the model scales what it is given
         raise ArgumentError(
             f"the data plate's size is {scale:g} times the {batch.rows} rows that were given, and the guide's global "
             "sites are about all of them; give all rows."
         )
+    for name in sampler.structure.named("latent"):
+        mask = mask_of(nodes[name]) if name in nodes else None
+        if mask is not None and not bool(torch.as_tensor(mask).all()):
+            raise DataError(
+                f"a mask hides a part of {name!r}: what is hidden has no density, and NUTS would drift there. "
+                "Give rows of which nothing latent is masked."
+            )
 
 
 def _agreement(guide: torch.Tensor, reference: torch.Tensor) -> Agreement:

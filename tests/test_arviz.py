@@ -671,6 +671,22 @@ def test_nuts_is_not_asked_of_discrete_sites_and_knows_constants():
     assert bool(found.error.isfinite().all())
 
 
+def test_latents_that_a_mask_hides_are_refused_by_nuts():
+    def model(x, seen):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, seen):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    x, pair = torch.randn(3), pv.Pair(model, guide)
+    with pytest.raises(pv.DataError, match="a mask hides a part of 'z'"):
+        pv.check_guide(pair, x, torch.tensor([True, True, False]), draws=5, warmup=5)
+    assert set(pv.check_guide(pair, x, torch.ones(3, dtype=torch.bool), draws=5, warmup=5)) == {"z"}
+
+
 # More rows than a tile holds
 
 
