@@ -19,6 +19,7 @@ from pyrovae.batches import as_batches
 from pyrovae.pairs import Pair, run
 from pyrovae.traces import Sampler, scored, scored_grid
 from pyrovae.traces import sampler as sampler_module
+from pyrovae.traces.observations import observed_arguments
 
 
 def born(entry):
@@ -543,3 +544,18 @@ def test_bytes_are_counted_as_numbers(likelihood):
     x = torch.tensor([[top, 0], [1, 1]], dtype=torch.uint8)
     found = [pv.log_likelihood(pair, one, draws=2)["x"] for one in (x, x.float())]
     torch.testing.assert_close(*found)
+
+
+def test_an_argument_is_observed_where_a_site_holds_a_part_of_it_or_a_cast():
+    def model(x, counts, dose):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(dose, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 1])
+            pyro.sample("n", dist.Poisson(z.exp()), obs=counts.float())
+
+    def guide(x, counts, dose):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(dose, 1.0))
+
+    data = (torch.randn(4, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4))
+    assert observed_arguments(Sampler.of(pv.Pair(model, guide), data, {}, seed=0)) == {0, 1}
