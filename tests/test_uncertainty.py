@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import config_enumerate
 from registry import arguments, pairs, real
 
 import pyrovae as pv
@@ -415,3 +416,21 @@ def test_what_the_model_alone_draws_for_all_rows_cannot_be_told_from_local_sites
 
     with pytest.raises(pv.PairError, match="'k' stands outside the data plate"):
         pv.uncertainty(pv.Pair(model, guide), torch.zeros(3))
+
+
+def test_a_generated_chain_that_the_model_enumerates_has_the_noise_of_its_own_states():
+    scales, change = torch.tensor([0.5, 2.0]), torch.tensor([[0.8, 0.2], [0.3, 0.7]])
+
+    @config_enumerate
+    def model(x):
+        with pyro.plate("data", len(x)):
+            s = torch.zeros(len(x), dtype=torch.long)
+            for t in pyro.markov(range(x.shape[1])):
+                s = pyro.sample(f"s_{t}", dist.Categorical(change[s]))
+                pyro.sample(f"x_{t}", dist.Normal(0.0, scales[s]), obs=x[:, t])
+
+    made = pv.generate_with_uncertainty(pv.Pair(model, lambda x: None), torch.zeros(30, 3))
+    for t in range(3):
+        states = made.values[f"s_{t}"]
+        assert torch.allclose(made.uncertainty[f"x_{t}"].aleatoric, scales[states] ** 2)
+    assert len(made.values["s_2"].unique()) == 2

@@ -75,6 +75,7 @@ class _Given(Messenger):
             axis = self.places[msg["name"]].axis
             msg["value"] = self.values[msg["name"]].movedim(0, 0 if axis is None else axis)
             msg["done"] = True
+            msg["infer"] = {key: value for key, value in msg["infer"].items() if key != "enumerate"}  # nothing to sum
 
 
 def generate_uncertain(
