@@ -20,7 +20,7 @@ from pyrovae.isolation import forked_random, forked_store
 from pyrovae.pairs import HasPair, Structure, inspect
 from pyrovae.placement import placed
 from pyrovae.sources import CarriedOver, Dropped, Members, Path, Uncertain, Weights, bayesian, free_name
-from pyrovae.traces import arguments
+from pyrovae.traces import arguments, check_counts
 from pyrovae.training import Fit, fit, steps
 
 __all__ = ["bayesian_weights", "carry_over", "dropout", "ensemble", "swag"]
@@ -148,8 +148,7 @@ def ensemble(
         >>> sorted(set(pv.uncertainty(pair, torch.ones(4, 5))))
         ['x']
     """
-    if isinstance(members, bool) or not isinstance(members, int) or members < 2:
-        raise ArgumentError(f"members={members!r}; give a whole number of 2 or more.")
+    check_counts(least=2, members=members)
     first: _Member | None = None
     sets = []
     for number in range(members):
@@ -231,9 +230,8 @@ def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = Non
         >>> (pv.uncertainty(pair, x[:4], draws=500)["x"].epistemic > 0).all()
         tensor(True)
     """
-    for name, number, least in (("rank", rank, 0), ("every", 1 if every is None else every, 1)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ArgumentError(f"{name}={number!r}; give a whole number of {least} or more.")
+    check_counts(least=0, rank=rank)
+    check_counts(every=1 if every is None else every)
     moments: _Moments | None = None
     for vector in _path(pair, data, every, options):
         moments = moments or _Moments(vector, rank)
@@ -366,8 +364,7 @@ def _size(size: Any, rows: int | None) -> int:
     size = rows if size is None else size
     if size is None:
         raise ArgumentError("size=: these data do not say how many rows they have, and a prior is weighed against all.")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ArgumentError(f"size={size!r}; give a whole number of 1 or more.")
+    check_counts(size=size)
     return size
 
 

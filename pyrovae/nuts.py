@@ -13,8 +13,7 @@ from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.isolation import isolated
 from pyrovae.pairs import HasPair, samples
-from pyrovae.traces import Sampler, check_draws
-from pyrovae.traces.observations import mask_of
+from pyrovae.traces import Sampler, check_counts, hides_a_part
 from pyrovae.traces.programs import traced
 from pyrovae.traces.runs import plate_scale
 
@@ -95,9 +94,7 @@ def check_guide(
         >>> bool((found.mean - found.nuts_mean).abs() < 4 * found.error)
         True
     """
-    check_draws(draws)
-    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 1:
-        raise ArgumentError(f"warmup={warmup!r}; give a whole number of 1 or more.")
+    check_counts(draws=draws, warmup=warmup)
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     if sampler.rows is None:
         raise ArgumentError("NUTS works on all data at once; give arrays in place of a loader.")
@@ -145,8 +142,7 @@ def _check_takes(sampler: Sampler, batch: Batch) -> None:
             "sites are about all of them; give all rows."
         )
     for name in sampler.structure.named("latent"):
-        mask = mask_of(nodes[name]) if name in nodes else None
-        if mask is not None and not bool(torch.as_tensor(mask).all()):
+        if name in nodes and hides_a_part(nodes[name]):
             raise DataError(
                 f"a mask hides a part of {name!r}: what is hidden has no density, and NUTS would drift there. "
                 "Give rows of which nothing latent is masked."

@@ -227,7 +227,7 @@ def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
     monkeypatch.setattr(roads.Lane, "checked", lambda lane, batch: compared.append(lane.count) or original(lane, batch))
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]
-    due = [since for since in range(1, 5_000) if roads.Road._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]
+    due = [since for since in range(1, 5_000) if roads.Road._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]
 
 
@@ -409,7 +409,7 @@ def test_a_profiler_of_the_users_goes_on():
     finally:
         profiler.disable()
     assert run.route.startswith("traced")
-    calls = {name: number for (*_, name), (number, *_) in pstats.Stats(profiler).stats.items()}  # type: ignore[attr-defined]
+    calls = {name: number for (*_, name), (number, *_) in pstats.Stats(profiler).stats.items()}  # type: ignore[attr-defined]  # typeshed lacks it
     assert calls["small"] == 2  # before and after
 
 
@@ -1162,7 +1162,7 @@ def test_modules_run_while_the_compiler_traces_in_another_thread():
 def test_a_compilation_that_outlives_its_training_leaves_validation_and_random_numbers_alone(monkeypatch):
     started, end = threading.Event(), threading.Event()
     patched: list[threading.Thread] = []
-    states = (torch.get_rng_state, lambda: repr(np.random.get_state()), random.getstate)  # noqa: NPY002
+    states = (torch.get_rng_state, lambda: repr(np.random.get_state()), random.getstate)  # noqa: NPY002  # the old global state is what must stay
 
     def patch():
         patched.append(threading.current_thread())

@@ -107,9 +107,7 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
 
 
 def _check_held(sampler: Sampler) -> None:
-    structure = sampler.structure
-    alone = [*structure.named("enumerated", local=False), *structure.named("unguided", local=False)]
-    if alone:
+    if alone := sampler.shared_by_model_alone:
         raise PairError(
             f"{alone[0]!r} stands outside the data plate and is drawn by the model alone, anew with every draw of the "
             "local sites, so that what is uncertain for its sake cannot be told from the latent part. Draw it in the "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pyrovae.classes import probabilities
 from pyrovae.pairs import base_of
 
 
@@ -219,8 +220,4 @@ def _binary(fn: Any) -> Tensor:
 
 
 def _classes(fn: Any) -> Tensor:
-    probabilities = base_of(fn).probs.double()
-    shape = fn.batch_shape + fn.event_shape
-    if isinstance(base_of(fn), torch.distributions.OneHotCategorical):
-        return probabilities.expand(shape)
-    return probabilities.expand(*shape, probabilities.shape[-1])
+    return probabilities(fn).double()

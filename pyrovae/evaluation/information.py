@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs import HasPair, Traces, samples
-from pyrovae.traces import Run, Sampler, Tile, check_counts, mask_of, seed_for
+from pyrovae.traces import Run, Sampler, Tile, check_counts, hides_a_part, seed_for
 from pyrovae.traces.layout import fold_plate, fold_single
 from pyrovae.traces.programs import traced
 from pyrovae.traces.routes import InPlate
@@ -136,8 +136,7 @@ def _of_tile(sampler: Sampler, tile: Tile, sites: list[str], rows: list[int]) ->
 
 def _check_unmasked(run: Run, sites: list[str]) -> None:
     for name in sites:
-        mask = mask_of(run.node(name, "guide"))
-        if mask is not None and not bool(mask.all()):
+        if hides_a_part(run.node(name, "guide")):
             raise DataError(
                 f"a mask hides a part of {name!r}: what is hidden has no density, so that codes of several rows cannot "
                 "be compared. Leave out the rows that are masked."

@@ -29,14 +29,16 @@ def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data
 
 
 def check_each_datum(sampler: Sampler) -> None:
-    """Refuse a pair that has no figure for each datum."""
+    """Refuse a pair that has no figure for each datum. `log_evidence` has one of the whole."""
     if sampler.structure.data_plate is None:
         raise ArgumentError(
             "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "
-            "single data into `with pyro.plate('data', len(x))`, or ask for the evidence of the whole: joint=True."
+            "single data into `with pyro.plate('data', len(x))`, or ask "
+            "for the evidence of the whole: log_evidence(..., joint=True)."
         )
     if summed := sampler.structure.named("enumerated", local=False):
         raise PairError(
             f"the model sums out {summed[0]!r}, which all data share, so that no datum has a figure of its own. Draw "
-            "it in the guide, put it inside the data plate, or ask for the evidence of the whole: joint=True."
+            "it in the guide, put it inside the data plate, or ask "
+            "for the evidence of the whole: log_evidence(..., joint=True)."
         )

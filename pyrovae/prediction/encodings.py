@@ -119,17 +119,19 @@ def _moments(tile: Tile, site: str) -> tuple[torch.Tensor, torch.Tensor]:
     if side == "guide" and extra:
         mean = tile.of(site, probabilities, side=side, extra=extra)
         return mean, mean * (1 - mean)
+    if side == "guide" and _has_moments(fn):
+        mean, variance = (tile.of(site, operator.attrgetter(name), side=side) for name in ("mean", "variance"))
+        return mean, variance
+    value = as_indicators(tile.value(site, side), class_form(fn), probabilities(fn).shape[-1] if extra else 0)
+    value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    return value, torch.zeros_like(value)
+
+
+def _has_moments(fn: Any) -> bool:
     try:
-        _ = fn.mean, fn.variance
-        known = side == "guide"
-    except (NotImplementedError, AttributeError):
-        known = False
-    if not known:
-        value = as_indicators(tile.value(site, side), class_form(fn), probabilities(fn).shape[-1] if extra else 0)
-        value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
-        return value, torch.zeros_like(value)
-    mean, variance = (tile.of(site, operator.attrgetter(name), side="guide") for name in ("mean", "variance"))
-    return mean, variance
+        return fn.mean is not None and fn.variance is not None
+    except (NotImplementedError, AttributeError):  # how distributions say that they have none
+        return False
 
 
 class _State:

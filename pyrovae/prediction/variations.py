@@ -149,7 +149,7 @@ def _centre(fn: Any, unbounded: Any, shape: torch.Size) -> torch.Tensor | None:
     for name in ("mean", "mode"):
         try:
             centre = unbounded.inv(getattr(fn, name).expand(shape))
-        except (NotImplementedError, AttributeError):
+        except (NotImplementedError, AttributeError):  # how distributions say that they have none
             continue
         if bool(centre.isfinite().all()):
             return centre

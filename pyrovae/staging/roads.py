@@ -83,7 +83,7 @@ class Road:
     def __init__(self, staging: Overseer, lane: Lane):
         self.staging = staging
         self.lane = lane
-        self.steps = 0
+        self.steps = 0  # of all its lives; the lane's count begins anew with each
         self.route = "plain"
         self.why = staging.why if staging.mode or staging.why else "staged=False"
         self._times: dict[str, float] = {}

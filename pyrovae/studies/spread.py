@@ -11,6 +11,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.evaluation import Resemblance, log_evidence, resemblance
 from pyrovae.pairs import HasPair
 from pyrovae.studies.runs import check_options, spread_out, trained
+from pyrovae.traces import check_counts
 
 _DRAWS = 64
 
@@ -92,8 +93,7 @@ def over_seeds(
         torch.Size([2])
     """
     check_options(options)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise ArgumentError(f"seeds={seeds!r}; give a whole number of 1 or more.")
+    check_counts(seeds=seeds)
     evidence, alike, chosen = [], [], tuple(range(seed, seed + seeds))
     args, named = spread_out(held_out)
     for one in chosen:

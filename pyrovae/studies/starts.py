@@ -63,9 +63,7 @@ def fit_best(
         2
     """
     check_options(options, "steps")
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-        raise ArgumentError(f"restarts={restarts!r}; give a whole number of 1 or more.")
-    check_counts(trial_epochs=trial_epochs, epochs=epochs)
+    check_counts(restarts=restarts, trial_epochs=trial_epochs, epochs=epochs)
     if trial_epochs > epochs:
         raise ArgumentError(f"trial_epochs={trial_epochs!r}; give 1 to the {epochs} epochs of the whole training.")
     with tempfile.TemporaryDirectory(prefix="pyrovae-") as folder:

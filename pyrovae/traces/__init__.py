@@ -2,12 +2,13 @@
 
 from pyrovae.traces.counts import check_counts, check_draws
 from pyrovae.traces.densities import Densities, Scored, densities_of, scored, scored_grid
-from pyrovae.traces.observations import mask_of, observed_arguments
+from pyrovae.traces.observations import hides_a_part, mask_of, observed_arguments
 from pyrovae.traces.programs import Kind
 from pyrovae.traces.runs import Run
-from pyrovae.traces.sampler import TILE_ROWS, Sampler, Tile
+from pyrovae.traces.sampler import TILE_ROWS, Sampler
 from pyrovae.traces.scoring import Scorer, Scores, scorers
 from pyrovae.traces.seeds import check_seed, chosen_seed, seed_for
+from pyrovae.traces.tiles import Tile
 from pyrovae.traces.use import Use, arguments, check_is_pair
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_seed",
     "chosen_seed",
     "densities_of",
+    "hides_a_part",
     "mask_of",
     "observed_arguments",
     "scored",

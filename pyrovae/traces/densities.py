@@ -16,7 +16,8 @@ from pyrovae.figures import copied
 from pyrovae.pairs import Traces, samples
 from pyrovae.traces.routes import DRAWS
 from pyrovae.traces.runs import Run, plate_scale
-from pyrovae.traces.sampler import Sampler, Tile
+from pyrovae.traces.sampler import Sampler
+from pyrovae.traces.tiles import Tile
 
 
 class Densities(NamedTuple):

@@ -12,7 +12,8 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.batches import Batch
 from pyrovae.pairs import samples
 from pyrovae.traces.programs import traced
-from pyrovae.traces.sampler import Sampler, Tile
+from pyrovae.traces.sampler import Sampler
+from pyrovae.traces.tiles import Tile
 
 
 def observed_arguments(sampler: Sampler) -> frozenset[int | str]:
@@ -67,6 +68,12 @@ def mask_of(node: Mapping[str, Any]) -> torch.Tensor | None:
     for mask in tensors[1:]:
         joined = joined & mask
     return joined.expand(fn.batch_shape + fn.event_shape)
+
+
+def hides_a_part(node: Mapping[str, Any]) -> bool:
+    """Whether a mask takes any entry of a site out of account."""
+    mask = mask_of(node)
+    return mask is not None and not bool(mask.all())
 
 
 def _masks(fn: Any) -> list[Any]:

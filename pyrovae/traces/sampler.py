@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pyro.poutine.trace_struct import Trace
@@ -20,6 +20,7 @@ from pyrovae.traces.programs import Kind, WholePlate, depth, only_global, run_on
 from pyrovae.traces.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.traces.runs import Run
 from pyrovae.traces.seeds import chosen_seed, seed_for
+from pyrovae.traces.tiles import Tile
 from pyrovae.traces.use import Use, arguments
 
 logger = logging.getLogger("pyrovae")
@@ -28,42 +29,6 @@ TILE_ROWS = 256
 _TILE_NUMBERS = 2**22  # of the widest site in a tile: 16 MiB in single precision
 _KEPT_NUMBERS = 2**26  # of global sites whose draws are kept for the next rows: 256 MiB in single precision
 _FEW = 6  # rows on which routes are tried
-
-
-class Tile(NamedTuple):
-    """Some draws for some rows, in one form: `(draws, *plates, *event)`."""
-
-    draws: range
-    rows: range
-    runs: list[Run]
-    batch: Batch
-    part: int = 0  # which global draw, on a grid
-
-    def names(self, side: str = "model") -> list[str]:
-        """The sites of one side."""
-        return list(self.runs[0].names(side))
-
-    def value(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's value."""
-        return _joined([run.value(name, side) for run in self.runs])
-
-    def of(
-        self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0
-    ) -> torch.Tensor:
-        """What a function says of a site's distribution; see `Run.of`."""
-        return _joined([run.of(name, function, side=side, extra=extra) for run in self.runs])
-
-    def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's log-probability, (draws, *plates)."""
-        return _joined([run.log_prob(name, side) for run in self.runs])
-
-    def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's log-probability for each draw and datum, (draws, rows); (draws,) where it is global."""
-        return _joined([run.per_datum(name, side) for run in self.runs])
-
-
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Sampler:
@@ -128,6 +93,11 @@ class Sampler:
     def global_sites(self) -> list[str]:
         """Unobserved sites that all rows have in common."""
         return [s.name for s in self.structure.sites.values() if s.role in _DRAWN and not s.local]
+
+    @property
+    def shared_by_model_alone(self) -> list[str]:
+        """Those of them that the guide does not draw, nor is asked for."""
+        return [name for role in ("enumerated", "unguided") for name in self.structure.named(role, local=False)]
 
     # --- draws ----------------------------------------------------------------------------------------
 
@@ -236,8 +206,8 @@ class Sampler:
         elif few is not first:
             self._check_runs_on(first)
         _refuse_sequential(one, self.structure.data_plate)
-        if self.tile_rows is None or (self.rows or 0) > self.tile_rows:
-            self._check_shares_what_the_guide_draws()
+        if (alone := self.shared_by_model_alone) and (self.tile_rows is None or (self.rows or 0) > self.tile_rows):
+            raise _Uncut(f"the model alone draws {alone[0]!r}, which all rows share")  # here anew for every tile
         if self.tile_rows is not None and (self.rows or 0) > self.tile_rows:
             if self.structure.data_plate is None:
                 raise _Uncut("no plate says that the pair's rows are independent")
@@ -277,12 +247,6 @@ class Sampler:
                 f"the pair runs on a few rows, but not on {batch.rows} of them: {type(error).__name__}: {words}. If it "
                 "has a parameter for each row of the data that it was trained on, it can be used on these data alone."
             ) from error
-
-    def _check_shares_what_the_guide_draws(self) -> None:
-        """What the model alone draws for all rows, it would draw anew for every tile of them."""
-        alone = [*self.structure.named("enumerated", local=False), *self.structure.named("unguided", local=False)]
-        if alone:
-            raise _Uncut(f"the model alone draws {alone[0]!r}, which all rows share")
 
     def _last(self) -> Batch:
         assert self.rows is not None
@@ -341,7 +305,7 @@ class Sampler:
 def _values_alone(trace: Trace) -> Trace:
     """Without distributions, which for the weights of a network can be many times as large as a draw."""
     for node in trace.nodes.values():
-        node["fn"] = None  # type: ignore[typeddict-item]
+        node["fn"] = None  # type: ignore[typeddict-item]  # Pyro types it as always there, but replays the value alone
     return trace
 
 

@@ -224,8 +224,8 @@ def _span(weights: list[Weight]) -> str:
     """Between which numbers the weights were, each site's where they differ; a cycle ends where it began."""
     if isinstance(weights[0], dict):
         sites = weights[0].keys()
-        return "; ".join(f"{site!r} {_span([weight[site] for weight in weights])}" for site in sites)  # type: ignore[index]
-    low, high = (f"{bound(weights):.3g}" for bound in (min, max))  # type: ignore[type-var]
+        return "; ".join(f"{site!r} {_span([weight[site] for weight in weights])}" for site in sites)  # type: ignore[index]  # all are dicts
+    low, high = (f"{bound(weights):.3g}" for bound in (min, max))  # type: ignore[type-var]  # all are numbers
     return f"by {low}" if low == high else f"between {low} and {high}"
 
 

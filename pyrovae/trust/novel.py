@@ -159,8 +159,6 @@ def novelty(
 
 
 def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
-    if sampler.structure.data_plate is None:
-        raise ArgumentError("no plate of the pair holds the data, so that there is no score for each datum.")
     check_each_datum(sampler)
     if not sampler.structure.named("observed"):
         raise PairError("the pair has no observed site, so that no data could be new to it.")

@@ -10,7 +10,7 @@ import torch
 from pyrovae.batches import Batch
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs import HasPair
-from pyrovae.traces import Kind, Run, Sampler, Tile, seed_for
+from pyrovae.traces import Kind, Run, Sampler, Tile, check_counts, seed_for
 from pyrovae.trust import charts
 from pyrovae.trust.ranks import Ranks, rank
 from pyrovae.trust.rows import rows_second, seen_in
@@ -118,9 +118,7 @@ def simulation_based_calibration(
         >>> pv.simulation_based_calibration(pair, truth.sample(300, seed=0)).sites["z"].verdict
         'draws are too narrow'
     """
-    for name, number in (("simulations", simulations), ("draws", draws)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ArgumentError(f"{name}={number!r}; give a whole number of 1 or more.")
+    check_counts(simulations=simulations, draws=draws)
     if refit is not None and not callable(refit):
         raise ArgumentError(f"refit={refit!r}; give a function that takes simulated data and returns a pair.")
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
