@@ -1,6 +1,8 @@
 """`python -m pyrovae` is `pyrovae`."""
 
-from pyrovae.cli import main
+from __future__ import annotations
+
+from pyrovae.cli.main import main
 
 if __name__ == "__main__":
     main()

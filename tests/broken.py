@@ -37,7 +37,7 @@ from registry import (
 )
 from torch import nn
 
-from pyrovae.pairs import Pair
+from pyrovae.pairs.pair import Pair
 
 BATCH = 8
 

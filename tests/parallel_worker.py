@@ -23,7 +23,7 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.parallel import team
+from pyrovae.training.parallel import team
 
 ROWS, WIDTH, LATENT = 60, 5, 2
 QUIET = {"progress": False, "device": "cpu"}

@@ -63,7 +63,7 @@ from torch import nn
 from torch.distributions import constraints
 from torch.nn.functional import softplus
 
-from pyrovae.pairs import Pair
+from pyrovae.pairs.pair import Pair
 
 ROWS = 32
 WIDTH = 12

@@ -15,11 +15,13 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.evaluation import hamiltonian
-from pyrovae.isolation import validation
-from pyrovae.pairs import Pair, run
-from pyrovae.traces import Sampler, scorers
-from pyrovae.traces import sampler as sampler_module
-from pyrovae.traces.densities import of_run
+from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
+from pyrovae.sampling import sampler as sampler_module
+from pyrovae.sampling.densities import of_run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.scoring import scorers
 
 QUICK = {"chains": 2, "steps": 4, "leapfrogs": 3}
 

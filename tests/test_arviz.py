@@ -14,10 +14,10 @@ from registry import REGISTRY, arguments, pairs
 
 import pyrovae as pv
 from pyrovae.export import places
-from pyrovae.generations import arviz, generation, psislw, to_groups
-from pyrovae.pairs import run
-from pyrovae.traces import Sampler
-from pyrovae.traces import sampler as sampler_module
+from pyrovae.export.arviz_versions import arviz, generation, psislw, to_groups
+from pyrovae.pairs.trace import run
+from pyrovae.sampling import sampler as sampler_module
+from pyrovae.sampling.sampler import Sampler
 
 # The seam
 
@@ -409,7 +409,7 @@ def test_attributes_say_where_it_comes_from(linear):
     data = pv.to_arviz(linear, linear.sample(3), draws=4, seed=11)
     assert data.attrs["seed"] == 11
     assert data.attrs["draws"] == 4
-    assert data.attrs["pair"] == "pyrovae.truth.LinearGaussian"
+    assert data.attrs["pair"] == "pyrovae.models.truth.linear_gaussian.LinearGaussian"
     assert data.attrs["creation_library_version"] == pv.__version__
     assert {"arviz_version", "torch_version", "inference_library_version", "created_at"} <= set(data.attrs)
     functions = pv.to_arviz(pv.Pair(linear.model, linear.guide), linear.sample(3), draws=4)

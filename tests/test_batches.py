@@ -23,7 +23,9 @@ from torch.utils.data import (
 )
 
 import pyrovae as pv
-from pyrovae.batches import Batch, as_batches, check_finite, inspection, to
+from pyrovae.data import inspection
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import as_batches, check_finite, to
 
 
 class Numbers(Dataset):

@@ -15,13 +15,13 @@ from registry import REGISTRY, ROWS, Entry, arguments, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.traces import Sampler
-from pyrovae.trust.coverage import covered
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.trust.amortisation import looks_at
+from pyrovae.trust.calibration import covered
 from pyrovae.trust.predictions import source_for
+from pyrovae.trust.proper_scores import Scoring
 from pyrovae.trust.ranks import uniform_band
-from pyrovae.trust.scores import Scoring
-from pyrovae.trust.sight import looks_at
-from pyrovae.trust.simulation import Truth, likelihood_ranks
+from pyrovae.trust.simulation_based_calibration import Truth, likelihood_ranks
 
 
 def used(entry: Entry):

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 import pyrovae as pv
 from pyrovae.cli import advice
-from pyrovae.cli.blueprints import Blueprint
+from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.commands import app
-from pyrovae.cli.evaluation import lines
-from pyrovae.cli.folder import RunFolder
-from pyrovae.cli.phrases import spoken
-from pyrovae.cli.sources import Data, split, square_images
-from pyrovae.stores import read_groups
+from pyrovae.cli.evaluate import lines
+from pyrovae.cli.option_words import spoken
+from pyrovae.cli.run_folder import RunFolder
+from pyrovae.data.origin import Data, split, square_images
+from pyrovae.prediction.store import read_groups
 
 OWN = """
 import pyro, torch
@@ -367,7 +367,8 @@ def test_staged_and_precision_are_those_of_fit(monkeypatch):
 def test_ctrl_c_saves_and_says_how_to_resume():
     np.save("x.npy", rows(500))
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom pyrovae.cli import main\nmain()"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pyrovae.cli.main import main\nmain()"
     )
     words = ["train", "x.npy", "--out", "run", "--epochs", "100000", "--patience", "0", "--no-report"]
     process = subprocess.Popen(
@@ -520,7 +521,7 @@ def test_help_answers_without_the_heavy_imports(words):
         "\nheavy = [name for name in ('torch', 'pyro', 'numpy', 'matplotlib', 'PIL') if name in sys.modules]"
         "\nprint(heavy, file=sys.stderr)"
     )
-    code = f"import sys; sys.argv = ['pyrovae', *{words.split()!r}]\nfrom pyrovae.cli import main\n"
+    code = f"import sys; sys.argv = ['pyrovae', *{words.split()!r}]\nfrom pyrovae.cli.main import main\n"
     code += "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code" + closing
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

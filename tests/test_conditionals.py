@@ -13,9 +13,9 @@ from components import FAMILIES, ROWS, Constant, components
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.conditionals.base import bounded
-from pyrovae.conditionals.distributions import ContinuousBernoulliByLogits, DiscretizedLogisticLevels
-from pyrovae.testing import check_conditional
+from pyrovae.checks.testing import check_conditional
+from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.conditionals.distributions import ContinuousBernoulliByLogits, DiscretizedLogisticLevels
 
 
 @components(FAMILIES)

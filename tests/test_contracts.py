@@ -43,8 +43,8 @@ from torch import nn
 from torch.distributions import Distribution
 
 import pyrovae as pv
-from pyrovae import contracts
-from pyrovae.contracts import findings
+from pyrovae.checks import check_pair as check_pair_module
+from pyrovae.checks.check_pair import CLAUSES, findings
 
 every_pair = pytest.mark.parametrize("entry", pairs())
 quick = settings(max_examples=25)
@@ -823,14 +823,14 @@ def test_an_interrupt_and_errors_in_words_pass_unchanged(error, side):
     assert caught.value is error
 
 
-@pytest.mark.parametrize("place", range(0, len(contracts.CLAUSES) + 1, 5))
+@pytest.mark.parametrize("place", range(0, len(CLAUSES) + 1, 5))
 def test_a_clause_that_fails_hides_nothing(place, monkeypatch, caplog):
     def failing(look):
         yield pv.Finding("first", "warning", "found before it failed")
         raise RuntimeError("a clause that fails")
 
-    clauses = [*contracts.CLAUSES[:place], failing, *contracts.CLAUSES[place:]]
-    monkeypatch.setattr(contracts, "CLAUSES", tuple(clauses))
+    clauses = [*CLAUSES[:place], failing, *CLAUSES[place:]]
+    monkeypatch.setattr(check_pair_module, "CLAUSES", tuple(clauses))
     pair, x = REGISTRY["plain_functions"].make()
     with caplog.at_level(logging.DEBUG, logger="pyrovae"):
         assert list(look(pv.Pair(pair.model, empty), x)) == ["site-missing-in-guide", "first"]
@@ -842,7 +842,7 @@ def test_a_clause_lets_errors_in_words_pass(monkeypatch):
         raise pv.ArgumentError("in words")
         yield
 
-    monkeypatch.setattr(contracts, "CLAUSES", (failing,))
+    monkeypatch.setattr(check_pair_module, "CLAUSES", (failing,))
     pair, x = REGISTRY["plain_functions"].make()
     with pytest.raises(pv.ArgumentError, match="in words"):
         pv.check_pair(pair, x)

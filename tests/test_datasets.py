@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pyrovae as pv
-from pyrovae import datasets
-from pyrovae.datasets import downloads
-from pyrovae.datasets.readers import check_values, parse_idx
+from pyrovae.data import datasets
+from pyrovae.data.datasets import downloads
+from pyrovae.data.datasets.array_files import check_values, parse_idx
 
 REAL = Path(os.environ.get("PYROVAE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "mnist"
 
@@ -175,7 +175,7 @@ def mirror(tmp_path, monkeypatch):
         for path in there.iterdir()
     }
     mirrors = (f"{(tmp_path / 'gone').as_uri()}/", f"{there.as_uri()}/")
-    monkeypatch.setattr(datasets, "_MNIST", downloads.Source(mirrors, hashes))
+    monkeypatch.setattr(datasets, "_MNIST", downloads.Download(mirrors, hashes))
     monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path / "cache"))
     return there
 
@@ -330,7 +330,7 @@ def test_holes_in_arrays_are_told_by_row_and_column(tmp_path, hole):
 
 
 def test_holes_are_found_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr("pyrovae.datasets.readers._BLOCK", 4)
+    monkeypatch.setattr("pyrovae.data.datasets.array_files._BLOCK", 4)
     values = np.zeros((7, 2))
     check_values(values, "array")
     values[5, 1] = np.nan

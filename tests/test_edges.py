@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import pyrovae as pv
-from pyrovae import checkpoints, files
+from pyrovae.training.saved import checkpoints, files
 
 QUIET = {"progress": False, "device": "cpu", "seed": 0}
 X = torch.randn(33, 5, generator=torch.Generator().manual_seed(1))

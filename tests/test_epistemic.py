@@ -13,10 +13,11 @@ from registry import arguments, pairs
 from torch import nn
 
 import pyrovae as pv
-from pyrovae import epistemic
-from pyrovae.isolation import eval_mode
-from pyrovae.pairs import Pair, run
-from pyrovae.sources import Weights
+from pyrovae.pairs.isolation import eval_mode
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
+from pyrovae.trust import epistemic
+from pyrovae.trust.epistemic.weight_vector import Weights
 
 
 def born(entry):

@@ -13,8 +13,9 @@ from registry import ROWS, arguments, pairs, real
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
-from pyrovae.evaluation import estimates
-from pyrovae.pairs import Pair, run
+from pyrovae.evaluation import estimate
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
 
 
 def born(entry):
@@ -61,7 +62,7 @@ def scores(repeats, truth):
 @pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 1, 5], [1] * 7])
 def test_one_pass_gives_what_all_draws_together_give(sizes):
     terms = 40 * torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    mean, log_mean = estimates.Mean(), estimates.LogMean()
+    mean, log_mean = estimate.Mean(), estimate.LogMean()
     for part in terms.split(sizes):
         mean.add(part)
         log_mean.add(part)
@@ -72,7 +73,7 @@ def test_one_pass_gives_what_all_draws_together_give(sizes):
 
 
 def test_weights_of_zero_in_the_first_draws_count():
-    log_mean = estimates.LogMean()
+    log_mean = estimate.LogMean()
     for part in ([-math.inf, -math.inf], [0.0, -math.inf]):
         log_mean.add(torch.tensor(part, dtype=torch.float64)[:, None])
     assert float(log_mean.estimate().value) == pytest.approx(math.log(1 / 4))

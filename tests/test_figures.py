@@ -25,8 +25,8 @@ from registry import LATENT, REGISTRY, ROWS, amortised_guide, arguments, binary,
 from registry import Encoder as encoder_net
 
 import pyrovae as pv
-from pyrovae.figures import data_size
-from pyrovae.pairs import canonical
+from pyrovae.objectives.figures import data_size
+from pyrovae.pairs.names import canonical
 
 BATCH = 8
 every_pair = pytest.mark.parametrize("entry", pairs())

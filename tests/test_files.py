@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pyrovae as pv
-from pyrovae import files
-from pyrovae.files import containers
-from pyrovae.files.trees import DTYPES
+from pyrovae.training.saved import containers, files
+from pyrovae.training.saved.files import VERSION, read_tensors, remove_partial, write
+from pyrovae.training.saved.trees import DTYPES, flatten, unflatten
 
 
 @pytest.fixture
@@ -76,27 +76,27 @@ trees = st.recursive(
 
 @given(tree=trees)
 def test_a_tree_comes_back_as_it_was(tree):
-    tensors, skeleton = files.flatten(tree)
+    tensors, skeleton = flatten(tree)
     text = json.dumps(skeleton, allow_nan=False)
-    assert same(tree, files.unflatten(tensors, json.loads(text)))
+    assert same(tree, unflatten(tensors, json.loads(text)))
 
 
 @given(tree=trees)
 def test_a_tree_comes_back_from_a_file(tree, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "tree.safetensors"
-    tensors, skeleton = files.flatten(tree)
-    files.write(path, tensors, {"state": skeleton})
+    tensors, skeleton = flatten(tree)
+    write(path, tensors, {"state": skeleton})
     read, document = files.read(path)
-    assert same(tree, files.unflatten(read, document["state"]))
+    assert same(tree, unflatten(read, document["state"]))
 
 
 def test_names_that_meet_are_kept_apart():
     tree = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}, 1: torch.ones(2), "1": torch.zeros(2)}
-    tensors, skeleton = files.flatten(tree)
+    tensors, skeleton = flatten(tree)
     assert list(tensors) == ["a.b", "a.b#2", "1", "1#2"]
-    assert same(tree, files.unflatten(tensors, skeleton))
-    assert list(files.flatten({"__metadata__": torch.ones(1)})[0]) == ["__metadata__#2"]
-    assert list(files.flatten(torch.ones(1))[0]) == ["value"]
+    assert same(tree, unflatten(tensors, skeleton))
+    assert list(flatten({"__metadata__": torch.ones(1)})[0]) == ["__metadata__#2"]
+    assert list(flatten(torch.ones(1))[0]) == ["value"]
 
 
 def test_the_states_of_optimisers_and_random_generators_come_back():
@@ -110,7 +110,7 @@ def test_the_states_of_optimisers_and_random_generators_come_back():
         "python": random.getstate(),
         "torch": torch.get_rng_state(),
     }
-    again = files.unflatten(*files.flatten(tree))
+    again = unflatten(*flatten(tree))
     assert same(tree, again)
     draws = random.random(), np.random.rand(), torch.rand(())  # noqa: NPY002
     random.setstate(again["python"])
@@ -123,7 +123,7 @@ def test_the_states_of_optimisers_and_random_generators_come_back():
 def test_cousins_of_dict_and_tuple_come_back_as_those():
     point = collections.namedtuple("point", "x y")(1, torch.ones(1))
     tree = collections.OrderedDict(p=point, s=torch.Size([2, 3]))
-    assert same({"p": (1, torch.ones(1)), "s": (2, 3)}, files.unflatten(*files.flatten(tree)))
+    assert same({"p": (1, torch.ones(1)), "s": (2, 3)}, unflatten(*flatten(tree)))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_cousins_of_dict_and_tuple_come_back_as_those():
 )
 def test_what_no_file_can_hold_is_named_with_its_path(tree, words):
     with pytest.raises(pv.ArgumentError, match=words) as caught:
-        files.flatten(tree)
+        flatten(tree)
     assert " at 0x" not in str(caught.value)
 
 
@@ -166,7 +166,7 @@ def test_every_type_and_shape_comes_back(path, dtype):
         "spread": tensor[:1].expand(4, 3),
         "odd": torch.zeros(3, dtype=torch.uint8),
     }
-    files.write(path, tensors, None)
+    write(path, tensors, None)
     read, document = files.read(path)
     assert document is None
     assert {name: bits(value) for name, value in read.items()} == {name: bits(t) for name, t in tensors.items()}
@@ -183,7 +183,7 @@ def test_strange_bits_survive(path):
         "negative": complex_numbers.conj().imag,
         "parameter": torch.nn.Parameter(torch.ones(2)),
     }
-    files.write(path, tensors, None)
+    write(path, tensors, None)
     read, _ = files.read(path)
     assert bits(read["nan"]) == bits(tensors["nan"])
     assert [read[name].item() for name in ("complex", "conjugate", "imaginary", "negative")] == [1 + 2j, 1 - 2j, 2, -2]
@@ -193,32 +193,32 @@ def test_strange_bits_survive(path):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0, 0.1, 10**30, "ü\ud800\0", None, True, (1, [2])])
 def test_a_document_comes_back(path, value):
     document = {"a": [value], 3: value, "$float": value, "": {}}
-    files.write(path, {}, document)
+    write(path, {}, document)
     assert same(document, files.read(path)[1])
 
 
 def test_a_file_of_ours_opens_with_safetensors_itself(path):
     tensors = {"a": torch.randn(3, 2), "b": torch.arange(5), "c": torch.ones(3, dtype=torch.bool)}
-    files.write(path, tensors, {"x": math.nan})
+    write(path, tensors, {"x": math.nan})
     assert same(tensors, dict(sorted(safetensors.torch.load_file(path).items())))
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
     assert metadata["format"] == "pyrovae"
-    assert metadata["format_version"] == str(files.VERSION)
+    assert metadata["format_version"] == str(VERSION)
     json.loads(metadata["document"], parse_constant=pytest.fail)
 
 
 def test_the_same_content_gives_the_same_bytes(path, tmp_path):
     tensors = {"a": torch.ones(3), "b": torch.zeros(2, dtype=torch.int64)}
-    files.write(path, tensors, {"k": 1})
-    files.write(tmp_path / "b", dict(reversed(tensors.items())), {"k": 1})
+    write(path, tensors, {"k": 1})
+    write(tmp_path / "b", dict(reversed(tensors.items())), {"k": 1})
     assert path.read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_tensors_lie_aligned_in_the_file(path):
     tensors = {"a": torch.zeros(3, dtype=torch.uint8), "b": torch.ones(3, dtype=torch.float64)}
     for size in range(8):
-        files.write(path, tensors, "x" * size)
+        write(path, tensors, "x" * size)
         content = path.read_bytes()
         start = 8 + int.from_bytes(content[:8], "little")
         assert start % 8 == 0
@@ -236,7 +236,7 @@ def test_the_digest_covers_names_types_and_shapes():
 def test_a_tensor_that_is_given_twice_is_stored_once(path):
     weight = torch.randn(100, 100)
     tensors = {"a": weight, "b": weight.view(100, 100), "turned": weight.T, "part": weight[:2], "e": weight[:0]}
-    files.write(path, tensors, None)
+    write(path, tensors, None)
     assert path.stat().st_size < 2.2 * weight.nbytes
     read, _ = files.read(path)
     assert read["a"] is read["b"]
@@ -258,7 +258,7 @@ def test_a_tensor_that_is_given_twice_is_stored_once(path):
 def test_what_cannot_be_written_leaves_the_file_as_it_was(path, tensors, document, words):
     path.write_bytes(b"before")
     with pytest.raises(pv.ArgumentError, match=words):
-        files.write(path, tensors, document)
+        write(path, tensors, document)
     assert path.read_bytes() == b"before"
 
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(path, tensors, documen
 
 
 def test_every_flipped_bit_and_every_cut_is_found(path):
-    files.write(path, {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(True)}, {"step": 3, "loss": math.nan})
+    write(path, {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(True)}, {"step": 3, "loss": math.nan})
     content = path.read_bytes()
     for index in range(len(content)):
         for bit in range(8):
@@ -285,19 +285,19 @@ def test_every_flipped_bit_and_every_cut_is_found(path):
 
 
 def test_a_changed_number_is_called_damage(path):
-    files.write(path, {"a": torch.zeros(10)}, None)
+    write(path, {"a": torch.zeros(10)}, None)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(pv.FileError, match=r"damaged: .* digest; use an earlier copy"):
         files.read(path)
     with pytest.raises(pv.FileError, match="damaged"):
-        files.read_tensors(path)
+        read_tensors(path)
 
 
 def test_a_newer_version_is_called_so(path, monkeypatch):
     monkeypatch.setattr(files, "VERSION", 2)
-    files.write(path, {}, None)
+    write(path, {}, None)
     monkeypatch.undo()
     with pytest.raises(pv.FileError, match=r"format version 2 .* up to 1"):
         files.read(path)
@@ -368,7 +368,7 @@ def test_a_pickle_is_never_executed(path, save, monkeypatch):
     called = []
     monkeypatch.setattr(os, "system", called.append)
     save({"a": Bomb()}, path)
-    for read in (files.read, files.read_tensors):
+    for read in (files.read, read_tensors):
         with pytest.raises(pv.FileError, match="pickle"):
             read(path)
     assert not called
@@ -379,7 +379,7 @@ def test_any_bytes_at_all_are_an_error_in_words(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any"
     for beginning in (b"", b"PK\x03\x04", b"\x80\x02", len(content).to_bytes(8, "little") + b"{"):
         path.write_bytes(beginning + content)
-        for read in (files.read, files.read_tensors):
+        for read in (files.read, read_tensors):
             with pytest.raises(pv.FileError):
                 read(path)
 
@@ -390,15 +390,15 @@ def test_any_bytes_at_all_are_an_error_in_words(content, tmp_path_factory):
 @pytest.mark.parametrize("make", [save_torch, save_old_torch], ids=["zip", "old"])
 def test_a_state_dict_of_torch_is_read(path, make):
     make(path)
-    assert same({"weight": torch.ones(2)}, files.read_tensors(path))
+    assert same({"weight": torch.ones(2)}, read_tensors(path))
 
 
 def test_plain_safetensors_and_our_own_files_are_read(path):
     safetensors.torch.save_file({"a": torch.ones(1)}, path)
-    assert same({"a": torch.ones(1)}, files.read_tensors(path))
+    assert same({"a": torch.ones(1)}, read_tensors(path))
     shared = torch.ones(2)
-    files.write(path, {"a": shared, "b": shared}, {"k": 1})
-    assert set(files.read_tensors(path)) == {"a", "b"}
+    write(path, {"a": shared, "b": shared}, {"k": 1})
+    assert set(read_tensors(path)) == {"a", "b"}
 
 
 def test_pyros_own_store_file_is_read(path):
@@ -419,7 +419,7 @@ def test_pyros_own_store_file_is_read(path):
     store = pyro.get_param_store()
     store.save(path)
     unconstrained = {name: store[name].unconstrained().detach() for name in constraints}
-    read = files.read_tensors(path)
+    read = read_tensors(path)
     assert set(read) == {*constraints, "net$$$weight", "net$$$bias"}
     assert all(torch.equal(read[name], value) for name, value in unconstrained.items())
     assert not any(value.requires_grad for value in read.values())
@@ -438,14 +438,14 @@ def test_pyros_own_store_file_is_read(path):
 def test_more_than_tensors_is_refused_in_words(path, value, words):
     torch.save(value, path)
     with pytest.raises(pv.FileError, match=words):
-        files.read_tensors(path)
+        read_tensors(path)
 
 
 def test_a_truncated_file_of_torch_is_an_error(path):
     torch.save({"a": torch.ones(100)}, path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(pv.FileError, match="truncated"):
-        files.read_tensors(path)
+        read_tensors(path)
 
 
 # --- disks that fail, processes that die ---------------------------------------------------------
@@ -454,14 +454,14 @@ def test_a_truncated_file_of_torch_is_an_error(path):
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_a_failing_disk_leaves_the_old_file_and_nothing_else(path, monkeypatch, function, code):
-    files.write(path, {"a": torch.ones(2)}, {"old": True})
+    write(path, {"a": torch.ones(2)}, {"old": True})
 
     def fail(*_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(pv.FileError, match=rf"a.safetensors could not be written: {os.strerror(code)}.* as it was"):
-        files.write(path, {"a": torch.zeros(2)}, {"old": False})
+        write(path, {"a": torch.zeros(2)}, {"old": False})
     monkeypatch.undo()
     assert files.read(path)[1] == {"old": True}
     assert os.listdir(path.parent) == [path.name]
@@ -475,7 +475,7 @@ def test_ctrl_c_while_writing_leaves_the_old_file_and_nothing_else(path, monkeyp
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        files.write(path, {}, None)
+        write(path, {}, None)
     assert path.read_bytes() == b"before"
     assert os.listdir(path.parent) == [path.name]
 
@@ -488,7 +488,7 @@ def test_a_disk_that_fills_up_half_way(path, monkeypatch):
     opened = open
     monkeypatch.setattr("builtins.open", lambda name, mode: opened("/dev/full", "wb" if mode == "xb" else mode))
     with pytest.raises(pv.FileError, match="No space left"):
-        files.write(path, {"a": torch.ones(100_000)}, None)
+        write(path, {"a": torch.ones(100_000)}, None)
     assert path.read_bytes() == b"before"
 
 
@@ -501,24 +501,24 @@ def test_a_folder_that_cannot_be_synced_is_no_error(path, monkeypatch):
         real(handle)
 
     monkeypatch.setattr(os, "fsync", only_files)
-    files.write(path, {}, 1)
+    write(path, {}, 1)
     assert files.read(path)[1] == 1
 
 
 def test_missing_folders_and_names_that_are_taken_are_told(tmp_path):
     with pytest.raises(pv.FileError, match=r"no folder .*gone; make it first"):
-        files.write(tmp_path / "gone" / "a", {}, None)
+        write(tmp_path / "gone" / "a", {}, None)
     (tmp_path / "taken").mkdir()
     with pytest.raises(pv.FileError, match="a folder of that name"):
-        files.write(tmp_path / "taken", {}, None)
+        write(tmp_path / "taken", {}, None)
     assert os.listdir(tmp_path) == ["taken"]
 
 
 def test_a_link_stays_a_link(tmp_path, path):
-    files.write(path, {}, 1)
+    write(path, {}, 1)
     link = tmp_path / "latest"
     link.symlink_to(path.name)
-    files.write(link, {}, 2)
+    write(link, {}, 2)
     assert link.is_symlink()
     assert files.read(path)[1] == 2
 
@@ -526,7 +526,7 @@ def test_a_link_stays_a_link(tmp_path, path):
 KILLER = """
 import os, signal, sys, time
 import torch
-from pyrovae import files
+from pyrovae.training.saved import files
 
 def write_for_ever(path):
     step = 0
@@ -560,12 +560,12 @@ def test_kill_9_at_any_moment_leaves_a_sound_file(path):
     assert not result.returncode, result.stderr
     leftovers = set(os.listdir(path.parent)) - {path.name}
     assert leftovers  # that some were killed in the middle
-    files.remove_partial(path.parent)
+    remove_partial(path.parent)
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_only_our_own_leftovers_are_removed(path):
     for name in (".a.safetensors.0123abcd.partial", ".mine.partial", "b.0123abcd.partial"):
         (path.parent / name).touch()
-    files.remove_partial(path.parent)
+    remove_partial(path.parent)
     assert sorted(os.listdir(path.parent)) == [".mine.partial", "b.0123abcd.partial"]

@@ -11,8 +11,10 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation.refinement import refined
-from pyrovae.pairs import Pair, run
-from pyrovae.traces import Sampler, scorers
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.scoring import scorers
 
 QUICK = {"steps": 5, "draws": 8}
 

@@ -30,8 +30,8 @@ from registry import (
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
-from pyrovae.figures import TEMPERING
-from pyrovae.handlers import FixedPlate
+from pyrovae.objectives.figures import TEMPERING
+from pyrovae.pairs.fixed_plate import FixedPlate
 
 BATCH = 8
 

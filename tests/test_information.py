@@ -11,9 +11,9 @@ import torch
 from registry import arguments, pairs
 
 import pyrovae as pv
-from pyrovae.evaluation import information
-from pyrovae.pairs import run
-from pyrovae.traces import Sampler
+from pyrovae.evaluation import mutual_information
+from pyrovae.pairs.trace import run
+from pyrovae.sampling.sampler import Sampler
 
 
 def linear(spread=1.0):
@@ -26,8 +26,8 @@ def test_the_aggregate_is_the_sum_over_all_rows():
     x = truth.sample(300, seed=0)  # two tiles of rows
     sampler = Sampler.of(truth, (x,), {}, seed=0)
     with torch.no_grad():
-        asked = list(information._queries(sampler, ["z"], 20))
-        found = information._aggregate(sampler, ["z"], asked)
+        asked = list(mutual_information._queries(sampler, ["z"], 20))
+        found = mutual_information._aggregate(sampler, ["z"], asked)
         z = torch.cat([query.nodes["z"]["value"] for query in asked])
         posterior = truth.posterior(x)
         direct = torch.stack([posterior.log_prob(one.expand(300, 2)).double().logsumexp(0) for one in z])
@@ -73,11 +73,11 @@ def test_both_ways_agree_for_any_pair(entry):
     assert found.rate == pytest.approx(found.mutual_information + found.aggregate_kl, rel=1e-6, abs=1e-6)
     assert found.mutual_information <= math.log(32) + 1e-4
     with torch.no_grad():
-        asked = list(information._queries(sampler, sites, 4))
+        asked = list(mutual_information._queries(sampler, sites, 4))
         batch = sampler._first()
         with sampler.use.quietly(0):
-            way = information._way(sampler, batch, sites, asked)
-            one, other = (f(sampler, batch, sites, asked) for f in (way, information._one_by_one))
+            way = mutual_information._way(sampler, batch, sites, asked)
+            one, other = (f(sampler, batch, sites, asked) for f in (way, mutual_information._one_by_one))
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
 
 
@@ -114,8 +114,8 @@ def test_the_prior_is_that_of_all_sites_and_the_error_that_of_the_mean():
     x = torch.linspace(-2, 2, 9)
     sampler = Sampler.of(two_codes(first=False), (x,), {}, seed=0)
     with torch.no_grad():
-        asked = list(information._queries(sampler, ["a", "b"], 9))
-        told = torch.stack([query.own for query in asked]) - information._aggregate(sampler, ["a", "b"], asked)
+        asked = list(mutual_information._queries(sampler, ["a", "b"], 9))
+        told = torch.stack([query.own for query in asked]) - mutual_information._aggregate(sampler, ["a", "b"], asked)
     a, b = (torch.cat([query.nodes[site]["value"] for query in asked]) for site in ("a", "b"))
     prior = dist.Normal(0.0, 2.0).log_prob(a) + dist.Normal(a, 1.0).log_prob(b)
     torch.testing.assert_close(torch.stack([query.prior for query in asked]).float(), prior)
@@ -127,8 +127,8 @@ def test_the_prior_is_that_of_all_sites_and_the_error_that_of_the_mean():
 def test_guides_that_broadcast_to_something_else_are_run_one_by_one():
     sampler = Sampler.of(two_codes(first=True), (torch.linspace(-2, 2, 9),), {}, seed=0)
     with torch.no_grad(), sampler.use.quietly(0):
-        asked = list(information._queries(sampler, ["a", "b"], 4))
-        assert information._way(sampler, sampler._first(), ["a", "b"], asked) is information._one_by_one
+        asked = list(mutual_information._queries(sampler, ["a", "b"], 4))
+        assert mutual_information._way(sampler, sampler._first(), ["a", "b"], asked) is mutual_information._one_by_one
 
 
 # --- what linear models read off ------------------------------------------------------------------------

@@ -16,10 +16,9 @@ from registry import REGISTRY, ROWS, arguments, pairs
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.objectives import IWAE, DReG
-from pyrovae.objectives.multisample import Particles
+from pyrovae.objectives.multi_sample import IWAE, DReG, Particles
 from pyrovae.objectives.particles import Common, Terms
-from pyrovae.pairs import run, unconstrained
+from pyrovae.pairs.trace import run, unconstrained
 
 
 def born(entry):

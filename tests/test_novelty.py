@@ -15,7 +15,7 @@ from registry import REGISTRY, ROWS, Entry, arguments, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.traces import Sampler
+from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.complexity import complexities, scales
 from pyrovae.trust.conformal import one_sided, surprises, two_sided
 from pyrovae.trust.regret import regrets

@@ -25,7 +25,7 @@ from registry import REGISTRY, ROWS, pairs, real
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
-from pyrovae.objectives import own_loss
+from pyrovae.objectives.losses import own_loss
 
 quick = {"steps": 2, "seed": 0, "progress": False, "batch_size": 8}
 

@@ -17,10 +17,12 @@ from registry import ROWS, arguments, pairs, rows
 from torch import nn
 
 import pyrovae as pv
-from pyrovae import isolation
 from pyrovae.errors import ArgumentError
-from pyrovae.handlers import temper
-from pyrovae.pairs import HasPair, bound_modules, canonical, fresh_name, inspect, owner, unwrapped
+from pyrovae.objectives.temper import temper
+from pyrovae.pairs import isolation
+from pyrovae.pairs.names import canonical, fresh_name
+from pyrovae.pairs.pair import HasPair, bound_modules, owner, unwrapped
+from pyrovae.pairs.structure import inspect
 
 SIZE = 16
 

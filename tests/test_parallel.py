@@ -192,13 +192,19 @@ def test_what_goes_bad_or_cannot_be_shared_ends_all_processes(tmp_path):
 
 
 def test_one_process_alone_is_no_team(monkeypatch):
-    from pyrovae.parallel import find_team
+    from pyrovae.training.parallel.team import find_team
 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     alone = find_team()
     tensor = torch.ones(3)
     alone.average_([tensor])
-    assert (alone.size, alone.first, alone.told(3), alone.gathered(4), alone.any(False)) == (1, True, 3, [4], False)
+    assert (alone.size, alone.first, alone.broadcast(3), alone.all_gather(4), alone.any(False)) == (
+        1,
+        True,
+        3,
+        [4],
+        False,
+    )
     assert issubclass(pv.ParallelError, pv.errors.PyrovaeError)
 
 

@@ -14,13 +14,14 @@ from registry import ROWS, Entry, arguments, pairs
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.batches import as_batches
+from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.evaluation import measure
-from pyrovae.objectives import own_loss
-from pyrovae.pairs import run
+from pyrovae.evaluation.rate_distortion import measure
+from pyrovae.objectives.losses import own_loss
+from pyrovae.pairs.trace import run
 from pyrovae.prediction.draws import drawn
-from pyrovae.traces import Sampler, Use
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.use import Use
 
 ANY = pairs()
 

@@ -12,7 +12,7 @@ from components import PRIORS, components
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.testing import check_conditional
+from pyrovae.checks.testing import check_conditional
 
 
 @components(PRIORS)

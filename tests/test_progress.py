@@ -85,7 +85,7 @@ def test_piped_output_stays_empty(variable):
 
 def test_lines_are_due_ten_times_a_second_and_figures_are_read_only_then():
     now, shown = [0.0], []
-    line = progress.Line(shown.append, clock=lambda: now[0])
+    line = progress.ProgressLine(shown.append, clock=lambda: now[0])
     for step in range(1000):  # a step a millisecond
         now[0] = step / 1000
         line.update(**figures(step))

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 
 import pyrovae as pv
-from pyrovae import recipes
+from pyrovae.models import recipes
 
 
 def images(count=48):

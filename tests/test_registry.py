@@ -13,7 +13,7 @@ from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from registry import REGISTRY, ROWS, arguments, pairs, rows
 from torch import nn
 
-from pyrovae.pairs import Pair
+from pyrovae.pairs.pair import Pair
 
 every_pair = pytest.mark.parametrize("entry", pairs())
 BATCH = 8

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import nn
 
 import pyrovae as pv
-from pyrovae import report
-from pyrovae.pairs import run
-from pyrovae.report import charts, pictures
+from pyrovae.pairs.trace import run
+from pyrovae.report import pictures
+from pyrovae.report import svg as charts
 from pyrovae.report.certainty import _strange_images, certainty_of, strange_to
+from pyrovae.report.page import render
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.results import Epoch
 
@@ -129,7 +130,7 @@ def begun(pair: pv.Pair) -> pv.Pair:
 
 def rendered(pair, rows, kind, **more) -> str:
     settings = {"history": history([-5.0, -4, -3, -2, -1]), "title": "a <run>", "data_words": "some rows"}
-    return report.render(pair, rows, kind=kind, **{**settings, **more})
+    return render(pair, rows, kind=kind, **{**settings, **more})
 
 
 # --- pages --------------------------------------------------------------------------------------------
@@ -377,7 +378,7 @@ def test_originals_stand_above_their_reconstructions():
 
 
 def test_a_curve_ends_where_its_numbers_say():
-    line = charts.Line("a & b", [1, 2, 3], [0.0, 5.0, 10.0])
+    line = charts.ChartLine("a & b", [1, 2, 3], [0.0, 5.0, 10.0])
     svg = charts.line_chart([line], title="t", x_label="epoch", y_label="y")
     Page(svg)
     places = re.findall(r"([\d.]+) ([\d.]+)", re.search(r'd="M([^"]*)"><title>a &amp; b', svg)[1])
@@ -404,7 +405,7 @@ def test_ticks_are_round_and_inside(low, high):
 
 def test_charts_take_constants_and_holes():
     for ys in ([1.0, 1.0], [float("nan"), 2.0], [0.0], [float("nan")]):
-        Page(charts.line_chart([charts.Line("a", range(len(ys)), ys)], title="", x_label="", y_label=""))
+        Page(charts.line_chart([charts.ChartLine("a", range(len(ys)), ys)], title="", x_label="", y_label=""))
     Page(charts.histogram([("a", np.zeros(5), 0), ("b", np.zeros(3), 1)], title="t"))
     marked = charts.histogram([("a", np.arange(9.0), 0)], title="t", marks=[("far & out", 30.0, 2)])
     assert "far & out" in Page(marked).words

@@ -9,9 +9,9 @@ from registry import arguments, pairs
 from scipy.stats import norm
 
 import pyrovae as pv
-from pyrovae.evaluation import compare
-from pyrovae.evaluation.resemblance import _classified, _mmd, _near
-from pyrovae.pairs import Pair, run
+from pyrovae.evaluation.resemblance import _classified, _mmd, _near, compare
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
 
 
 def normal(count, shift=0.0, seed=0, columns=2):

@@ -20,9 +20,9 @@ from registry import ROWS, pairs
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyrovae as pv
-from pyrovae import checkpoints
-from pyrovae.checkpoints import found
-from pyrovae.pairs import owner
+from pyrovae.pairs.pair import owner
+from pyrovae.training.saved import checkpoints
+from pyrovae.training.saved.checkpoints import found
 
 BATCH = 16
 OPTIONS = {"progress": False, "device": "cpu", "staged": False}

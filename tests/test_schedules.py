@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyrovae as pv
-from pyrovae.schedules import Schedule, evaluate, fingerprint
+from pyrovae.objectives.schedules import Schedule, evaluate
+from pyrovae.training.saved.fingerprint import fingerprint
 
 RAMPS = {
     "linear": pv.linear,
@@ -246,7 +247,7 @@ def test_objects_methods_and_partials_have_fingerprints_without_addresses():
 
 def test_a_fingerprint_is_the_same_in_another_process():
     script = (
-        "from pyrovae.schedules.fingerprints import fingerprint\n"
+        "from pyrovae.training.saved.fingerprint import fingerprint\n"
         "print(fingerprint([lambda s: s in {'a', 'b', 'c', 'd'}, {'b': 1, 'a': 2, 'c': max}, print]))"
     )
     texts = {

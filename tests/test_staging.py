@@ -33,10 +33,13 @@ from torch._dynamo.utils import preserve_rng_state
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyrovae as pv
-from pyrovae.staging import Staging, compiling, graphs, products, roads, selections
-from pyrovae.staging.comparing import Outcome, difference
-from pyrovae.staging.deciding import worth_compiling, worth_tracing
-from pyrovae.staging.updating import make_update
+from pyrovae.staged import compiling, graphs, products, roads, selections
+from pyrovae.staged.comparing import Outcome, difference
+from pyrovae.staged.deciding import worth_compiling, worth_tracing
+from pyrovae.staged.lanes import Lane
+from pyrovae.staged.roads import Road
+from pyrovae.staged.staging import Staging
+from pyrovae.staged.updating import make_update
 from pyrovae.training.optimisers import make_optimiser
 
 QUIET = {"progress": False, "device": "cpu"}
@@ -147,7 +150,7 @@ def is_the_plain_path(entry, loss, monkeypatch, *, steps):
     _, plain_losses, _, plain = fitted(entry, False, steps=steps, loss=LOSSES[loss](entry))
     seen = []
 
-    monkeypatch.setattr("pyrovae.staging.lanes.difference", lambda *both, **_: seen.append(both))
+    monkeypatch.setattr("pyrovae.staged.lanes.difference", lambda *both, **_: seen.append(both))
     _, losses, run, staged = fitted(entry, "traced", steps=steps, loss=LOSSES[loss](entry))
     assert run.route.startswith("traced")
     assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
@@ -223,11 +226,11 @@ def test_whatever_differs_is_found(changed, words):
 
 
 def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
-    compared, original = [], roads.Lane.checked
-    monkeypatch.setattr(roads.Lane, "checked", lambda lane, batch: compared.append(lane.count) or original(lane, batch))
+    compared, original = [], Lane.checked
+    monkeypatch.setattr(Lane, "checked", lambda lane, batch: compared.append(lane.count) or original(lane, batch))
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]
-    due = [since for since in range(1, 5_000) if roads.Road._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
+    due = [since for since in range(1, 5_000) if Road._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]
 
 
@@ -298,8 +301,8 @@ def test_any_optimiser_follows_a_staged_pass(name):
 
 def test_a_smaller_last_batch_does_not_trace_again(monkeypatch):
     captured = []
-    original = roads.Lane.capture
-    monkeypatch.setattr(roads.Lane, "capture", lambda lane, batch: (captured.append(batch.rows), original(lane, batch)))
+    original = Lane.capture
+    monkeypatch.setattr(Lane, "capture", lambda lane, batch: (captured.append(batch.rows), original(lane, batch)))
     losses = {}
     for staged in (False, "traced"):
         run = pv.fit(small(), X, epochs=12, batch_size=16, seed=0, staged=staged, **QUIET)
@@ -1054,8 +1057,8 @@ def test_data_outside_the_support_are_found_in_a_staged_step():
 @pytest.mark.parametrize("validated", [True, False])
 def test_values_that_nobody_validates_are_no_reason_for_a_plain_step(validated, monkeypatch):
     plain = []
-    original = roads.Lane.plain
-    monkeypatch.setattr(roads.Lane, "plain", lambda lane, batch: plain.append(batch) or original(lane, batch))
+    original = Lane.plain
+    monkeypatch.setattr(Lane, "plain", lambda lane, batch: plain.append(batch) or original(lane, batch))
     torch.manual_seed(0)
     grey = torch.rand(40, 5)
 
@@ -1109,7 +1112,7 @@ def test_a_long_run_is_traced_and_a_slower_route_left(monkeypatch):
     assert run.route.startswith("traced")
     assert "plain" in run.route
     monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(roads.Lane, "typical", lambda lane: next(times))
+    monkeypatch.setattr(Lane, "typical", lambda lane: next(times))
     times = iter([1.0, 1.0, *[2.0] * 50])
     run = pv.fit(small(), X, steps=60, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("plain")
@@ -1127,7 +1130,7 @@ def test_code_is_compiled_beside_the_training(monkeypatch):
     monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
     monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
     monkeypatch.setattr(roads, "Compiling", AtOnce)
-    monkeypatch.setattr(roads.Lane, "typical", lambda lane: next(times))
+    monkeypatch.setattr(Lane, "typical", lambda lane: next(times))
     times = iter([3.0, 2.0, 2.0, 2.0, *[1.0] * 50])
     straight, vae = small(), small()
     pv.fit(straight, X, steps=60, batch_size=20, seed=0, staged=False, **QUIET)
@@ -1255,7 +1258,7 @@ def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):
     monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
     monkeypatch.setattr(roads, "Compiling", lambda *_: pytest.fail("in a thread"))
     monkeypatch.setattr(roads, "compile_graph", lambda module, examples: lambda *inputs: module(*inputs))
-    monkeypatch.setattr(roads.Lane, "typical", lambda lane: 1.0)
+    monkeypatch.setattr(Lane, "typical", lambda lane: 1.0)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=20, num_workers=1)
     run = pv.fit(small(), loader, epochs=15, seed=0, **QUIET)
     assert run.route.startswith("compiled")
@@ -1360,8 +1363,8 @@ def small_start(vae):
 
 @pytest.mark.parametrize("precision", [None, "bfloat16"])
 def test_the_graph_is_in_the_precision_that_was_asked_for(precision, monkeypatch):
-    lanes, original = [], roads.Lane.capture
-    monkeypatch.setattr(roads.Lane, "capture", lambda lane, batch: lanes.append(lane) or original(lane, batch))
+    lanes, original = [], Lane.capture
+    monkeypatch.setattr(Lane, "capture", lambda lane, batch: lanes.append(lane) or original(lane, batch))
     pv.fit(small(), X, steps=6, batch_size=20, seed=0, staged="traced", precision=precision, **QUIET)
     made = [
         node.meta["val"].dtype for node in lanes[0].captured.graph.graph.nodes if hasattr(node.meta.get("val"), "dtype")
@@ -1370,7 +1373,7 @@ def test_the_graph_is_in_the_precision_that_was_asked_for(precision, monkeypatch
 
 
 def test_log_probabilities_keep_their_precision():
-    from pyrovae.precision import computing_in
+    from pyrovae.staged.precision import computing_in
 
     x, weight = torch.randn(64, 64), torch.randn(64, 64)
     correlated = dist.LowRankMultivariateNormal(torch.zeros(64), torch.randn(64, 3), torch.ones(64))
@@ -1392,8 +1395,8 @@ def test_other_precisions_are_refused(precision):
 @pytest.mark.parametrize("name", ["adamw", "pyro", "pyro_schedule", "sgd", "pyro_clipped"])
 def test_adam_of_any_make_is_one_kernel(name, monkeypatch):
     made = []
-    original = roads.Lane._updating
-    monkeypatch.setattr(roads.Lane, "_updating", lambda lane: made.append(original(lane)) or made[-1])
+    original = Lane._updating
+    monkeypatch.setattr(Lane, "_updating", lambda lane: made.append(original(lane)) or made[-1])
     pv.fit(small(), X, steps=8, batch_size=20, seed=0, staged="traced", **OPTIMISERS[name](), **QUIET)
     assert (type(made[0]).__name__ == "Fused") == (name in ("adamw", "pyro", "pyro_schedule"))
 

@@ -12,7 +12,7 @@ import pytest
 import xarray
 
 from pyrovae.errors import ArgumentError, FileError
-from pyrovae.stores import new_store, read_groups
+from pyrovae.prediction.store import new_store, read_groups
 
 ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
 

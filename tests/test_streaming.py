@@ -15,10 +15,10 @@ from torch.utils.data import IterableDataset
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, FileError
-from pyrovae.pairs import run
+from pyrovae.pairs.trace import run
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.quantiles import over_draws
-from pyrovae.traces import sampler as sampler_module
+from pyrovae.sampling import sampler as sampler_module
 
 ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
 LEVELS = (0.0, 0.1, 0.5, 0.95)

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import pyrovae as pv
-from pyrovae.isolation import forked_random, forked_store
-from pyrovae.pairs import Pair
-from pyrovae.studies.runs import folds_of, picked
+from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.pair import Pair
+from pyrovae.training.studies.separate_runs import folds_of, picked
 
 OPTIONS = {"epochs": 20, "batch_size": 50, "learning_rate": 2e-2, "staged": False}
 

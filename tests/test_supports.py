@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyrovae as pv
-from pyrovae.batches import as_batches
-from pyrovae.isolation import isolated
-from pyrovae.pairs import run
-from pyrovae.placement import find_placement
-from pyrovae.supports import base_of, check_supports, not_finite, outside_support, validates
+from pyrovae.checks.supports import check_supports, not_finite, outside_support, validates
+from pyrovae.data.batches import as_batches
+from pyrovae.data.placement import find_placement
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.trace import base_of, run
 
 ones = torch.ones(3)
 

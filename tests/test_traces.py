@@ -14,12 +14,15 @@ from registry import REGISTRY, ROWS, arguments, pairs, real
 from torch import nn
 
 import pyrovae as pv
-from pyrovae import traces
-from pyrovae.batches import as_batches
-from pyrovae.pairs import Pair, run
-from pyrovae.traces import Sampler, scored, scored_grid
-from pyrovae.traces import sampler as sampler_module
-from pyrovae.traces.observations import observed_arguments
+from pyrovae.data.batches import as_batches
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
+from pyrovae.sampling import sampler as sampler_module
+from pyrovae.sampling.densities import densities_of, scored, scored_grid
+from pyrovae.sampling.observations import observed_arguments
+from pyrovae.sampling.routes import LOOP
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.use import Use
 
 
 def born(entry):
@@ -225,7 +228,7 @@ def test_routes_agree_in_distribution(monkeypatch, linear):
     x = linear.sample(12, seed=4)
     by_rows = torch.cat([t.value("z") for t in sampler_of(linear, x).tiles(3_000)])
     looped = sampler_of(linear, x)
-    looped._outer = traces.routes.LOOP
+    looped._outer = LOOP
     by_loop = torch.cat([t.value("z") for t in looped.tiles(3_000)])
     error = by_rows.std(0) * math.sqrt(2 / 3_000)
     assert bool(((by_rows.mean(0) - by_loop.mean(0)).abs() < 4.5 * error).all())
@@ -422,7 +425,7 @@ def test_global_draws_that_are_too_large_to_keep_are_made_anew_and_are_the_same(
 
     x = torch.randn(600)  # more rows than a tile holds
     whole = pv.posterior_predictive(pv.Pair(model, guide), x, draws=8)["x"]
-    monkeypatch.setattr("pyrovae.traces.sampler._KEPT_NUMBERS", 150)
+    monkeypatch.setattr("pyrovae.sampling.sampler._KEPT_NUMBERS", 150)
     sampler = Sampler.of(pv.Pair(model, guide), (x,), {}, seed=0)
     list(sampler.tiles(8))
     assert len(sampler._global) == 3
@@ -461,7 +464,7 @@ def test_sites_that_the_model_alone_draws_have_no_weight():
     x = torch.tensor([0.3, -1.0])
     (tile,) = sampler_of(Pair(model, lambda x: None), x).tiles(4, "scored")
     expected = dist.Normal(tile.value("u"), 1.0).log_prob(x).double()
-    torch.testing.assert_close(traces.densities_of(tile).log_weights, expected)
+    torch.testing.assert_close(densities_of(tile).log_weights, expected)
 
 
 # --- data and plates ----------------------------------------------------------------------------------
@@ -509,7 +512,7 @@ def test_a_model_that_fails_on_given_draws_says_why():
         with pyro.plate("data", len(x)):
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
-    use = traces.Use.of(Pair(model, lambda x: None), as_batches(torch.zeros(4)))
+    use = Use.of(Pair(model, lambda x: None), as_batches(torch.zeros(4)))
     broken.append(True)
     with pytest.raises(pv.PairError, match=r"given draws.*not today"):
         Sampler(use, seed=0, tile_rows=256)

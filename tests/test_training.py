@@ -18,9 +18,9 @@ from registry import ROWS, Entry, arguments, pairs, rows
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.batches import as_batches, to
-from pyrovae.handlers import FixedPlate
-from pyrovae.pairs import inspect
+from pyrovae.data.batches import as_batches, to
+from pyrovae.pairs.fixed_plate import FixedPlate
+from pyrovae.pairs.structure import inspect
 from pyrovae.training.results import curve_verdict
 
 BATCH = 16

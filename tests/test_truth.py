@@ -11,7 +11,10 @@ from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 import pyrovae as pv
-from pyrovae.truth import BetaBernoulli, DiscreteMixture, GammaPoisson, LinearGaussian
+from pyrovae.models.truth.beta_bernoulli import BetaBernoulli
+from pyrovae.models.truth.discrete_mixture import DiscreteMixture
+from pyrovae.models.truth.gamma_poisson import GammaPoisson
+from pyrovae.models.truth.linear_gaussian import LinearGaussian
 
 DOUBLE = torch.float64
 

@@ -13,12 +13,13 @@ from pyro.infer import config_enumerate
 from registry import arguments, pairs, real
 
 import pyrovae as pv
-from pyrovae.conditionals.distributions import DiscretizedLogisticLevels
-from pyrovae.decomposition import grids
-from pyrovae.decomposition.spread import measure_for
-from pyrovae.pairs import Pair, run
-from pyrovae.traces import Sampler
-from pyrovae.traces import sampler as sampler_module
+from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
+from pyrovae.pairs.pair import Pair
+from pyrovae.pairs.trace import run
+from pyrovae.sampling import sampler as sampler_module
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.trust import uncertainty_grid
+from pyrovae.trust.uncertainty_parts import measure_for
 
 PARTS = ("aleatoric", "latent", "epistemic")
 
@@ -182,7 +183,7 @@ def test_running_sums_are_those_of_all_draws_together(entry, monkeypatch):
     found = pv.uncertainty(pair, *args, draws=(3, 5), measure="auto", seed=1, **kwargs)
     assert set(found) == set(entry.observed)
     sampler = Sampler.of(pair, args, kwargs, seed=1)
-    shared, inner = grids.grid_size(sampler, (3, 5))
+    shared, inner = uncertainty_grid.grid_size(sampler, (3, 5))
     for name, one in found.items():
         assert torch.equal(one.total, one.aleatoric + one.latent + torch.nan_to_num(one.epistemic))
         assert one.epistemic.isnan().all() == (not sampler.global_sites)

@@ -13,11 +13,15 @@ from pyrovae.errors import ArgumentError, DataError
 
 # Files larger than this are judged by rows spread over them; reading a whole one would take longer than training.
 _LARGE = 2**30
+
 _SAMPLE = 20_000
+
 # Grey levels that programs write: 4 bits, the bundled digits, 5 to 8 bits.
 _TOP_LEVELS = (15, 16, 31, 63, 127, 255)
+
 # Up to this many pixels a plain network sees the whole image as well as convolutions do, and trains faster.
 _PIXELS_FOR_MLP = 1_024
+
 
 LIKELIHOODS = (
     "bernoulli",
@@ -31,6 +35,7 @@ LIKELIHOODS = (
     "poisson",
     "negative-binomial",
 )
+
 # What each likelihood can do with the data, the usual one first.
 SCALINGS = {
     "bernoulli": ("none", "binary"),
@@ -44,7 +49,9 @@ SCALINGS = {
     "poisson": ("log", "none"),
     "negative-binomial": ("log", "none"),
 }
+
 NETS = ("mlp", "conv")
+
 PRIORS = ("standard", "learned", "mixture", "vamp")
 
 
@@ -67,7 +74,7 @@ class Facts(NamedTuple):
         return f"{self.rows:,} {thing}, {'whole' if self.whole else 'real'} numbers {self.low:g} to {self.high:g}"
 
 
-class Choice(NamedTuple):
+class Recommendation(NamedTuple):
     """A value and why it was chosen."""
 
     value: Any
@@ -77,11 +84,11 @@ class Choice(NamedTuple):
 class Advice(NamedTuple):
     """The choices that make a pair."""
 
-    likelihood: Choice
-    scaling: Choice
-    net: Choice
-    hidden: Choice
-    latent: Choice
+    likelihood: Recommendation
+    scaling: Recommendation
+    net: Recommendation
+    hidden: Recommendation
+    latent: Recommendation
 
     def line(self) -> str:
         """All choices in one line."""
@@ -163,34 +170,34 @@ def _dispersed(seen: np.ndarray) -> bool:
     return bool(np.mean(flat.var(0, dtype=np.float64) >= flat.mean(0, dtype=np.float64)) > 0.5)
 
 
-def _told(told: Mapping[str, Any], name: str) -> Choice | None:
-    return Choice(told[name], "as told") if name in told else None
+def _told(told: Mapping[str, Any], name: str) -> Recommendation | None:
+    return Recommendation(told[name], "as told") if name in told else None
 
 
-def _likelihood(facts: Facts) -> Choice:
+def _likelihood(facts: Facts) -> Recommendation:
     if _is_binary(facts):
-        return Choice("bernoulli", "every value is 0 or 1")
+        return Recommendation("bernoulli", "every value is 0 or 1")
     if facts.kind == "images":
         return _image_likelihood(facts)
     if facts.whole and facts.low >= 0 and facts.dispersed:
-        return Choice("negative-binomial", "counts that vary more than a Poisson allows")
-    return Choice("normal", "real numbers, with one learned noise scale a column")
+        return Recommendation("negative-binomial", "counts that vary more than a Poisson allows")
+    return Recommendation("normal", "real numbers, with one learned noise scale a column")
 
 
-def _image_likelihood(facts: Facts) -> Choice:
+def _image_likelihood(facts: Facts) -> Recommendation:
     if facts.top:
         count = 256 if facts.top == 1 else int(facts.top) + 1
-        return Choice("discretized-logistic", f"{count} grey levels, each of which has a probability")
+        return Recommendation("discretized-logistic", f"{count} grey levels, each of which has a probability")
     if facts.low >= 0 and facts.high <= 1:
-        return Choice("continuous-bernoulli", "grey values from 0 to 1 that are no levels")
-    return Choice("normal", f"pixels from {facts.low:g} to {facts.high:g} are no grey levels")
+        return Recommendation("continuous-bernoulli", "grey values from 0 to 1 that are no levels")
+    return Recommendation("normal", f"pixels from {facts.low:g} to {facts.high:g} are no grey levels")
 
 
-def _scaling(likelihood: str, facts: Facts) -> Choice:
+def _scaling(likelihood: str, facts: Facts) -> Recommendation:
     if likelihood == "bernoulli" and not _is_binary(facts):
-        return Choice("binary", "grey pixels are drawn as 0 or 1 afresh in each batch")
+        return Recommendation("binary", "grey pixels are drawn as 0 or 1 afresh in each batch")
     if likelihood == "continuous-bernoulli" and facts.high <= 1:
-        return Choice("none", "they lie between 0 and 1 already")
+        return Recommendation("none", "they lie between 0 and 1 already")
     one = "column" if facts.kind == "table" else "image set"
     reasons = {
         "none": "nothing to scale",
@@ -199,36 +206,36 @@ def _scaling(likelihood: str, facts: Facts) -> Choice:
         "log": "the nets see standardised logarithms",
     }
     usual = SCALINGS[likelihood][0]
-    return Choice(usual, reasons[usual])
+    return Recommendation(usual, reasons[usual])
 
 
-def _net(facts: Facts) -> Choice:
+def _net(facts: Facts) -> Recommendation:
     if facts.kind == "table":
-        return Choice("mlp", "columns have no neighbours")
+        return Recommendation("mlp", "columns have no neighbours")
     pixels = math.prod(facts.shape)
     if pixels <= _PIXELS_FOR_MLP:
-        return Choice("mlp", f"{pixels} pixels are few enough to do without convolutions")
-    return Choice("conv", f"{pixels:,} pixels are many, and neighbours belong together")
+        return Recommendation("mlp", f"{pixels} pixels are few enough to do without convolutions")
+    return Recommendation("conv", f"{pixels:,} pixels are many, and neighbours belong together")
 
 
-def _hidden(net: str, facts: Facts) -> Choice:
+def _hidden(net: str, facts: Facts) -> Recommendation:
     if net == "conv":
-        return Choice((32, 64), "two levels")
-    return Choice((128, 64) if facts.kind == "table" else (min(400, 4 * math.prod(facts.shape)),), "usual widths")
+        return Recommendation((32, 64), "two levels")
+    return Recommendation(
+        (128, 64) if facts.kind == "table" else (min(400, 4 * math.prod(facts.shape)),), "usual widths"
+    )
 
 
-def _latent(net: str, facts: Facts) -> Choice:
+def _latent(net: str, facts: Facts) -> Recommendation:
     size = math.prod(facts.shape)
     if facts.kind == "table":
-        return Choice(max(1, min(8, size // 2)), "half the columns, 8 at most")
+        return Recommendation(max(1, min(8, size // 2)), "half the columns, 8 at most")
     if net == "conv":
-        return Choice(32, "usual for images of this size")
-    return Choice(max(2, min(20, size // 8)), "an eighth of the pixels, 20 at most")
+        return Recommendation(32, "usual for images of this size")
+    return Recommendation(max(2, min(20, size // 8)), "an eighth of the pixels, 20 at most")
 
 
 # --- what cannot work ---------------------------------------------------------------------------------
-
-
 def _is_binary(facts: Facts) -> bool:
     return facts.whole and facts.low >= 0 and facts.high <= 1
 

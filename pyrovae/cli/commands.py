@@ -9,7 +9,7 @@ import typer
 
 from pyrovae import __version__
 from pyrovae.cli import options
-from pyrovae.cli.group import Commands
+from pyrovae.cli.messages import Commands
 
 app = typer.Typer(
     cls=Commands,
@@ -52,8 +52,6 @@ def pyrovae(
 
 
 # --- the commands -------------------------------------------------------------------------------------
-
-
 @app.command(epilog=_examples("pyrovae demo", "pyrovae demo --out runs/first"))
 def demo(
     out: Annotated[
@@ -63,7 +61,7 @@ def demo(
     quiet: options.Quiet = False,
 ) -> None:
     """Train on the bundled digits, evaluate, and write a report: under a minute."""
-    from pyrovae.cli.demonstration import demonstrate
+    from pyrovae.cli.demo import demonstrate
 
     demonstrate(out, epochs=epochs, quiet=quiet)
 
@@ -115,11 +113,11 @@ def train(
 ) -> None:
     """Train on DATA: looks at them, says what it chose and why, and writes a folder."""
     told = locals()
-    from pyrovae.cli import demonstration, requests
+    from pyrovae.cli import demo, request
 
     told |= {"hidden": options.numbers("--hidden", hidden), "shape": options.numbers("--shape", shape)}
     told |= {"size": options.height_and_width(size), "columns": options.words(columns), "root": told.pop("data_root")}
-    demonstration.train_and_tell(requests.Request.of(**told), report=report)
+    demo.train_and_tell(request.TrainRequest.of(**told), report=report)
 
 
 @app.command(
@@ -144,11 +142,11 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
 ) -> None:
     """Print what the run comes to on held-out data: ELBO, evidence, codes, coverage, and how real drawn data look."""
-    from pyrovae.cli import evaluation, measures, trained
+    from pyrovae.cli import evaluate, measures, trained_run
 
     effort = measures.Effort(draws, evidence_draws, rows, thorough)
-    opened = trained.open_run(run, pair=pair, data=data, command="evaluate")
-    evaluation.evaluate(opened, effort, seeds=seeds, as_json=as_json)
+    opened = trained_run.open_run(run, pair=pair, data=data, command="evaluate")
+    evaluate.evaluate(opened, effort, seeds=seeds, as_json=as_json)
 
 
 @app.command(epilog=_examples("pyrovae sample runs/digits -n 100", "pyrovae sample runs/wine -n 1000 --out new.csv"))
@@ -164,9 +162,9 @@ def sample(
     out: options.NewFile = None,
 ) -> None:
     """Draw new data: images as .png and .npy, rows as .csv and .npy, into the folder of the run."""
-    from pyrovae.cli import outputs, trained
+    from pyrovae.cli import outputs, trained_run
 
-    opened = trained.open_run(run, pair=pair, data=None, command="sample")
+    opened = trained_run.open_run(run, pair=pair, data=None, command="sample")
     for path in outputs.sample(opened, number, seed=seed, mean=mean, out=out):
         typer.echo(path)
 
@@ -180,9 +178,9 @@ def reconstruct(
     out: options.NewFile = None,
 ) -> None:
     """Pass data through the model: images with the originals above, rows as .csv."""
-    from pyrovae.cli import outputs, trained
+    from pyrovae.cli import outputs, trained_run
 
-    opened = trained.open_run(run, pair=pair, data=data, command="reconstruct")
+    opened = trained_run.open_run(run, pair=pair, data=data, command="reconstruct")
     for path in outputs.reconstruct(opened, number, out=out):
         typer.echo(path)
 
@@ -197,19 +195,19 @@ def export(
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
 ) -> None:
     """Write posterior, predictions, prior, likelihood and data as a file for ArviZ, in the units of the model."""
-    from pyrovae import stores
+    from pyrovae.prediction import store
 
-    stores.checked_path(out)
-    from pyrovae.cli import exporting, trained
+    store.checked_path(out)
+    from pyrovae.cli import outputs, trained_run
 
-    opened = trained.open_run(run, pair=pair, data=data, command="export")
-    exporting.export(opened, out, draws=draws, seed=seed)
+    opened = trained_run.open_run(run, pair=pair, data=data, command="export")
+    outputs.export(opened, out, draws=draws, seed=seed)
     typer.echo(out)
 
 
 @app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
 def report(run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None) -> None:
     """Write report.html: a verdict, what is certain, what is strange, calibration, curves, reconstructions, samples."""
-    from pyrovae.cli import outputs, trained
+    from pyrovae.cli import outputs, trained_run
 
-    typer.echo(outputs.write_report(trained.open_run(run, pair=pair, data=data, command="report")))
+    typer.echo(outputs.write_report(trained_run.open_run(run, pair=pair, data=data, command="report")))

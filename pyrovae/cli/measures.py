@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 import torch
 
 import pyrovae as pv
-from pyrovae.cli.blueprints import bits_per_element
-from pyrovae.cli.trained import Trained
+from pyrovae.cli.blueprint import bits_per_element
+from pyrovae.cli.trained_run import Trained
 from pyrovae.errors import ArgumentError, PyrovaeError
-from pyrovae.pairs import inspect
+from pyrovae.pairs.structure import inspect
 from pyrovae.report.views import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+
 RELIABLE = 0.7  # below this k-hat, estimates from importance weights can be trusted
+
 CHAINS, STEPS = 8, 100  # of annealing: a second a row, with a network of usual size on one core
+
 _ANNEALED = 50  # rows
+
 _FEWEST_DRAWS = 25  # a tail of weights is fitted to no fewer
 
 
@@ -84,8 +88,6 @@ def finite(value: Any) -> Any:
 
 
 # --- figures of some rows, looked at many times -------------------------------------------------------
-
-
 def _over_rows(value: torch.Tensor) -> dict[str, Any]:
     """The mean over data; its standard error holds both the choice of rows and the draws."""
     value = value.double()
@@ -142,8 +144,6 @@ def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
 
 
 # --- what takes gradients, of fewer rows --------------------------------------------------------------
-
-
 def _annealed(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     """Evidence by annealing, beside what importance weighting says of the same rows."""
     few = rows[chosen_rows(rows, _ANNEALED)]
@@ -174,6 +174,7 @@ _CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
     "coverage": _coverage,
     "resemblance": _resemblance,
 }
+
 
 _THOROUGH: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
     "annealed_evidence": _annealed,

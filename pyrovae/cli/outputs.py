@@ -1,4 +1,4 @@
-"""`pyrovae sample`, `reconstruct` and `report`: what a trained run says, as files."""
+"""`pyrovae export`: what a trained run says, as a file for ArviZ."""
 
 from __future__ import annotations
 
@@ -12,12 +12,33 @@ import numpy as np
 import torch
 
 import pyrovae as pv
-from pyrovae.cli.trained import Trained
+from pyrovae.cli.trained_run import Trained
 from pyrovae.errors import ArgumentError, FileError
+from pyrovae.pairs.structure import inspect
 from pyrovae.report import pictures
 
+
+def export(run: Trained, out: Path, *, draws: int, seed: int | None) -> None:
+    """Write draws of everything, with columns and classes as labels."""
+    pv.to_arviz(run.pair, run.rows(), draws=draws, seed=seed, out=out, **_labels(run))
+
+
+def _labels(run: Trained) -> dict[str, Any]:
+    dims, coords = {}, {}
+    site = run.observed()
+    if run.data.names and run.rows(1).shape[1:] == (len(run.data.names),):
+        dims[site], coords["column"] = ["column"], list(run.data.names)
+    structure = inspect(run.pair, (run.rows(2),), {})
+    plate = structure.data_plate
+    if run.data.labels is not None and plate is not None:
+        coords["label"] = (f"{plate}_plate" if plate in structure.sites else plate, run.data.labels)
+    return {"dims": dims, "coords": coords}
+
+
 _TABLE = (".csv", ".npy")
+
 _IMAGES = (".png", ".npy")
+
 # Pixels on the screen that a small image is enlarged to.
 _VISIBLE = 64
 
@@ -109,11 +130,11 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_report(run: Trained) -> Path:
     """Write report.html into the folder of the run."""
-    from pyrovae import report
+    from pyrovae.report.page import render
 
     binary = run.blueprint is not None and run.blueprint.scaling == "binary"
     outcome = run.config["outcome"] or {}
-    text = report.render(
+    text = render(
         run.pair,
         run.rows(),
         history=run.folder.read_metrics(),

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
-from pyrovae.pairs import HasPair
+from pyrovae.pairs.pair import HasPair
 
 
 def make_pair(name: str) -> HasPair:

@@ -10,9 +10,9 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
 from pyrovae.errors import ArgumentError
-from pyrovae.traces import Scorer
-from pyrovae.traces.layout import Place
-from pyrovae.traces.runs import summed
+from pyrovae.sampling.layout import Place
+from pyrovae.sampling.runs import summed
+from pyrovae.sampling.scoring import Scorer
 
 
 class _Part(NamedTuple):

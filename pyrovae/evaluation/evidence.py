@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.evaluation.estimates import Estimate, Mean
-from pyrovae.evaluation.samplers import of_each_datum, sampler_of
-from pyrovae.evaluation.weights import check, checked, each_datum, joined, joint_weights, of_the_set
-from pyrovae.generations import psislw
-from pyrovae.pairs import HasPair, samples
-from pyrovae.traces import Sampler, Tile, densities_of, scored
+from pyrovae.evaluation.estimate import Estimate, Mean
+from pyrovae.evaluation.importance_weights import check, checked, each_datum, joined, joint_weights, of_the_set
+from pyrovae.evaluation.per_datum import of_each_datum, sampler_of
+from pyrovae.export.arviz_versions import psislw
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.trace import samples
+from pyrovae.sampling.densities import densities_of, scored
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
 
 
 class Psis(NamedTuple):

@@ -13,10 +13,10 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs import Wrapped
-from pyrovae.traces import Scorer
-from pyrovae.traces.densities import of_run
-from pyrovae.traces.programs import WholePlate
+from pyrovae.pairs.pair import Wrapped
+from pyrovae.sampling.densities import of_run
+from pyrovae.sampling.programs import WholePlate
+from pyrovae.sampling.scoring import Scorer
 
 _SPREAD_DRAWS = 64  # for the centre and the scale of each site
 

@@ -9,13 +9,19 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.pairs import HasPair
-from pyrovae.traces import Sampler, check_counts, chosen_seed, seed_for
+from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed, seed_for
+from pyrovae.sampling.sampler import Sampler
 
 _FOLDS = 5
+
 _PERMUTATIONS = 200
+
 _NEIGHBOURS = 5  # as Naeem et al. (2020) recommend
+
 _MOST = 2_000  # rows: neighbourhoods and kernels cost their square
+
 
 Features = Callable[[torch.Tensor], Any]
 
@@ -191,8 +197,6 @@ def _featured(value: torch.Tensor, features: Features | None) -> np.ndarray:
 
 
 # --- three ways to compare ----------------------------------------------------------------------------
-
-
 def _classified(real: np.ndarray, drawn: np.ndarray, seed: int) -> Classified:
     """Gradient-boosted trees: they see what a mean and a covariance do not, and take any scale."""
     from scipy.stats import norm

@@ -8,17 +8,23 @@ from typing import NamedTuple
 
 import torch
 
-from pyrovae.contracts.signatures import argument_names
+from pyrovae.checks.signatures import argument_names
 from pyrovae.errors import DataError
-from pyrovae.pairs import Structure, samples
+from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
-from pyrovae.traces import Kind, Sampler, Tile, densities_of, mask_of, observed_arguments
+from pyrovae.sampling.densities import densities_of
+from pyrovae.sampling.observations import mask_of, observed_arguments
+from pyrovae.sampling.programs import Kind
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
 
 DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
+
 GROUPS = (*DRAWN, "observed_data", "constant_data")
 
 
-class Part(NamedTuple):
+class VariablePart(NamedTuple):
     """Values of one variable for some rows, and for some draws where `draws` says which: `(draws, *plates, *event)`.
 
     `plates` names what stands in each axis behind the draws, None where it is no plate; `rows` stands in the axis
@@ -52,7 +58,7 @@ class Contents:
         self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
         self._covariates = [key for key in next(sampler.tiles(1)).batch.leaves if key not in observed]
 
-    def _passes(self) -> Iterator[tuple[Kind, Callable[[Tile], Iterator[Part]]]]:
+    def _passes(self) -> Iterator[tuple[Kind, Callable[[Tile], Iterator[VariablePart]]]]:
         """The kinds of draws that are needed, and what reads each of them."""
         asked = set(self.groups)
         stats = "sample_stats" in asked
@@ -69,25 +75,25 @@ class Contents:
         if asked & {"prior", "prior_predictive"}:
             yield "prior", self._prior
 
-    def first_parts(self) -> Iterator[Part]:
+    def first_parts(self) -> Iterator[VariablePart]:
         """One part of every variable: one draw for the first rows."""
         return self._parts(lambda kind: iter([next(self.sampler.tiles(1, kind))]), 1)
 
-    def parts(self, draws: int) -> Iterator[Part]:
+    def parts(self, draws: int) -> Iterator[VariablePart]:
         """All parts; figures that add up over the rows come last."""
         return self._parts(lambda kind: self.sampler.tiles(draws, kind), draws)
 
-    def _parts(self, tiles: Callable[[Kind], Iterator[Tile]], draws: int) -> Iterator[Part]:
+    def _parts(self, tiles: Callable[[Kind], Iterator[Tile]], draws: int) -> Iterator[VariablePart]:
         self._totals, self.draws = {}, draws
         for kind, read in self._passes():
             for tile in tiles(kind):
                 yield from read(tile)
         for name, total in self._totals.items():
-            yield Part("sample_stats", name, total, (), None, range(0), range(len(total)))
+            yield VariablePart("sample_stats", name, total, (), None, range(0), range(len(total)))
 
     # --- values ---------------------------------------------------------------------------------------
 
-    def _readings(self, tile: Tile) -> Iterator[Part]:
+    def _readings(self, tile: Tile) -> Iterator[VariablePart]:
         if "posterior" in self.groups:
             yield from self._values(tile, "posterior", self._unobserved(tile))
         if "log_likelihood" in self.groups:
@@ -104,20 +110,20 @@ class Contents:
     def _predicted(self) -> dict[str, str]:
         return {self._wholes.get(site, site): self._wholes.get(site, site) for site in self.structure.named("observed")}
 
-    def _prior(self, tile: Tile) -> Iterator[Part]:
+    def _prior(self, tile: Tile) -> Iterator[VariablePart]:
         if "prior" in self.groups:
             yield from self._values(tile, "prior", self._unobserved(tile))
         if "prior_predictive" in self.groups:
             yield from self._values(tile, "prior_predictive", self._predicted())
 
-    def _values(self, tile: Tile, group: str, sites: Mapping[str, str]) -> Iterator[Part]:
+    def _values(self, tile: Tile, group: str, sites: Mapping[str, str]) -> Iterator[VariablePart]:
         for name, site in sites.items():
             value = tile.value(site)
             if site in self._whole_numbers:
                 value = _as_integers(value, self._whole_numbers[site], f"{name!r} in {group}")
             yield from self._part(tile, group, name, site, value)
 
-    def _log_likelihood(self, tile: Tile) -> Iterator[Part]:
+    def _log_likelihood(self, tile: Tile) -> Iterator[VariablePart]:
         for site in self.structure.named("observed"):
             value = tile.log_prob(site)
             yield from self._part(tile, "log_likelihood", self._wholes.get(site, site), site, value, batch=True)
@@ -132,16 +138,16 @@ class Contents:
         *,
         batch: bool = False,
         drawn: bool = True,
-    ) -> Iterator[Part]:
+    ) -> Iterator[VariablePart]:
         axis = self.sampler.layout.place(("model", site), batch=batch).axis
         if axis is None and tile.rows.start > 0:
             return  # what all rows have in common comes with the first of them
         plates = plates_of(tile.runs[0], site, value.ndim - drawn, axis, self.structure, batch=batch)
-        yield Part(group, name, value, plates, axis, tile.rows, tile.draws if drawn else None)
+        yield VariablePart(group, name, value, plates, axis, tile.rows, tile.draws if drawn else None)
 
     # --- data -----------------------------------------------------------------------------------------
 
-    def _observed(self, tile: Tile) -> Iterator[Part]:
+    def _observed(self, tile: Tile) -> Iterator[VariablePart]:
         for site in self.structure.named("observed"):
             value, mask = tile.value(site)[0], _mask(tile, site)
             if mask is None and site in self._whole_observations:
@@ -158,13 +164,13 @@ class Contents:
             there = {site for site in there if bool((tile.value(site) == tile.value(site).round()).all())}
         return there
 
-    def _constant(self, tile: Tile) -> Iterator[Part]:
+    def _constant(self, tile: Tile) -> Iterator[VariablePart]:
         names = argument_names(self.sampler.use.pair, tile.batch.args, tile.batch.kwargs)
         plate = self.structure.data_plate
         for key in self._covariates:
             leaf = tile.batch.leaves[key]
             plates = (plate, *[None] * (leaf.ndim - 1))
-            yield Part("constant_data", str(names[key]), leaf, plates, -leaf.ndim, tile.rows, None)
+            yield VariablePart("constant_data", str(names[key]), leaf, plates, -leaf.ndim, tile.rows, None)
         for site in self.structure.named("observed"):
             mask = _mask(tile, site)
             if mask is not None:
@@ -173,7 +179,7 @@ class Contents:
 
     # --- figures --------------------------------------------------------------------------------------
 
-    def _figures(self, tile: Tile) -> Iterator[Part]:
+    def _figures(self, tile: Tile) -> Iterator[VariablePart]:
         densities = densities_of(tile)
         first = tile.rows.start == 0
         for name, local, common in (
@@ -187,10 +193,10 @@ class Contents:
         if plate is not None and not self.structure.named("enumerated", local=False):
             shared = (densities.global_model - densities.global_guide) / plate_size(tile, self.sampler)
             elbo = densities.log_weights + shared.unsqueeze(1)
-            yield Part("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)
+            yield VariablePart("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)
             if self.sampler.global_sites and self.structure.named("latent", local=True):
                 weights = densities.log_weights
-                yield Part("sample_stats", "local_log_weight", weights, (plate,), -1, tile.rows, tile.draws)
+                yield VariablePart("sample_stats", "local_log_weight", weights, (plate,), -1, tile.rows, tile.draws)
 
 
 def whole_numbers(sampler: Sampler) -> dict[str, torch.dtype]:

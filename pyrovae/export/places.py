@@ -9,20 +9,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyrovae.errors import ArgumentError
-from pyrovae.export.names import Names, array, variable_name
-from pyrovae.export.parts import GROUPS, Part
-from pyrovae.stores import Store
+from pyrovae.export.dims import Names, array, variable_name
+from pyrovae.export.parts import GROUPS, VariablePart
+from pyrovae.prediction.store import Store
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """Takes in parts."""
 
-    def put(self, part: Part) -> None:
+    def put(self, part: VariablePart) -> None:
         """Take in a part."""
         ...
 
 
-class Memory:
+class InMemory:
     """Groups as xarray data sets in memory.
 
     Args:
@@ -35,7 +35,7 @@ class Memory:
         _check_room(names)
         self._arrays = {key: np.empty(one.shape, one.dtype) for key, one in names.variables.items()}
 
-    def put(self, part: Part) -> None:
+    def put(self, part: VariablePart) -> None:
         """Take in a part."""
         self._arrays[part.group, part.name][index_of(part)] = _placed(part)
 
@@ -48,7 +48,7 @@ class Memory:
         return found
 
 
-class Disk:
+class OnDisk:
     """Groups in a store."""
 
     def __init__(self, names: Names, store: Store):
@@ -56,7 +56,7 @@ class Disk:
         for (group, name), one in names.variables.items():
             store.create(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes, one.part)
 
-    def put(self, part: Part) -> None:
+    def put(self, part: VariablePart) -> None:
         """Take in a part."""
         values = _placed(part)
         index = tuple(
@@ -74,7 +74,7 @@ def skeletons(names: Names, attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {group: xarray.Dataset(coords=names.coordinates(group), attrs=dict(attributes)) for group in there}
 
 
-def index_of(part: Part) -> tuple[slice, ...]:
+def index_of(part: VariablePart) -> tuple[slice, ...]:
     """Where a part stands in its variable."""
     own = part.value.ndim - (part.draws is not None)
     places = [slice(None)] * own
@@ -85,7 +85,7 @@ def index_of(part: Part) -> tuple[slice, ...]:
     return slice(0, 1), slice(part.draws.start, part.draws.stop), *places
 
 
-def _placed(part: Part) -> np.ndarray:
+def _placed(part: VariablePart) -> np.ndarray:
     values = array(part.value)
     return values[np.newaxis] if part.draws is not None else values
 

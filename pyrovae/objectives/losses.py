@@ -15,12 +15,16 @@ from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
 from pyro.infer.util import torch_backward, torch_item
 
 from pyrovae.errors import ArgumentError, PyrovaeError
-from pyrovae.handlers import FreeBits, Tempered
-from pyrovae.isolation import isolated
-from pyrovae.objectives.multisample import IWAE
-from pyrovae.pairs import HasPair, Structure, Traces, Wrapped, plates, samples
+from pyrovae.objectives.free_bits import FreeBits
+from pyrovae.objectives.multi_sample import IWAE
+from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.trace import Traces, plates, samples
 
 Loss = ELBO | Callable[..., Any]
+
 
 # Their weights of several particles are exponentials of log-probabilities, scales included.
 _EXPONENTIATING = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)

@@ -10,8 +10,8 @@ from pyro.distributions.util import is_identically_zero, scale_and_mask
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import ArgumentError
-from pyrovae.figures import PARTICLES, holding_plate, is_data, untempered
-from pyrovae.pairs import Traces, samples
+from pyrovae.objectives.figures import PARTICLES, holding_plate, is_data, untempered
+from pyrovae.pairs.trace import Traces, samples
 
 
 class Terms(NamedTuple):
@@ -103,8 +103,6 @@ def _outside(trace: Trace, plate: str | None) -> Iterator[dict[str, Any]]:
 
 
 # --- log-probabilities --------------------------------------------------------------------------------
-
-
 def _log_prob(node: Mapping[str, Any], plate: str | None, shared: float) -> torch.Tensor:
     """Under masks, temper and what the author scales it by beyond what all data have."""
     own = node["scale"] / (_plate_scale(node, plate) * shared)
@@ -137,8 +135,6 @@ def _by_datum(tensor: torch.Tensor, node: Mapping[str, Any], plate: str | None) 
 
 
 # --- scales -------------------------------------------------------------------------------------------
-
-
 def _plate_scale(node: Mapping[str, Any], plate: str | None) -> float:
     frame = frame_of(node, plate)
     return float(frame.full_size) / float(frame.size) if frame is not None and frame.size > 0 else 1.0

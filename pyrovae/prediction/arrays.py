@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from pyrovae.data.placement import choose_device
 from pyrovae.errors import ArgumentError
-from pyrovae.placement import choose_device
 
 
 class Key(NamedTuple):

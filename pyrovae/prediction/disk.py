@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pyrovae.prediction.arrays import Key, Slab
-from pyrovae.stores import Store
+from pyrovae.prediction.store import Store
 
 _LARGEST = 2**24  # numbers in a piece of a file, which are written at once: 64 MiB in single precision
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.pairs import HasPair, unwrapped
-from pyrovae.prediction.delivery import IN_MEMORY, MEMORY, Delivery, delivered
+from pyrovae.pairs.pair import HasPair, unwrapped
+from pyrovae.prediction.output import IN_MEMORY, Delivery, delivered
 from pyrovae.prediction.readings import (
-    Request,
+    SiteRequest,
     cheapest_kind,
     checked_sites,
     log_probs_of,
@@ -20,9 +20,12 @@ from pyrovae.prediction.readings import (
     unobserved_sites,
     values_of,
 )
-from pyrovae.traces import Kind, Sampler
+from pyrovae.prediction.reducers import MEMORY
+from pyrovae.sampling.programs import Kind
+from pyrovae.sampling.sampler import Sampler
 
 _DRAWS = 100
+
 
 Sites = Collection[str] | None
 
@@ -265,7 +268,7 @@ def log_likelihood(
         torch.Size([10, 3])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    request = Request("posterior", log_probs_of(sampler.structure, sites))
+    request = SiteRequest("posterior", log_probs_of(sampler.structure, sites))
     return delivered(sampler, draws, request, Delivery(reduce, out, device, memory))
 
 
@@ -294,7 +297,7 @@ def drawn(
     default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
     names = checked_sites(structure, sites, default(structure))
     readings = values_of(structure, names, mean=mean)
-    return delivered(sampler, draws, Request(cheapest_kind(kind, structure, readings), readings), delivery)
+    return delivered(sampler, draws, SiteRequest(cheapest_kind(kind, structure, readings), readings), delivery)
 
 
 def sampler_for(

@@ -11,6 +11,7 @@ import torch
 from pyrovae.prediction.blocks import array_of, over_blocks
 
 _BLOCK = 128  # elements sorted at once: with a thousand draws half a MiB, which a core's own cache holds
+
 _SHARE = 8 * _BLOCK  # elements in a piece of work for a thread
 
 

@@ -9,8 +9,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs import Structure
-from pyrovae.traces import Kind, Run, Sampler, Tile
+from pyrovae.pairs.structure import Structure
+from pyrovae.sampling.programs import Kind
+from pyrovae.sampling.runs import Run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
 
 What = Literal["value", "mean", "log_prob"]
 
@@ -23,7 +26,7 @@ class Reading(NamedTuple):
     what: What
 
 
-class Request(NamedTuple):
+class SiteRequest(NamedTuple):
     """How the draws are made, and what is read of them."""
 
     kind: Kind
@@ -41,7 +44,7 @@ class Piece(NamedTuple):
     plates: tuple[str | None, ...]  # what stands in each axis behind the draws, None where it is no plate
 
 
-def pieces(sampler: Sampler, tiles: Iterable[Tile], request: Request) -> Iterator[Piece]:
+def pieces(sampler: Sampler, tiles: Iterable[Tile], request: SiteRequest) -> Iterator[Piece]:
     """Every reading of every tile; what all rows have in common comes with the first rows alone."""
     for tile in tiles:
         for reading in request.readings:
@@ -113,8 +116,6 @@ def rows_first(value: torch.Tensor, axis: int | None) -> torch.Tensor:
 
 
 # --- which sites --------------------------------------------------------------------------------------
-
-
 def merged(structure: Structure) -> dict[str, str]:
     """Sites of which a mask tells what is observed: the site that Pyro makes of its observed part -> the whole."""
     observed = structure.named("observed")

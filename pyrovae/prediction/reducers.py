@@ -10,9 +10,10 @@ import torch
 from pyrovae.prediction.arrays import Key, Slab, Target
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.quantiles import over_draws
-from pyrovae.prediction.readings import Piece, Request, pieces
+from pyrovae.prediction.readings import Piece, SiteRequest, pieces
 from pyrovae.prediction.reductions import Reduction
-from pyrovae.traces import Sampler, Tile
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
 
 MEMORY = 2**30  # bytes: draws of 256 images of 784 pixels that wait for the thousandth take three quarters of it
 
@@ -33,7 +34,7 @@ class Reducer:
         memory: bytes that waiting draws may take.
     """
 
-    def __init__(self, sampler: Sampler, draws: int, request: Request, reduction: Reduction, memory: int = MEMORY):
+    def __init__(self, sampler: Sampler, draws: int, request: SiteRequest, reduction: Reduction, memory: int = MEMORY):
         self.sampler, self.draws, self.request, self.reduction = sampler, draws, request, reduction
         self.memory = max(memory // max(len(request.readings), 1), 1)
         self.buffers: dict[str, torch.Tensor] = {}  # kept from one tile of rows to the next: fresh memory costs time

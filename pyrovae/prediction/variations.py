@@ -11,11 +11,11 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import ComposeTransform, Independent, TransformedDistribution, biject_to
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs import HasPair, Wrapped
-from pyrovae.prediction.delivery import Delivery
+from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.prediction.draws import drawn
+from pyrovae.prediction.output import Delivery
 from pyrovae.prediction.readings import observed_wholes
-from pyrovae.traces import Sampler
+from pyrovae.sampling.sampler import Sampler
 
 _DRAWS = 8
 
@@ -66,13 +66,13 @@ def variations(
         raise ArgumentError(f"scale={scale!r}; give a finite number of 0 or more.")
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     local = frozenset(site.name for site in sampler.structure.sites.values() if site.local)
-    spread = Sampler.of(Spread(pair, local, scale), data, named, seed=sampler.seed, data_plate=data_plate)
+    spread = Sampler.of(VariationSpread(pair, local, scale), data, named, seed=sampler.seed, data_plate=data_plate)
     sites = observed_wholes(spread.structure)
     kind = "posterior" if mean else "predictive"  # as `reconstruct` has it
     return drawn(spread, draws, kind, sites, mean=mean, delivery=Delivery(device=device))
 
 
-class Spread(Wrapped):
+class VariationSpread(Wrapped):
     """A pair whose guide draws some of its sites nearer to their centres, or further from them."""
 
     def __init__(self, pair: HasPair, sites: frozenset[str], scale: float):

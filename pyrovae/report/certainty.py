@@ -8,14 +8,17 @@ import numpy as np
 import torch
 
 import pyrovae as pv
-from pyrovae.decomposition.grids import grid_size, grid_spread
 from pyrovae.errors import DataError
 from pyrovae.report.views import Subject, chosen_rows
-from pyrovae.traces import Sampler
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.trust.uncertainty_grid import grid_size, grid_spread
 
 ALPHA = 0.05  # the rate of false alarms at which a strange row is flagged
+
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
 _DRAWS, _PREDICTED = 50, 200
+
 _FEWEST = 40  # half of them calibrate, and a p-value of 5 % needs 19
 
 

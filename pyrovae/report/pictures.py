@@ -12,7 +12,9 @@ from PIL import Image
 
 # Pixels on the screen that a small picture of a file is enlarged to.
 _VISIBLE = 72
+
 _GAP = 4
+
 _LEVELS = (1, 15, 16, 31, 63, 127, 255)
 
 

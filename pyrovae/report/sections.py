@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.report import charts, pictures
+from pyrovae.report import pictures, svg
 from pyrovae.report.certainty import certainty_of
-from pyrovae.report.charts import Line
-from pyrovae.report.doubts import Section, doubts
+from pyrovae.report.svg import ChartLine
+from pyrovae.report.trust_sections import Section, doubts
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.results import Epoch
 
 _PAIRS, _SAMPLES = 16, 48
+
 # Rows that a table's figures are drawn from, and columns that are shown of a wide one.
 _ROWS, _COLUMNS = 2_000, 9
+
 _SHOWN_ROWS = 5
 
 
@@ -30,7 +32,7 @@ def curves(history: Sequence[Epoch]) -> Section:
     marks = [("training", 0, False), *([("held-out rows", 1, True)] if held_out else [])]
     return Section(
         "Learning curves",
-        f'<div class="charts">{"".join(drawn)}</div>{charts.legend(marks)}',
+        f'<div class="charts">{"".join(drawn)}</div>{svg.legend(marks)}',
         "The ELBO should rise and level off; where the held-out curve turns down while the training curve still "
         "rises, the model has begun to learn rows by heart.",
     )
@@ -40,17 +42,15 @@ _FIGURES = (("elbo", "ELBO"), ("rate", "Rate: nats in the latent variables"), ("
 
 
 def _curve(history: Sequence[Epoch], name: str, title: str) -> str:
-    lines = [Line("training", [row.epoch for row in history], [getattr(row, name) for row in history])]
+    lines = [ChartLine("training", [row.epoch for row in history], [getattr(row, name) for row in history])]
     held_out = [(row.epoch, getattr(row, f"validation_{name}")) for row in history]
     known = [(epoch, figure) for epoch, figure in held_out if figure is not None]
     if known:
-        lines.append(Line("held-out rows", *map(list, zip(*known, strict=True)), color=1, dashed=True))
-    return charts.line_chart(lines, title=title, x_label="epoch", y_label="nats per datum")
+        lines.append(ChartLine("held-out rows", *map(list, zip(*known, strict=True)), color=1, dashed=True))
+    return svg.line_chart(lines, title=title, x_label="epoch", y_label="nats per datum")
 
 
 # --- images -------------------------------------------------------------------------------------------
-
-
 def image_reconstructions(subject: Subject, limits: tuple[float, float]) -> Section:
     """Originals, their reconstructions, and where these are uncertain."""
     originals, again = subject.originals(_PAIRS), subject.reconstructions(_PAIRS)
@@ -113,15 +113,13 @@ def _tile(value: np.ndarray, limits: tuple[float, float]) -> str:
 
 
 # --- tables -------------------------------------------------------------------------------------------
-
-
 def table_reconstructions(subject: Subject) -> Section:
     """Each column against its reconstruction."""
     before, after = (_flat(values) for values in (subject.originals(_ROWS), subject.reconstructions(_ROWS)))
     # Spread over all rows: the first ones of a sorted file are of one kind.
     few = np.unique(np.linspace(0, len(before) - 1, 300).astype(int))
     drawn = [
-        charts.scatter_chart(
+        svg.scatter_chart(
             np.stack([before[few, column], after[few, column]], 1),
             [0] * len(before[few]),
             [""] * len(before[few]),
@@ -145,7 +143,7 @@ def table_samples(subject: Subject) -> Section:
     data = _flat(subject.originals(_ROWS))
     drawn = _flat(subject.samples(_ROWS, mean=False))
     outlines = [
-        charts.histogram([("data", data[:, column], 0), ("samples", drawn[:, column], 1)], title=_name(subject, column))
+        svg.histogram([("data", data[:, column], 0), ("samples", drawn[:, column], 1)], title=_name(subject, column))
         for column in range(min(_COLUMNS, data.shape[1]))
     ]
     heads = "".join(f"<th>{escape(_name(subject, column))}</th>" for column in range(min(_COLUMNS, data.shape[1])))
@@ -155,7 +153,7 @@ def table_samples(subject: Subject) -> Section:
     return Section(
         "Samples",
         f'<div class="charts small">{"".join(outlines)}</div>'
-        f"{charts.legend([('data', 0, False), ('samples', 1, False)])}"
+        f"{svg.legend([('data', 0, False), ('samples', 1, False)])}"
         f'<div class="wide"><table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
         f"{_cut(data.shape[1])}",
         "Rows drawn from the model, noise included, beside the held-out rows: the two outlines of a column should "
@@ -172,8 +170,8 @@ def table_traversal(subject: Subject, latent: Latent) -> Section:
     # The columns that move most somewhere: as many as there are colours to tell them apart.
     moving = np.argsort(-np.ptp(scaled, axis=1).max(0))[:6].tolist()
     drawn = [
-        charts.line_chart(
-            [Line(_name(subject, c), found.places.tolist(), row[:, c].tolist(), k) for k, c in enumerate(moving)],
+        svg.line_chart(
+            [ChartLine(_name(subject, c), found.places.tolist(), row[:, c].tolist(), k) for k, c in enumerate(moving)],
             title=f"{latent.site}[{dim}]",
             x_label="standard deviations of the latent dimension",
             y_label="standard deviations of the column",
@@ -183,7 +181,7 @@ def table_traversal(subject: Subject, latent: Latent) -> Section:
     return Section(
         "Traversal",
         f'<div class="charts small">{"".join(drawn)}</div>'
-        f"{charts.legend([(_name(subject, c), k, False) for k, c in enumerate(moving)])}",
+        f"{svg.legend([(_name(subject, c), k, False) for k, c in enumerate(moving)])}",
         "Each chart moves one latent dimension of the first held-out row and shows how the columns that move most "
         "answer; flat lines mean a dimension that is not used.",
     )
@@ -211,24 +209,20 @@ def _short(value: float) -> str:
 
 
 # --- latent space and settings ------------------------------------------------------------------------
-
-
 def latent_space(subject: Subject, latent: Latent) -> Section:
     """The encodings as points."""
     points, (x_label, y_label) = latent.plane()
     labels = None if subject.labels is None else [str(label) for label in subject.labels[: len(points)]]
     kinds = sorted(set(labels or ()), key=_order)
-    colored = labels is not None and len(kinds) <= charts.COLORS
+    colored = labels is not None and len(kinds) <= svg.COLORS
     colors = [kinds.index(label) for label in labels] if labels is not None and colored else [0] * len(points)
-    chart = charts.scatter_chart(
-        points, colors, labels or [""] * len(points), title="", x_label=x_label, y_label=y_label
-    )
+    chart = svg.scatter_chart(points, colors, labels or [""] * len(points), title="", x_label=x_label, y_label=y_label)
     words = "Each dot is the mean encoding of a held-out row"
     if latent.means.shape[1] > 2:
         words += f", {latent.means.shape[1]} dimensions seen from their two widest directions"
     known = f"colours are the {len(kinds)} classes, which training never saw" if colored else "dots that lie close mean"
     known += ": classes that lie apart were told apart" if colored else " rows that the model takes for alike"
-    marks = charts.legend([(kind, number, False) for number, kind in enumerate(kinds)]) if colored else ""
+    marks = svg.legend([(kind, number, False) for number, kind in enumerate(kinds)]) if colored else ""
     return Section("Latent space", f'<div class="single">{chart}{marks}</div>', f"{words}; {known}.")
 
 

@@ -10,17 +10,20 @@ import torch
 from pyro import poutine
 
 import pyrovae as pv
-from pyrovae.batches import Batch
-from pyrovae.isolation import isolated
-from pyrovae.placement import placed
-from pyrovae.prediction import encodings
-from pyrovae.traces import Sampler
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.placement import placed
+from pyrovae.pairs.isolation import isolated
+from pyrovae.prediction.encode import encodings
+from pyrovae.sampling.sampler import Sampler
 
 # As many latent dimensions as fit below each other.
 _DIMS = 6
+
 _STEPS = 9
+
 # Standard deviations on either side: 98.8 % of a normal.
 _REACH = 2.5
+
 # Rows looked at many times: as many as keep the usual models to seconds. Large images take longer each.
 _ROWS, _FEWEST_ROWS, _ELEMENTS = 500, 50, 400_000
 

@@ -12,10 +12,12 @@ from pyro.optim.lr_scheduler import PyroLRScheduler
 from pyro.optim.optim import PyroOptim, _get_state_dict, _load_state_dict
 
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.schedules import evaluate
+from pyrovae.objectives.schedules import evaluate
 
 Rate = float | Callable[[int], float]
+
 Parameters = Mapping[str, torch.Tensor]
+
 DEFAULT_RATE = 1e-3  # Adam's own default, and the one of nearly every published VAE
 
 

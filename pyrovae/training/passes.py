@@ -11,15 +11,18 @@ import torch
 from pyro import poutine
 from pyro.ops.provenance import detach_provenance
 
-from pyrovae import objectives
-from pyrovae.batches import Batch
+from pyrovae.checks.supports import validates
+from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, DivergedError
-from pyrovae.handlers import FixedPlate, Recorded
-from pyrovae.isolation import isolated, validation
-from pyrovae.pairs import canonical, run, samples, unconstrained
-from pyrovae.parallel import Alike, Share, Weighted
-from pyrovae.precision import computing_in
-from pyrovae.supports import validates
+from pyrovae.objectives.losses import loss_and_gradients
+from pyrovae.objectives.record import Recorded
+from pyrovae.pairs.fixed_plate import FixedPlate
+from pyrovae.pairs.isolation import isolated, validation
+from pyrovae.pairs.names import canonical
+from pyrovae.pairs.trace import run, samples, unconstrained
+from pyrovae.staged.precision import computing_in
+from pyrovae.training.parallel.alike import Alike
+from pyrovae.training.parallel.shares import Share, Weighted
 from pyrovae.training.plan import Plan
 
 
@@ -147,7 +150,7 @@ class Passes:
 
     def agree(self, words: str | None) -> str | None:
         """What any process has to say, the first of them first."""
-        return next((said for said in self.plan.team.gathered(words) if said is not None), None)
+        return next((said for said in self.plan.team.all_gather(words) if said is not None), None)
 
     def live(self) -> dict[str, torch.Tensor]:
         """The parameters that have a gradient and are not frozen."""
@@ -164,7 +167,7 @@ class Passes:
     def _loss(self, batch: Batch) -> float:
         try:
             with computing_in(self.plan.precision):
-                return objectives.loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
+                return loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
         except ValueError as error:
             # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
             words = " ".join(str(error).split())[:500]

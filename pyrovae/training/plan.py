@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pyrovae import objectives
-from pyrovae.batches import Batches
-from pyrovae.handlers import Tempered
-from pyrovae.pairs import HasPair, Structure
-from pyrovae.parallel import Alone, Shares
-from pyrovae.placement import Placement
+from pyrovae.data.batches import Batches
+from pyrovae.data.placement import Placement
+from pyrovae.objectives.losses import Loss
+from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.structure import Structure
 from pyrovae.training.optimisers import Optimiser
+from pyrovae.training.parallel.shares import Shares
+from pyrovae.training.parallel.team import SingleProcess
 
 
 class Plan(NamedTuple):
@@ -21,7 +23,7 @@ class Plan(NamedTuple):
     validation: Batches | None
     structure: Structure
     placement: Placement
-    loss: objectives.Loss
+    loss: Loss
     optimiser: Optimiser
     tempered: Tempered
     epochs: int | None
@@ -32,5 +34,5 @@ class Plan(NamedTuple):
     seed: int
     staged: Any
     precision: str | None
-    team: Alone
+    team: SingleProcess
     shares: Shares | None

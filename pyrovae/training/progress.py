@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 # Ten times a second looks continuous; a line costs about a millisecond, so that is under 1% of the time.
 _INTERVAL = 0.1
+
 _WIDTH = 30  # characters of the bar in a notebook
 
 
@@ -25,7 +26,7 @@ class _Silent:
         pass
 
 
-class _State(NamedTuple):
+class _Shown(NamedTuple):
     step: int
     epoch: int
     loss: Any
@@ -46,18 +47,18 @@ def _short(figure: Any) -> str:
     return f"{float(figure):,.4g}" if abs(float(figure)) < 1e4 else f"{float(figure):,.0f}"
 
 
-class Line:
+class ProgressLine:
     """Keeps the last state, and shows it when the last time is long enough ago."""
 
-    def __init__(self, show: Callable[[_State], None], clock: Callable[[], float] = time.monotonic):
+    def __init__(self, show: Callable[[_Shown], None], clock: Callable[[], float] = time.monotonic):
         self._show = show
         self._clock = clock
         self._due = clock()
-        self._waiting: _State | None = None
+        self._waiting: _Shown | None = None
 
     def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
         """Takes the state after `step` steps."""
-        self._waiting = _State(step, epoch, loss, elbo, rate)
+        self._waiting = _Shown(step, epoch, loss, elbo, rate)
         if self._clock() >= self._due:
             self.flush()
             self._due = self._clock() + _INTERVAL
@@ -94,7 +95,7 @@ def display(
         return
     opened = _notebook if console.is_jupyter else _terminal
     with opened(console, epochs=epochs, steps=steps) as show:
-        line = Line(show)
+        line = ProgressLine(show)
         try:
             yield line
         finally:
@@ -114,7 +115,7 @@ def _console(given: Any) -> Any:
 
 
 @contextmanager
-def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_State], None]]:
+def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_Shown], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     progress = Progress(
@@ -130,7 +131,7 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
     )
     task = progress.add_task("", total=steps or epochs)
 
-    def show(state: _State) -> None:
+    def show(state: _Shown) -> None:
         progress.update(task, description=state.words(epochs), completed=state.done(steps), refresh=True)
 
     with progress:
@@ -138,7 +139,7 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
 
 
 @contextmanager
-def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_State], None]]:
+def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_Shown], None]]:
     """One output that is replaced; unlike rich's own, it needs no widgets."""
     # Part of every notebook, and of no list of requirements.
     from IPython.display import display as show_output  # pyright: ignore[reportMissingImports]
@@ -146,7 +147,7 @@ def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
     output = show_output({"text/plain": ""}, raw=True, display_id=True)
     first: list[tuple[float, int]] = []
 
-    def show(state: _State) -> None:
+    def show(state: _Shown) -> None:
         done = state.done(steps)
         first[:] = first or [(time.monotonic(), done)]
         bar = _bar(done, steps or epochs, seconds=time.monotonic() - first[0][0], before=first[0][1])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pyrovae.evaluation import ActiveUnits
+    from pyrovae.evaluation.active_units import ActiveUnits
+
 
 Weight = float | dict[str, float]
 

@@ -10,19 +10,28 @@ from typing import Protocol
 
 import torch
 
-from pyrovae import evaluation, objectives
-from pyrovae.batches import Batch, as_batches
-from pyrovae.pairs import unwrapped
-from pyrovae.parallel import share_of
-from pyrovae.staging import Entry, Pass, Settings, Staging
-from pyrovae.traces import Sampler, Use
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import as_batches
+from pyrovae.evaluation.active_units import ActiveUnits, active_in
+from pyrovae.evaluation.rate_distortion import RateDistortion, measure
+from pyrovae.objectives.losses import own_loss
+from pyrovae.pairs.pair import unwrapped
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.use import Use
+from pyrovae.staged.capturing import Pass
+from pyrovae.staged.roads import Entry
+from pyrovae.staged.staging import Staging
+from pyrovae.staged.surroundings import Settings
+from pyrovae.training.parallel.shares import share_of
 from pyrovae.training.passes import Passes, is_of_bad_numbers, once
 from pyrovae.training.plan import Plan
 from pyrovae.training.results import Epoch, Step
 
 # A moving average that counts every step alike at first forgets the random start sooner.
 _AVERAGE_START = 10
+
 _ROWS_FOR_ACTIVE = 1_000
+
 _UNREAD = 32  # steps whose figures may wait on the device
 
 
@@ -221,7 +230,7 @@ class Trainer:
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
         if self.plan.patience is not None and row.validation_elbo is not None:
-            self._judge(self.plan.team.told(row.validation_elbo))
+            self._judge(self.plan.team.broadcast(row.validation_elbo))
 
     def _share_buffers(self) -> None:
         """Each process has statistics of its own rows; their average goes on."""
@@ -254,16 +263,16 @@ class Trainer:
             seconds=self.epoch_seconds,
         )
 
-    def _validate(self) -> evaluation.RateDistortion | None:
+    def _validate(self) -> RateDistortion | None:
         if self.plan.validation is None:
             return None
         # The same seed after each epoch: the noise is the same, and two epochs differ by their weights alone.
         try:
-            return evaluation.measure(
+            return measure(
                 self.plan.tempered.pair,  # figures are never weighted
                 self.plan.validation.in_order(),
                 self.plan.placement,
-                objectives.own_loss(self.plan.loss),
+                own_loss(self.plan.loss),
                 self.plan.structure,
                 seed=self.plan.seed % 2**32,
             )
@@ -297,13 +306,13 @@ class Trainer:
                 tensor.copy_(chosen[key])
         return name
 
-    def active_units(self) -> dict[str, evaluation.ActiveUnits]:
+    def active_units(self) -> dict[str, ActiveUnits]:
         """How many latent dimensions are used, on about a thousand rows, in batches like those of the training."""
         plan = self.plan
         size = plan.batches.batch_size or _ROWS_FOR_ACTIVE
         rows = plan.batches.first(max(_ROWS_FOR_ACTIVE // size, 1) * size)
         use = Use(plan.pair, as_batches(_as_given(rows), batch_size=size), plan.placement, plan.structure)
-        return evaluation.active_in(Sampler(use, seed=0, tile_rows=None))
+        return active_in(Sampler(use, seed=0, tile_rows=None))
 
 
 def _as_given(batch: Batch) -> tuple | dict:

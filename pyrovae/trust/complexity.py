@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.pairs import base_of
-from pyrovae.traces import Sampler
-from pyrovae.trust.rows import observed_in, rows_second, seen_in
+from pyrovae.pairs.trace import base_of
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
 _NATS = 8 * math.log(2)  # in a byte
 

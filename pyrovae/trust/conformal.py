@@ -29,7 +29,7 @@ class Surprise(NamedTuple):
 
     Examples:
         >>> import torch
-        >>> from pyrovae.trust import Surprise
+        >>> from pyrovae.trust.conformal import Surprise
         >>> Surprise.of(torch.tensor([0.5, 9.0]), torch.arange(1.0, 5.0)).p_value
         tensor([1.0000, 0.2000], dtype=torch.float64)
     """

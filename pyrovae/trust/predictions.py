@@ -9,18 +9,22 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from pyrovae.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.errors import ArgumentError
-from pyrovae.traces import Sampler, Tile, seed_for
-from pyrovae.trust.rows import observed_in, rows_second, seen_in
-from pyrovae.trust.sight import looks_at
+from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
+from pyrovae.pairs.seeds import seed_for
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
+from pyrovae.trust.amortisation import looks_at
+from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
 Source = Literal["rest", "model", "residual"]
+
 SOURCES = ("rest", "model", "residual")
+
 _TOGETHER = 2**22  # numbers drawn at once
 
 
-class Part(NamedTuple):
+class PredictedPart(NamedTuple):
     """Some draws for one tile of rows: values (draws, rows, *rest), classes as indicators."""
 
     draws: torch.Tensor
@@ -34,7 +38,7 @@ class Rows(NamedTuple):
     truth: torch.Tensor
     seen: torch.Tensor
     form: str | None
-    parts: Iterator[Part]
+    parts: Iterator[PredictedPart]
 
 
 def source_for(sampler: Sampler, site: str) -> Source:
@@ -80,7 +84,7 @@ def inferred(sampler: Sampler, site: str, draws: int, truth: torch.Tensor) -> It
         form = Form.of(sampler, first.runs[0].node(site, side)["fn"], site, side)
         here = as_indicators(truth[rows.start : rows.stop], form.name, form.classes).to(first.value(site).device)
         parts = (
-            Part(form.put(tile.value(site)), form.chances(tile) if side == "guide" else None, len(tile.draws))
+            PredictedPart(form.put(tile.value(site)), form.chances(tile) if side == "guide" else None, len(tile.draws))
             for tile in chain([first], tiles_of_rows)
         )
         yield Rows(here.to(torch.get_default_dtype()), torch.ones_like(here, dtype=torch.bool), form.name, parts)
@@ -122,13 +126,13 @@ def _tiles(sampler: Sampler, draws: int, source: Source) -> Iterator[Tile]:
     return sampler.tiles(1 if source == "residual" else draws)
 
 
-def _parts(form: Form, tiles: Iterator[Tile], source: Source, draws: int) -> Iterator[Part]:
+def _parts(form: Form, tiles: Iterator[Tile], source: Source, draws: int) -> Iterator[PredictedPart]:
     for tile in tiles:
         chances = form.chances(tile)
         for number, value in enumerate(_values(form, tile, source, draws)):
             with form.sampler.use.quietly(_seed(form, tile, number)):
                 drawn = value()
-            yield Part(form.put(drawn), chances, len(tile.draws))
+            yield PredictedPart(form.put(drawn), chances, len(tile.draws))
             chances = None  # once for each tile
 
 

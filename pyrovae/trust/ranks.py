@@ -12,8 +12,11 @@ import torch
 from pyrovae.errors import ArgumentError
 
 POINTS = 20  # where the shares are compared with the diagonal: as many bins as a histogram would have
+
 _REPEATS = 4_000  # simulated sets of uniform numbers: a level of 95 per cent is right to half a per cent
+
 _BESIDE = 0.75  # of the larger fault: a smaller one goes unnamed, since a shift bends a curve a little, too
+
 _MOST = 100_000  # where many curves share a band, each of them needs a level far out
 
 
@@ -38,7 +41,7 @@ class Ranks(NamedTuple):
 
     Examples:
         >>> import torch
-        >>> from pyrovae.trust import Ranks
+        >>> from pyrovae.trust.ranks import Ranks
         >>> ranks = Ranks.of(torch.rand(500, 2, generator=torch.Generator().manual_seed(0)))
         >>> ranks.share.shape, ranks.outside.tolist()
         (torch.Size([19, 2]), [False, False])

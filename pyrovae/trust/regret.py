@@ -9,11 +9,15 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.coordinates import Coordinates
-from pyrovae.isolation import validation
-from pyrovae.traces import Sampler, Scorer, scorers, seed_for
+from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.seeds import seed_for
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.scoring import Scorer, scorers
 
 _POOL = 64  # draws of the guide that are moved; with fewer, the move would fit their chance
+
 _TOGETHER = 8  # of them in one step
+
 _STEPS, _RATE = 60, 0.1  # of Adam, in standard deviations of the guide: a few of them is far for a posterior
 
 

@@ -28,7 +28,7 @@ class Reliability(NamedTuple):
 
     Examples:
         >>> import torch
-        >>> from pyrovae.trust import Reliability
+        >>> from pyrovae.trust.reliability import Reliability
         >>> said = torch.tensor([0.9] * 10 + [0.1] * 10)
         >>> happened = torch.tensor([1.0] * 9 + [0.0] + [0.0] * 9 + [1.0])
         >>> round(Reliability.of(said, happened).expected_error, 6)
@@ -45,12 +45,12 @@ class Reliability(NamedTuple):
     @classmethod
     def of(cls, said: torch.Tensor, happened: torch.Tensor, seen: torch.Tensor | None = None) -> Reliability:
         """From probabilities and zeros or ones, (rows, *rest)."""
-        tally = Tally()
+        tally = ReliabilityTally()
         tally.add(said, happened, torch.ones_like(said, dtype=torch.bool) if seen is None else seen)
         return tally.reliability()
 
 
-class Tally:
+class ReliabilityTally:
     """Sums over rows, bin by bin."""
 
     def __init__(self):

@@ -1,0 +1,141 @@
+"""Clauses that need the pair to run again: on moved data, and from other random numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.trace_struct import Trace
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.checks.finding import Finding
+from pyrovae.checks.look import Look, against, listed, log_prob, nodes, tensors
+from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.pair import unwrapped
+from pyrovae.pairs.trace import samples
+
+
+def reads_only_by_obs(look: Look) -> Iterator[Finding]:
+    """With all values fixed, no distribution of the model moves when observed data change places."""
+    if declared(look.pair):
+        return
+    for key, leaf in tensors(look):
+        if len(leaf) < 2 or not _is_observed(look, key, leaf):
+            continue
+        before = _with_fixed_values(look, key, leaf)
+        after = _with_fixed_values(look, key, leaf.roll(1, dims=0))
+        names = [name for name, node in after.items() if name in before and _moved(node, before[name])]
+        if names:
+            yield Finding(
+                "reads-observed",
+                "warning",
+                f"in the model the distribution of {listed(names)} moves when the observed argument "
+                f"{look.names[key]!r} does: the model reads it other than by obs= and its length, so that draws from "
+                "the prior would hold the test data. Take what the model needs as an argument of its own; or, if that "
+                "is meant (a library size, an autoregressive decoder), declare it on the model function: "
+                "model.reads_observed = True.",
+                look.names[key],
+            )
+
+
+def declared(pair: Any) -> bool:
+    """Whether the author said that the model reads what it observes: on the pair, or on its model."""
+    pair = unwrapped(pair)
+    return any(bool(getattr(one, "reads_observed", False)) for one in (pair, *_layers(pair.model)))
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """A function and those inside of partials, of which Pyro's handlers are some."""
+    yield function
+    if isinstance(function, functools.partial):
+        for inner in (function.func, *function.args):
+            if callable(inner):
+                yield from _layers(inner)
+
+
+def _is_observed(look: Look, key: int | str, leaf: torch.Tensor) -> bool:
+    """Whether an observed value is this argument, in any form that keeps its rows: cast, scaled, a column of it."""
+    before = {name: nodes(look.traces.model)[name]["value"] for name in look.structure.named("observed")}
+    model = _traced(look, against(look.pair, look.traces.guide), key, leaf.roll(1, dims=0))
+    return any(_rolled(value, nodes(model)[name]["value"]) for name, value in before.items())
+
+
+def _rolled(before: torch.Tensor, after: torch.Tensor) -> bool:
+    return before.ndim > 0 and not torch.equal(before, after) and torch.equal(before.roll(1, dims=0), after)
+
+
+def _traced(look: Look, model: Callable[..., Any], key: int | str, leaf: torch.Tensor) -> Trace:
+    """A run of the model with another argument, and the same random numbers each time."""
+    args = tuple(leaf if place == key else one for place, one in enumerate(look.args))
+    kwargs = {name: leaf if name == key else one for name, one in look.kwargs.items()}
+    reseed(1)
+    return pyro.poutine.trace(model).get_trace(*args, **kwargs)
+
+
+def _with_fixed_values(look: Look, key: int | str, leaf: torch.Tensor) -> dict[str, dict]:
+    """The model's sites on other data: every value, observed ones too, and the choice of rows as before.
+
+    What depends on an observed value depends on it in any direction, so those are held as well. The random
+    numbers are the same each time, for models that draw without a site.
+    """
+    rows = Trace()
+    for name, node in look.traces.model.nodes.items():
+        if node["type"] == "sample" and site_is_subsample(node):  # pyright: ignore[reportTypedDictNotRequiredAccess]
+            rows.add_node(name, **node)
+    values = {name: node["value"] for name, node in samples(look.traces.model)}
+    model = pyro.poutine.condition(look.pair.model, data={k: v for k, v in values.items() if v is not None})
+    return dict(samples(_traced(look, pyro.poutine.replay(model, trace=rows), key, leaf)))
+
+
+def _moved(node: Mapping, before: Mapping) -> bool:
+    """Another log-probability of the same value: enough to tell, since that value is an ordinary draw."""
+    if type(before["fn"]).__name__ == "Unit" or before["infer"].get("_deterministic"):
+        return False
+    with torch.no_grad():
+        now, then = log_prob(node, before["value"]), log_prob(before)
+    if isinstance(now, Exception) or isinstance(then, Exception):
+        return False
+    return now.shape != then.shape or not torch.allclose(now, then, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+# --- random numbers -------------------------------------------------------------------------------------
+def fresh_noise(look: Look) -> Iterator[Finding]:
+    """Other random numbers before a run give other ones after it, and other draws."""
+    ends: dict[str, list[torch.Tensor]] = {"guide": [], "model": []}
+    runs = []
+    for seed in (1, 2):
+        reseed(seed)
+        guide = pyro.poutine.trace(look.pair.guide).get_trace(*look.args, **look.kwargs)
+        ends["guide"].append(torch.get_rng_state())
+        reseed(seed)
+        pyro.poutine.trace(against(look.pair, guide)).get_trace(*look.args, **look.kwargs)
+        ends["model"].append(torch.get_rng_state())
+        runs.append(guide)
+    seeded = [side for side, (first, second) in ends.items() if torch.equal(first, second)]
+    frozen = [name for name, node in samples(runs[0]) if _frozen(node, nodes(runs[1]).get(name))]
+    if seeded or frozen:
+        what = (
+            f"the {' and the '.join(seeded)} set the seed of all random numbers"
+            if seeded
+            else f"the guide draws {listed(frozen)} from a fixed seed"
+        )
+        yield Finding(
+            "fixed-seed",
+            "warning",
+            f"{what} at every run: each step would see the same noise. Take the seed out of the function "
+            "(pyro.set_rng_seed, torch.manual_seed); fit(seed=...) fixes that of a whole training.",
+            frozen[0] if frozen else seeded[0],
+        )
+
+
+def _frozen(node: Mapping, other: Mapping | None) -> bool:
+    """The same draw twice of something continuous that is not certain."""
+    value = node["value"]
+    if other is None or node["is_observed"] or not value.is_floating_point() or not torch.equal(value, other["value"]):
+        return False
+    with torch.no_grad():
+        first, second = node["fn"].sample(), node["fn"].sample()
+    return not node["fn"].support.is_discrete and not torch.equal(first, second)

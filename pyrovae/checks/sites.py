@@ -1,0 +1,171 @@
+"""Clauses about sites, plates and scales: what the two sides must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from pyrovae.checks.finding import Finding
+from pyrovae.checks.look import Look, listed, nodes, tensors
+from pyrovae.checks.signatures import left_out
+from pyrovae.pairs.structure import Site
+from pyrovae.pairs.trace import plates, samples
+
+
+def matching_sites(look: Look) -> Iterator[Finding]:
+    """The guide draws the model's unobserved sites, and only those."""
+    sites = look.structure.sites
+    drawn = [name for name, _ in samples(look.traces.guide)]
+    missing = [site.name for site in sites.values() if site.role == "unguided"]
+    strange = [name for name, node in samples(look.traces.guide) if _is_strange(sites[name], node)]
+    renamed = len(missing) == len(strange) > 0
+    for name in missing:
+        hint = f"If it is the guide's {strange[missing.index(name)]!r}, give both one name. " if renamed else ""
+        yield Finding(
+            "site-missing-in-guide",
+            "error",
+            f"the model draws {name!r}, which the guide does not (the guide draws {listed(drawn)}). {hint}Add "
+            f"pyro.sample({name!r}, ...) to the guide, observe it in the model (obs=), or mark it "
+            "infer={'enumerate': 'parallel'} if it is discrete.",
+            name,
+        )
+    for name in [] if renamed else strange:
+        yield Finding(
+            "site-missing-in-model",
+            "error",
+            f"the guide draws {name!r}, which is no site of the model (its unobserved sites are "
+            f"{listed(s.name for s in sites.values() if s.role in ('latent', 'unguided'))}). Rename it, take out its "
+            "obs= if it has one, or mark it infer={'is_auxiliary': True} if other sites of the guide are made from it.",
+            name,
+        )
+    for name in drawn:
+        if sites[name].role == "observed":
+            yield Finding(
+                "site-missing-in-model",
+                "error",
+                f"{name!r} is drawn in the guide and observed in the model: an observed site has no posterior. "
+                "Take it out of the guide, or drop obs= in the model.",
+                name,
+            )
+
+
+def _is_strange(site: Site, node: Mapping) -> bool:
+    return site.role == "auxiliary" and not node["infer"].get("is_auxiliary")
+
+
+def something_observed(look: Look) -> Iterator[Finding]:
+    """The model observes something, or has a factor."""
+    sites = look.structure.sites
+    if {site.role for site in sites.values()} & {"observed", "factor"}:
+        return
+    name, argument = _forgotten(look)
+    forgotten = left_out(look.pair.model, look.args, look.kwargs)
+    argument = forgotten[0] if forgotten else argument
+    hint = f" The model's argument {forgotten[0]!r} was left at None: give it." if forgotten else ""
+    yield Finding(
+        "nothing-observed",
+        "error",
+        "the model observes nothing: no pyro.sample has obs= (and there is no pyro.factor), so there is nothing to "
+        f"fit. Pass the data to the likelihood: pyro.sample({name!r}, ..., obs={argument}).{hint}",
+        name,
+    )
+
+
+def _forgotten(look: Look) -> tuple[str, str]:
+    """The site that probably lacks its obs=, and the argument that it should get."""
+    unguided = look.structure.named("unguided")
+    for name in unguided:
+        value = nodes(look.traces.model)[name]["value"]
+        for key, leaf in tensors(look):
+            if isinstance(value, torch.Tensor) and value.shape == leaf.shape:
+                return name, look.names[key]
+    drawn = unguided or look.structure.named("latent") or ["x"]
+    return drawn[-1], next((look.names[key] for key, _ in tensors(look)), "x")
+
+
+# --- plates and scales ----------------------------------------------------------------------------------
+def agreeing_plates(look: Look) -> Iterator[Finding]:
+    """A latent site stands in the same plates on both sides."""
+    for name, node, other in look.shared():
+        if node["infer"].get("enumerate"):
+            continue
+        mine, theirs = _plates(node), _plates(other)
+        if mine == theirs:
+            continue
+        only_names = sorted(mine.values()) == sorted(theirs.values())
+        sampled = any(size != full for _, size, full in mine.values())
+        yield Finding(
+            "plate-mismatch",
+            "warning" if only_names and not sampled else "error",
+            f"{name!r} stands in {_words(mine)} in the guide and in {_words(theirs)} in the model. Use plates of the "
+            "same name, dim, size and subsample_size on both sides"
+            f"{': under two names each side draws rows of its own' if only_names and sampled else ''}.",
+            name,
+        )
+
+
+def _plates(node: Mapping) -> dict[str, tuple[int, int, int]]:
+    """Plate -> dim, rows in it, full size."""
+    return {
+        frame.name: (frame.dim, int(frame.size), int(frame.full_size or frame.size))
+        for frame in node["cond_indep_stack"]
+        if frame.vectorized
+    }
+
+
+def _words(found: Mapping[str, tuple[int, int, int]]) -> str:
+    shown = [f"plate {name!r} (dim {dim}, {size} of {full} rows)" for name, (dim, size, full) in sorted(found.items())]
+    return " and ".join(shown) or "no plate"
+
+
+def plate_knows_the_data_set(look: Look) -> Iterator[Finding]:
+    """Global sites count once for the whole data set, so the data plate must know how many data there are."""
+    structure = look.structure
+    shared = [s.name for s in structure.sites.values() if s.role in ("latent", "enumerated") and not s.local]
+    if not shared or structure.data_plate is None or look.dataset_size is None:
+        return
+    rows, size = plates(look.traces)[structure.data_plate]
+    if size in (look.dataset_size, -1) or _scaled_by_hand(look, shared, rows):
+        return
+    consequence = (
+        "their KL would count whole in every batch" if size == rows else f"the data would count as {size} rows"
+    )
+    yield Finding(
+        "plate-scale",
+        "error",
+        f"the data plate {structure.data_plate!r} has size {size}, but the data set has {look.dataset_size} rows, and "
+        f"there are global sites ({listed(shared)}): {consequence}. Write pyro.plate({structure.data_plate!r}, "
+        f"size={look.dataset_size}, subsample_size=len(x)) in model and guide.",
+        structure.data_plate,
+    )
+
+
+def _scaled_by_hand(look: Look, shared: list[str], rows: int) -> bool:
+    """Whether an observed site counts N / batch times as much as the global sites: `poutine.scale` does it too."""
+    found = nodes(look.traces.model)
+    wanted = torch.as_tensor((look.dataset_size or rows) / rows, dtype=torch.float64)
+    base, *local = (
+        torch.as_tensor(found[name]["scale"], dtype=torch.float64).cpu()
+        for name in (shared[0], *look.structure.named("observed", local=True))
+    )
+    return any(torch.allclose(scale / base, wanted, rtol=1e-3) for scale in local)
+
+
+def equal_scales(look: Look) -> Iterator[Finding]:
+    """A latent site is scaled alike on both sides."""
+    for name, node, other in look.shared():
+        mine, theirs = (torch.as_tensor(n["scale"], dtype=torch.float64).cpu() for n in (node, other))
+        if not torch.allclose(*torch.broadcast_tensors(mine, theirs)):
+            yield Finding(
+                "one-sided-scale",
+                "error",
+                f"the log-probability of {name!r} is scaled by {_number(mine)} in the guide and {_number(theirs)} in "
+                "the model: that is not a weighted KL, and TraceMeanField_ELBO would take the guide's scale alone. "
+                "Scale both sides alike, or leave scales out and pass temper= to fit.",
+                name,
+            )
+
+
+def _number(value: torch.Tensor) -> str:
+    return f"{value.flatten()[0].item():g}"

@@ -1,0 +1,205 @@
+"""Data outside the support of the distribution that observes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import constraints
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import Batches
+from pyrovae.data.placement import Placement
+from pyrovae.errors import DataError
+from pyrovae.pairs.trace import Traces, base_of, samples
+
+_CHUNK = 8_192  # rows looked at together
+
+
+def family_of(fn: Any) -> str:
+    """The name under which users know a distribution."""
+    name = type(base_of(fn)).__name__
+    return name.removesuffix("ByLogits").removesuffix("Levels").removeprefix("Open")
+
+
+def validates(fn: Any) -> bool:
+    """Whether a distribution, or one inside it, checks its values."""
+    while True:
+        if getattr(fn, "_validate_args", False):
+            return True
+        if not hasattr(fn, "base_dist"):
+            return False
+        fn = fn.base_dist
+
+
+def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
+    """In words, which observed values are outside the support of `fn`; None where all are inside."""
+    try:
+        inside = fn.support.check(value)
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        return None
+    for one in (mask, *_masks(fn)):
+        if one is False:
+            return None
+        if isinstance(one, torch.Tensor):
+            inside = inside | ~one
+    if bool(inside.all()):
+        return None
+    first = tuple((~inside).nonzero()[0].tolist())
+    datum = value[first]
+    elements = (~_elements_inside(fn, datum)).nonzero()
+    index = (*first, *(elements[0].tolist() if len(elements) else [0] * datum.ndim))
+    return (
+        f"{_outside(name, fn)}: {int((~inside).sum())} of {inside.numel()} rows, the first {_place(index)} with the "
+        f"value {value[index].item():g}. {_mend(fn, value)}"
+    )
+
+
+def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
+    """In words, which lawful values have no finite log-probability, such as the ends of an interval under Beta.
+
+    None where draws of `fn` itself have none either: then its parameters are at fault, not the values.
+    """
+    base = base_of(fn)
+    try:
+        with torch.no_grad():
+            own, score = base.log_prob(base.sample()), base.log_prob(value)
+    except Exception:
+        return None  # a flow without an inverse: nothing can be said of single elements
+    bad = ~torch.isfinite(score)
+    for one in (mask, *_masks(fn)):
+        if isinstance(one, torch.Tensor):
+            bad = bad & one.reshape(*one.shape, *[1] * (bad.ndim - len(fn.batch_shape)))
+    if not bool(bad.any()) or not bool(torch.isfinite(own).all()):
+        return None
+    first = tuple(bad.nonzero()[0].tolist())
+    first += (0,) * (value.ndim - len(first))  # an event that is one element, such as a vector of counts
+    shown = value.expand(torch.broadcast_shapes(value.shape, bad.shape))[first].item()
+    rows = int(bad.reshape(len(bad), -1).any(1).sum()) if bad.ndim else 1
+    family = type(base).__name__
+    return (
+        f"the observed values of {name!r} have no finite log-probability under {family}: {rows} of "
+        f"{len(bad) if bad.ndim else 1} rows, the first {_place(first)} with the value {shown:g}. {_mend(fn, value)}"
+    )
+
+
+def _place(index: tuple[int, ...]) -> str:
+    row, *rest = index or (0,)
+    return f"in row {row}" + (f", column {rest[0] if len(rest) == 1 else rest}," if rest else "")
+
+
+def _masks(fn: Any) -> Iterator[Any]:
+    """The masks that `.mask` has put around a distribution."""
+    while hasattr(fn, "base_dist"):
+        if type(fn).__name__ == "MaskedDistribution":
+            yield fn._mask
+        fn = fn.base_dist
+
+
+def _outside(name: str, fn: Any) -> str:
+    return f"the observed values of {name!r} are outside the support of {family_of(fn)}"
+
+
+def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
+    support = fn.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    checked = support.check(values)
+    return checked if checked.shape == values.shape else torch.zeros_like(values, dtype=torch.bool)
+
+
+def _mend(fn: Any, value: torch.Tensor) -> str:
+    if not bool(torch.isfinite(value).all()):
+        return "NaN and infinity have no density: drop these rows, or fill them and mask them (poutine.mask)."
+    low, high = value.min().item(), value.max().item()
+    family = family_of(fn)
+    if family.startswith("Bernoulli") and low >= 0 and high <= 1:
+        return (
+            "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use "
+            "ContinuousBernoulli."
+        )
+    if ("Bernoulli" in family or family == "Beta") and low >= 0 and 1 < high <= 255:
+        # Bytes go up to 255 though these may not; other whole greys, up to 16 say, are taken at their word.
+        top = 255 if high > 100 else high
+        return (
+            f"Divide by {top:g} first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli (0 to 1)."
+        )
+    run = f"The values run from {low:g} to {high:g}: "
+    if family == "Categorical":
+        return f"{run}class numbers go from 0 to {fn.param_shape[-1] - 1} here; count them from 0, or add classes."
+    if _is_inside(fn, low) and _is_inside(fn, high) and not fn.support.is_discrete:
+        clamp = "x.clamp(1e-4, 1 - 1e-4)" if hasattr(base_of(fn).support, "upper_bound") else "x.clamp(min=1e-4)"
+        return f"{run}move them off the ends of the support, {clamp} say, or use another likelihood."
+    if fn.support.is_discrete and "Bernoulli" not in family:
+        return f"{run}it wants whole numbers (integers) from 0 up; round them, or choose a continuous likelihood."
+    return f"{run}rescale them, mask them, or choose a likelihood with that support."
+
+
+def _is_inside(fn: Any, number: float) -> bool:
+    try:
+        support = base_of(fn).support
+        return support.event_dim == 0 and bool(support.check(torch.tensor(number)).all())
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        return False
+
+
+# --- all rows, before training ------------------------------------------------------------------------
+def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
+    """Look through arrays for values outside the support of the site that observes them.
+
+    Only where the support does not depend on parameters, and where the site validates its values; the
+    rest is checked batch by batch by the site itself.
+    """
+    if batches.transform is not None or not batches.leaves():
+        return
+    for key, leaf in batch.leaves.items():
+        for name, node in samples(traces.model):
+            if node["is_observed"] and node["value"] is leaf and node["mask"] is None and validates(node["fn"]):
+                _check_leaf(name, node["fn"], batches.leaves()[key], key, placement)
+
+
+def _check_leaf(name: str, fn: Any, array: Any, key: int | str, placement: Placement) -> None:
+    support = _constant_support(fn)
+    if support is None or support is constraints.real:
+        return
+    ends = _ends_without_density(base_of(fn), support)
+    count, message = 0, ""
+    for start, rows in _chunks(array):
+        placed = placement.leaf(key, rows)
+        outside = ~support.check(placed)
+        for end in ends:
+            outside |= placed == end
+        if bool(outside.any()):
+            count += int(outside.reshape(len(rows), -1).any(1).sum())
+            first = outside.nonzero()[0].tolist()
+            where = _place((start + first[0], *first[1:]))
+            message = message or f"{where} with the value {placed[tuple(first)].item():g}. {_mend(fn, placed)}"
+    if message:
+        raise DataError(f"{_outside(name, fn)}: {count} of {len(array)} rows, the first {message}")
+
+
+def _ends_without_density(base: Any, support: Any) -> list[float]:
+    """The ends of a closed interval at which the density is 0 or infinite, such as those of Beta."""
+    if support.is_discrete:
+        return []
+    bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
+    ends = [float(bound) for bound in bounds if bound is not None and bool(support.check(torch.as_tensor(bound)))]
+    with torch.no_grad():
+        return [end for end in ends if not bool(torch.isfinite(base.log_prob(base.sample() * 0 + end)).all())]
+
+
+def _constant_support(fn: Any) -> Any:
+    """A support of single elements that no parameter moves, or None."""
+    base = base_of(fn)
+    declared = getattr(type(base), "support", None)
+    support = base.support if getattr(base, "has_fixed_support", False) else declared
+    fixed = isinstance(support, constraints.Constraint) and not constraints.is_dependent(support)
+    return support if fixed and getattr(support, "event_dim", None) == 0 else None
+
+
+def _chunks(array: Any) -> Iterator[tuple[int, torch.Tensor]]:
+    for start in range(0, len(array), _CHUNK):
+        part = array[start : start + _CHUNK]
+        yield start, part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))

@@ -1,0 +1,120 @@
+"""Clauses about values: data and draws that their distributions cannot take, or give no finite number for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from pyrovae.checks.exceptions import clause_of, first_sentence, hole_in
+from pyrovae.checks.finding import Finding
+from pyrovae.checks.look import Look, log_prob, nodes, short
+from pyrovae.checks.supports import family_of, not_finite, outside_support
+
+
+def computable(look: Look) -> Iterator[Finding]:
+    """Every log-probability can be computed."""
+    for side, name, node in look.sites():
+        score, value = look.scores.get((side, name)), node["value"]
+        kind = short(getattr(value, "dtype", type(value).__name__))
+        if isinstance(score, Exception):
+            clause, mend = clause_of(str(score))
+            mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
+            yield Finding(
+                clause,
+                "error",
+                f"{name!r} in the {side}: {family_of(node['fn'])} cannot give the log-probability of "
+                f"values of shape {tuple(getattr(value, 'shape', ()))}, type {kind}: {first_sentence(str(score))}. "
+                f"{mend}",
+                name,
+            )
+        elif node["is_observed"] and isinstance(score, torch.Tensor) and _wraps_around(node, score):
+            yield Finding(
+                "dtype",
+                "error",
+                f"the observed values of {name!r} are {kind}, too small a type to compute with: their log-probability "
+                f"is another than that of the same values as {short(torch.get_default_dtype())}. Cast them: x.float().",
+                name,
+            )
+
+
+def _wraps_around(node: Mapping, score: torch.Tensor) -> bool:
+    """Whether small integers give another log-probability than the same numbers as floats."""
+    value = node["value"]
+    if not isinstance(value, torch.Tensor) or value.dtype not in (torch.uint8, torch.int8, torch.int16):
+        return False
+    exact = log_prob(node, value.to(torch.get_default_dtype()))
+    return isinstance(exact, torch.Tensor) and not torch.allclose(exact, score, rtol=1e-3, equal_nan=True)
+
+
+def within_support(look: Look) -> Iterator[Finding]:
+    """Observed values are inside the support of their distribution, also where validation is off."""
+    for name in look.structure.named("observed"):
+        node, score = nodes(look.traces.model)[name], look.scores.get(("model", name))
+        value = torch.as_tensor(node["value"])
+        finite = not isinstance(score, torch.Tensor) or bool(torch.isfinite(score).all())
+        message = outside_support(name, node["fn"], value, node["mask"])
+        if message is None and not finite:
+            message = not_finite(name, node["fn"], value, node["mask"])
+        if message is not None:
+            error = ("model", name) in look.validated or not finite
+            yield Finding("support", "error" if error else "warning", message, name)
+        elif not finite:
+            yield _bad_parameters(look, "model", name, node)
+
+
+def finite_draws(look: Look) -> Iterator[Finding]:
+    """The guide draws where the prior has a density, and both give it as a finite number."""
+    for name, node, other in look.shared():
+        outside = _outside(node["value"], other)
+        checked = ("model", name) in look.validated
+        if outside is not None:
+            yield Finding(
+                "guide-support",
+                "error" if checked else "warning",
+                f"the guide draws {name!r} from {_family(node)}, the model has {_family(other)} there, and {outside}. "
+                "Use a guide with the support of the prior: a family that lives there, or "
+                "dist.TransformedDistribution(normal, [biject_to(prior.support)]).",
+                name,
+            )
+            continue
+        for side, one in (("guide", node), ("model", other)):
+            score = look.scores.get((side, name))
+            if isinstance(score, torch.Tensor) and not bool(torch.isfinite(score).all()):
+                yield _bad_parameters(look, side, name, one)
+                break
+
+
+def _family(node: Mapping) -> str:
+    return family_of(node["fn"])
+
+
+def _outside(value: torch.Tensor, other: Mapping) -> str | None:
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        return None  # not a matter of supports
+    try:
+        inside = other["fn"].support.check(value)
+        bad = int((~inside).sum())
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        return None
+    return f"{bad} of {inside.numel()} draws are outside its support" if bad else None
+
+
+def _bad_parameters(look: Look, side: str, name: str, node: Mapping) -> Finding:
+    """A log-probability that is not finite though the value is a lawful one: the parameters, or the data behind."""
+    hole = hole_in(look.args, look.kwargs, look.names)
+    start = f"the log-probability of {name!r} in the {side} is not finite"
+    if hole:
+        return Finding(
+            "data",
+            "error",
+            f"{start}, since the data hold NaN or infinity: {hole[1]}. Drop these rows, or fill them and mask them.",
+            hole[0],
+        )
+    return Finding(
+        "parameter",
+        "error",
+        f"{start}: {_family(node)} gets parameters that are NaN, infinite, or a scale of 0. Bound what the network "
+        "gives (softplus, clamp), and look at the scale of its inputs.",
+        name,
+    )

@@ -1,0 +1,125 @@
+"""A trained run, opened: its pair with its weights, and the data to look at it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import pyrovae as pv
+from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.own_pair import make_pair
+from pyrovae.cli.prepare import check_pair_option, digest
+from pyrovae.cli.run_folder import RunFolder
+from pyrovae.cli.threads import spare_threads
+from pyrovae.data.origin import BUNDLED, Data, DataSource, split
+from pyrovae.errors import DataError, FileError
+from pyrovae.training.saved.checkpoints import found
+
+
+class Trained(NamedTuple):
+    """A run: `data` are raw rows to look at, `words` say which."""
+
+    folder: RunFolder
+    config: dict[str, Any]
+    pair: Any
+    blueprint: Blueprint | None
+    data: Data
+    words: str
+
+    def rows(self, count: int | None = None) -> torch.Tensor:
+        """The first rows as the pair takes them."""
+        values = self.data.values[:count]
+        if self.blueprint is None:
+            return torch.from_numpy(np.array(values))
+        ready = torch.from_numpy(np.array(self.blueprint.prepare(values)))
+        if self.blueprint.scaling != "binary":
+            return ready
+        # Drawn once, with a seed of its own: figures of two commands are of the same zeros and ones.
+        return torch.bernoulli(ready, generator=torch.Generator().manual_seed(0))
+
+    def restore(self, values: torch.Tensor) -> np.ndarray:
+        """What the pair gives, in the units and the shape of the data."""
+        array = values.detach().numpy()
+        array = array if self.blueprint is None else self.blueprint.restore(array)
+        event = self.data.values.shape[1:]
+        return array.reshape(len(array), *event) if array[0].size == np.prod(event) else array
+
+    def observed(self) -> str:
+        """The observed site that holds the data."""
+        sites = pv.reconstruct(self.pair, self.rows(2))
+        if not sites:
+            raise DataError("this pair observes no site, so there is nothing to draw or to reconstruct.")
+        shape = self.rows(1).shape[1:]
+        return next((site for site, value in sites.items() if value.shape[1:] == shape), next(iter(sites)))
+
+
+def open_run(path: Path, *, pair: str | None, data: str | None, command: str) -> Trained:
+    """Build the pair again, read its weights, and load the data: those given, or the run's own held-out rows."""
+    folder = RunFolder.existing(path)
+    config = folder.read_config()
+    check_pair_option(pair, config["pair"], f"{command} {path}")
+    source = DataSource.from_json(config["data"])
+    chosen, words = _own(source, config) if data is None else _other(source, data, config["columns"])
+    blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
+    _check_shape(chosen, blueprint, words)
+    built = make_pair(pair or "") if blueprint is None else blueprint.build()
+    spare_threads(built)
+    opened = Trained(folder, config, built, blueprint, chosen, words)
+    pv.load(built, _weights(folder), opened.rows(8))
+    return opened
+
+
+def _weights(folder: RunFolder) -> Path:
+    """The trained weights; those of the newest checkpoint where the run was killed before it could write them."""
+    if folder.model.is_file():
+        return folder.model
+    kept = found(folder.checkpoints) if folder.checkpoints.is_dir() else []
+    if not kept:
+        raise FileError(f"{folder.path} holds no weights yet: `pyrovae train --resume --out {folder.path}` goes on.")
+    return kept[0]
+
+
+def _own(source: DataSource, config: dict[str, Any]) -> tuple[Data, str]:
+    if source.has_test_part:
+        data = source.load(test=True)
+        return data, f"{len(data.values):,} rows of the test part of {source.name}"
+    data = source.load()
+    if digest(data) != config["digest"]:
+        raise FileError(
+            f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
+        )
+    training, held_out = split(data, config["fit"]["validation"], config["fit"]["seed"])
+    if held_out is None:
+        return training, f"all {len(training.values):,} training rows (the run held none out)"
+    return held_out, f"{len(held_out.values):,} held-out rows of {Path(source.name).name}"
+
+
+def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str]:
+    """Other data: the same columns, and where it is a file of the same kind, read as the run's own were."""
+    told = {k: v for k, v in source.to_json().items() if k not in ("name", "root") and v is not None}
+    suffix = Path(name).suffix
+    alike = name not in BUNDLED and suffix == Path(source.name).suffix
+    if columns and suffix in (".csv", ".parquet"):
+        told["columns"] = columns
+    if "label" in told and told["label"] not in _names(Path(name)):
+        del told["label"]
+    data = DataSource.from_json({"name": name, **(told if alike else {})}).load()
+    return data, f"{len(data.values):,} rows of {Path(name).name}"
+
+
+def _names(path: Path) -> list[str]:
+    """What the columns of a table are called; nothing where it is no table, or not there."""
+    from pyrovae.data.datasets.table_files import column_names
+
+    return column_names(path) if path.is_file() and path.suffix in (".csv", ".parquet") else []
+
+
+def _check_shape(data: Data, blueprint: Blueprint | None, words: str) -> None:
+    if blueprint is not None and np.prod(data.values.shape[1:]) != np.prod(blueprint.shape):
+        raise DataError(
+            f"{words}: one datum has shape {data.values.shape[1:]}, and the run was trained on {blueprint.shape}; "
+            "give data of the same columns or pixels."
+        )

@@ -1,0 +1,291 @@
+"""What `fit` takes as data, cut into batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from pyrovae.data.batch_sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
+from pyrovae.data.inspection import Leaf, called, hole_words, holes, is_floating, leaves_of
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.isolation import forked_random
+
+# As in most published VAEs (100 to 128): large enough that a step is not all overhead.
+_BATCH_SIZE = 128
+
+
+class Batches:
+    """Data as batches whose order can be made again at any time.
+
+    Attributes:
+        rows: how many data one epoch has; None where that is not known.
+        batch_size: of every batch but the last; None where a DataLoader's own batch sampler decides.
+        batches_per_epoch: how many batches one epoch has; None where that is not known.
+        random_access: whether any row can be had at any time.
+        generators: the DataLoader's own generators; what they hold at an epoch's start decides its order.
+    """
+
+    def __init__(self, source: Any, *, batch_size: int | None, transform: Any = None, seed: int = 0):
+        self.source = source
+        self.batch_size = batch_size
+        self.transform = transform
+        self.seed = seed
+        self.rows: int | None = source.rows
+        self.random_access: bool = source.random_access
+        self.generators: tuple[torch.Generator, ...] = source.generators
+
+    @property
+    def batches_per_epoch(self) -> int | None:
+        """How many batches one epoch has, the last and smaller one counted."""
+        if not self.random_access:
+            return self.source.batches(self.batch_size)
+        return -(-self.source.rows // (self.batch_size or 1))
+
+    def leaves(self) -> dict[int | str, Leaf]:
+        """The arrays by position or name, as they were given; empty where the data are not arrays."""
+        return self.source.arrays
+
+    def first(self, count: int | None = None) -> Batch:
+        """The first rows in order, the same at every call; no random number is used up.
+
+        Args:
+            count: how many; left out, one batch.
+        """
+        count = _checked_size(count) if count is not None else self.batch_size or _BATCH_SIZE
+        with forked_random(self.seed % 2**32):
+            taken = self.source.take(slice(0, count)) if self.random_access else self.source.head(count)
+            return self._transformed(taken)
+
+    def epoch(self, index: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, shuffled by a generator of their own that `seed` and `index` start.
+
+        A DataLoader keeps its own order and an IterableDataset its own too; their first `skip` batches are
+        loaded and dropped before this returns.
+
+        Args:
+            index: which epoch, counted from 0.
+            skip: how many batches to leave out at its start, without loading them where possible.
+
+        Returns:
+            An iterator over batches.
+        """
+        if not self.random_access:
+            return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
+        order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
+        chunks = order.split(self.batch_size or 1)[skip:]
+        return (self._transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks)
+
+    def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """Every row once, not shuffled.
+
+        Args:
+            batch_size: left out, that of the training batches.
+        """
+        size = _checked_size(batch_size) if batch_size is not None else self.batch_size
+        if not self.random_access:
+            return self._streamed(self.source.ordered(size), whole=True)
+        chunks = torch.arange(self.source.rows).split(size or 1)
+        return (self._taken(chunk) for chunk in chunks)
+
+    def _taken(self, chunk: torch.Tensor) -> Batch:
+        """Neighbouring rows; a slice, so that a mapped file is read in one piece."""
+        rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
+        return self._transformed(self.source.take(rows))._replace(positions=chunk)
+
+    def repeatable(self) -> bool:
+        """Whether the first row comes out the same twice from the same random state, the transform left out.
+
+        A Dataset with random numbers of its own makes a resumed run another run.
+        """
+        if self.leaves():
+            return True
+        draws = []
+        for _ in range(2):
+            with forked_random(0):
+                draws.append(self.source.take(slice(0, 1)) if self.random_access else self.source.head(1))
+        one, other = (batch.leaves for batch in draws)
+        return one.keys() == other.keys() and all(
+            torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True) for name in one
+        )
+
+    def _streamed(self, stream: Iterator[Batch], *, whole: bool) -> Iterator[Batch]:
+        count = 0
+        for count, batch in enumerate(stream, 1):  # noqa: B007 - counted for what comes after
+            yield self._transformed(batch)
+        if whole and not count:
+            nothing("the data")
+
+    def _transformed(self, batch: Batch) -> Batch:
+        if self.transform is None:
+            return batch
+        if batch.kwargs:
+            result = self.transform(**batch.kwargs)
+        else:
+            result = self.transform(*batch.args)
+            result = (result,) if isinstance(result, torch.Tensor) else result
+        return _checked_result(result, batch)
+
+
+def as_batches(
+    data: Any, *, batch_size: int | None = None, transform: Callable[..., Any] | None = None, seed: int = 0
+) -> Batches:
+    """Cut data into batches.
+
+    Args:
+        data: a tensor or array for `model(x)`, a tuple of them for `model(*data)`, a dict of them for
+            `model(**data)`; the first dimension of each counts the rows. Or a torch Dataset, an
+            IterableDataset, or a DataLoader, whose items are read in the same way.
+        batch_size: left out, 128; not with a DataLoader, which has its own.
+        transform: called with each batch as the model would be; returns as many tensors, of as many rows.
+        seed: of the order.
+
+    Returns:
+        The batches; arrays are kept as they are and never copied whole.
+
+    Raises:
+        ArgumentError: a batch size that is not one, or given beside a DataLoader.
+        DataError: data that cannot be trained on.
+
+    Examples:
+        >>> import torch
+        >>> from pyrovae.data.batches import as_batches
+        >>> data = as_batches(torch.arange(6), batch_size=4, seed=1)
+        >>> data.rows, data.batches_per_epoch
+        (6, 2)
+        >>> [batch.args[0].tolist() for batch in data.epoch(0)] == [b.args[0].tolist() for b in data.epoch(0)]
+        True
+        >>> data.first(2).args
+        (tensor([0, 1]),)
+    """
+    if transform is not None and not callable(transform):
+        raise ArgumentError(f"transform is a {type(transform).__name__}; give a function of a batch")
+    if isinstance(data, DataLoader):
+        if batch_size is not None:
+            raise ArgumentError("batch_size is given and the DataLoader has its own; leave it out")
+        return Batches(LoaderSource(data), batch_size=data.batch_size, transform=transform, seed=seed)
+    size = _BATCH_SIZE if batch_size is None else _checked_size(batch_size)
+    return Batches(_source(data), batch_size=size, transform=transform, seed=seed)
+
+
+def check_finite(batches: Batches) -> None:
+    """Refuse data with NaN or infinity, naming rows and columns.
+
+    Arrays are looked through in chunks; of other data the first batch is looked at. Where a transform
+    fills the holes they are no fault.
+
+    Args:
+        batches: the data.
+
+    Raises:
+        DataError: there are holes.
+    """
+    leaves = batches.leaves()
+    if not leaves:
+        return _refuse_holes(batches.first().leaves)
+    if batches.transform is None:
+        return _refuse_holes(leaves)
+    rows = torch.cat([holes(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0)])
+    if len(rows):
+        with forked_random(batches.seed % 2**32):
+            after = batches._transformed(batches.source.take(rows.unique()))
+        if any(hole_words(leaf, name) for name, leaf in after.leaves.items()):
+            _refuse_holes(leaves)
+
+
+def to(
+    batch: Batch,
+    device: torch.device | str,
+    dtype: torch.dtype | None = None,
+    cast: Collection[int | str] = (),
+) -> Batch:
+    """Bring a batch to a device and its floating numbers to one type.
+
+    It travels in its own type, so that uint8 images take a quarter of the way that float32 would.
+
+    Args:
+        batch: the batch.
+        device: where to.
+        dtype: of floating leaves; None leaves them. Whole numbers and booleans stay as they are.
+        cast: positions and names of leaves that become `dtype` whatever they are.
+
+    Returns:
+        The batch there.
+
+    Examples:
+        >>> import torch
+        >>> from pyrovae.data.batch_sources import Batch
+        >>> from pyrovae.data.batches import to
+        >>> batch = Batch((torch.zeros(2, dtype=torch.uint8), torch.zeros(2, dtype=torch.float64)), {})
+        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32).args]
+        [torch.uint8, torch.float32]
+        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32, cast=[0]).args]
+        [torch.float32, torch.float32]
+    """
+    device = torch.device(device)
+    moved = Batch.of({name: _move(leaf, device, dtype, name in cast) for name, leaf in batch.leaves.items()})
+    return moved._replace(positions=batch.positions)
+
+
+def _move(leaf: torch.Tensor, device: torch.device, dtype: torch.dtype | None, cast: bool) -> torch.Tensor:
+    crossing = device.type == "cuda" and leaf.device.type == "cpu"
+    # From pinned memory the copy runs beside the computation.
+    there = leaf.pin_memory().to(device, non_blocking=True) if crossing else leaf.to(device)
+    return there.to(dtype) if dtype is not None and (cast or there.is_floating_point()) else there
+
+
+def _source(data: Any) -> Any:
+    if type(data) is TensorDataset:  # the tensors at once, rather than row by row
+        return ArraySource(leaves_of(data.tensors))
+    if isinstance(data, IterableDataset):
+        return StreamSource(data)
+    if isinstance(data, Dataset):
+        return DatasetSource(data)
+    return ArraySource(leaves_of(data))
+
+
+def _checked_size(size: Any) -> int:
+    whole = hasattr(size, "__index__") and not isinstance(size, bool)
+    if not whole or size.__index__() < 1:
+        raise ArgumentError(f"batch_size is {size!r}; give a whole number, 1 at least")
+    return size.__index__()
+
+
+def _generator(seed: int, index: int) -> torch.Generator:
+    """The generator of one epoch; a hash, so that seed 0, epoch 1 is not seed 1, epoch 0."""
+    state = hashlib.sha256(f"{seed}/{index}".encode()).digest()[:7]
+    return torch.Generator().manual_seed(int.from_bytes(state, "little"))
+
+
+def _refuse_holes(leaves: dict[int | str, Any]) -> None:
+    words = [found for name, leaf in leaves.items() if (found := hole_words(leaf, name))]
+    if words:
+        raise DataError("; ".join(words))
+
+
+def _checked_result(result: Any, batch: Batch) -> Batch:
+    named = dict(enumerate(result)) if isinstance(result, tuple | list) else result
+    if not isinstance(named, dict) or not all(isinstance(leaf, torch.Tensor) for leaf in named.values()):
+        raise ArgumentError(f"transform returned {_shape_words(result)}; return tensors as the batch holds them")
+    leaves: dict[Any, torch.Tensor] = dict(named)
+    if set(leaves) != set(batch.leaves):
+        raise ArgumentError(
+            f"transform returned {', '.join(map(called, leaves)) or 'nothing'} "
+            f"for {', '.join(map(called, batch.leaves))}; return the same arguments"
+        )
+    for name, leaf in leaves.items():
+        if leaf.ndim == 0 or len(leaf) != batch.rows:
+            raise ArgumentError(
+                f"transform returned {called(name)} with shape {tuple(leaf.shape)} for a batch of {batch.rows} "
+                "rows; return as many rows"
+            )
+    return Batch.of({name: leaves[name] for name in batch.leaves})
+
+
+def _shape_words(result: Any) -> str:
+    if isinstance(result, tuple | list):
+        return f"a {type(result).__name__} of {', '.join(type(item).__name__ for item in result) or 'nothing'}"
+    return "None" if result is None else f"a {type(result).__name__}"

@@ -1,0 +1,210 @@
+"""Arrays from files that somebody else wrote: IDX, .npy and .npz. Nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO
+
+import numpy as np
+
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError
+
+# The third byte of an IDX file names the type; the numbers are written in big-endian order.
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+_NOT_NUMBERS = {
+    "O": "objects, which are stored as a pickle; a pickle can execute code, so none is ever read",
+    "U": "strings",
+    "S": "strings",
+    "V": "structured records",
+    "M": "dates",
+    "m": "time spans",
+    "c": "complex numbers",
+}
+
+_BLOCK = 2**24  # numbers looked at in one go, so that a memory-mapped array is never in memory as a whole
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever a parser raises about a file into a `FileError` that names it."""
+    try:
+        yield
+    except PyrovaeError:
+        raise
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is damaged or cut short: {error}. Fetch or write it again.") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RuntimeError) as error:
+        raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {error}.") from error
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder that is there and not empty; otherwise an error with the nearest names."""
+    path = Path(path).expanduser()
+    with reading(path):
+        if not path.exists():
+            raise FileError(_missing(path))
+        if path.is_file() and path.stat().st_size == 0:
+            raise FileError(f"{path} is empty (0 bytes).")
+    return path
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"{path} does not exist: there is no folder {path.parent}."
+    near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return f"{path} does not exist.{hint}"
+
+
+def idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an IDX file, the format of MNIST, plain or gzipped.
+
+    The file holds two zero bytes, one byte for the type, one for the number of dims, each dim as four bytes, then
+    the numbers, all in big-endian order.
+
+    Args:
+        path: the file; whether it is gzipped is seen from its content, not from its name.
+
+    Returns:
+        An array of the shape and type written in the file.
+
+    Raises:
+        FileError: the file is missing, damaged, cut short, too long, or not IDX.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "two-idx1-ubyte"
+        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
+        >>> idx(path)
+        array([7, 9], dtype=uint8)
+    """
+    path = existing(path)
+    with reading(path):
+        content = path.read_bytes()
+        return parse_idx(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content, str(path))
+
+
+def parse_idx(content: bytes, label: str) -> np.ndarray:
+    """The array in the (decompressed) bytes of an IDX file; `label` names the file in errors."""
+    kind, dims = (content[2], content[3]) if len(content) >= 4 else (None, 0)
+    if kind not in _IDX_TYPES or content[:2] != b"\x00\x00" or dims == 0:
+        raise FileError(f"{label} is not an IDX file: it begins with the bytes {content[:4].hex(' ')!r}.")
+    start = 4 + 4 * dims
+    if len(content) < start:
+        raise FileError(f"{label} is cut short inside its header of {start} bytes.")
+    shape = struct.unpack(f">{dims}I", content[4:start])
+    dtype = np.dtype(_IDX_TYPES[kind])
+    promised, held = math.prod(shape) * dtype.itemsize, len(content) - start
+    if promised != held:
+        verb = "is cut short" if held < promised else "is too long"
+        raise FileError(f"{label} {verb}: shape {shape} needs {promised} bytes of data, {held} are there.")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def npy(path: Path) -> np.ndarray:
+    """The array of a .npy file, memory-mapped: read from the disk where it is touched."""
+    with reading(path):
+        with path.open("rb") as stream:
+            check_header(stream, str(path), size=path.stat().st_size)
+        return native(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def npz(path: Path, key: str | None) -> np.ndarray:
+    """The array called `key` in a .npz file; without a key, the only one with rows and columns."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        chosen = key if key is not None else _only_array(archive, members, path)
+        if chosen not in members:
+            raise ArgumentError(f"{path} holds no array {chosen!r}; it holds {', '.join(members)}.")
+        _member_shape(archive, members[chosen], path)
+        with archive.open(members[chosen]) as stream:
+            return native(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _only_array(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -> str:
+    shapes = {name: _member_shape(archive, member, path) for name, member in members.items()}
+    tables = [name for name, shape in shapes.items() if len(shape) >= 2]
+    candidates = tables or list(shapes)
+    if len(candidates) != 1:
+        listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
+        raise ArgumentError(f"{path} holds {listing}: say which array is meant, key='...'.")
+    return candidates[0]
+
+
+def _member_shape(archive: zipfile.ZipFile, member: str, path: Path) -> tuple[int, ...]:
+    with archive.open(member) as stream:
+        return check_header(stream, f"{member!r} in {path}", size=archive.getinfo(member).file_size)
+
+
+def check_header(stream: IO[bytes], label: str, *, size: int) -> tuple[int, ...]:
+    """The shape in a .npy header, once its type is numbers and its promise fits in `size` bytes."""
+    try:
+        version = np.lib.format.read_magic(stream)
+    except ValueError as error:
+        raise DataError(
+            f"{label} is not a numpy array; if it is a pickle: a pickle can execute code, so none is ever read."
+        ) from error
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, _, dtype = read(stream)
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        # The header is a Python literal, so damage shows as whatever Python's own parser says about it.
+        raise FileError(f"{label} has a damaged header: {error}. Fetch or write it again.") from error
+    check_numbers(dtype, label)
+    promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if held < promised or min(shape, default=0) < 0:
+        raise FileError(f"{label} is cut short: shape {shape} needs {promised} bytes, {held} are there.")
+    return shape
+
+
+def native(values: np.ndarray) -> np.ndarray:
+    """The same numbers in this machine's byte order, which is the only one torch takes."""
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def check_numbers(dtype: np.dtype, label: str) -> None:
+    """Refuses an array that holds anything but real numbers and truth values."""
+    if dtype.kind in _NOT_NUMBERS:
+        words = _NOT_NUMBERS[dtype.kind]
+        raise DataError(f"{label} holds {words} (dtype {dtype}). Save it as an array of numbers.")
+
+
+def check_values(values: np.ndarray, label: str, names: tuple[str, ...] = ()) -> None:
+    """Refuses an array that is empty, has no rows and columns, or holds NaN or infinity (named by row and column)."""
+    check_numbers(values.dtype, label)
+    if values.ndim not in (2, 3, 4):
+        raise DataError(
+            f"{label} has shape {values.shape}: expected (rows, columns), (images, height, width) or "
+            "(images, channels, height, width)."
+        )
+    if values.size == 0:
+        raise DataError(f"{label} is empty: its shape is {values.shape}.")
+    if values.dtype.kind == "f":
+        _check_finite(values, label, names)
+
+
+def _check_finite(values: np.ndarray, label: str, names: tuple[str, ...]) -> None:
+    rows = max(1, _BLOCK // math.prod(values.shape[1:]))
+    for start in range(0, len(values), rows):
+        bad = np.argwhere(~np.isfinite(values[start : start + rows]))
+        if len(bad):
+            row, *column = (int(number) for number in bad[0])
+            name = repr(names[column[0]]) if names else ", ".join(str(number) for number in column)
+            more = f", and {len(bad) - 1} more such values in the rows from there on" if len(bad) > 1 else ""
+            raise DataError(
+                f"{label} holds {values[(start + row, *column)]} in row {start + row}, column {name} (counted from "
+                f"0){more}. Drop these rows or fill the holes."
+            )

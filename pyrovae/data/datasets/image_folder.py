@@ -1,0 +1,122 @@
+"""Folders of images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# One byte a channel. Any other mode (palette, transparency, 16 bits, ...) loses something when it becomes one of
+# these, so it is converted when told and not otherwise.
+_MODES = ("L", "RGB")
+
+# Cameras write how they were held beside the pixels; with these values rows and columns change places.
+_LYING = (5, 6, 7, 8)
+
+
+class Pictures(NamedTuple):
+    """Images (n, height, width) or (n, 3, height, width), uint8, and their paths below the folder."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+class _Seen(NamedTuple):
+    name: str
+    size: tuple[int, int]
+    mode: str
+
+
+def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None) -> Pictures:
+    """All images below a folder, in the order of their names."""
+    _check_wish(size, mode)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _visible(path, folder))
+    if not paths:
+        held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise FileError(f"{folder} holds no images ({', '.join(SUFFIXES)}); it holds {held}.")
+    seen = [_look(path, folder) for path in paths]
+    height, width = size or _one_size(seen, folder)
+    mode = mode or _one_mode(seen, folder)
+    channels = () if mode == "L" else (3,)
+    values = np.empty((len(paths), *channels, height, width), np.uint8)
+    for number, path in enumerate(paths):
+        values[number] = _pixels(path, (height, width), mode)
+    return Pictures(values, tuple(entry.name for entry in seen))
+
+
+def _visible(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _check_wish(size: tuple[int, int] | None, mode: str | None) -> None:
+    if mode not in (None, *_MODES):
+        raise ArgumentError(f"mode={mode!r}: expected 'L' (grey) or 'RGB'.")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ArgumentError(f"size={size!r}: expected (height, width), both at least 1.")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, PyrovaeError):
+            raise
+        raise FileError(f"{path} is not an image, is damaged or cut short: {error}.") from error
+
+
+def _look(path: Path, folder: Path) -> _Seen:
+    """Size and mode from the head of the file; no pixel is decoded."""
+    with _opened(path) as picture:
+        if picture.mode.startswith(("I", "F")):
+            raise DataError(
+                f"{path} has mode {picture.mode!r} (more than 8 bits a pixel), which cannot become 8 bits without "
+                "a choice of range: rescale it to 0..255 first, or load the numbers as .npy."
+            )
+        width, height = picture.size
+        lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+        return _Seen(path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), picture.mode)
+
+
+def _one_size(seen: Sequence[_Seen], folder: Path) -> tuple[int, int]:
+    sizes = Counter(entry.size for entry in seen)
+    if len(sizes) > 1:
+        raise DataError(
+            f"{folder} holds images of {len(sizes)} sizes (height, width): {_examples(seen, sizes, 'size')}. Give "
+            "one to convert all: size=(height, width)."
+        )
+    return seen[0].size
+
+
+def _one_mode(seen: Sequence[_Seen], folder: Path) -> str:
+    modes = Counter(entry.mode for entry in seen)
+    if len(modes) > 1 or seen[0].mode not in _MODES:
+        raise DataError(
+            f"{folder} holds images of the modes {_examples(seen, modes, 'mode')}. Give one to convert all: mode='L' "
+            "(grey) or mode='RGB'."
+        )
+    return seen[0].mode
+
+
+def _examples(seen: Sequence[_Seen], counts: Counter, field: str) -> str:
+    first = {kind: next(entry.name for entry in seen if getattr(entry, field) == kind) for kind in counts}
+    return ", ".join(f"{kind} ({count}, such as {first[kind]!r})" for kind, count in counts.most_common(5))
+
+
+def _pixels(path: Path, size: tuple[int, int], mode: str) -> np.ndarray:
+    height, width = size
+    with _opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture).convert(mode)
+        if upright.size != (width, height):
+            upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(upright) if mode == "L" else np.asarray(upright).transpose(2, 0, 1)

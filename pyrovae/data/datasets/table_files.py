@@ -1,0 +1,203 @@
+"""Tables of numbers from .csv and .parquet files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pyrovae.data.datasets.array_files import reading
+from pyrovae.errors import ArgumentError, DataError, FileError
+
+# What other programs write where a value is missing.
+_HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
+
+_SHOWN = 5  # places named in one message
+
+
+class Table(NamedTuple):
+    """Numbers in rows and named columns; `names` is empty where the file has none."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+class TableLayout(NamedTuple):
+    """How a .csv file is written: its columns' names (their numbers where it has none), and where its rows begin."""
+
+    labels: list[str]
+    named: bool
+    delimiter: str
+    skipped: int
+
+
+def layout(path: Path, *, header: bool | None) -> TableLayout:
+    """The layout of a .csv file; `header=None` finds out whether the first line holds names."""
+    with reading(path):
+        (line, first), second, delimiter = _head(path)
+    named = _is_header(first, second) if header is None else header
+    labels = [field.strip() for field in first] if named else [str(number) for number in range(len(first))]
+    return TableLayout(labels, named, delimiter, line if named else 0)
+
+
+def column_names(path: Path, *, header: bool | None = None) -> list[str]:
+    """What the columns of a table are called; in a file without names they are called by their numbers."""
+    if path.suffix.lower() == ".csv":
+        return layout(path, header=header).labels
+    from pyarrow import parquet
+
+    with reading(path):
+        names = parquet.read_schema(path).names
+    # pandas writes an index that is not 0, 1, 2, ... as one more column; it is not data.
+    return [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
+
+
+def column_text(path: Path, column: str, *, header: bool | None = None) -> np.ndarray:
+    """One column as texts `(rows,)`, numbers too, such as the classes that rows belong to."""
+    (number,) = _numbers([column], column_names(path, header=header), path)
+    with reading(path):
+        if path.suffix.lower() == ".csv":
+            from pyarrow import string
+
+            table = _parsed(path, layout(path, header=header), [number], kind=string())
+        else:
+            from pyarrow import parquet
+
+            table = parquet.read_table(path, columns=[column])
+    return np.array([str(value) for value in table.column(0).to_pylist()])
+
+
+def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None = None) -> Table:
+    """The numbers of a .csv file as float64, of all columns or of those that are named."""
+    shape = layout(path, header=header)
+    wanted = _numbers(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
+    with reading(path):
+        table = _parsed(path, shape, wanted)
+    labels = [shape.labels[number] for number in wanted]
+    _check_holes(table, path, labels)
+    if not len(table):
+        raise DataError(f"{path} holds a line of names and no rows.")
+    return Table(_matrix(table), tuple(labels) if shape.named else ())
+
+
+def _numbers(columns: Sequence[str], known: list[str], path: Path, *, all: bool = False) -> list[int]:
+    """Where the named columns stand."""
+    if all:  # names may occur twice
+        return list(range(len(known)))
+    unknown = [name for name in columns if name not in known]
+    if unknown or not columns:
+        listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+        raise ArgumentError(f"{path} has no column {', '.join(map(repr, unknown)) or 'at all'}; it has {listing}.")
+    return [known.index(name) for name in columns]
+
+
+def _parsed(path: Path, shape: TableLayout, wanted: list[int], kind=None):
+    from pyarrow import ArrowInvalid, csv, float64
+
+    numbers = [str(number) for number in range(len(shape.labels))]  # names may occur twice, these do not
+    # One type for all: inference looks at the first block only, and fails on a later "3.5" among integers.
+    types = dict.fromkeys(numbers, kind or float64())
+    convert = csv.ConvertOptions(
+        column_types=types, null_values=list(_HOLES), include_columns=[numbers[number] for number in wanted]
+    )
+    read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped)
+    parse = csv.ParseOptions(delimiter=shape.delimiter)
+    try:
+        return csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    except ArrowInvalid:
+        _explain(path, shape, wanted)
+        raise
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """The numbers of a .parquet file as float64, of all columns or of those that are named."""
+    from pyarrow import parquet, types
+
+    names = column_names(path)
+    wanted = [names[number] for number in _numbers(columns if columns is not None else names, names, path)]
+    with reading(path):
+        table = parquet.read_table(path, columns=wanted)
+    fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    other = [f"{f.name!r} ({f.type})" for f in table.schema if not any(test(f.type) for test in fine)]
+    if other:
+        raise DataError(f"{path}: not numbers: column {', '.join(other)}. Drop or encode these columns.")
+    _check_holes(table, path, table.column_names)
+    return Table(_matrix(table), tuple(table.column_names))
+
+
+def _matrix(table) -> np.ndarray:
+    matrix = np.empty((len(table), table.num_columns))
+    for number, column in enumerate(table.columns):
+        matrix[:, number] = column.to_numpy()
+    return matrix
+
+
+def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number (from 1) and fields of each line that is not blank."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        lines = csv.reader(stream, delimiter=delimiter)
+        try:
+            yield from ((lines.line_num, fields) for fields in lines if fields)
+        except csv.Error as error:
+            raise FileError(f"{path}, line {lines.line_num}: {error}.") from error
+
+
+def _head(path: Path) -> tuple[tuple[int, list[str]], list[str], str]:
+    """The first line with its number, the fields of the second, and what stands between fields."""
+    with path.open(encoding="utf-8-sig") as stream:
+        line = next((line for line in stream if line.strip()), "")
+    if not line:
+        raise FileError(f"{path} holds blank lines only.")
+    delimiter = max(",;\t|", key=line.count)
+    lines = _lines(path, delimiter)
+    first = next(lines)
+    return first, next(lines, (0, []))[1], delimiter
+
+
+def _is_header(first: list[str], second: list[str]) -> bool:
+    """Names all along, or a word above a number; a lone hole mark such as "?" is not a name."""
+    words = [not _is_number(field) and field.strip() not in _HOLES for field in first]
+    above = any(word and _is_number(below) for word, below in zip(words, second, strict=False))
+    return above or (any(words) and not any(_is_number(field) for field in first))
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return "_" not in field
+
+
+def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
+    """Goes through the file line by line, once something in it is known to be wrong, and says what."""
+    names, words = shape.labels, {}
+    for line, fields in _lines(path, shape.delimiter):
+        if len(fields) != len(names):
+            raise FileError(
+                f"{path}, line {line} has {len(fields)} fields where the first line has {len(names)}; "
+                "the file is cut short there, or a delimiter is missing or too many."
+            )
+        for number, field in enumerate(fields if line > shape.skipped else ()):
+            if number in wanted and not _is_number(field) and field not in _HOLES:
+                words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
+    if words:
+        listing = ", ".join(words[number] for number in sorted(words))
+        raise DataError(f"{path}: not numbers: column {listing}. Drop or encode these columns.")
+
+
+def _check_holes(table, path: Path, names: list[str]) -> None:
+    places = []
+    for name, column in zip(names, table.columns, strict=True):
+        rows = np.flatnonzero(column.is_null().to_numpy()) if column.null_count else ()
+        places += [f"row {row}, column {name!r}" for row in rows[: _SHOWN - len(places)]]
+    if places:
+        total = sum(column.null_count for column in table.columns)
+        raise DataError(
+            f"{path}: {total} missing values: {'; '.join(places)}{'; ...' if total > len(places) else ''} (rows "
+            "counted from 0, without the line of names). Drop these rows or fill the holes."
+        )

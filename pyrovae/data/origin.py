@@ -1,0 +1,161 @@
+"""Where the data of a run come from, in plain values, and the data themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from pyrovae.data import datasets
+from pyrovae.data.datasets.array_files import existing, npz
+from pyrovae.data.datasets.labelled import digits
+from pyrovae.data.datasets.load import load
+from pyrovae.errors import ArgumentError, DataError
+
+BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
+
+# A copy of a memory-mapped file larger than this would not fit everywhere.
+_COPIED = 2**30
+
+# Fewer columns than this that happen to be a square number are hardly an image.
+_SMALLEST_IMAGE = 64
+
+
+class Data(NamedTuple):
+    """Rows of data, what they are, and what they and their classes are called, where that is known."""
+
+    values: np.ndarray
+    kind: Literal["images", "table"]
+    names: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+
+    def take(self, rows: Any) -> Data:
+        """Some rows."""
+        return self._replace(values=self.values[rows], labels=None if self.labels is None else self.labels[rows])
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What the user said about the data."""
+
+    name: str
+    root: str | None = None
+    key: str | None = None
+    header: bool | None = None
+    columns: tuple[str, ...] | None = None
+    label: str | None = None
+    size: tuple[int, int] | None = None
+    mode: str | None = None
+    shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> DataSource:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the file by its full path, so that it is found from any folder."""
+        full = {k: str(Path(v).expanduser().resolve()) for k, v in (("root", self.root), ("name", self.name)) if v}
+        return {**asdict(self), **full, **({"name": self.name} if self.bundled else {})}
+
+    @property
+    def bundled(self) -> bool:
+        """Whether a data set of the package is meant; a file of that name is `./digits`."""
+        return self.name in BUNDLED
+
+    def load(self, *, test: bool = False) -> Data:
+        """The data; `test` takes the test part where there is one."""
+        data = self._bundled(train=not test) if self.bundled else self._file()
+        return data if self.shape is None else _shaped(data, self.shape)
+
+    @property
+    def has_test_part(self) -> bool:
+        """Whether the data set comes in two parts."""
+        return self.bundled and self.name != "digits"
+
+    def _bundled(self, *, train: bool) -> Data:
+        given = {k: v for k, v in asdict(self).items() if v is not None and k not in ("name", "shape", "root")}
+        if given:
+            raise ArgumentError(f"--{next(iter(given))} means nothing for {self.name}: leave it out.")
+        if self.name == "digits":
+            if self.root is not None:
+                raise ArgumentError("--data-root means nothing for digits, which come with the package.")
+            return Data(digits().images, "images", labels=digits().labels)
+        found = getattr(datasets, self.name.replace("-", "_"))(self.root, train=train)
+        return Data(found.images, "images", labels=found.labels)
+
+    def _file(self) -> Data:
+        if self.root is not None:
+            raise ArgumentError(f"--data-root is for {', '.join(BUNDLED[1:])}; {self.name} is a file of your own.")
+        path = existing(self.name)
+        table = path.suffix.lower() in (".csv", ".parquet")
+        options = {"key": self.key, "header": self.header, "size": self.size, "mode": self.mode}
+        found = load(path, **options, columns=self._columns(path) if table else self.columns)
+        labels = None if self.label is None else self._labels(path, len(found.values), table=table)
+        return Data(found.values, found.kind, found.names if found.kind == "table" else (), labels)
+
+    def _columns(self, path: Path) -> tuple[str, ...] | None:
+        """The columns to train on: those that were named, or all but the labels."""
+        if self.label is None or self.columns is not None:
+            return self.columns
+        from pyrovae.data.datasets.table_files import column_names
+
+        return tuple(name for name in column_names(path, header=self.header) if name != self.label)
+
+    def _labels(self, path: Path, rows: int, *, table: bool) -> np.ndarray:
+        if table:
+            from pyrovae.data.datasets.table_files import column_text
+
+            return column_text(path, str(self.label), header=self.header)
+        if path.suffix.lower() != ".npz":
+            raise ArgumentError(f"--label names a column or an array of an .npz file; {path} has neither.")
+        labels = npz(path, self.label)
+        if labels.shape != (rows,):
+            raise DataError(
+                f"the labels {self.label!r} in {path} have shape {labels.shape}, and there are {rows} rows."
+            )
+        return labels
+
+
+def _shaped(data: Data, shape: tuple[int, ...]) -> Data:
+    """Rows of pixels as images of the shape that was told."""
+    values = data.values
+    if math.prod(values.shape[1:]) != math.prod(shape) or len(shape) not in (2, 3):
+        words = ",".join(map(str, shape))
+        raise DataError(
+            f"--shape {words}: a datum holds {math.prod(values.shape[1:])} numbers; give height,width or "
+            "channels,height,width whose product is that."
+        )
+    return data._replace(values=values.reshape(len(values), *shape), kind="images", names=())
+
+
+def square_images(data: Data) -> tuple[int, int] | None:
+    """Height and width, where the rows of a table look like grey images that somebody flattened."""
+    columns, values = data.values.shape[-1], data.values
+    side = math.isqrt(columns)
+    if data.kind != "table" or data.names or side * side != columns or columns < _SMALLEST_IMAGE:
+        return None
+    few = np.asarray(values[:1_000], dtype=np.float64)
+    bytes_ = values.dtype == np.uint8 or (few.max() > 1 and bool((few == np.round(few)).all()))
+    inside = few.min() >= 0 and few.max() <= (255 if bytes_ else 1)
+    return (side, side) if inside and (bytes_ or bool((abs(few * 255 - np.round(few * 255)) < 1e-3).all())) else None
+
+
+def split(data: Data, fraction: float, seed: int) -> tuple[Data, Data | None]:
+    """Training rows, and the fraction held out; the same rows for the same seed."""
+    if not 0 <= fraction < 1:
+        raise ArgumentError(f"--validation {fraction:g}: give the fraction of rows to hold out, from 0 to below 1.")
+    rows, held = len(data.values), round(fraction * len(data.values))
+    if fraction == 0:
+        return data, None
+    if held == 0 or held == rows:
+        raise DataError(f"{rows} rows cannot be split by --validation {fraction:g}; give more rows, or --validation 0.")
+    if isinstance(data.values, np.memmap) and data.values.nbytes > _COPIED:
+        # Slices stay in the file, so that batches are read from it one by one; the last rows are held out.
+        return data.take(slice(0, rows - held)), data.take(slice(rows - held, rows))
+    order = np.random.default_rng(seed).permutation(rows)
+    return data.take(np.sort(order[held:])), data.take(np.sort(order[:held]))

@@ -1,0 +1,148 @@
+"""Where a pair takes its data: on which device, in which floating type, and what has to be cast."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import to
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.pair import HasPair, bound_modules
+from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.trace import base_of, run, samples
+
+
+class Placement(NamedTuple):
+    """How a batch has to arrive for a pair to take it."""
+
+    device: torch.device
+    dtype: torch.dtype
+    cast: frozenset[int | str]  # positions and names of whole-number leaves that the likelihood wants as floats
+
+    def place(self, batch: Batch) -> Batch:
+        """The batch on the device, floating leaves in the pair's type."""
+        return to(batch, self.device, self.dtype, self.cast)
+
+    def leaf(self, key: int | str, tensor: torch.Tensor) -> torch.Tensor:
+        """One leaf as `place` would bring it."""
+        return to(Batch((tensor,), {}), self.device, self.dtype, [0] if key in self.cast else []).args[0]
+
+
+def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> Placement:
+    """Find how a pair takes this batch, by running it; its modules and parameters are moved to the device.
+
+    Floating leaves go to the parameters' type. uint8 leaves are cast where the pair does not run on them
+    as they are, or where they are observed by anything but a categorical distribution (a Poisson
+    likelihood would overflow on them).
+    """
+    chosen = choose_device(device)
+    move(bound_modules(pair), {}, chosen)
+    usable = None
+    for candidate in _candidates(pair, batch, chosen):
+        structure = _structure(pair, candidate, batch)
+        if structure is None:
+            continue
+        move(structure.modules.values(), structure.parameters, chosen)
+        dtype = _dtype(structure)
+        if dtype is not None and dtype != candidate.dtype:
+            candidate = candidate._replace(dtype=dtype)
+            if _structure(pair, candidate, batch) is None:
+                continue
+        usable = usable or candidate
+        if not _takes_bytes_as_floats(pair, candidate, batch):
+            return candidate
+    # Where nothing ran, the contract says in words why.
+    return usable or Placement(chosen, torch.get_default_dtype(), frozenset())
+
+
+def placed(pair: HasPair, batch: Batch) -> Placement:
+    """The placement of a pair that is used as it stands: on the device where its parameters are."""
+    usable = None
+    for device in dict.fromkeys([*(str(p.device) for m in bound_modules(pair) for p in m.parameters()), "cpu", "cuda"]):
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            continue
+        for candidate in _candidates(pair, batch, torch.device(device)):
+            structure = _structure(pair, candidate, batch)
+            if structure is None:
+                continue
+            found = candidate._replace(dtype=_dtype(structure) or _given_dtype(pair, candidate, batch))
+            usable = usable or found
+            if not _takes_bytes_as_floats(pair, candidate, batch):
+                return found
+    return usable or Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset())
+
+
+def _given_dtype(pair: HasPair, candidate: Placement, batch: Batch) -> torch.dtype:
+    """Where no parameter says the type, data in double precision stay that, if the pair takes them so."""
+    double = candidate._replace(dtype=torch.float64)
+    is_double = any(getattr(leaf, "dtype", None) == torch.float64 for leaf in batch.leaves.values())
+    return torch.float64 if is_double and _structure(pair, double, batch) is not None else candidate.dtype
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device for a name; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ArgumentError(f"device={device!r} is not a device: {error}. Use 'auto', 'cpu' or 'cuda'.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(f"device={device!r}, but torch sees no CUDA device here. Use device='cpu' or 'auto'.")
+    return chosen
+
+
+def move(
+    modules: Collection[torch.nn.Module] | Any, parameters: Mapping[str, torch.Tensor], device: torch.device
+) -> None:
+    """Move modules and free parameters in place: the tensors stay the same objects, in Pyro's store too."""
+    for module in modules:
+        if any(tensor.device != device for tensor in itertools.chain(module.parameters(), module.buffers())):
+            module.to(device)
+    for parameter in parameters.values():
+        if parameter.device != device:
+            parameter.data = parameter.data.to(device)
+
+
+def _candidates(pair: HasPair, batch: Batch, device: torch.device) -> Iterator[Placement]:
+    known = [p.dtype for m in bound_modules(pair) for p in m.parameters() if p.is_floating_point()]
+    dtypes = dict.fromkeys([*known[:1], torch.get_default_dtype(), torch.float32, torch.float64])
+    small = [key for key, leaf in batch.leaves.items() if _is_bytes(leaf)]
+    casts = (
+        [c for n in range(len(small) + 1) for c in itertools.combinations(small, n)] if len(small) < 5 else [(), small]
+    )
+    for dtype, cast in itertools.product(dtypes, casts):
+        yield Placement(device, dtype, frozenset(cast))
+
+
+def _is_bytes(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.dtype in (torch.uint8, torch.bool)
+
+
+def _structure(pair: HasPair, candidate: Placement, batch: Batch) -> Structure | None:
+    try:
+        return inspect(pair, *candidate.place(batch)[:2], data_plate="-")
+    except Exception:
+        return None  # this candidate does not fit; another may
+
+
+def _dtype(structure: Structure) -> torch.dtype | None:
+    kinds = [p.dtype for p in structure.parameters.values() if p.is_floating_point()]
+    return max(kinds, key=kinds.count) if kinds else None
+
+
+def _takes_bytes_as_floats(pair: HasPair, candidate: Placement, batch: Batch) -> bool:
+    """Whether a distribution other than a categorical one observes bytes as they are."""
+    if not any(map(_is_bytes, batch.leaves.values())):
+        return False
+    with isolated():
+        traces = run(pair, *candidate.place(batch)[:2])
+    return any(
+        node["is_observed"] and _is_bytes(node["value"]) and "Categorical" not in type(base_of(node["fn"])).__name__
+        for _, node in samples(traces.model)
+    )

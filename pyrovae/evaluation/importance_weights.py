@@ -1,0 +1,123 @@
+"""Importance weights of single data and of a whole set, and the evidence that they estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import torch
+
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.evaluation.estimate import Estimate, LogMean
+from pyrovae.sampling.densities import scored, scored_grid
+from pyrovae.sampling.sampler import Sampler
+
+_LOCAL_DRAWS = 16  # for each global draw; the error of a log-mean falls off fast at first
+
+_LOCAL = ("latent", "auxiliary", "unguided")
+
+
+def each_datum(sampler: Sampler, draws: int) -> Iterator[Estimate]:
+    """The evidence of each datum, tile by tile of rows."""
+    for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
+        mean = LogMean()
+        for part in parts:
+            mean.add(part.densities.log_weights.cpu())
+        yield checked(mean.estimate(), rows)
+
+
+def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
+    r"""The evidence of all data together.
+
+    Given w the data are independent, and each has an unbiased estimate of its own:
+
+    \[ p(x) = \mathbb E_{q(w)}\Big[\frac{p(w)}{q(w)} \prod_n p(x_n \mid w)\Big], \qquad
+    p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
+    """
+    shared, inner = (draws, _LOCAL_DRAWS) if isinstance(draws, int) else _two(draws)
+    if not sampler.global_sites:
+        return _independent(sampler, shared)
+    local = any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())
+    # What is summed out for all rows together ties them, and leaves no datum an evidence of its own.
+    if not local or sampler.structure.named("enumerated", local=False):
+        terms = joint_weights(sampler, shared)
+    else:
+        terms = _on_a_grid(sampler, shared, inner)
+    mean = LogMean()
+    mean.add(terms)
+    return checked(mean.estimate(), None)
+
+
+def _two(draws: Any) -> tuple[int, int]:
+    if not isinstance(draws, tuple | list) or len(draws) != 2:
+        raise ArgumentError(f"draws={draws!r}; give one whole number, or two: of global draws, and of local ones.")
+    return draws[0], draws[1]
+
+
+def _independent(sampler: Sampler, draws: int) -> Estimate:
+    """Without sites that data share, evidences add up, and so do their variances."""
+    parts = []
+    for rows, pieces in groupby(scored(sampler, draws), key=attrgetter("rows")):
+        mean = LogMean()
+        for piece in pieces:
+            mean.add(piece.densities.log_weights.cpu())
+            common = float((piece.densities.global_model - piece.densities.global_guide)[0])
+        parts.append(checked(mean.estimate(), rows))
+    whole = joined(parts)
+    return Estimate(whole.value.sum() + common, whole.error.square().sum().sqrt())
+
+
+def joint_weights(sampler: Sampler, draws: int) -> torch.Tensor:
+    """log p(x, z, w) - log q(z, w | x) of all data together, (draws,)."""
+    totals, common = torch.zeros(draws, dtype=torch.float64), torch.zeros(draws, dtype=torch.float64)
+    for part in scored(sampler, draws):
+        here, densities = slice(part.draws.start, part.draws.stop), part.densities
+        totals[here] += densities.log_weights.cpu().sum(1)
+        common[here] = (densities.global_model - densities.global_guide).cpu()
+    return totals + common
+
+
+def _on_a_grid(sampler: Sampler, shared: int, local: int) -> torch.Tensor:
+    """log p(w) / q(w) and the estimates of the data's evidence given w, one sum for each w."""
+    totals, common = torch.zeros(shared, dtype=torch.float64), torch.zeros(shared, dtype=torch.float64)
+    for (_, place), pieces in groupby(scored_grid(sampler, shared, local), key=attrgetter("rows", "part")):
+        mean = LogMean()
+        for piece in pieces:
+            mean.add(piece.densities.log_weights.cpu())
+            common[place] = (piece.densities.global_model - piece.densities.global_guide)[0].cpu()
+        totals[place] += mean.estimate().value.sum()
+    return totals + common
+
+
+# --- weights that say nothing -------------------------------------------------------------------------
+def checked(estimate: Estimate, rows: range | None) -> Estimate:
+    """The estimate, if its weights were numbers and not all 0; `rows` are None for a whole set."""
+    check(estimate.value, rows)
+    return estimate
+
+
+def check(log_means: torch.Tensor, rows: range | None) -> None:
+    """Raise where the mean of the weights is 0 or no number, naming the data."""
+    for bad, what in ((log_means.isnan() | (log_means == math.inf), "not a number"), (log_means == -math.inf, "0")):
+        if bool(bad.any()):
+            raise DataError(
+                f"importance weights are all {what} {_where(bad, rows)}: the model gives every draw of the guide a "
+                f"probability of {what}. Look there for values outside the likelihood's support or for a scale that "
+                "went to 0, or leave those rows out."
+            )
+
+
+def _where(bad: torch.Tensor, rows: range | None) -> str:
+    if rows is None:
+        return "for the whole set"
+    places = [rows.start + place for place in bad.nonzero().flatten().tolist()]
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return f"at row {', '.join(map(str, places[:3]))}{more}"
+
+
+def joined(parts: Sequence[Estimate]) -> Estimate:
+    """Estimates of the tiles as one."""
+    return Estimate(*map(torch.cat, zip(*parts, strict=True)))

@@ -1,0 +1,44 @@
+"""Samplers for figures that need importance weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.pair import HasPair
+from pyrovae.sampling.sampler import Sampler
+
+
+def sampler_of(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
+    """A sampler of a pair whose draws have weights."""
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    forgotten = sampler.structure.named("unguided")
+    if forgotten:
+        raise PairError(
+            f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
+            "or mark it with pyro.infer.config_enumerate to have it summed out."
+        )
+    return sampler
+
+
+def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
+    """The same, of a pair whose data have weights of their own."""
+    sampler = sampler_of(pair, data, named, seed, data_plate)
+    check_each_datum(sampler)
+    return sampler
+
+
+def check_each_datum(sampler: Sampler) -> None:
+    """Refuse a pair that has no figure for each datum. `log_evidence` has one of the whole."""
+    if sampler.structure.data_plate is None:
+        raise ArgumentError(
+            "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "
+            "single data into `with pyro.plate('data', len(x))`, or ask "
+            "for the evidence of the whole: log_evidence(..., joint=True)."
+        )
+    if summed := sampler.structure.named("enumerated", local=False):
+        raise PairError(
+            f"the model sums out {summed[0]!r}, which all data share, so that no datum has a figure of its own. Draw "
+            "it in the guide, put it inside the data plate, or ask "
+            "for the evidence of the whole: log_evidence(..., joint=True)."
+        )

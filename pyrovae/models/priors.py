@@ -1,0 +1,170 @@
+"""Priors: conditionals of nothing, so `prior()` has batch shape `()`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import ArgumentError
+from pyrovae.models.conditionals.base import Conditional, bounded
+from pyrovae.models.nets import Event, event_shape
+
+
+class StandardNormal(Conditional):
+    r"""Independent standard normals: \( \mathcal N(0, I) \).
+
+    Args:
+        shape: Event shape, an integer or a tuple.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> pv.StandardNormal(8)().event_shape
+        torch.Size([8])
+    """
+
+    zero: Tensor
+
+    def __init__(self, shape: Event):
+        super().__init__()
+        self.shape = event_shape(shape, "shape")
+        # Says type and device; it follows .to() and .double(), and holds nothing that a file should keep.
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self) -> Any:
+        """Batch shape `()`, event shape as given."""
+        return _normal(self.zero.expand(self.shape), torch.ones_like(self.zero).expand(self.shape))
+
+
+class LearnedNormal(Conditional):
+    r"""A diagonal normal whose parameters are learned: \( \mathcal N(\mu, \operatorname{diag}(e^{2 b(s)})) \).
+
+    Args:
+        shape: Event shape, an integer or a tuple.
+
+    Starts as the standard normal.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> pv.LearnedNormal(8)().event_shape
+        torch.Size([8])
+    """
+
+    def __init__(self, shape: Event):
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(event_shape(shape, "shape")))
+        self.log_scale = nn.Parameter(torch.zeros_like(self.loc))
+
+    def forward(self) -> Any:
+        """Batch shape `()`, event shape as given."""
+        return _normal(self.loc, bounded(self.log_scale).exp())
+
+
+class Mixture(Conditional):
+    r"""A learned mixture of diagonal normals: \( \sum_k \pi_k\, \mathcal N(\mu_k, e^{2 b(s_k)} I) \).
+
+    Args:
+        components: How many.
+        shape: Event shape, an integer or a tuple.
+
+    The locations start as standard normal draws: equal components would have equal gradients for ever.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> pv.Mixture(10, 8)().event_shape
+        torch.Size([8])
+    """
+
+    def __init__(self, components: int, shape: Event):
+        super().__init__()
+        size = (_count(components, "components"), *event_shape(shape, "shape"))
+        self.logits = nn.Parameter(torch.zeros(size[0]))
+        self.loc = nn.Parameter(torch.randn(size))
+        self.log_scale = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Any:
+        """Batch shape `()`, event shape as given."""
+        components = dist.Normal(self.loc, bounded(self.log_scale).exp()).to_event(self.loc.dim() - 1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+
+
+class VampPrior(Conditional):
+    r"""The mixture of the posteriors of learned pseudo-inputs: \( \frac1K \sum_k q(z \mid u_k) \).
+
+    Args:
+        pseudo_inputs: The K starting values `(K, *event of x)`, best some of the data (they are copied); or
+            K itself, with `shape`: uniform draws from [0, 1).
+        posterior: The conditional that is also the VAE's posterior. Its parameters are shared: trained by both,
+            counted once and stored once.
+        shape: Event shape of x, where `pseudo_inputs` is a number.
+        activation: Module applied to the pseudo-inputs to keep them in the data's range, such as
+            `torch.nn.Hardtanh(0, 1)` for grey images.
+
+    References:
+        Tomczak and Welling, VAE with a VampPrior, 2018.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> posterior = pv.DiagNormal(pv.MLP(5, [16], 2 * 2))
+        >>> prior = pv.VampPrior(torch.rand(7, 5), posterior)
+        >>> prior().event_shape
+        torch.Size([2])
+        >>> vae = pv.VAE(prior, pv.Bernoulli(pv.MLP(2, [16], 5)), posterior)
+    """
+
+    def __init__(
+        self,
+        pseudo_inputs: Tensor | np.ndarray | int,
+        posterior: Conditional,
+        *,
+        shape: Event | None = None,
+        activation: nn.Module | None = None,
+    ):
+        super().__init__()
+        if not isinstance(posterior, nn.Module):
+            raise ArgumentError(
+                f"pv.VampPrior: posterior= takes the VAE's posterior, got {type(posterior).__name__}; "
+                "the order is VampPrior(pseudo_inputs, posterior)"
+            )
+        self.posterior = posterior
+        self.pseudo_inputs = nn.Parameter(_start(pseudo_inputs, shape))
+        self.activation = nn.Identity() if activation is None else activation
+
+    def forward(self) -> Any:
+        """Batch shape `()`, event shape of the latent."""
+        components = self.posterior(self.activation(self.pseudo_inputs))
+        if components.batch_shape != self.pseudo_inputs.shape[:1]:
+            raise ArgumentError(
+                f"pv.VampPrior: the posterior of pseudo-inputs {tuple(self.pseudo_inputs.shape)} has batch shape "
+                f"{tuple(components.batch_shape)}: give them as (K, *event of x)"
+            )
+        return dist.MixtureSameFamily(
+            dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs))), components
+        )
+
+
+def _normal(loc: Tensor, scale: Tensor) -> Any:
+    return dist.Normal(loc, scale).to_event(loc.dim())
+
+
+def _count(count: Any, name: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"{name}={count!r}: give a positive integer")
+    return count
+
+
+def _start(pseudo_inputs: Any, shape: Event | None) -> Tensor:
+    if not isinstance(pseudo_inputs, Tensor | np.ndarray):
+        if shape is None:
+            raise ArgumentError(
+                "pv.VampPrior: a number of pseudo-inputs needs shape=, the event shape of x; better give some of the "
+                "data, such as pseudo_inputs=x[:500]"
+            )
+        return torch.rand(_count(pseudo_inputs, "pseudo_inputs"), *event_shape(shape, "shape"))
+    start = torch.as_tensor(pseudo_inputs).detach().clone()
+    if start.dim() < 1 or len(start) < 1:
+        raise ArgumentError(f"pv.VampPrior: pseudo_inputs of shape {tuple(start.shape)}: give (K, *event of x)")
+    return start if start.is_floating_point() else start.to(torch.get_default_dtype())

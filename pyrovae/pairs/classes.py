@@ -1,0 +1,46 @@
+"""Discrete sites: the probabilities that a distribution gives to each of its classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyrovae.pairs.trace import base_of
+
+_LABELS, _ONE_HOT, _BINARY = "labels", "one-hot", "binary"
+
+
+def class_form(fn: Any) -> str | None:
+    """How a site writes classes: as "labels" (whole numbers), "one-hot" vectors, or as "binary" zeros and ones.
+
+    None where its values are no classes but numbers.
+    """
+    name = type(base_of(fn)).__name__
+    if "OneHotCategorical" in name:
+        return _ONE_HOT
+    if "Categorical" in name:
+        return _LABELS
+    return _BINARY if "Bernoulli" in name and fn.support.is_discrete else None
+
+
+def probabilities(fn: Any) -> torch.Tensor:
+    """Of each class, (*batch, *event, classes); of a one at binary sites, (*batch, *event)."""
+    base, form = base_of(fn), class_form(fn)
+    found = base.probs
+    if form == _BINARY:
+        return found.expand(fn.batch_shape + fn.event_shape)
+    shape = fn.batch_shape + (fn.event_shape[:-1] if form == _ONE_HOT else fn.event_shape)
+    return found.expand(*shape, found.shape[-1])
+
+
+def extra_dims(fn: Any) -> int:
+    """How many dims `probabilities` has behind those of a value."""
+    return 1 if class_form(fn) == _LABELS else 0
+
+
+def as_indicators(value: torch.Tensor, form: str | None, classes: int) -> torch.Tensor:
+    """Labels as zeros and ones, one for each class: an order of classes means nothing. Other values as they are."""
+    if form != _LABELS:
+        return value
+    return torch.nn.functional.one_hot(value.long(), classes).to(torch.get_default_dtype())

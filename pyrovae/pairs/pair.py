@@ -1,0 +1,96 @@
+"""What a pair is: anything with a model and a guide; and pairs around pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+
+@runtime_checkable
+class HasPair(Protocol):
+    """Anything with a `.model` and a `.guide`, Pyro functions of the same arguments.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> isinstance(pv.Pair(model=print, guide=print), pv.HasPair)
+        True
+    """
+
+    @property
+    def model(self) -> Callable[..., Any]: ...  # noqa: D102
+
+    @property
+    def guide(self) -> Callable[..., Any]: ...  # noqa: D102
+
+
+class Pair(NamedTuple):
+    """A model and a guide, as they are.
+
+    Attributes:
+        model: a Pyro function, the joint density p(x, z).
+        guide: a Pyro function of the same arguments, the approximate posterior q(z | x).
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> pair = pv.Pair(model=lambda x: None, guide=lambda x: None)
+        >>> pair.model is pair[0]
+        True
+    """
+
+    model: Callable[..., Any]
+    guide: Callable[..., Any]
+
+
+class Wrapped:
+    """A pair around another pair: what it adds, it adds by handlers, from outside.
+
+    Attributes:
+        pair: the pair inside.
+        replaced: parameters of the pair inside that others stand in for, so that nothing trains them.
+        shares_codes: whether a local latent means the same under each draw of the global sites; not so in an ensemble.
+    """
+
+    pair: HasPair
+    replaced: Sequence[torch.Tensor] = ()
+    shares_codes: bool = True
+
+
+def unwrapped(pair: HasPair) -> HasPair:
+    """The user's own pair inside all wrappers."""
+    while isinstance(pair, Wrapped):
+        pair = pair.pair
+    return pair
+
+
+def shares_codes(pair: HasPair) -> bool:
+    """Whether a local latent means the same under each draw of the global sites."""
+    while isinstance(pair, Wrapped):
+        if not pair.shares_codes:
+            return False
+        pair = pair.pair
+    return True
+
+
+def replaced_parameters(pair: HasPair) -> list[torch.Tensor]:
+    """Parameters inside all wrappers that others stand in for."""
+    found: list[torch.Tensor] = []
+    while isinstance(pair, Wrapped):
+        found += pair.replaced
+        pair = pair.pair
+    return found
+
+
+def bound_modules(pair: HasPair) -> list[nn.Module]:
+    """Modules that a pair is, or whose methods or calls its model and guide are."""
+    pair = unwrapped(pair)
+    owners = [pair, *(getattr(f, "__self__", f) for f in (pair.model, pair.guide))]
+    return list({id(owner): owner for owner in owners if isinstance(owner, nn.Module)}.values())
+
+
+def owner(pair: HasPair) -> object:
+    """What a pair's memory hangs on: the object behind a bound method, else the model function itself."""
+    model = unwrapped(pair).model
+    return getattr(model, "__self__", model)

@@ -1,0 +1,158 @@
+"""What one run of a pair shows: its sites and their roles, parameters, modules, the data plate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pyro.poutine.trace_struct import Trace
+from torch import nn
+
+from pyrovae.pairs.data_plate import find_data_plate
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.names import canonical
+from pyrovae.pairs.pair import HasPair, bound_modules
+from pyrovae.pairs.trace import Traces, run, samples, unconstrained
+
+
+class Site(NamedTuple):
+    """What a sample site is to the pair, and the plates that it stands in."""
+
+    name: str
+    role: str  # latent, auxiliary, enumerated, observed, factor or deterministic
+    plates: tuple[str, ...]
+    local: bool  # inside the data plate
+
+
+class Structure(NamedTuple):
+    """What one run of a pair on one batch shows."""
+
+    sites: dict[str, Site]
+    data_plate: str | None
+    parameters: dict[str, torch.Tensor]  # canonical name -> unconstrained tensor
+    modules: dict[str, nn.Module]  # canonical prefix -> module
+    auxiliaries: dict[str, tuple[str, ...]]  # auxiliary site -> the latent sites that depend on it
+
+    def named(self, role: str, *, local: bool | None = None) -> list[str]:
+        """Names of the sites with a role, in the order in which they ran."""
+        return [s.name for s in self.sites.values() if s.role == role and local in (None, s.local)]
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The modules' persistent buffers, those that a state dict would hold, by canonical name."""
+        found: dict[str, torch.Tensor] = {}
+        for prefix, module in self.modules.items():
+            own = dict(module.named_parameters(remove_duplicate=False))  # tied weights under all their names
+            for name, tensor in module.state_dict(keep_vars=True).items():
+                if name not in own and isinstance(tensor, torch.Tensor):
+                    found.setdefault(f"{prefix}.{name}" if prefix else name, tensor)
+        return found
+
+
+def inspect(
+    pair: HasPair,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    *,
+    data_plate: str | None = None,
+    seed: int | None = None,
+) -> Structure:
+    """Find sites, data plate, parameters and modules by running the pair in eval mode, isolated.
+
+    The parameters returned are live only where they existed before or belong to modules: what the run
+    itself created in Pyro's store is gone again.
+    """
+    with isolated(seed) as called:
+        traces = run(pair, args, kwargs)
+        plate = data_plate or find_data_plate(pair, args, kwargs, traces)
+    return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
+
+
+def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:
+    """Read a structure off a run that was already made."""
+    raw = {
+        name: unconstrained(node["value"])
+        for trace in (traces.guide, traces.model)
+        for name, node in trace.nodes.items()
+        if node["type"] == "param"
+    }
+    sites = _sites(traces, data_plate)
+    return Structure(
+        sites=sites,
+        data_plate=data_plate,
+        parameters=dict(zip(canonical(raw), raw.values(), strict=True)),
+        modules=_named_modules(modules, raw),
+        auxiliaries=_auxiliaries(traces, sites),
+    )
+
+
+# --- reading a run ----------------------------------------------------------------------------------
+def _role(name: str, node: dict, guide: Trace) -> str:
+    if node["infer"].get("_deterministic"):
+        return "deterministic"
+    if type(node["fn"]).__name__ == "Unit":
+        return "factor"
+    if node["is_observed"]:
+        return "observed"
+    if name in guide:
+        return "latent"
+    return "enumerated" if node["infer"].get("enumerate") else "unguided"
+
+
+def _sites(traces: Traces, data_plate: str | None) -> dict[str, Site]:
+    found = {}
+    for name, node in samples(traces.model):
+        found[name] = _site(name, _role(name, node, traces.guide), node, data_plate)
+    for name, node in samples(traces.guide):
+        if name not in found:
+            role = "factor" if type(node["fn"]).__name__ == "Unit" else "auxiliary"
+            found[name] = _site(name, role, node, data_plate)
+    return found
+
+
+def _site(name: str, role: str, node: dict, data_plate: str | None) -> Site:
+    plates = tuple(frame.name for frame in node["cond_indep_stack"])
+    return Site(name, role, plates, local=data_plate is not None and data_plate in plates)
+
+
+def roots(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """The modules that are not part of another one among them, in order."""
+    modules = list({id(m): m for m in modules}.values())
+    inner = {id(part) for m in modules for part in m.modules() if part is not m}
+    return [m for m in modules if id(m) not in inner]
+
+
+def _named_modules(modules: list[nn.Module], raw: Mapping[str, torch.Tensor]) -> dict[str, nn.Module]:
+    """Each module under the prefix that its parameters have, or else under its place in the order."""
+    name_of = {id(tensor): name for name, tensor in zip(canonical(raw), raw.values(), strict=True)}
+    named: dict[str, nn.Module] = {}
+    for number, module in enumerate(modules):
+        prefix = f"module_{number}"
+        for path, tensor in module.named_parameters():
+            full = name_of.get(id(tensor))
+            if full is not None and full.endswith(path):
+                prefix = full[: len(full) - len(path)].rstrip(".")
+                break
+        named[prefix if prefix not in named else f"{prefix}_{number}"] = module
+    return named
+
+
+def _auxiliaries(traces: Traces, sites: Mapping[str, Site]) -> dict[str, tuple[str, ...]]:
+    """Which latent sites depend on each auxiliary site, found by differentiating one by the other."""
+    found = {}
+    latents = [s.name for s in sites.values() if s.role == "latent"]
+    for name in [s.name for s in sites.values() if s.role == "auxiliary"]:
+        nodes = dict(samples(traces.guide))
+        served = [other for other in latents if _depends(nodes[other], nodes[name]["value"])]
+        found[name] = tuple(served or [n for n in latents if name.startswith(n + "_")])
+    return found
+
+
+def _depends(node: dict, on: torch.Tensor) -> bool:
+    if not (isinstance(on, torch.Tensor) and on.requires_grad):
+        return False
+    value = node["value"]
+    target = value if value.requires_grad else node["fn"].log_prob(value)
+    if not target.requires_grad:
+        return False
+    return torch.autograd.grad(target.sum(), on, allow_unused=True, retain_graph=True)[0] is not None

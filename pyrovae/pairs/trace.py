@@ -1,0 +1,86 @@
+"""One run of a pair, and what is read off its traces: sites, plates, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+from pyro import poutine
+from pyro.poutine.trace_struct import Trace
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.pairs.pair import HasPair
+
+
+class Traces(NamedTuple):
+    """One run of the guide, and of the model replayed against it."""
+
+    model: Trace
+    guide: Trace
+
+
+# Marks a factor of ours in a site's `infer` dictionary: it enters no figure. Its value is the site it belongs to.
+INTERNAL = "_pyrovae_internal"
+
+
+# --- running a pair ---------------------------------------------------------------------------------
+def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
+    """Run the guide, then the model against its draws; both traces hold `param` sites too."""
+    guide = poutine.trace(pair.guide).get_trace(*args, **kwargs)
+    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args, **kwargs)
+    return Traces(model, guide)
+
+
+def samples(trace: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sample sites of a trace, without those that choose subsamples and without factors of our own."""
+    for name, node in trace.nodes.items():
+        if node["type"] == "sample" and not site_is_subsample(node) and INTERNAL not in (node["infer"] or {}):
+            yield name, cast(dict[str, Any], node)
+
+
+_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+
+
+def base_of(fn: Any) -> Any:
+    """The distribution over one element behind `.to_event`, `.expand` and `.mask`."""
+    while type(fn).__name__ in _WRAPPERS:
+        fn = fn.base_dist
+    return fn
+
+
+def unconstrained(value: Any) -> torch.Tensor:
+    """The tensor that is trained behind a parameter's value."""
+    # Parameters that are local to their module are handed out as they are.
+    return value.unconstrained() if hasattr(value, "unconstrained") else value
+
+
+def plates(traces: Traces) -> dict[str, tuple[int, int]]:
+    """Every plate as (length of the subsample, full size)."""
+    return {
+        frame.name: (int(frame.size), int(frame.full_size or frame.size))
+        for trace in (traces.guide, traces.model)
+        for _, node in samples(trace)
+        for frame in node["cond_indep_stack"]
+    }
+
+
+def tensors_of(args: tuple, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors of a batch, in order."""
+    return [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, torch.Tensor)]
+
+
+def batch_rows(args: tuple, kwargs: Mapping[str, Any]) -> int | None:
+    """The number of rows of a batch, or None where it holds no tensor with rows."""
+    return next((len(leaf) for leaf in tensors_of(args, kwargs) if leaf.ndim), None)
+
+
+def with_rows(args: tuple, kwargs: Mapping[str, Any], rows: int) -> tuple[tuple, dict[str, Any]]:
+    """The batch cut, or repeated from its start, to a number of rows."""
+
+    def resized(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or not leaf.ndim:
+            return leaf
+        return leaf[torch.arange(rows, device=leaf.device) % len(leaf)]
+
+    return tuple(map(resized, args)), {key: resized(leaf) for key, leaf in kwargs.items()}

@@ -1,0 +1,1 @@
+"""Figures from arrays, for results, the report and users; nothing here knows a pair."""

@@ -1,0 +1,156 @@
+"""Mean and scale of what the guide says of each datum."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import torch
+
+from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
+from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.pair import HasPair
+from pyrovae.prediction.moments import RunningMoments
+from pyrovae.prediction.readings import rows_first
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
+
+_DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that is only drawn
+
+
+class Encoding(NamedTuple):
+    """Mean and scale (standard deviation) of a latent site's posterior, each of shape (rows, *event).
+
+    Of a site of classes the mean holds their probabilities, (rows, *event, classes).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.encode(vae, torch.ones(3, 5))["z"].scale.shape
+        torch.Size([3, 2])
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+
+def encode(
+    pair: HasPair, /, *data: Any, draws: int = _DRAWS, seed: int | None = 0, data_plate: str | None = None, **named: Any
+) -> dict[str, Encoding]:
+    """Posterior mean and scale of every local latent site.
+
+    `mean = E_q[z_n | x_n]` and `scale = sd_q[z_n | x_n]`, read off the guide's distributions in eval mode. Where
+    these depend on other draws of the guide (on an auxiliary site, on a latent site above), by the laws of total
+    expectation and variance over draws of those; where a distribution has no moments (a flow), those of its draws.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many, where moments need draws.
+        seed: of those draws.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{site: Encoding}` on the CPU, rows first.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
+        torch.Size([3, 2])
+    """
+    check_draws(draws)
+    return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws)
+
+
+@torch.no_grad()
+def encodings(sampler: Sampler, draws: int = _DRAWS, *, classes: bool = True) -> dict[str, Encoding]:
+    """`encode` with a sampler at hand.
+
+    Args:
+        sampler: what draws.
+        draws: how many, where moments need draws.
+        classes: whether sites of classes are among them, and those that the model enumerates.
+    """
+    enumerated = sampler.structure.named("enumerated", local=True) if classes else []
+    kind = "posterior" if enumerated else "guide"
+    drawn = _drawn(next(sampler.tiles(2, kind)), [*sampler.structure.named("latent", local=True), *enumerated], classes)
+    states: dict[str, _RunningState] = {}
+    found: dict[str, list[Encoding]] = {}
+    draws = draws if any(drawn.values()) else 1
+    for tile in sampler.tiles(draws, kind):
+        for site in drawn:
+            states.setdefault(site, _RunningState()).add(tile, site, drawn=drawn[site])
+            if tile.draws.stop == draws:
+                encoding, axis = states.pop(site).encoding(), _axis(sampler, tile, site)
+                found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
+    return {site: Encoding(*map(torch.cat, zip(*parts, strict=True))) for site, parts in found.items()}
+
+
+def _side(tile: Tile, site: str) -> str:
+    return "guide" if site in tile.names("guide") else "model"  # of what the model enumerates, the guide knows nothing
+
+
+def _axis(sampler: Sampler, tile: Tile, site: str) -> int | None:
+    side = _side(tile, site)
+    axis = sampler.layout.place((side, site)).axis
+    return None if axis is None else axis - extra_dims(tile.runs[0].node(site, side)["fn"])
+
+
+def _drawn(tile: Tile, sites: list[str], classes: bool) -> dict[str, bool]:
+    """For each site that has moments, whether they differ from draw to draw."""
+    found = {}
+    for site in sites:
+        side = _side(tile, site)
+        if not classes and class_form(tile.runs[0].node(site, side)["fn"]) == "labels":
+            continue
+        mean, variance = _moments(tile, site)
+        if not bool(mean.isfinite().all()):
+            continue
+        same = len(mean) > 1 and all(torch.allclose(m[0], m[1], rtol=1e-4, atol=1e-6) for m in (mean, variance))
+        found[site] = side == "model" or not same
+    return found
+
+
+def _moments(tile: Tile, site: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of a site in each draw; of a distribution without them, its value and zero."""
+    side = _side(tile, site)
+    fn = tile.runs[0].node(site, side)["fn"]
+    extra = extra_dims(fn)
+    if side == "guide" and extra:
+        mean = tile.of(site, probabilities, side=side, extra=extra)
+        return mean, mean * (1 - mean)
+    if side == "guide" and _has_moments(fn):
+        mean, variance = (tile.of(site, operator.attrgetter(name), side=side) for name in ("mean", "variance"))
+        return mean, variance
+    value = as_indicators(tile.value(site, side), class_form(fn), probabilities(fn).shape[-1] if extra else 0)
+    value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    return value, torch.zeros_like(value)
+
+
+def _has_moments(fn: Any) -> bool:
+    try:
+        return fn.mean is not None and fn.variance is not None
+    except (NotImplementedError, AttributeError):  # how distributions say that they have none
+        return False
+
+
+class _RunningState:
+    """The moments of one site for one tile of rows."""
+
+    def __init__(self):
+        self.means, self.variances = RunningMoments(), RunningMoments()
+        self.dtype = torch.get_default_dtype()
+
+    def add(self, tile: Tile, site: str, *, drawn: bool) -> None:
+        if not drawn and self.means.count:
+            return
+        mean, variance = (part if drawn else part[:1] for part in _moments(tile, site))
+        self.dtype = mean.dtype
+        self.means.add(mean)
+        self.variances.add(variance)
+
+    def encoding(self) -> Encoding:
+        variance = self.variances.mean + self.means.scale.square()
+        return Encoding(self.means.mean.to(self.dtype), variance.sqrt().to(self.dtype))

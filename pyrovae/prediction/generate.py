@@ -1,0 +1,107 @@
+"""New data, and data passed through guide and model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyrovae.pairs.pair import HasPair
+from pyrovae.prediction.draws import drawn, sampler_for
+from pyrovae.prediction.output import Delivery
+from pyrovae.prediction.readings import observed_wholes, predicted_sites, rows_first, unobserved_sites
+from pyrovae.sampling.sampler import Sampler
+
+
+def generate(
+    pair: HasPair,
+    count_or_data: Any = None,
+    /,
+    *more: Any,
+    draws: int | None = None,
+    mean: bool = False,
+    seed: int | None = None,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, torch.Tensor]:
+    """Draw new data from the model, global sites from the guide.
+
+    `w ~ q(w)`, `z_n ~ p(z_n | w)`, `x_n ~ p(x_n | z_n, w)`; with `mean=True` `E[x_n | z_n, w]` at observed sites.
+
+    Args:
+        pair: any pair.
+        count_or_data: how many data, for pairs that know their own shapes (`VAE`, recipes); for any other
+            pair data of the shape wanted, whose covariates are used and whose observed values are not.
+        *more: further arguments of the model.
+        draws: how many sets of data; left out, one, without an axis for it.
+        mean: the mean of the likelihood (of a categorical, the most probable class) in place of a draw from it.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of the model.
+
+    Returns:
+        `{site: (rows, *event)}` for latent, observed and deterministic sites, rows first whatever the plate's dim;
+        `(draws, *plates, *event)` where draws are asked for.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> {site: tuple(value.shape) for site, value in pv.generate(vae, 10, seed=0).items()}
+        {'z': (10, 2), 'x': (10, 5)}
+    """
+    sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
+    sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
+    found = drawn(
+        sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, delivery=Delivery(device=device)
+    )
+    return found if draws is not None else _only(found, sampler)
+
+
+def reconstruct(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int | None = None,
+    mean: bool = True,
+    seed: int | None = 0,
+    device: str | torch.device | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> dict[str, torch.Tensor]:
+    """Pass data through guide and model.
+
+    `z ~ q(z | x)`, then `E[x | z]` (or with `mean=False` a draw `x ~ p(x | z)`) at every observed site.
+
+    Args:
+        pair: any pair.
+        *data: the arguments of model and guide, N rows.
+        draws: how many times; left out, once, without an axis for it.
+        mean: the mean of the likelihood (of a categorical, the most probable class) in place of a draw from it.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        device: where the results are; left out, the CPU.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        `{observed site: (rows, *event)}`, rows first whatever the plate's dim; `(draws, *plates, *event)` where
+        draws are asked for.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pv.reconstruct(vae, torch.ones(3, 5))["x"].shape
+        torch.Size([3, 5])
+    """
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sites = observed_wholes(sampler.structure)
+    # With means, data that one observed site has from another stay what they are.
+    kind = "posterior" if mean else "predictive"
+    found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, delivery=Delivery(device=device))
+    return found if draws is not None else _only(found, sampler)
+
+
+def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:
+    """A single draw, rows first."""
+    return {site: rows_first(value[0], sampler.layout.place(("model", site)).axis) for site, value in found.items()}

@@ -1,0 +1,128 @@
+"""A run as one HTML file that needs nothing else: no network, no script, images inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+
+import pyrovae as pv
+from pyrovae import __version__
+from pyrovae.errors import PairError
+from pyrovae.report import pictures
+from pyrovae.report.sections import few_sections, make_sections
+from pyrovae.report.trust_sections import Section
+from pyrovae.report.verdict import Verdict, judge
+from pyrovae.report.views import Subject
+from pyrovae.training.results import Epoch
+
+_DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figures
+
+
+def render(
+    pair: pv.HasPair,
+    rows: torch.Tensor,
+    *,
+    history: tuple[Epoch, ...],
+    title: str,
+    data_words: str,
+    kind: str,
+    names: tuple[str, ...] = (),
+    labels: np.ndarray | None = None,
+    raw_range: tuple[float, float] | None = None,
+    restore: Callable[[torch.Tensor], np.ndarray] | None = None,
+    outcome: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Look at a trained pair with some rows and write down what is seen.
+
+    Args:
+        pair: the pair.
+        rows: held-out data as the pair takes them, `(rows, *event)`.
+        history: the epochs of its training.
+        title: of the page.
+        data_words: what the rows are, in a few words.
+        kind: "images", or "table".
+        names: of a table's columns.
+        labels: classes of the rows, which colour the latent space.
+        raw_range: what is black and what is white; left out, it is taken from the data.
+        restore: from what the pair gives to units of the raw data.
+        outcome: why the training ended, as in config.json.
+        settings: what the page says about how the run was made.
+
+    Returns:
+        The HTML of the page.
+
+    Examples:
+        >>> x = torch.rand(64, 3)
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
+        >>> run = pv.fit(vae, x, epochs=4, seed=0, progress=False)
+        >>> page = render(vae, x, history=run.history, title="noise", data_words="64 rows", kind="table")
+        >>> page.startswith("<!doctype html>"), "Traversal" in page
+        (True, True)
+    """
+    subject = Subject(pair, rows, restore or (lambda values: values.detach().numpy()), names, labels)
+    originals = subject.originals(min(len(rows), 1_000))
+    shown = kind == "images" and pictures.is_picture(originals.shape[1:])
+    limits = (raw_range or pictures.value_range(originals)) if shown else None
+    try:
+        active = pv.active_units(pair, rows)
+    except PairError as error:  # weights that went bad: the curves say when
+        verdict = judge(history, {}, outcome or {})
+        return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
+    verdict = judge(history, active, outcome or {})
+    figures = _figures(pv.rate_distortion(pair, rows, draws=_DRAWS), active, history)
+    sections = make_sections(subject, history, limits, settings or {})
+    return page(title, data_words, verdict, figures, sections)
+
+
+def _figures(measured: Any, active: Mapping[str, Any], history: tuple[Epoch, ...]) -> list[tuple[str, str, str]]:
+    """The figures at the top: name, value, and what it is."""
+    figures = [
+        ("ELBO", f"{measured.elbo:,.2f}", "nats per datum; higher is better"),
+        ("Rate", f"{measured.rate:,.2f}", "nats in the latent variables"),
+        ("Distortion", f"{measured.distortion:,.2f}", "nats lost in reconstruction"),
+    ]
+    figures += [
+        (f"Active {site}", f"{units.count} of {units.total}", "dimensions in use") for site, units in active.items()
+    ]
+    return [*figures, _training(history)]
+
+
+def _training(history: tuple[Epoch, ...]) -> tuple[str, str, str]:
+    seconds = sum(row.seconds for row in history)
+    epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
+    return "Training", epochs, f"in {_time(seconds)}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def page(
+    title: str, data_words: str, verdict: Verdict, figures: list[tuple[str, str, str]], sections: list[Section]
+) -> str:
+    """The HTML around the sections."""
+    style = files("pyrovae.report").joinpath("page.css").read_text(encoding="utf-8")
+    cards = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(words)}</small></dd></div>"
+        for name, value, words in figures
+    )
+    bodies = "".join(
+        f"<section><h2>{escape(section.heading)}</h2><figure>{section.body}"
+        f"{f'<figcaption>{escape(section.reading)}</figcaption>' if section.reading else ''}</figure></section>"
+        for section in sections
+    )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}: pyrovae</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n'
+        f"<header><h1>{escape(title)}</h1><p>Looked at with {escape(data_words)}.</p></header>\n"
+        f'<div class="verdict {verdict.mood}" role="status"><strong>{escape(verdict.kind)}</strong>'
+        f"<p>{escape(' '.join(verdict.sentences))}</p></div>\n"
+        f"<dl>{cards}</dl>\n{bodies}\n<footer>Written by pyrovae {__version__}.</footer>\n</main>\n</body>\n</html>\n"
+    )

@@ -1,0 +1,1 @@
+"""Guide and replayed model, drawn together: the one sampler that prediction, evaluation and export read."""

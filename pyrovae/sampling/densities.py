@@ -1,0 +1,144 @@
+"""Log-probabilities of draws for each datum, with sites that the model enumerates summed out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from pyro.infer.traceenum_elbo import _compute_model_factors
+from pyro.ops import packed
+from pyro.ops.contract import contract_tensor_tree
+from pyro.ops.rings import LogRing
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.objectives.figures import copied
+from pyrovae.pairs.trace import Traces, samples
+from pyrovae.sampling.routes import DRAWS
+from pyrovae.sampling.runs import Run, plate_scale
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
+
+
+class Densities(NamedTuple):
+    """log p and log q of draws: their local parts for each datum (draws, rows), their global parts (draws,).
+
+    Masks and the author's scales are in; the scale of a subsampled data plate is not. A pair without a data plate
+    has nothing local.
+    """
+
+    model: torch.Tensor
+    guide: torch.Tensor
+    global_model: torch.Tensor
+    global_guide: torch.Tensor
+
+    @property
+    def log_weights(self) -> torch.Tensor:
+        """log p(x_n, z_n | w) - log q(z_n | x_n, w), (draws, rows)."""
+        return self.model - self.guide
+
+
+class Scored(NamedTuple):
+    """Densities of some draws for some rows; `part` counts the global draws of a grid."""
+
+    draws: range
+    rows: range
+    densities: Densities
+    part: int
+
+
+def scored(sampler: Sampler, draws: int) -> Iterator[Scored]:
+    """Densities of `draws` draws of the guide for every row: for each tile of rows, all tiles of draws."""
+    for tile in sampler.tiles(draws, "scored"):
+        yield Scored(tile.draws, tile.rows, densities_of(tile), 0)
+
+
+def scored_grid(sampler: Sampler, shared_draws: int, local_draws: int) -> Iterator[Scored]:
+    """The same on a grid: for each tile of rows and each global draw, all tiles of local draws."""
+    for tile in sampler.grid(shared_draws, local_draws, "scored"):
+        yield Scored(tile.draws, tile.rows, densities_of(tile), tile.part)
+
+
+@torch.no_grad()
+def densities_of(tile: Tile) -> Densities:
+    """What the draws of a tile of kind "scored" have for log-probabilities."""
+    parts = [of_run(run, len(tile.rows)) for run in tile.runs]
+    return Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))
+
+
+def of_run(run: Run, rows: int) -> Densities:
+    """What the draws of one run of kind "scored" have for log-probabilities, gradients and all."""
+    guide = [one + prior for one, prior in zip(_summed(run, "guide", rows), _drawn_by_model(run, rows), strict=True)]
+    model = _contracted(run, rows) if _enumerates(run.traces) else _summed(run, "model", rows)
+    return Densities(model[0], guide[0], model[1], guide[1])
+
+
+def _enumerates(traces: Traces) -> bool:
+    return any("_enumerate_dim" in node["infer"] for _, node in samples(traces.model))
+
+
+def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the guide lacks, the model draws: there its distribution is the one by which draws are weighed."""
+    nodes = samples(run.traces.model)
+    drawn = {name for name, node in nodes if not node["is_observed"] and "_enumerate_dim" not in node["infer"]}
+    return _summed(run, "model", rows, only=drawn - set(run.names("guide")))
+
+
+def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities added up over the local and over the global sites of one side."""
+    local, common = torch.zeros(run.draws, rows), torch.zeros(run.draws)
+    for name in run.names(side) if only is None else only:
+        term = run.per_datum(name, side).double()
+        if term.ndim == 2:
+            local = local.to(term) + term
+        else:
+            common = common.to(term) + term
+    return local.double(), common.double()
+
+
+# --- enumerated sites ---------------------------------------------------------------------------------
+def _contracted(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for a model that enumerates, by Pyro's own contraction over what it enumerates."""
+    for trace in run.traces:
+        trace.compute_log_prob()  # the contraction reads both, scaled and not
+    guide, model = copied(run.traces.guide), copied(run.traces.model)
+    guide.pack_tensors()
+    model.pack_tensors(guide.plate_to_symbol)
+    symbols: dict[str, str] = {**guide.plate_to_symbol, **model.plate_to_symbol}
+    symbol = symbols.get(run.data_plate or "", "")
+    factor = max((plate_scale(node, run.data_plate) for _, node in samples(model)), default=1.0)
+    local = torch.zeros(run.draws, rows, dtype=torch.float64)
+    common = torch.zeros(run.draws, dtype=torch.float64)
+    for term in _terms(model, guide):
+        if symbol and symbol in term._pyro_dims:
+            local = local.to(term.device) + _by_row(term, symbol, symbols, run.draws, rows) / factor
+        else:
+            common = common.to(term.device) + _by_draw(term, symbols, run.draws)
+    return local, common
+
+
+def _terms(model: Trace, guide: Trace) -> Iterator[Any]:
+    costs, factors, _, dims, scale = _compute_model_factors(model, guide)
+    for terms in costs.values():
+        yield from terms
+    if not factors:
+        return
+    sizes = {dim: size for terms in factors.values() for t in terms for dim, size in zip(t._pyro_dims, t.shape)}  # noqa: B905
+    for terms in contract_tensor_tree(factors, dims, ring=LogRing(dim_to_size=sizes)).values():
+        yield from (packed.scale_and_mask(term, scale=scale) for term in terms)
+
+
+def _kept(term: Any, keep: str) -> torch.Tensor:
+    """A packed tensor summed over all dims but these, in their order."""
+    dims: str = term._pyro_dims
+    return torch.einsum(f"{dims}->{''.join(symbol for symbol in keep if symbol in dims)}", term.double())
+
+
+def _by_row(term: Any, symbol: str, symbols: dict[str, str], draws: int, rows: int) -> torch.Tensor:
+    # Where draws are more rows, the rows of one draw come after those of another.
+    value = _kept(term, symbols.get(DRAWS, "") + symbol)
+    return value.reshape(draws, rows) if value.numel() == draws * rows else value.expand(draws, rows)
+
+
+def _by_draw(term: Any, symbols: dict[str, str], draws: int) -> torch.Tensor:
+    return _kept(term, symbols.get(DRAWS, "")).reshape(-1).expand(draws)

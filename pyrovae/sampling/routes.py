@@ -1,0 +1,223 @@
+"""Three ways to make many draws at once, and the look that tells which of them a pair allows.
+
+*Rows*: every datum is given to the pair as often as there are draws. Any pair whose sites all belong to single data
+takes that, whatever its networks do with shapes, and its products stay products of two matrices. A guide that
+broadcasts sees every datum once all the same, so that nothing is encoded twice. *Plate*: an outer
+plate, for pairs with global sites whose code broadcasts. *Loop*: one run for each draw, which is always right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.trace import Traces, samples
+from pyrovae.sampling.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
+from pyrovae.sampling.programs import Kind, WholePlate, run_against, run_once, traced
+from pyrovae.sampling.runs import Run
+
+DRAWS = "_pyrovae_draws"
+
+
+class Ask(NamedTuple):
+    """What a route is asked to run."""
+
+    pair: WholePlate
+    structure: Structure
+    layout: Layout
+    batch: Batch
+    kind: Kind
+
+
+class Route(NamedTuple):
+    """A way to make several draws: its name, and `make(ask, draws, shared)`, which returns runs in order.
+
+    `shared` is the trace of what is given, or one for each draw. `together(traces, layout, depth)` is what `make` takes
+    where local sites are given, too, by a trace for each draw.
+    """
+
+    name: str
+    make: Callable[[Ask, int, Any], list[Run]]
+    together: Callable[[Sequence[Trace], Layout, int], Any] = lambda traces, layout, depth: list(traces)
+
+
+class InPlate(Wrapped):
+    """A pair inside an outer plate over draws."""
+
+    def __init__(self, pair: HasPair, draws: int, dim: int):
+        self.pair, self.draws, self.dim = pair, draws, dim
+
+    def model(self, *args, **kwargs):
+        """The pair's model."""
+        with pyro.plate(DRAWS, self.draws, dim=self.dim):
+            return self.pair.model(*args, **kwargs)
+
+    def guide(self, *args, **kwargs):
+        """The pair's guide."""
+        with pyro.plate(DRAWS, self.draws, dim=self.dim):
+            return self.pair.guide(*args, **kwargs)
+
+
+def repeated(batch: Batch, draws: int) -> Batch:
+    """Every row `draws` times, one copy of the batch after the other."""
+    if draws == 1:
+        return batch
+    leaves = {
+        name: leaf.repeat(draws, *[1] * (leaf.ndim - 1)) if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf
+        for name, leaf in batch.leaves.items()
+    }
+    positions = None if batch.positions is None else batch.positions.repeat(draws)
+    return Batch.of(leaves)._replace(positions=positions)
+
+
+def _run(ask: Ask, batch: Batch, draws: int, shared: Trace | None, pair: HasPair, fold: Any) -> Run:
+    ask.pair.turn_to(batch)
+    traces = run_once(pair, batch, ask.structure, ask.kind, shared)
+    return Run(traces, draws, fold, ask.layout, ask.structure.data_plate)
+
+
+def by_rows(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    """All draws in one run, as more rows; what is given is the same for all."""
+    return [_run(ask, repeated(ask.batch, draws), draws, shared, ask.pair, fold_rows)]
+
+
+def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+    """As `by_rows`, but the guide runs inside an outer plate: it sees every datum once, whatever the draws."""
+
+    last: list[tuple[Batch, int, Batch]] = []  # of the batches that were repeated: the next tile is often of the same
+
+    def rows_of(batch: Batch, draws: int) -> Batch:
+        if not last or last[0][0] is not batch or last[0][1] != draws:
+            last[:] = [(batch, draws, repeated(batch, draws))]
+        return last[0][2]
+
+    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+        if draws == 1 or ask.kind in ("prior", "generative"):  # nothing that the guide would see twice
+            return by_rows(ask, draws, shared)
+        given = shared if shared is not None else Trace()
+        ask.pair.turn_to(ask.batch)
+        guide = traced(poutine.replay(InPlate(ask.pair, draws, -1 - depth).guide, trace=given), ask.batch)
+        batch = rows_of(ask.batch, draws)
+        ask.pair.turn_to(batch)
+        held = _in_rows(guide, given, ask, draws)
+        model = run_against(ask.pair, batch, ask.structure, ask.kind, held)
+        return [Run(Traces(model, guide), draws, fold_rows, ask.layout, ask.structure.data_plate, fold_plate)]
+
+    return make
+
+
+def _in_rows(guide: Trace, given: Trace, ask: Ask, draws: int) -> Trace:
+    """What a guide drew inside an outer plate, as a model takes it that is given every datum `draws` times."""
+    held = Trace()
+    for name, node in samples(guide):
+        place = ask.layout.place(("guide", name))
+        value = node["value"]
+        if name not in given.nodes or place.axis is not None:
+            value = unfold_rows(fold_plate(value, place, draws), place)
+        held.add_node(name, **{**node, "value": value})
+    return held
+
+
+def by_plate(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+    """All draws in one run, inside an outer plate to the left of `depth` dims."""
+
+    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+        given = stacked(shared, ask.layout, depth) if isinstance(shared, list) else shared
+        return [_run(ask, ask.batch, draws, given, InPlate(ask.pair, draws, -1 - depth), fold_plate)]
+
+    return make
+
+
+def by_loop(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    """One run for each draw."""
+    given = shared if isinstance(shared, list) else [shared] * draws
+    # Seeds of their own, so that what the guide draws does not hang on how much the model drew in the run before.
+    seeds = torch.randint(2**62, (draws,)).tolist()
+    return [_one_of_loop(ask, one, seed) for one, seed in zip(given, seeds, strict=True)]
+
+
+def _one_of_loop(ask: Ask, shared: Trace | None, seed: int) -> Run:
+    reseed(seed)
+    return _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
+
+
+def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same sites of several single runs as one trace, as a plate to the left of `depth` dims holds them."""
+    joined = Trace()
+    for name, node in samples(traces[0]):
+        values: torch.Tensor = torch.stack([trace.nodes[name]["value"] for trace in traces])  # type: ignore[misc]
+        side = "guide" if ("guide", name) in layout.batches else "model"  # draws of the prior may be the model's alone
+        pads = [1] * (depth - layout.place((side, name), batch=True).ndim)
+        joined.add_node(name, **{**node, "value": values.reshape(len(traces), *pads, *values.shape[1:])})
+    return joined
+
+
+def together_in_rows(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same sites of several single runs as one trace of more rows; global sites are alike in all of them."""
+    joined = Trace()
+    for name, node in samples(traces[0]):
+        place = layout.place(("guide", name))
+        if place.axis is not None:
+            values: torch.Tensor = torch.stack([trace.nodes[name]["value"] for trace in traces])  # type: ignore[misc]
+            node = {**node, "value": unfold_rows(values, place)}
+        joined.add_node(name, **node)
+    return joined
+
+
+def together_in_plate(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same for a guide inside an outer plate and a model of more rows."""
+    joined = stacked(traces, layout, depth)
+    for name, node in samples(traces[0]):
+        if layout.place(("guide", name)).axis is None:
+            joined.nodes[name]["value"] = node["value"]  # type: ignore[typeddict-item]
+    return joined
+
+
+ROWS, LOOP = Route("rows", by_rows, together_in_rows), Route("loop", by_loop)
+
+
+# --- which of them ------------------------------------------------------------------------------------
+def agrees(route: Route, ask: Ask, shared: Any = None) -> bool:
+    """Whether two draws by a route are what two runs of one draw make of the same values."""
+    try:
+        (run,) = route.make(ask._replace(kind="posterior"), 2, shared)
+        return all(_agrees(run, ask, draw) for draw in range(2))
+    except Exception:
+        return False  # the pair does not run this way; another will do
+
+
+def _agrees(run: Run, ask: Ask, draw: int) -> bool:
+    given = Trace()
+    for side in (run.traces.model, run.traces.guide):
+        for name, node in samples(side):
+            if name not in given.nodes and not node["is_observed"]:
+                key = "model" if name in run.traces.model else "guide"
+                given.add_node(name, **{**node, "value": run.value(name, key)[draw]})
+    ask.pair.turn_to(ask.batch)
+    single = Run(_replayed(ask, given), 1, fold_single, ask.layout, ask.structure.data_plate)
+    return all(
+        _close(run.log_prob(name, side)[draw], single.log_prob(name, side)[0])
+        and _close(run.value(name, side)[draw], single.value(name, side)[0])
+        for side in ("model", "guide")
+        for name, _ in samples(getattr(single.traces, side))
+    )
+
+
+def _replayed(ask: Ask, given: Trace) -> Traces:
+    guide = traced(poutine.replay(ask.pair.guide, trace=given), ask.batch)
+    return Traces(traced(poutine.replay(ask.pair.model, trace=given), ask.batch), guide)
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5, equal_nan=True))

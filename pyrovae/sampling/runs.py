@@ -1,0 +1,91 @@
+"""One run of guide and model that holds several draws, read in one form: `(draws, *plates, *event)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions.util import scale_and_mask
+
+from pyrovae.objectives.figures import untempered
+from pyrovae.pairs.trace import Traces, samples
+from pyrovae.sampling.layout import Layout, Place
+
+Fold = Callable[[torch.Tensor, Place, int], torch.Tensor]
+
+
+class Run(NamedTuple):
+    """The traces of some draws, by whatever route they were made."""
+
+    traces: Traces
+    draws: int
+    fold: Fold
+    layout: Layout
+    data_plate: str | None
+    guide_fold: Fold | None = None  # where guide and model were run by different routes
+
+    def node(self, name: str, side: str = "model") -> Mapping[str, Any]:
+        """What a trace holds of a site."""
+        return getattr(self.traces, side).nodes[name]
+
+    def names(self, side: str = "model") -> Iterator[str]:
+        """The sites of one side."""
+        return (name for name, _ in samples(getattr(self.traces, side)))
+
+    def value(self, name: str, side: str = "model") -> torch.Tensor:
+        """A site's value, (draws, *plates, *event)."""
+        return self._folded(self.node(name, side)["value"], self.layout.place((side, name)), side)
+
+    def of(self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0) -> Any:
+        """What a function says of a site's distribution, (draws, *plates, *event, *extra).
+
+        Args:
+            name: the site.
+            function: takes the distribution, and returns a tensor of its batch and event shape.
+            side: "model" or "guide".
+            extra: how many dims the result has behind those: one for the probabilities of a categorical.
+        """
+        fn = self.node(name, side)["fn"]
+        result = function(fn)
+        place = self.layout.place((side, name), batch=True)
+        behind = len(fn.event_shape) + extra
+        shape = (*fn.batch_shape, *result.shape[result.ndim - behind :])
+        axis = None if place.axis is None else place.axis - behind
+        return self._folded(result.expand(shape), Place(place.ndim + behind, axis), side)
+
+    def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
+        """A site's log-probability (draws, *plates), masked, under its author's scale but no other: neither the data
+        plate's nor that of temper.
+        """
+        node = self.node(name, side)
+        log_prob = node["fn"].log_prob(node["value"])
+        scale, mask = untempered(node)
+        log_prob = scale_and_mask(log_prob, scale / plate_scale(node, self.data_plate), mask)
+        log_prob = torch.as_tensor(log_prob).expand(node["fn"].batch_shape)
+        return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
+
+    def _folded(self, tensor: torch.Tensor, place: Place, side: str) -> torch.Tensor:
+        fold = self.guide_fold if side == "guide" and self.guide_fold is not None else self.fold
+        return fold(tensor, place, self.draws)
+
+    def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
+        """The log-probability of a site for each draw and datum, (draws, rows); (draws,) where it is global."""
+        return summed(self.log_prob(name, side), self.layout.place((side, name), batch=True))
+
+
+def plate_scale(node: Mapping[str, Any], data_plate: str | None) -> float:
+    """By how much the data plate's subsample scales a site."""
+    scale = 1.0
+    for frame in node["cond_indep_stack"]:
+        if frame.name == data_plate and frame.size > 0 and frame.full_size:
+            scale *= float(frame.full_size) / float(frame.size)
+    return scale
+
+
+def summed(folded: torch.Tensor, place: Place) -> torch.Tensor:
+    """(draws, ...) summed over all but draws and rows."""
+    if place.axis is None:
+        return folded.reshape(len(folded), -1).sum(1)
+    folded = folded.movedim(place.axis, 1)
+    return folded.reshape(*folded.shape[:2], -1).sum(2)

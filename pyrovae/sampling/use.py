@@ -1,0 +1,157 @@
+"""A pair as it stands, and data to run it on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro.ops.provenance import detach_provenance
+from torch.utils.data import DataLoader, Dataset
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import Batches
+from pyrovae.data.inspection import hole_words
+from pyrovae.data.placement import Placement, placed
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.sampling.programs import WholePlate, plates_noted
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_is_pair(pair: Any) -> None:
+    """Refuse what has no model and guide to call."""
+    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
+        raise ArgumentError(
+            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
+            "Wrap two functions: pv.Pair(model, guide)."
+        )
+
+
+class Use(NamedTuple):
+    """A pair, data, and how the pair takes them."""
+
+    pair: HasPair
+    batches: Batches
+    placement: Placement
+    structure: Structure
+
+    @classmethod
+    def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None) -> Use:
+        """Look at the pair on the first rows."""
+        check_is_pair(pair)
+        first = batches.first()
+        placement = placed(pair, first)
+        batch = placement.place(first)
+        structure = _look(pair, batch, data_plate)
+        _check_plate(structure, data_plate)
+        _check_born(structure, lambda: _look(pair, batch, data_plate))
+        return cls(pair, batches, placement, structure)
+
+    @contextmanager
+    def quietly(self, seed: int | None = 0) -> Iterator[None]:
+        """Eval mode, no gradients, isolated random numbers and store."""
+        with self.blaming_holes(), isolated(seed), torch.inference_mode(False), torch.no_grad(), _without_warnings():
+            yield
+
+    @contextmanager
+    def blaming_holes(self) -> Iterator[None]:
+        """Where the pair stops on data with holes, which a mask may have been meant for, say where they are."""
+        try:
+            yield
+        except PyrovaeError:
+            raise
+        except Exception as error:
+            found = _holes_in(self.batches.leaves())
+            if not found:
+                raise
+            raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
+
+    def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """The batches, in order, where the pair takes them."""
+        for batch in self.batches.in_order(batch_size):
+            yield self.placement.place(batch)
+
+
+def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
+    """The pair's structure; where its author wrote another number of rows into a plate, with that plate held open."""
+    seen: dict[str, None] = {}
+    try:
+        with plates_noted(seen):
+            return inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        for name in (data_plate,) if data_plate else tuple(seen):
+            whole = WholePlate(pair, name, follows=False)
+            whole.turn_to(batch)
+            try:
+                return inspect(whole, batch.args, batch.kwargs, data_plate=name)
+            except Exception:
+                continue  # another plate may be the one
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
+        found = _holes_in(batch.leaves)
+        raise PairError(
+            f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
+            if found
+            else f"the pair does not run on these data (its first rows have shapes {shapes}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _holes_in(leaves: Mapping[int | str, Any]) -> str:
+    return "; ".join(words for name, leaf in leaves.items() if (words := hole_words(leaf, name)))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def _check_plate(structure: Structure, data_plate: str | None) -> None:
+    """Refuse a plate that is not there: every site would count as one that all rows share."""
+    known = dict.fromkeys(plate for site in structure.sites.values() for plate in site.plates)
+    if data_plate is not None and data_plate not in known:
+        raise ArgumentError(
+            f"data_plate={data_plate!r}: no site of the pair stands in a plate of that name; its plates are "
+            f"{', '.join(map(repr, known)) or 'none'}."
+        )
+
+
+def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
+    """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
+    stored: Any = pyro.get_param_store()._params
+    live = {id(detach_provenance(tensor)) for tensor in stored.values()}
+    live |= {id(parameter) for module in structure.modules.values() for parameter in module.parameters()}
+    missing = [name for name, parameter in structure.parameters.items() if id(parameter) not in live]
+    # A module that a run names but does not call shows only its parameters: what exists is the same tensor again.
+    made_anew = again().parameters if missing else {}
+    missing = [name for name in missing if made_anew.get(name) is not structure.parameters[name]]
+    if missing:
+        raise PairError(
+            f"the pair has parameters that do not exist yet ({', '.join(map(repr, missing[:3]))}): it was never run. "
+            "Train it with pyrovae.fit or a loop of your own, or load its weights with pyrovae.load; to look at its "
+            "starting values, call its guide and its model on a batch once."
+        )
+
+
+def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
+    """What was given as `*data` and `**named`, as `fit` takes it; one dict, Dataset or DataLoader stands for all."""
+    if named and data:
+        raise ArgumentError(
+            f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways. "
+            "A name that this function has no option for is taken for an argument of the model."
+        )
+    if named:
+        return dict(named)
+    return data[0] if len(data) == 1 and isinstance(data[0], dict | Dataset | DataLoader) else data

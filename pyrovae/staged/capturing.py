@@ -1,0 +1,226 @@
+"""One training pass as a plain graph of tensor operations, with no Pyro in it."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyro
+import torch
+from pyro.ops.provenance import detach_provenance
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyrovae.objectives.figures import is_data
+from pyrovae.objectives.losses import Loss, loss_and_gradients
+from pyrovae.objectives.record import Recorded
+from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.fixed_plate import FixedPlate
+from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.trace import Traces, samples, unconstrained
+from pyrovae.staged.precision import computing_in
+from pyrovae.staged.reading import Guard, Unstageable, traceable
+from pyrovae.staged.selections import select_in_place
+from pyrovae.staged.writing import storage_of, undone
+
+
+class Pass(NamedTuple):
+    """What makes up a training pass: the loss and the pair under all handlers."""
+
+    loss: Loss
+    recorded: Recorded
+    fixed: FixedPlate
+    tempered: Tempered
+    precision: str | None = None
+
+
+class Inputs(NamedTuple):
+    """The tensors that a pass depends on, by what they are."""
+
+    parameters: dict[str, torch.Tensor]
+    buffers: dict[str, torch.Tensor]
+    state: dict[str, torch.Tensor]  # what the loss keeps from step to step, by name in Pyro's store
+    weights: dict[Any, torch.Tensor]  # the weights of sites that change from step to step
+    index: torch.Tensor | None  # the rows of the data that the batch holds
+    args: tuple
+    kwargs: Mapping[str, Any]
+
+    def flat(self) -> list[torch.Tensor]:
+        """All of them in one order."""
+        batch = [leaf for leaf in (*self.args, *self.kwargs.values()) if isinstance(leaf, torch.Tensor)]
+        index = [] if self.index is None else [self.index]
+        return [*self.held(), *self.weights.values(), *index, *batch]
+
+    def held(self) -> list[torch.Tensor]:
+        """Those that stay the same objects from step to step."""
+        return [*self.parameters.values(), *self.buffers.values(), *self.state.values()]
+
+
+class Captured(NamedTuple):
+    """A pass as a graph: `graph(*inputs.flat())` gives figures, gradients and the new state of the loss."""
+
+    graph: GraphModule
+    graded: tuple[str, ...]  # the parameters that got a gradient, in the order of the outputs
+    state: tuple[str, ...]  # names of the loss's state, in the order of the outputs after the gradients
+    size: int
+    guards: tuple[Guard, ...]
+    written: tuple[torch.Tensor, ...]  # what a pass writes into, each storage as one flat tensor
+
+
+def capture(
+    one: Pass,
+    inputs: Inputs,
+    *,
+    frozen: Collection[str] = (),
+    clip_norm: float | None = None,
+    supports: Collection[str] = (),
+) -> Captured:
+    """Trace one pass, and leave no trace of it: random states, buffers, gradients and Pyro's store are as before.
+
+    Args:
+        one: the loss and the pair.
+        inputs: what the graph takes in; the pass runs on these very tensors.
+        frozen: parameters whose gradients nobody needs.
+        clip_norm: the largest norm of all gradients together.
+        supports: sites where the last figure is to be NaN if data are outside the likelihood's support.
+
+    Returns:
+        The graph, with parameters as inputs: it computes on the tensors that it is given. Its figures are the
+        loss, ELBO, rate and distortion per datum, and the norm of the gradients before clipping.
+
+    Raises:
+        Unstageable: the pass does something that a graph cannot repeat.
+    """
+    flat = inputs.flat()
+    if len({id(tensor) for tensor in flat}) != len(flat):
+        raise Unstageable("one tensor is given to the pair twice")
+    notes: dict[str, Any] = {}
+    before = {name: tensor.detach().clone() for name, tensor in inputs.state.items()}
+    fixed = [tensor for tensor in inputs.buffers.values() if not tensor.is_floating_point()]
+    try:
+        with forked_random(), warnings.catch_warnings(), undone() as writes, traceable(fixed, flat) as reading:
+            warnings.simplefilter("ignore")
+            program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, supports=supports)
+            graph = make_fx(program, tracing_mode="real")(*flat)
+            _refuse_other_randomness(notes)
+    finally:
+        _restore(inputs, before)
+    select_in_place(graph)
+    _refuse_shapes_that_depend_on_values(graph)
+    written = tuple(whole for whole, _ in writes.written.values())
+    _refuse_moving_constants(reading.guards, written)
+    _refuse_written_data(inputs, written)
+    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written)
+
+
+def _program(
+    one: Pass,
+    inputs: Inputs,
+    notes: dict[str, Any],
+    *,
+    frozen: Collection[str],
+    clip_norm: float | None,
+    supports: Collection[str],
+) -> Any:
+    def program(*flat: torch.Tensor) -> list[torch.Tensor]:
+        del flat  # the pass finds the same tensors by itself
+        generators = _other_generators()
+        for parameter in inputs.parameters.values():
+            parameter.grad = None
+        with computing_in(one.precision), one.fixed.given(inputs.index), one.tempered.given(inputs.weights):
+            loss = loss_and_gradients(one.loss, one.recorded, inputs.args, dict(inputs.kwargs))
+            outside = _outside_support(one.recorded.last_run(), supports)
+            size = one.recorded.size()
+            figures = one.recorded.figures()
+        graded = {name: p.grad for name, p in inputs.parameters.items() if p.grad is not None and name not in frozen}
+        notes.update(graded=tuple(graded), size=size, generators=(generators, _other_generators()))
+        if any(gradient.is_sparse for gradient in graded.values()):
+            raise Unstageable("the pair has sparse gradients")
+        own = torch.as_tensor(loss, dtype=figures.rate.dtype, device=figures.rate.device).detach() / size
+        norm, gradients = clipped(list(graded.values()), clip_norm)
+        norm = norm.to(own)
+        if outside is not None:
+            norm = torch.where(outside, torch.nan, norm)
+        return [torch.stack([own, *figures, norm]), *gradients, *_state_after(inputs)]
+
+    return program
+
+
+def clipped(gradients: Sequence[torch.Tensor], bound: float | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The norm of all gradients, and the gradients scaled down to a bound, as `clip_grad_norm_` does it."""
+    if not gradients:
+        return torch.zeros(()), []
+    norm = torch.stack([torch.linalg.vector_norm(gradient).float() for gradient in gradients]).square().sum().sqrt()
+    if bound is None:
+        return norm, list(gradients)
+    scale = (bound / (norm + 1e-6)).clamp(max=1.0)
+    return norm, [gradient * scale.to(gradient.dtype) for gradient in gradients]
+
+
+def _outside_support(run: Traces | None, sites: Collection[str]) -> torch.Tensor | None:
+    """Whether any value at these sites is outside its likelihood's support."""
+    found = []
+    for name, node in samples(run.model) if run is not None else ():
+        if name in sites and is_data(node) and isinstance(node["value"], torch.Tensor):
+            try:
+                found.append(~node["fn"].support.check(node["value"]).all())
+            except (NotImplementedError, ValueError):
+                continue  # no support is declared: Pyro does not look, either
+    return torch.stack(found).any() if found else None
+
+
+def _state_after(inputs: Inputs) -> list[torch.Tensor]:
+    """What the loss keeps now; Pyro's store holds a new tensor for each entry that was written."""
+    store = pyro.get_param_store()
+    return [detach_provenance(unconstrained(store[name])).detach() for name in inputs.state]
+
+
+def _restore(inputs: Inputs, before: Mapping[str, torch.Tensor]) -> None:
+    stored: dict[str, Any] = pyro.get_param_store()._params
+    for name, tensor in inputs.state.items():
+        tensor.data.copy_(before[name])
+        if name in stored and detach_provenance(stored[name]) is not tensor:
+            pyro.get_param_store()[name] = before[name]
+    for parameter in inputs.parameters.values():
+        parameter.grad = None
+
+
+# --- what a graph cannot repeat -----------------------------------------------------------------------
+def _other_generators() -> tuple[Any, Any]:
+    return random.getstate(), np.random.get_state()  # noqa: NPY002 - what a user's model may draw from
+
+
+def _refuse_other_randomness(notes: Mapping[str, Any]) -> None:
+    (python, numpy), (python_after, numpy_after) = notes["generators"]
+    if python != python_after or repr(numpy) != repr(numpy_after):
+        raise Unstageable("the pair draws random numbers from Python or numpy, which a graph would repeat; use torch's")
+
+
+def _refuse_shapes_that_depend_on_values(graph: GraphModule) -> None:
+    for node in graph.graph.nodes:
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.dynamic_output_shape in tags and not _keeps_shape(node):
+            raise Unstageable(f"the pair selects by values ({node.target}), so that shapes differ from step to step")
+
+
+def _keeps_shape(node: torch.fx.Node) -> bool:
+    """Whether an operation whose shape may depend on values does not do so here: an index by whole numbers."""
+    if node.target is not torch.ops.aten.index.Tensor:
+        return False
+    indices: Any = node.args[1]
+    return all(i is None or i.meta["val"].dtype not in (torch.bool, torch.uint8) for i in indices)
+
+
+def _refuse_moving_constants(guards: Sequence[Guard], written: Sequence[torch.Tensor]) -> None:
+    read = {storage_of(guard.tensor) for guard in guards}
+    if read & set(map(storage_of, written)):
+        raise Unstageable("the pair reads a buffer that it also changes")
+
+
+def _refuse_written_data(inputs: Inputs, written: Sequence[torch.Tensor]) -> None:
+    data = {storage_of(leaf) for leaf in (*inputs.args, *inputs.kwargs.values()) if isinstance(leaf, torch.Tensor)}
+    if data & set(map(storage_of, written)):
+        raise Unstageable("the pair changes its data in place")

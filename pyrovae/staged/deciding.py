@@ -1,0 +1,50 @@
+"""Whether tracing and compiling repay themselves in the time that is left."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# What a graph saves of a plain step, and compiled code of a graph's step, at least: found on pairs of all styles.
+_TRACING_SAVES = 0.25
+
+_COMPILING_SAVES = 0.35
+
+_SECONDS_TO_TRACE = 0.3  # of a pair with two networks; a first guess
+
+_CAUTION = 1.5  # a change has to earn that many times what it costs
+
+
+class Decision(NamedTuple):
+    """Whether to go on to the next route, and the reason in words."""
+
+    go: bool
+    why: str
+
+
+def worth_tracing(plain: float, steps_left: float, known: float | None = None) -> Decision:
+    """Whether a graph repays the time to make it.
+
+    Args:
+        plain: seconds of a plain step.
+        steps_left: of this lane.
+        known: seconds that tracing took for another shape of batch.
+    """
+    cost = known or _SECONDS_TO_TRACE
+    saved = _TRACING_SAVES * plain * steps_left
+    if saved > _CAUTION * cost:
+        return Decision(True, f"{steps_left:.0f} steps of {1e3 * plain:.2g} ms are left")
+    return Decision(False, f"{steps_left:.0f} steps of {1e3 * plain:.2g} ms are left, too few to repay tracing")
+
+
+def worth_compiling(staged: float, steps_left: float, cost: float) -> Decision:
+    """Whether compiled code repays the time to compile it.
+
+    Args:
+        staged: seconds of a step by the graph.
+        steps_left: of this lane.
+        cost: seconds that compiling takes.
+    """
+    left = staged * steps_left
+    if _COMPILING_SAVES * left > _CAUTION * cost:
+        return Decision(True, f"{left:.0f} s are left")
+    return Decision(False, f"the {left:.3g} s left do not repay {cost:.0f} s of compiling")

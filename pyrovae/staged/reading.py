@@ -1,0 +1,168 @@
+"""What a pair may read of its tensors while it is traced: nothing that the graph could not repeat."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import pyro.infer.traceenum_elbo
+import pyro.util
+import torch
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
+
+from pyrovae.errors import PyrovaeError
+from pyrovae.pairs.isolation import validation
+
+
+class Unstageable(PyrovaeError):
+    """A step that cannot be turned into a graph; the words say why."""
+
+
+# Each turns a tensor into something that Python can branch on.
+_READERS = ("item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__")
+
+
+class Guard:
+    """A tensor whose value was read while tracing, and the value: the graph holds only while it stays the same."""
+
+    def __init__(self, tensor: torch.Tensor, read: Callable[[torch.Tensor], Any]):
+        self.tensor = tensor
+        self._before = tensor.detach().clone()
+        self._version = None if tensor.is_inference() else tensor._version
+        self.value = read(tensor)
+
+    def holds(self) -> bool:
+        """Whether the tensor still has that value."""
+        return torch.equal(self.tensor, self._before)
+
+    def may_have_moved(self) -> bool:
+        """Whether anything was written into the tensor since it was last looked at; this costs next to nothing."""
+        if self._version is None or self.tensor._version == self._version:
+            return False
+        self._version = self.tensor._version
+        return not self.holds()
+
+
+class TracedReads:
+    """Decides about each value that is read: Pyro's own reports, constants of the pair, or a refusal."""
+
+    def __init__(self, constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor]):
+        self.guards: list[Guard] = []
+        self._constants = {id(tensor) for tensor in constants}
+        self._traced = {id(tensor) for tensor in traced}
+        self._thread = threading.get_ident()
+
+    def reader(self, name: str) -> Callable[..., Any]:
+        """What stands in for a method of `torch.Tensor` while tracing."""
+        original = getattr(torch.Tensor, name)
+
+        def read(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != self._thread:
+                return original(tensor, *args, **kwargs)
+            asking = sys._getframe(1).f_globals.get("__name__", "")
+            # An ELBO reports its loss as a number; here the number is an output of the graph.
+            if name == "item" and asking.startswith("pyro.infer"):
+                return tensor.detach()
+            # Enumeration asks whether any probability is 0, and then leaves out what is masked: see `_zeroed`.
+            if name == "__bool__" and asking == "pyro.infer.util":
+                return False
+            if self._is_constant(tensor):
+                with disable_proxy_modes_tracing():
+                    self.guards.append(Guard(tensor, lambda t: original(t, *args, **kwargs)))
+                return self.guards[-1].value
+            raise Unstageable(
+                f"the pair reads the value of a tensor ({_call(name)} in {_place()}), on which what it does may depend"
+            )
+
+        return read
+
+    def _is_constant(self, tensor: torch.Tensor) -> bool:
+        if id(tensor) in self._constants:
+            return True
+        # A tensor that was there before and is no input: an attribute of the user's own.
+        return id(tensor) not in self._traced and not _is_tracked(tensor)
+
+
+def _is_tracked(tensor: torch.Tensor) -> bool:
+    """Whether tracing has seen the tensor come out of an operation."""
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode, has_proxy_slot
+
+    mode = get_proxy_mode()
+    return mode is not None and has_proxy_slot(tensor, mode.tracer)
+
+
+def _call(name: str) -> str:
+    return f"{name.strip('_')}()" if name.startswith("__") else f".{name}()"
+
+
+_OURS = ("torch.", "pyro.", "pyrovae.", "unittest.")
+
+
+def _place() -> str:
+    """The innermost line that is neither torch's nor Pyro's nor ours."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not f"{name}.".startswith(_OURS):
+            return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return "a library"
+
+
+def _zeroed(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Stands in for `masked_select` where only the sum matters: its shape does not depend on values."""
+    if sys._getframe(1).f_globals.get("__name__") != "pyro.infer.util":
+        return torch.masked_select(tensor, mask)
+    return torch.where(mask, tensor, 0).reshape(-1)
+
+
+def _first(scales: Any) -> Any:
+    """Stands in for Pyro's comparison of scales by value, which the plain passes before have made."""
+    return scales[0]
+
+
+@contextmanager
+def traceable(constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor]) -> Iterator[TracedReads]:
+    """Make Pyro's passes traceable: its reports of numbers are tensors, its validation is off.
+
+    The checks that are off have been made by the plain passes before, are made again by the pass that repeats
+    a step whose figures went bad, and supports of data are checked where the data come in.
+
+    Args:
+        constants: tensors that a pair may read, since no step changes them.
+        traced: the tensors that are inputs of the graph.
+
+    Yields:
+        What was read.
+    """
+    reading = TracedReads(constants, traced)
+    with ExitStack() as stack:
+        stack.enter_context(validation(False))
+        stack.enter_context(_unvalidated())
+        for name in _READERS:
+            stack.enter_context(mock.patch.object(torch.Tensor, name, reading.reader(name)))
+        stack.enter_context(mock.patch.object(torch.Tensor, "masked_select", _zeroed))
+        for name in ("torch_isnan", "torch_isinf"):
+            stack.enter_context(mock.patch.object(pyro.util, name, return_value=False))
+        stack.enter_context(mock.patch.object(pyro.infer.traceenum_elbo, "_get_common_scale", _first))
+        yield reading
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Distributions do not check themselves, not even those that were asked to by `validate_args=True`."""
+    kind = torch.distributions.Distribution
+    original = kind.__init__
+
+    def unchecked(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args[:2], **{**kwargs, "validate_args": False})
+
+    with (
+        mock.patch.object(kind, "__init__", unchecked),
+        mock.patch.object(kind, "_validate_sample", return_value=None),
+    ):
+        yield

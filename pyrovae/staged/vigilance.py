@@ -1,0 +1,107 @@
+"""Whether a pair is from step to step what it was when its graph was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyro
+import torch
+
+from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.watching import Field, Walk, Watch, difference, rebound, steady
+from pyrovae.staged.witnessing import Witness, witnessed
+
+
+class Vigil:
+    """Looks at two passes of each kind of batch, and then, before each step, at all that they can have read.
+
+    Attributes:
+        version: how often something was found to be another thing than before; graphs of other versions are old.
+        words: what was found last.
+        pending: what was found, while graphs are not old yet: of several processes, all have to know of it first.
+    """
+
+    def __init__(self, places: Callable[[], Iterable[Any]], parameters: Callable[[], Mapping[str, torch.Tensor]]):
+        self.version = 0
+        self.words = ""
+        self.pending: str | None = None
+        self._places = places
+        self._parameters = parameters
+        self._witness = Witness()
+        self._watch: Watch | None = None
+        self._grads: list[tuple[str, torch.Tensor, bool]] = []
+
+    def seen(self, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Make a pass before the eyes of the witness."""
+        with witnessed(self._witness):
+            return make()
+
+    def look(self) -> Walk:
+        """Everything that the pair's code can reach now.
+
+        Raises:
+            Unstageable: it reads what no graph can follow: a clock, an iterator.
+        """
+        if self._witness.clock is not None:
+            raise Unstageable(f"the pair reads the clock ({self._witness.clock}), which would stand still in a graph")
+        return Walk(self._witness, self._places())
+
+    def compare(self, last: Walk, before: Walk, after: Walk) -> list[Field]:
+        """Compare what two passes have left behind, and watch from now on what they leave alone.
+
+        Args:
+            last: after an earlier pass on such a batch.
+            before: before a second pass.
+            after: after it.
+
+        Returns:
+            The places where a pass puts tensors in the place of others: it must not read those in the next one.
+
+        Raises:
+            Unstageable: a pass changes what the next one may read.
+        """
+        self._witness.given.clear()  # objects of single passes
+        words = difference(last, before, after)
+        if words is not None:
+            raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")
+        left_alone = steady(before, after)
+        self._watch = Watch([*left_alone, *self._stored()], after.registries)
+        tensors = {id(tensor): (name, tensor) for name, tensor in self._parameters().items()}
+        for field in left_alone:  # Pyro shows no parameter that is frozen
+            if isinstance(field.value, torch.nn.Parameter):
+                tensors.setdefault(id(field.value), (field.words, field.value))
+        self._grads = [(name, tensor, tensor.requires_grad) for name, tensor in tensors.values()]
+        return rebound(before, after)
+
+    def _stored(self) -> list[Field]:
+        """The places in Pyro's store that hold the parameters."""
+        store: Any = pyro.get_param_store()
+        own = {id(tensor) for tensor in self._parameters().values()}
+        held = [(name, value) for name, value in store._params.items() if id(value) in own]
+        return [
+            Field("Pyro's parameter store", vars(store), "_params", store._params),
+            *(Field(f"parameter {name!r} in Pyro's store", store._params, name, value) for name, value in held),
+        ]
+
+    # --- before and after a step ------------------------------------------------------------------------
+
+    def notice(self) -> None:
+        """Look whether anything that is watched is another thing now; then it is `pending`."""
+        if self._watch is not None and self.pending is None:
+            self.pending = self._watch.changed() or self._frozen_or_freed()
+
+    def turn_old(self, words: str) -> None:
+        """Every graph is of a pair that was: something is another thing now."""
+        self.version, self.words, self.pending, self._watch = self.version + 1, words, None, None
+
+    def _frozen_or_freed(self) -> str | None:
+        for name, tensor, before in self._grads:
+            if tensor.requires_grad is not before:
+                return f"requires_grad of {name!r} was {before} and is {not before}"
+        return None
+
+    def passed(self) -> None:
+        """A pass was made by Pyro; what it has changed is not the user's doing."""
+        if self._watch is not None:
+            self._watch.forget_changes()

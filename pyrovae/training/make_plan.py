@@ -1,0 +1,247 @@
+"""From the arguments of `fit` to a plan that can run, everything checked before the first step."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.poutine.runtime import _PYRO_STACK
+
+from pyrovae.checks.check_pair import findings, report
+from pyrovae.checks.finding import Finding
+from pyrovae.checks.supports import check_supports
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import Batches, as_batches, check_finite
+from pyrovae.data.placement import find_placement
+from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
+from pyrovae.objectives.losses import check_objective, own_loss, try_once
+from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.trace import Traces, run
+from pyrovae.sampling.use import check_is_pair
+from pyrovae.staged.precision import PRECISIONS
+from pyrovae.staged.staging import MODES
+from pyrovae.training.optimisers import make_optimiser
+from pyrovae.training.parallel.agreement import shared
+from pyrovae.training.parallel.team import SingleProcess
+from pyrovae.training.plan import Plan
+from pyrovae.training.saved import weight_files
+from pyrovae.training.saved.resumption import describe_argument
+
+
+def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None:
+    """Refuse arguments that cannot work, before anything is looked at."""
+    check_is_pair(pair)
+    check_choice("staged", options["staged"], MODES)
+    check_choice("precision", options["precision"], PRECISIONS)
+    if options["epochs"] is None and options["steps"] is None:
+        raise ArgumentError("how long to train? Give epochs=, steps=, or both (whichever is reached first).")
+    for name in ("epochs", "steps", "patience"):
+        _check_count(name, options[name])
+    _check_positive("clip_norm", options["clip_norm"])
+    _check_positive("checkpoint_every", checkpoint_every)
+    average = options["average"]
+    if average is not None and not (_is_number(average) and 0 < average < 1):
+        raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
+    if options["patience"] is not None and options["validation"] is None:
+        raise ArgumentError("patience counts epochs without a better validation ELBO; give validation= too.")
+
+
+def check_choice(name: str, value: Any, choices: tuple) -> None:
+    """Refuse what is not one of a few values; 1 is not True here."""
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+        raise ArgumentError(f"{name}={value!r}; give {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}.")
+
+
+def check_folder(checkpoint: Any) -> Path | None:
+    """A folder's path; None stays None."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
+        raise ArgumentError(f"checkpoint={checkpoint!r}; give the path of a folder.")
+    return Path(os.fsdecode(checkpoint))
+
+
+def check_seed(seed: Any) -> int | None:
+    """A whole number from 0 to 2**63 - 1, as torch takes it; None stays None."""
+    if seed is None:
+        return None
+    whole = hasattr(seed, "__index__") and not isinstance(seed, bool | torch.Tensor)
+    if not whole or not 0 <= seed.__index__() < 2**63:
+        raise ArgumentError(f"seed={seed!r}; give a whole number from 0 to 2**63 - 1, or None for a drawn one.")
+    return seed.__index__()
+
+
+def warn_of_handlers() -> None:
+    """Handlers around `fit` are shut out: validation and checks would see another model than training."""
+    if _PYRO_STACK:
+        names = ", ".join(type(handler).__name__ for handler in _PYRO_STACK)
+        warnings.warn(
+            f"fit runs inside Pyro handlers ({names}), which do not reach the pair. Put them around its functions: "
+            "pv.Pair(poutine.scale(model, scale=...), poutine.scale(guide, scale=...)).",
+            PyrovaeWarning,
+            stacklevel=4,
+        )
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
+        raise ArgumentError(f"{name}={value!r}; give a whole number, 1 at least.")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if value is not None and not (_is_number(value) and value > 0):
+        raise ArgumentError(f"{name}={value!r}; give a number above 0.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def make_plan(
+    pair: HasPair,
+    data: Any,
+    seed: int,
+    *,
+    born: bool,
+    team: SingleProcess,
+    device: Any,
+    temper: Any,
+    loss: Any,
+    optim: Any,
+    learning_rate: Any,
+    batch_size: int | None,
+    transform: Any,
+    validation: Any,
+    data_plate: str | None,
+    **rest: Any,
+) -> tuple[Plan, tuple[Finding, ...]]:
+    """Look at data and pair, and put together what a trainer needs.
+
+    Args:
+        pair: the pair.
+        data: the training data.
+        seed: of the order of the data.
+        born: whether parameters made at the first call must exist, to be written into.
+        team: the processes that train together.
+        device: where to train.
+        temper: the weight of the rate.
+        loss: the objective.
+        optim: the optimiser.
+        learning_rate: its rate.
+        batch_size: rows in a batch.
+        transform: of each batch.
+        validation: data held out.
+        data_plate: the plate of the data.
+        **rest: what goes into the plan as it is.
+
+    Returns:
+        The plan, and what is probably wrong with the pair.
+    """
+    optimiser = make_optimiser(optim, learning_rate)
+    tempered = Tempered(pair, temper)
+    batches = as_batches(data, batch_size=batch_size, transform=transform, seed=seed)
+    if batches.batches_per_epoch is None and rest["steps"] is None:
+        raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
+    check_finite(batches)
+    held_out = _held_out(validation, batches, transform, seed)
+    first = batches.first()
+    placement = find_placement(pair, first, device)
+    batch = placement.place(first)
+    found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
+    report(found)
+    if born or team.size > 1:
+        weight_files.born(pair, batch)
+    structure, traces = _look(pair, batch, data_plate)
+    check_supports(batches, batch, traces, placement)
+    _check_last_batch(batches, structure)
+    if not any(parameter.requires_grad for parameter in structure.parameters.values()):
+        raise ArgumentError(
+            "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
+            "pyro.module, or undo requires_grad_(False)."
+        )
+    optimiser.check_names(list(structure.parameters))
+    tempered.prepare(structure)
+    own = own_loss(loss, structure)
+    check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
+    try_once(own, tempered, structure, batch.args, batch.kwargs)
+    shares = shared(pair, batches, structure, team, own, placement.place) if team.size > 1 else None
+    plan = Plan(
+        pair, batches, held_out, structure, placement, own, optimiser, tempered,
+        seed=seed, team=team, shares=shares, **rest,
+    )  # fmt: skip
+    return plan, found
+
+
+def _check_last_batch(batches: Batches, structure: Structure) -> None:
+    """Batch norm has no statistics of one row, which shows only at the end of the first epoch."""
+    rows, size = batches.rows, batches.batch_size
+    parts = (part for module in structure.modules.values() for part in module.modules())
+    norms = any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in parts)
+    if norms and rows and size and batches.random_access and rows % size == 1:
+        raise ArgumentError(
+            f"batch_size={size} leaves one row of {rows} for the last batch, of which BatchNorm has no statistics. "
+            f"Choose a batch size that does not, {size + 1} say, or leave one row out."
+        )
+
+
+def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structure, Traces]:
+    structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    with isolated(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return structure, run(pair, batch.args, batch.kwargs)
+
+
+def _held_out(validation: Any, batches: Batches, transform: Any, seed: int) -> Batches | None:
+    if validation is None:
+        return None
+    try:
+        size = None if isinstance(validation, torch.utils.data.DataLoader) else batches.batch_size
+        held_out = as_batches(validation, batch_size=size, transform=transform, seed=seed)
+        check_finite(held_out)
+    except DataError as error:
+        raise DataError(f"validation: {error}") from None
+    mine, theirs = (_shapes(b.first(1)) for b in (batches, held_out))
+    if mine != theirs:
+        raise DataError(
+            f"validation: one datum has shape {theirs}, and {mine} in the training data; give the same columns."
+        )
+    return held_out
+
+
+def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape[1:]) for name, leaf in batch.leaves.items()}
+
+
+# What may differ when a run is resumed.
+_FREE = ("epochs", "steps", "validation", "device", "staged")  # validation data are compared as data
+
+
+def described(options: Mapping[str, Any]) -> dict[str, str]:
+    """The arguments that a resumed run must have in common with the run that it goes on with."""
+    return {name: describe_argument(value) for name, value in options.items() if name not in _FREE}
+
+
+# What may differ from process to process: the data are compared as data, and a transform may look at its process.
+_OWN = ("device", "transform", "validation")
+
+
+def agree_on(options: Mapping[str, Any], team: SingleProcess) -> None:
+    """Refuse arguments that differ between the processes of a training, which would train something else in each."""
+    mine = {name: describe_argument(value) for name, value in options.items() if name not in _OWN}
+    mine["validation"] = "left out" if options.get("validation") is None else "given"
+    for rank, theirs in enumerate(team.all_gather(mine)):
+        for name in mine:
+            if theirs.get(name) != mine[name]:
+                raise ArgumentError(
+                    f"{name} is {mine[name]} in process {team.rank} and {theirs.get(name)} in process {rank}; give all "
+                    "processes the same arguments. The first one alone writes, so that folders need no difference."
+                )

@@ -1,0 +1,1 @@
+"""What a training leaves on disk: files of weights, checkpoints, and the way back from them."""

@@ -1,0 +1,85 @@
+"""Files of a training that can go on."""
+
+from __future__ import annotations
+
+import random
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.errors import FileError, PyrovaeWarning
+from pyrovae.pairs.isolation import RandomState
+from pyrovae.training.saved import files, trees
+from pyrovae.training.saved.weight_files import of_weights
+
+# --- checkpoints of a training ------------------------------------------------------------------------
+_NAME = re.compile(r"checkpoint-(\d+)\.safetensors$")
+
+# Two: the newest, and the one before it for the case that the newest is damaged.
+_KEPT = 2
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; checkpoint= takes a folder.")
+    named = [(int(m.group(1)), path) for path in folder.glob("checkpoint-*") if (m := _NAME.search(path.name))]
+    return [path for _, path in sorted(named, reverse=True)]
+
+
+def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: Any, document: dict[str, Any]) -> Path:
+    """Write one checkpoint and drop all but the newest ones; returns its path."""
+    tensors, skeleton = trees.flatten(tree)
+    content = {f"weights.{name}": tensor.detach() for name, tensor in weights.items()}
+    content |= {f"state.{name}": tensor for name, tensor in tensors.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder} cannot be made: {error.strerror}. Choose another folder for checkpoint=.") from error
+    path = folder / f"checkpoint-{step:010d}.safetensors"
+    files.write(path, content, {"kind": "checkpoint", "state": skeleton, **document})
+    # Later ones than this belong to something else, a damaged run perhaps: they are left as they are.
+    earlier = [old for old in found(folder) if old.name < path.name]
+    for old in earlier[_KEPT - 1 :]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]] | None:
+    """The newest sound checkpoint as (path, weights, state, document); None where there is none.
+
+    A damaged one is named in a warning, and the one before it is used.
+    """
+    files.remove_partial(folder) if folder.is_dir() else None
+    for path in found(folder):
+        try:
+            tensors, document = files.read(path)
+        except FileError as error:
+            if "newer" in str(error):
+                raise
+            warnings.warn(f"{str(error).rstrip('.')}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+            continue
+        weights, _ = of_weights(tensors, document)
+        states = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
+        return path, weights, trees.unflatten(states, document["state"]), document
+    return None
+
+
+def random_tree() -> dict[str, Any]:
+    """The states of all random generators, as plain values and tensors."""
+    state = RandomState.capture()
+    return {"torch": state.torch, "cuda": list(state.cuda), "numpy": state.numpy, "python": state.python}
+
+
+def restore_random(tree: Mapping[str, Any]) -> None:
+    """Put the states of all random generators back."""
+    torch.set_rng_state(tree["torch"])
+    if tree["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(tree["cuda"])
+    np.random.set_state(tree["numpy"])  # noqa: NPY002 - the global generator is part of a pair's randomness
+    random.setstate(tree["python"])

@@ -1,0 +1,351 @@
+"""Stopping and going on: when a training writes checkpoints, what is in them, and how it starts from one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.optim.optim import PyroOptim
+
+from pyrovae import __version__
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import Batches
+from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
+from pyrovae.evaluation.rate_distortion import measure
+from pyrovae.objectives.losses import own_loss
+from pyrovae.pairs.isolation import reseed
+from pyrovae.training.parallel.team import SingleProcess, agreed
+from pyrovae.training.passes import once
+from pyrovae.training.plan import Plan
+from pyrovae.training.results import Epoch
+from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
+from pyrovae.training.saved.fingerprint import fingerprint
+from pyrovae.training.saved.weight_files import shapes_of, write_in_place
+from pyrovae.training.trainer import Trainer
+
+# Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
+_SAMPLED_ROWS = 1_024
+
+_PROBE_ROWS = 32
+
+
+class Resumption:
+    """The folder of a training's checkpoints: the keeper of a trainer."""
+
+    def __init__(self, folder: Path | None, every: float, *, resume: bool, team: SingleProcess):
+        self.team = team
+        self.folder = folder
+        self.every = every
+        self.resume = resume
+        self.last: Path | None = None
+        self._due = time.monotonic() + every
+        self._start: Any = None  # random states at the epoch's start, which decide a DataLoader's order
+        self.document: dict[str, Any] = {}
+        self._content: tuple[Path, Any, Any, Any] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.folder is None:
+            if self.resume:
+                raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
+            return
+        if self.resume:
+            self._content = newest(self.folder)
+        elif found(self.folder):
+            raise FileError(
+                f"{self.folder} holds checkpoints of an earlier run, which are left as they are. "
+                "Go on with it (resume=True), or choose another folder."
+            )
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self._content is not None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run to go on with."""
+        return None if self._content is None else self._content[3]["seed"]
+
+    def describe(self, arguments: Mapping[str, str], plan: Plan, batch: Batch) -> None:
+        """Note what must be the same when this run is resumed."""
+        if self.folder is None:
+            return
+        self.document = {
+            "pyrovae": __version__,
+            "seed": plan.seed,
+            "arguments": dict(arguments),
+            "data": describe_data(plan.batches),
+            "validation": describe_data(plan.validation) if plan.validation else None,
+            "batch": shapes_of(batch),
+            "types": {name: str(tensor.dtype) for name, tensor in plan.structure.parameters.items()},
+        }
+
+    def prepare(self) -> None:
+        """Make the folder and write to it once: a disk that takes nothing should say so before hours of training."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+        except OSError as error:
+            raise FileError(
+                f"{self.folder} takes no checkpoint: {error.strerror}. Choose another folder for checkpoint=."
+            ) from error
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    def start_epoch(self, batches: Batches) -> None:
+        """Note the random states from which a DataLoader draws its order."""
+        if not batches.random_access:
+            self._start = {"random": random_tree(), "generators": _states(batches)}
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Write a checkpoint."""
+        self.write(trainer)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Write a checkpoint where the last one is long enough ago."""
+        if self.folder is not None and self._is_due(trainer.step):
+            self.write(trainer)
+
+    def _is_due(self, step: int) -> bool:
+        return agreed(self.team, step, time.monotonic() >= self._due)
+
+    def write(self, trainer: Trainer) -> None:
+        """Write a checkpoint now."""
+        if self.folder is None:
+            return
+        trainer.read()
+        self._write(trainer, self.team.all_gather(random_tree()))
+
+    def write_alone(self, trainer: Trainer) -> None:
+        """Write what this process has, when others were lost in the middle of a step."""
+        if self.folder is not None and self.team.first:
+            if trainer.passes.random is not None:
+                torch.set_rng_state(trainer.passes.random)
+            self._write(trainer, [random_tree()])
+
+    def part(self, trainer: Trainer) -> bool:
+        """Write a checkpoint where the user left the loop; False where other processes went on without this one."""
+        states = self.team.parting(random_tree())
+        if self.folder is not None:
+            trainer.read()
+            self._write(trainer, states or [random_tree()])
+        return states is not None
+
+    def _write(self, trainer: Trainer, random: list[Any]) -> None:
+        self._due = time.monotonic() + self.every
+        if not self.team.first or self.folder is None:
+            return
+        tree = {
+            **trainer_state(trainer),
+            "random": random[0],
+            "others": random[1:],  # of the other processes of a parallel run
+            "start": self._start,
+            "probe": probe(trainer),
+        }
+        self.last = write(self.folder, trainer.step, trainer.weights(), tree, self.document)
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put a trainer, its pair and all random states where the checkpoint left them."""
+        if self._content is None:
+            return
+        path, weights, state, document = self._content
+        _compare(path, document, self.document)
+        trainer.passes.parameters = once(trainer.plan.structure.parameters)
+        if state["depth"] is not None:
+            trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
+        before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
+        write_in_place(path, trainer.weights(), weights)
+        if not _close(probe(trainer), state["probe"]):
+            write_in_place(path, trainer.weights(), before)
+            raise ArgumentError(
+                f"the pair of the run of {path} is another one: with the same weights and data its ELBO was "
+                f"{state['probe']:.6g} and is {probe(trainer):.6g} now. Resume with the same model and guide, or start "
+                "a run of its own in another folder."
+            )
+        restore_trainer(trainer, state)
+        self._start = state["start"]
+        self.last = path
+        self._restore_random([state["random"], *state["others"]], trainer)
+
+    def _restore_random(self, states: list[Any], trainer: Trainer) -> None:
+        if len(states) == self.team.size:
+            restore_random(states[self.team.rank])
+            return
+        reseed((trainer.plan.seed + trainer.step * 0x9E3779B97F4A7C15 + self.team.rank) % 2**63)
+        if not self.team.first:
+            return
+        warnings.warn(
+            f"the run of {self.last} drew its random numbers in {len(states)} process(es), and is gone on with in "
+            f"{self.team.size}: they are drawn afresh from here on.",
+            PyrovaeWarning,
+            stacklevel=4,
+        )
+
+    def batches(self, trainer: Trainer) -> Iterator[Batch]:
+        """The batches of the trainer's epoch, from where it stands."""
+        batches = trainer.plan.batches
+        if batches.random_access or not trainer.position or self._start is None:
+            self.start_epoch(batches)
+            return batches.epoch(trainer.epoch, skip=trainer.position)
+        _warn_of_chance(batches)
+        now = random_tree()
+        restore_random(self._start["random"])
+        for generator, state in zip(batches.generators, self._start["generators"], strict=True):
+            generator.set_state(state)
+        remaining = batches.epoch(trainer.epoch, skip=trainer.position)
+        restore_random(now)
+        return remaining
+
+
+def _states(batches: Batches) -> list[torch.Tensor]:
+    return [generator.get_state() for generator in batches.generators]
+
+
+def _warn_of_chance(batches: Batches) -> None:
+    loader = getattr(batches.source, "loader", None)
+    # Workers that persist draw their base seed only once, before the first epoch.
+    if not batches.repeatable() or getattr(loader, "persistent_workers", False):
+        warnings.warn(
+            "the data set gives other values when it is asked again, so the resumed epoch is not the one that "
+            "was interrupted. Draw such noise in transform=, which is resumed exactly.",
+            PyrovaeWarning,
+            stacklevel=3,
+        )
+
+
+# --- the state of a trainer ---------------------------------------------------------------------------
+_PLAIN = ("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "averages", "best", "best_elbo")
+
+
+def trainer_state(trainer: Trainer) -> dict[str, Any]:
+    """Everything that the next step depends on, but the weights and the random states."""
+    return {
+        **{name: getattr(trainer, name) for name in _PLAIN},
+        "bad_epochs": trainer.bad_epochs,
+        "history": [tuple(row) for row in trainer.history],
+        "optimiser": trainer.plan.optimiser.state(),
+        "loss": {name: tensor.detach() for name, tensor in trainer.passes.loss_state.items()},
+        # An ELBO that guesses the depth of plates draws random numbers to do so, once.
+        "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
+        "alike": None if trainer.passes.alike is None else trainer.passes.alike.state,
+        "route": [list(switch) for switch in trainer.staging.switches],
+        "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
+    }
+
+
+def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """The inverse of `trainer_state`."""
+    for name in (*_PLAIN, "bad_epochs"):
+        setattr(trainer, name, state[name])
+    trainer.history = [Epoch(*row) for row in state["history"]]
+    trainer.averages, trainer.best = (
+        {
+            name: t.to(trainer.passes.parameters[name].device) if name in trainer.passes.parameters else t
+            for name, t in held.items()
+        }
+        for held in (state["averages"], state["best"])
+    )
+    trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.parameters)
+    trainer.plan.tempered.states = dict(state["temper"])
+    if trainer.passes.alike is not None and state["alike"] is not None:
+        trainer.passes.alike.state = state["alike"]
+    trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])
+    store = pyro.get_param_store()
+    for name, tensor in state["loss"].items():
+        store.setdefault(name, tensor)
+        store[name] = tensor
+    trainer.passes.loss_state = dict(state["loss"])
+
+
+def probe(trainer: Trainer) -> float:
+    """The ELBO of the first rows under fixed random numbers: another model of the same shapes gives another."""
+    plan = trainer.plan
+    first = plan.batches.first(_PROBE_ROWS if plan.batches.rows is None else None)
+    try:
+        loss = own_loss(plan.loss)
+        return measure(plan.pair, [first], plan.placement, loss, plan.structure, seed=0).elbo
+    except Exception:
+        return math.nan  # weights that no distribution takes; there is nothing to compare
+
+
+def _close(one: float, two: float) -> bool:
+    # Another number of threads, or another machine, sums in another order.
+    return math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-4) or not (math.isfinite(one) and math.isfinite(two))
+
+
+# --- what must be the same ----------------------------------------------------------------------------
+def describe_argument(value: Any) -> str:
+    """A text that is the same for the same argument in another process."""
+    if isinstance(value, PyroOptim):
+        constructor: Any = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
+        return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
+    if isinstance(value, ELBO):
+        # The depth of plates is guessed by the first pass, and is no setting.
+        settings = {k: v for k, v in vars(value).items() if k != "max_plate_nesting" and not k.startswith("_")}
+        return f"{type(value).__name__}({', '.join(f'{k}={fingerprint(v)}' for k, v in sorted(settings.items()))})"
+    if value is None:
+        return "left out"
+    text = fingerprint(value)
+    return text.removesuffix(".0") if isinstance(value, int | float) else text
+
+
+def describe_data(batches: Batches) -> dict[str, Any]:
+    """Rows, shapes, types, and a digest of rows spread over the data."""
+    leaves = {}
+    for name, leaf in batches.leaves().items():
+        rows = np.unique(np.linspace(0, len(leaf) - 1, min(len(leaf), _SAMPLED_ROWS)).astype(int))
+        part = leaf[torch.as_tensor(rows)].cpu() if isinstance(leaf, torch.Tensor) else leaf[rows]
+        leaves[str(name)] = f"{tuple(leaf.shape)} {leaf.dtype} {_digest(part)}"
+    first = batches.first(2) if batches.repeatable() else None
+    values = None if first is None else [_digest(leaf.cpu()) for leaf in first.leaves.values()]
+    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves, "first": values}
+
+
+def _digest(part: Any) -> str:
+    array = np.ascontiguousarray(part.view(torch.uint8) if _is_half(part) else part)
+    return hashlib.sha256(array.tobytes()).hexdigest()[:16]
+
+
+def _is_half(part: Any) -> bool:
+    """numpy has no bfloat16; its bytes will do."""
+    return isinstance(part, torch.Tensor) and part.dtype == torch.bfloat16
+
+
+_COMPARED = {"data": "the data", "validation": "the validation data", "types": "the parameters' types"}
+
+
+def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name, value in now["arguments"].items():
+        old = before["arguments"].get(name)
+        if old != value:
+            raise ArgumentError(
+                f"{name} was {old} in the run of {path} and is {value} now; a run is resumed with the same arguments "
+                "(epochs and steps may grow). Use the old value, or start a run of its own in another folder."
+            )
+    for name, words in (
+        ("data", "the data"),
+        ("validation", "the validation data"),
+        ("types", "the parameters' types"),
+    ):
+        if before.get(name) != now[name]:
+            raise ArgumentError(
+                f"{words} of the run of {path} were {before[name]} and are {now[name]} now; "
+                "resume with the same data, or start a run of its own in another folder."
+            )

@@ -1,0 +1,216 @@
+"""Files of a pair's weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import as_batches
+from pyrovae.data.placement import placed
+from pyrovae.errors import FileError, PairError, PyrovaeError
+from pyrovae.pairs.isolation import eval_mode, forked_random, validation
+from pyrovae.pairs.names import canonical
+from pyrovae.pairs.pair import HasPair, owner, unwrapped
+from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.trace import run
+from pyrovae.training.saved import files
+
+# --- weights of a pair --------------------------------------------------------------------------------
+
+# The shapes that each pair was last run on, so that `save` needs no data after `fit`.
+_last_batch: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> None:
+    """Write the weights of a pair: unconstrained parameters and buffers, each tensor once.
+
+    Args:
+        pair: any pair.
+        path: the file, `model.safetensors` by custom. It is replaced at once or not at all.
+        *batch: a few rows of data, needed only for a pair that was never fitted and that has no `blank`.
+        **named: the same by name.
+
+    Raises:
+        FileError: the file cannot be written; one that was there is as it was.
+
+    Examples:
+        >>> import tempfile, torch, pyrovae as pv
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> def new():
+        ...     return pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> vae, other = new(), new()
+        >>> pv.save(vae, path)
+        >>> all(torch.equal(a, b) for a, b in zip(pv.load(other, path).parameters(), vae.parameters()))
+        True
+    """
+    rows = _rows(pair, batch, named)
+    structure = born(pair, rows)
+    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites)}
+    files.write(path, _weights(structure), document)
+
+
+def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> HasPair:
+    """Read weights into a pair, in place; nothing in the file is executed.
+
+    The pair is run once, on `batch` or else on zeros of the saved shapes, so that parameters made at the
+    first call exist. A torch state dict and a file of Pyro's parameter store can be read too, where they
+    hold tensors only.
+
+    Args:
+        pair: a pair of the same parameters.
+        path: the file.
+        *batch: a few rows of data.
+        **named: the same by name.
+
+    Returns:
+        The same pair.
+
+    Raises:
+        FileError: no such file, a damaged one, or one of another pair (the message names what is missing,
+            extra or misshapen, and the pair is as it was).
+    """
+    path = Path(path)
+    try:
+        tensors, document = files.read(path)
+    except FileError as own:
+        try:
+            tensors, document = files.read_tensors(path), {}
+        except FileError:
+            raise own from None
+    tensors, shapes = of_weights(tensors, document)
+    rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
+    structure = born(pair, rows)
+    write_in_place(path, _weights(structure), _named_as(structure, tensors))
+    return pair
+
+
+def _named_as(structure: Structure, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A module's own state dict under the names that the module's tensors have in the pair."""
+    wanted = set(_weights(structure))
+    plain = {n if n in wanted else n.removesuffix("_unconstrained"): t for n, t in tensors.items()}
+    for prefix in ("", *(f"{prefix}." for prefix in structure.modules)):
+        named = {prefix + name: tensor for name, tensor in plain.items()}
+        if set(named) == wanted:
+            return named
+    return tensors
+
+
+def of_weights(tensors: dict[str, torch.Tensor], document: Mapping) -> tuple[dict[str, torch.Tensor], Any]:
+    """The weights in a file, be it one of weights, a checkpoint, or another program's."""
+    if document.get("kind") == "checkpoint":
+        prefix = "weights."
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, document["batch"]
+    return dict(zip(canonical(tensors), tensors.values(), strict=True)), document.get("batch")
+
+
+def remember(pair: HasPair, batch: Batch) -> None:
+    """Keep the shapes that a pair runs on."""
+    with contextlib.suppress(TypeError):  # what cannot be referred to weakly is asked for a batch
+        _last_batch[owner(pair)] = shapes_of(batch)
+
+
+def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
+    if batch or named:
+        batches = as_batches(dict(named) if named else batch)
+        return batches.first(batches.rows)
+    with contextlib.suppress(TypeError, KeyError):
+        return _zeros(_last_batch[owner(pair)])
+    blank = getattr(unwrapped(pair), "blank", None)
+    if blank is None:
+        raise PairError(
+            "what this pair's parameters are shows only when it runs, and it was not fitted here. "
+            "Give a few rows of its data: save(pair, path, x[:8]), load(pair, path, x[:8])."
+        )
+    return Batch(tuple(blank(2)), {})
+
+
+def born(pair: HasPair, batch: Batch) -> Structure:
+    """Run the pair once for good, so that what is made at the first call exists, and look at it."""
+    place = placed(pair, batch)
+    placed_batch = place.place(batch)
+    try:
+        with forked_random(), pyro.poutine.block(), eval_mode(unborn=False), _unchecked():
+            run(pair, placed_batch.args, placed_batch.kwargs)
+            return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
+    except PyrovaeError:
+        raise
+    except Exception as error:
+        raise PairError(
+            f"the pair does not run on zeros of the shapes {shapes_of(batch)}: {type(error).__name__}: {error}. "
+            "Give a few rows of real data after the path."
+        ) from error
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Zeros need not be data that the likelihood would take."""
+    with validation(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _weights(structure: Structure) -> dict[str, torch.Tensor]:
+    return {**structure.parameters, **structure.buffers()}
+
+
+def shapes_of(batch: Batch) -> dict[str, Any]:
+    """Shapes and types of a batch, as JSON can hold them."""
+
+    def shape(leaf: torch.Tensor) -> list:
+        return [list(leaf.shape), str(leaf.dtype).removeprefix("torch.")]
+
+    return {"args": [shape(leaf) for leaf in batch.args], "kwargs": {k: shape(v) for k, v in batch.kwargs.items()}}
+
+
+def _zeros(shapes: Mapping[str, Any]) -> Batch:
+    def zeros(entry: list) -> torch.Tensor:
+        return torch.zeros(entry[0], dtype=getattr(torch, entry[1]))
+
+    return Batch(tuple(map(zeros, shapes["args"])), {k: zeros(v) for k, v in shapes["kwargs"].items()})
+
+
+@torch.no_grad()
+def write_in_place(path: Path, into: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy tensors by name, after all names and shapes were compared."""
+    missing, extra = sorted(set(into) - set(tensors)), sorted(set(tensors) - set(into))
+    wrong = [
+        f"{name} is {tuple(tensors[name].shape)} in the file and {tuple(into[name].shape)} here"
+        for name in sorted(set(into) & set(tensors))
+        if tensors[name].shape != into[name].shape
+    ]
+    too_large = [
+        name
+        for name in sorted(set(into) & set(tensors))
+        if into[name].is_floating_point()
+        and tensors[name].isfinite().all()
+        and not tensors[name].to(into[name]).isfinite().all()
+    ]
+    complaints = [
+        *([f"too large for the type that they have here: {_few(too_large)}"] if too_large else []),
+        *([f"missing in the file: {_few(missing)}"] if missing else []),
+        *([f"not in this pair: {_few(extra)}"] if extra else []),
+        *([f"other shapes: {_few(wrong)}"] if wrong else []),
+    ]
+    if complaints:
+        raise FileError(f"{path} belongs to another model; {'; '.join(complaints)}. Build the pair as it was saved.")
+    for name, tensor in into.items():
+        tensor.copy_(tensors[name])
+
+
+def _overflows(source: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether a finite number is infinite in the type that it would get."""
+    cast = source.to(target.dtype)
+    return cast.is_floating_point() and bool(source.isfinite().all()) and not bool(cast.isfinite().all())
+
+
+def _few(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

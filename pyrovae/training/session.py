@@ -1,0 +1,167 @@
+"""One training from its arguments to its `Fit`: checks, plan, steps, checkpoints, and tidying up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import torch
+
+from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
+from pyrovae.evaluation.active_units import ActiveUnits
+from pyrovae.pairs.isolation import reseed
+from pyrovae.training.make_plan import (
+    agree_on,
+    check_arguments,
+    check_folder,
+    check_seed,
+    described,
+    make_plan,
+    warn_of_handlers,
+)
+from pyrovae.training.parallel.team import find_team
+from pyrovae.training.results import Fit, Step
+from pyrovae.training.saved import weight_files
+from pyrovae.training.saved.resumption import Resumption
+from pyrovae.training.trainer import Trainer
+
+logger = logging.getLogger("pyrovae")
+verdicts = logging.getLogger("pyrovae.verdicts")
+
+
+class Session:
+    """One call of `fit` or `steps`: checks everything, makes the plan, runs it, and tidies up."""
+
+    def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, **options: Any):
+        warn_of_handlers()
+        self.team = find_team(options["device"])
+        check_arguments(pair, checkpoint_every=checkpoint_every, **options)
+        agree_on({**options, "seed": seed, "resume": resume}, self.team)
+        checkpoint = self.team.broadcast(checkpoint)  # the first process writes, so its folder counts
+        self.progress = progress
+        self._store_before = set(pyro.get_param_store().keys())
+        self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume, team=self.team)
+        self.seed = self._seed(seed)
+        plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, team=self.team, **options)
+        first = plan.batches.first()
+        self.resumption.describe(described(options), plan, first)
+        self.resumption.prepare()
+        weight_files.remember(pair, first)
+        self.trainer = Trainer(plan, self.resumption)
+
+    def _seed(self, seed: int | None) -> int:
+        known = self.resumption.seed
+        seed = check_seed(seed)
+        if seed is None:
+            drawn = self.team.broadcast(
+                int(torch.randint(2**31 - 1, ()))
+            )  # moves the caller's generator, as any draw would
+            return drawn if known is None else known
+        if known is not None and known != seed:
+            raise ArgumentError(
+                f"seed was {known} in the run to resume and is {seed} now; leave it out, or give {known}."
+            )
+        return seed
+
+    def begin(self) -> None:
+        """Seed, set train mode, and go back to the checkpoint if there is one."""
+        reseed(self._own_seed())
+        for module in self.trainer.plan.structure.modules.values():
+            # Parts in eval mode inside a module in train mode are so on purpose: a frozen BatchNorm, say.
+            if not module.training:
+                module.train()
+        self.resumption.restore(self.trainer)
+        self.team.copy_(self.trainer.plan.structure.parameters.values())
+        self.team.copy_(self.trainer.plan.structure.buffers().values())
+
+    def _own_seed(self) -> int:
+        """The first process draws what one process would; the others draw other numbers."""
+        return (self.seed + self.team.rank * 0x9E3779B97F4A7C15) % 2**63
+
+    def draws_from_torch_alone(self) -> bool:
+        """Whether no step draws from numpy or Python: a staged pair does not, and arrays of data do not."""
+        batches = self.trainer.plan.batches
+        return self.trainer.staging.staged and bool(batches.leaves()) and batches.transform is None
+
+    def run(self) -> Iterator[Step]:
+        """The steps; where the loss goes bad, the weights from before that step are saved first."""
+        try:
+            yield from self.trainer.run()
+        except DivergedError as error:
+            self._save_after(error)
+            raise
+        except ParallelError as error:
+            self.resumption.write_alone(self.trainer)
+            if self.resumption.last is not None:
+                error.args = (f"{error.args[0]} They go on from {self.resumption.last}.",)
+            logger.error("%s", error)  # at once: torchrun may end this process before its traceback is out
+            raise
+
+    def _save_after(self, error: DivergedError) -> None:
+        try:
+            if all(bool(torch.isfinite(tensor).all()) for tensor in self.trainer.weights().values()):
+                self.resumption.write(self.trainer)
+        except FileError as also:
+            error.add_note(f"No checkpoint could be written either: {also}")
+        if self.resumption.last is not None:
+            error.checkpoint = str(self.resumption.last)
+            error.args = (f"{error.args[0]} The last good checkpoint is {self.resumption.last}.",)
+
+    def interrupt(self) -> None:
+        """Note that the user stopped the run."""
+        self.trainer.reason = "interrupted"
+
+    def part(self) -> None:
+        """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
+        if not self.resumption.part(self.trainer):
+            logger.error(
+                "process %d of %d left the training after step %d, and the others went on: they end now. Leave the "
+                "loop at the same step in all of them; if an error ended it, mend that and start all of them again.",
+                self.team.rank,
+                self.team.size,
+                self.trainer.step - 1,
+            )
+
+    def finish(self) -> Fit:
+        """Write the last checkpoint, leave the right weights in the pair, and say how it went."""
+        trainer = self.trainer
+        history = trainer.rows_so_far()
+        self.resumption.write(trainer)
+        weights = trainer.settle()
+        self._forget_loss_state()
+        run = Fit(
+            pair=trainer.plan.pair,
+            history=history,
+            weights=weights,
+            reason=trainer.reason or "finished",
+            step=trainer.step,
+            seconds=trainer.seconds,
+            seed=self.seed,
+            active=self._active_units(),
+            checkpoint=self.resumption.last,
+            route=trainer.staging.summary,
+        )
+        if self.team.first:
+            self._log(run)
+        return run
+
+    @staticmethod
+    def _log(run: Fit) -> None:
+        verdicts.log(logging.WARNING if run.troubled else logging.INFO, "%s", run.verdict)
+
+    def _active_units(self) -> dict[str, ActiveUnits]:
+        """What is only looked at afterwards must not cost the result of the training."""
+        try:
+            return self.trainer.active_units()
+        except Exception as error:
+            logger.warning("active latent dimensions could not be counted: %s: %s", type(error).__name__, error)
+            return {}
+
+    def _forget_loss_state(self) -> None:
+        """Take out of Pyro's store what only the loss put there."""
+        store = pyro.get_param_store()
+        for name in set(self.trainer.passes.loss_state) - self._store_before:
+            if name in store:
+                del store[name]

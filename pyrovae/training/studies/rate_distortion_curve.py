@@ -1,0 +1,101 @@
+"""Rate against distortion as the weight of the rate moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import Any, NamedTuple
+
+from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.pairs.pair import HasPair
+from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
+
+_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Curve(NamedTuple):
+    """For each weight, rate and distortion of the pair that was trained with it.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> point = pv.evaluation.RateDistortion(elbo=-5.0, rate=2.0, distortion=3.0, error=0.1)
+        >>> pv.studies.Curve((1.0,), (point,)).points[0].rate
+        2.0
+    """
+
+    weights: tuple[float, ...]
+    points: tuple[RateDistortion, ...]
+
+    def plot(self) -> Any:
+        """Draw distortion over rate, each point with its weight; lines of equal ELBO behind.
+
+        Returns:
+            A matplotlib `Figure`.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.5, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([p.rate for p in self.points], [p.distortion for p in self.points], "o-")
+        for weight, point in zip(self.weights, self.points, strict=True):
+            axes.annotate(f"β = {weight:g}", (point.rate, point.distortion), (5, 5), textcoords="offset points")
+        best = max(point.elbo for point in self.points)
+        ends = [min(p.rate for p in self.points), max(p.rate for p in self.points)]
+        axes.plot(ends, [-best - rate for rate in ends], ":", color="grey", label=f"ELBO = {best:.4g}")
+        axes.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+
+def rate_distortion_curve(
+    make: Callable[[], HasPair],
+    data: Any,
+    weights: Iterable[float] = _WEIGHTS,
+    *,
+    held_out: Any = None,
+    draws: int = 1,
+    seed: int = 0,
+    **options: Any,
+) -> Curve:
+    r"""Train a pair anew for each weight of the rate, and measure rate and distortion.
+
+    Each point minimises \( D + \beta R \), so that the curve has slope \( -\beta \) there: large weights give short
+    codes, small ones faithful reconstructions.
+
+    Args:
+        make: returns a new pair.
+        data: arrays as `fit` takes them.
+        weights: the weights.
+        held_out: data to measure on; left out, the training data.
+        draws: for each datum.
+        seed: of weights, order and draws, the same at each point.
+        **options: of `fit`: epochs, batch_size, learning_rate, ...
+
+    Returns:
+        A `Curve`, by rising weight.
+
+    References:
+        Alemi et al., "Fixing a broken ELBO" (2018).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> def make():
+        ...     likelihood = pv.Normal(pv.MLP(1, [], 4), scale=1.0)
+        ...     return pv.VAE(pv.StandardNormal(1), likelihood, pv.DiagNormal(pv.MLP(4, [], 2)))
+        >>> curve = pv.rate_distortion_curve(make, 3 * torch.randn(60, 4), [0.1, 10.0], epochs=1)
+        >>> len(curve.points)
+        2
+    """
+    check_options(options, "temper")
+    chosen = tuple(weights)
+    if not chosen or not all(isinstance(weight, Real) and 0 <= weight < float("inf") for weight in chosen):
+        raise ArgumentError(f"weights={list(chosen)}; give numbers of 0 or more.")
+    chosen = tuple(sorted(map(float, chosen)))
+    args, named = spread_out(data if held_out is None else held_out)
+    points = []
+    for weight in chosen:
+        with trained(make, data, seed=seed, options={**options, "temper": weight}) as run:
+            points.append(rate_distortion(run.pair, *args, draws=draws, seed=seed, **named))
+    return Curve(chosen, tuple(points))

@@ -1,0 +1,82 @@
+"""Trainings apart from each other, and parts of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from pyrovae.data.batches import as_batches
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.pair import HasPair
+from pyrovae.training.fit import fit
+from pyrovae.training.results import Fit
+
+Make = Callable[..., HasPair]
+
+
+@contextmanager
+def trained(make: Callable[[], HasPair], data: Any, *, seed: int, options: Mapping[str, Any]) -> Iterator[Fit]:
+    """A pair made and trained from a seed; what it puts into Pyro's store is gone again afterwards.
+
+    Two pairs written by one author share the names of their parameters: in one store, the second would start
+    where the first ended.
+    """
+    with forked_random(seed), forked_store(empty=True):
+        yield fit(made(make), data, **{"progress": False, "seed": seed, **options})
+
+
+def made(make: Callable[..., Any], *setting: Any) -> HasPair:
+    """A pair by the user's function, or an error in words."""
+    if not callable(make):
+        raise ArgumentError(
+            f"make is a {type(make).__name__}; give a function that returns a new pair, so that each training starts "
+            "from its own weights."
+        )
+    pair = make(*setting)
+    if not hasattr(pair, "model") or not hasattr(pair, "guide"):
+        raise ArgumentError(f"make returned a {type(pair).__name__}; it has to return a pair, with .model and .guide.")
+    return pair
+
+
+def check_options(options: Mapping[str, Any], *taken: str) -> None:
+    """Refuse arguments of `fit` that a study gives itself."""
+    mine = sorted({"progress", "resume", "checkpoint", *taken} & set(options))
+    if mine:
+        raise ArgumentError(f"{mine[0]}= is set by the study itself; leave it out.")
+
+
+def spread_out(data: Any) -> tuple[tuple, dict[str, Any]]:
+    """Data as `fit` takes them -> the arguments of a model."""
+    if isinstance(data, dict):
+        return (), data
+    return (tuple(data), {}) if isinstance(data, tuple | list) else ((data,), {})
+
+
+def rows_of(data: Any) -> int:
+    """How many rows arrays have."""
+    batches = as_batches(data)
+    if not batches.leaves():
+        raise DataError("folds are made of arrays; give tensors or arrays, not a Dataset or a DataLoader.")
+    assert batches.rows is not None
+    return batches.rows
+
+
+def picked(data: Any, rows: torch.Tensor) -> Any:
+    """Some rows of data, in the form in which they were given."""
+    leaves = as_batches(data).source.take(rows).leaves
+    if isinstance(data, dict):
+        return {name: leaves[name] for name in data}
+    return tuple(leaves[place] for place in range(len(leaves))) if isinstance(data, tuple | list) else leaves[0]
+
+
+def folds_of(rows: int, folds: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each fold the rows to train on, and those that are held out."""
+    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= rows:
+        raise ArgumentError(f"folds={folds!r}; give a whole number from 2 to the {rows} rows of the data.")
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    parts = order.tensor_split(folds)
+    return [(torch.cat([p for j, p in enumerate(parts) if j != i]), parts[i]) for i in range(folds)]

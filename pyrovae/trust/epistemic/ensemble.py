@@ -1,0 +1,72 @@
+"""Several pairs of one architecture, trained from different starts, as one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from pyrovae.errors import PairError
+from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.pair import HasPair
+from pyrovae.trust.epistemic.member import Member, uncertain_of
+from pyrovae.trust.epistemic.weight_laws import Members
+from pyrovae.trust.epistemic.weight_vector import Weights
+
+
+def ensemble(
+    make_pair: Callable[[], HasPair], data: Any, /, *, members: int = 5, seed: int = 0, **options: Any
+) -> HasPair:
+    r"""Train several pairs from different starts; the global site is the number of the member.
+
+    \[ k \sim \text{Uniform}\{1, \dots, K\}, \qquad p(x, z \mid k) = p_{\theta_k}(x, z), \quad q(z \mid x, k) =
+    q_{\phi_k}(z \mid x) \]
+
+    Args:
+        make_pair: returns a new pair, of the same architecture each time.
+        data: as in `fit`.
+        members: K.
+        seed: member k is made and trained with `seed + k`.
+        **options: those of `fit`. Without any nothing is trained: a pair to load a saved ensemble into.
+
+    Returns:
+        A pair with the global site `member`. Its weights are copies; further training by `fit` trains a member
+        drawn at random in each step.
+
+    References:
+        Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep ensembles" (2017).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> def new():
+        ...     return pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> pair = pv.epistemic.ensemble(new, torch.ones(100, 5), members=3, epochs=2, progress=False)
+        >>> sorted(set(pv.uncertainty(pair, torch.ones(4, 5))))
+        ['x']
+    """
+    check_counts(least=2, members=members)
+    first: Member | None = None
+    sets = []
+    for number in range(members):
+        # Pyro's store holds one pair under a name: all members but the first live in an empty one.
+        with forked_store(empty=True) if number else nullcontext(), forked_random(seed + number):
+            member = Member.made(make_pair, data, seed + number, options)
+            first = first or member
+            _check_alike(first.weights, member.weights, number)
+            sets.append((member.weights.vector(), [buffer.clone() for buffer in member.weights.buffers.values()]))
+    assert first is not None
+    vectors, buffers = zip(*sets, strict=True)
+    law = Members(torch.stack(vectors), [torch.stack(values) for values in zip(*buffers, strict=True)])
+    return uncertain_of(first, law, "member")
+
+
+def _check_alike(one: Weights, other: Weights, number: int) -> None:
+    shapes = [{name: t.shape for name, t in zip(w.names, w.tensors, strict=True)} for w in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise PairError(
+            f"member {number} has other parameters than member 0: make_pair must return the same architecture each "
+            "time."
+        )

@@ -1,0 +1,113 @@
+"""The moments of the weights along a training as their posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.pair import HasPair
+from pyrovae.training.fit import steps
+from pyrovae.trust.epistemic.member import Member, uncertain_of
+from pyrovae.trust.epistemic.weight_laws import PathGaussian
+from pyrovae.trust.epistemic.weight_vector import Weights
+
+
+def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = None, **options: Any) -> HasPair:
+    r"""Train a pair on, and take the moments of its weights along the way for their posterior.
+
+    \[ q(w) = \mathcal N\Big(\bar w, \tfrac12 \operatorname{diag}(\overline{w^2} - \bar w^2) +
+    \tfrac{1}{2 (K - 1)} D D^\top\Big) \]
+
+    Args:
+        pair: any pair, trained before. It is trained on in place, and holds the mean of the path afterwards.
+        data: as in `fit`.
+        rank: K, how many of the last sets of weights are kept; 0 or 1 for a diagonal.
+        every: steps from one set to the next; left out, an epoch.
+        **options: those of `fit`; a constant learning rate, larger than one would end a training with, makes the path
+            explore. Without any nothing is trained: a pair to load a saved one into.
+
+    Returns:
+        A pair with the global site `weights`, whose prior and posterior are alike.
+
+    References:
+        Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning" (2019).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.poisson(torch.full((200, 5), 3.0))
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> _ = pv.fit(vae, x, epochs=50, learning_rate=0.01, seed=0, progress=False)
+        >>> pair = pv.epistemic.swag(vae, x, epochs=20, learning_rate=0.01, seed=0)
+        >>> (pv.uncertainty(pair, x[:4], draws=500)["x"].epistemic > 0).all()
+        tensor(True)
+    """
+    check_counts(least=0, rank=rank)
+    check_counts(every=1 if every is None else every)
+    moments: _Moments | None = None
+    for vector in _path(pair, data, every, options):
+        moments = moments or _Moments(vector, rank)
+        moments.add(vector)
+    known = Member.of(pair, data)
+    if moments is None:
+        moments = _Moments(known.weights.vector(), rank)
+        moments.add(known.weights.vector())
+    elif moments.count < 2:
+        raise ArgumentError(
+            "the path holds one set of weights, which has no spread: give more epochs, or a smaller every=."
+        )
+    known.weights.write(moments.mean)
+    return uncertain_of(known, moments.law(), "weights")
+
+
+def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) -> Iterator[Tensor]:
+    """The weights once an epoch, or once every so many steps."""
+    if not options:
+        return
+    weights: Weights | None = None
+    epoch = 0
+    for step in steps(pair, data, **{name: value for name, value in options.items() if name != "progress"}):
+        # An epoch's end shows at the next one's first step; lazy parameters exist by then, too.
+        due = (step.index + 1) % every == 0 if every else step.epoch != epoch
+        weights = weights or Member.of(pair, data).weights
+        epoch = step.epoch
+        if due:
+            yield weights.vector()
+    if weights is not None and not every:
+        yield weights.vector()
+
+
+class _Moments:
+    """Running mean and squared deviations, and the last few deviations from the running mean."""
+
+    def __init__(self, like: Tensor, rank: int):
+        self.count, self.rank, self.like = 0, rank, like
+        self.mean = torch.zeros_like(like, dtype=torch.double)
+        self.squares = torch.zeros_like(self.mean)
+        self.deviations: list[Tensor] = []
+
+    def add(self, vector: Tensor) -> None:
+        """One more set of weights."""
+        self.count += 1
+        before = vector.double() - self.mean
+        self.mean = self.mean + before / self.count
+        after = vector.double() - self.mean
+        self.squares = self.squares + before * after
+        self.deviations = [*self.deviations, after][-self.rank :] if self.rank else []
+
+    def law(self) -> PathGaussian:
+        """The normal of these moments; its shape does not depend on how many sets there were."""
+        missing = [torch.zeros_like(self.mean)] * (self.rank - len(self.deviations))
+        columns = [*missing, *self.deviations]
+        deviations = torch.stack(columns, 1) if columns else torch.zeros(len(self.mean), 0)
+        # Zero columns stand for sets that were not there: the divisor counts those that were.
+        known = max(len(self.deviations), 2) - 1
+        deviations = deviations * ((max(self.rank, 2) - 1) / known) ** 0.5
+        return PathGaussian(
+            self.mean.to(self.like), (self.squares / self.count).to(self.like), deviations.to(self.like)
+        )

@@ -1,0 +1,48 @@
+"""Learning from new data alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.pairs.pair import HasPair
+from pyrovae.training.fit import fit
+from pyrovae.training.results import Fit
+from pyrovae.trust.epistemic.carry_over import carry_over
+
+
+def update(
+    pair: HasPair, data: Any, /, *, size: int | None = None, data_plate: str | None = None, **options: Any
+) -> Fit:
+    r"""Learn from new data alone: what the pair knows of its global sites becomes their prior.
+
+    \[ p(w \mid x_{\text{old}}, x_{\text{new}}) \propto p(w \mid x_{\text{old}})\, p(x_{\text{new}} \mid w) \]
+
+    Args:
+        pair: a trained pair with global sites; its parameters are trained on, in place.
+        data: the new data, as in `fit`.
+        size: their number of rows, where they have no length.
+        data_plate: the name of the plate that holds the data, where several follow the batch.
+        **options: those of `fit`.
+
+    Returns:
+        A `Fit` whose `.pair` has the former posterior as its prior; update that one the next time.
+
+    References:
+        Nguyen et al., "Variational continual learning" (2018).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> truth = pv.truth.GammaPoisson(2.0, 1.0)
+        >>> pair, rate = truth.trainable(), pv.cosine(0.05, 0.0, steps=800)
+        >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=800, learning_rate=rate, seed=0, progress=False)
+        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=800, learning_rate=rate, seed=0, progress=False)
+        >>> found, exact = pair.guide.posterior(), truth.posterior(torch.tensor([3.0, 5.0, 9.0]))
+        >>> bool((found.mean - exact.mean).abs() < 0.3 * exact.stddev)
+        True
+    """
+    given = tuple(data) if isinstance(data, tuple | list) else data
+    named = given if isinstance(given, dict) else {}
+    args = () if named else given if isinstance(given, tuple) else (given,)
+    return fit(
+        carry_over(pair, *args, size=size, data_plate=data_plate, **named), data, data_plate=data_plate, **options
+    )
