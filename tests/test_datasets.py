@@ -21,7 +21,7 @@ from PIL import Image
 
 import pyrovae as pv
 from pyrovae.data import datasets
-from pyrovae.data.datasets import downloads
+from pyrovae.data.datasets import downloads, labelled
 from pyrovae.data.datasets.array_files import check_values, parse_idx
 
 REAL = Path(os.environ.get("PYROVAE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "mnist"
@@ -175,7 +175,7 @@ def mirror(tmp_path, monkeypatch):
         for path in there.iterdir()
     }
     mirrors = (f"{(tmp_path / 'gone').as_uri()}/", f"{there.as_uri()}/")
-    monkeypatch.setattr(datasets, "_MNIST", downloads.Download(mirrors, hashes))
+    monkeypatch.setattr(labelled, "_MNIST", downloads.Download(mirrors, hashes))
     monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path / "cache"))
     return there
 
