@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class PyrovaeError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -39,3 +42,39 @@ class ParallelError(PyrovaeError, RuntimeError):
 
 class PyrovaeWarning(UserWarning):
     """Something that works but probably does not do what its author meant."""
+
+
+# --- how sentences call arguments ---------------------------------------------------------------------
+def _in_python(name: str, value: str) -> str:
+    return f"{name}={value}"
+
+
+_spellings: list[Callable[[str, str], str]] = [_in_python]
+
+
+def argument(name: str, value: str = "") -> str:
+    """An argument as a sentence calls it: in Python's way, or in that of the program that shows the sentence.
+
+    Examples:
+        >>> f"{argument('epochs', '-1')}; give a whole number. Stop early ({argument('patience')})."
+        'epochs=-1; give a whole number. Stop early (patience=).'
+    """
+    return _spellings[-1](name, value)
+
+
+@contextmanager
+def spelled(spelling: Callable[[str, str], str]) -> Iterator[None]:
+    """Let sentences that are made inside call arguments by `spelling(name, value)`.
+
+    As with translations, the whole process speaks one way at a time, threads included.
+
+    Examples:
+        >>> with spelled(lambda name, value: f"--{name} {value}"):
+        ...     argument("epochs", "-1")
+        '--epochs -1'
+    """
+    _spellings.append(spelling)
+    try:
+        yield
+    finally:
+        _spellings.pop()

@@ -22,7 +22,7 @@ from pyrovae.report import svg as charts
 from pyrovae.report.certainty import _strange_images, certainty_of, strange_to
 from pyrovae.report.page import render
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
-from pyrovae.training.results import Epoch
+from pyrovae.training.epoch import Epoch
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
 import warnings
@@ -21,7 +22,7 @@ import pyrovae as pv
 from pyrovae.data.batches import as_batches, to
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.structure import inspect
-from pyrovae.training.results import curve_verdict
+from pyrovae.training.training_verdict import VerdictKind, curve_verdict
 
 BATCH = 16
 QUIET = {"progress": False, "device": "cpu"}
@@ -250,12 +251,15 @@ def test_a_collapsed_posterior_is_said_in_words(data):
     vae = small_vae()
     run = pv.fit(vae, data, epochs=1, seed=0, **QUIET)
     assert "latent dimensions of 'z'" in run.verdict
+    assert [verdict.kind for verdict in run.verdicts] == [VerdictKind.TOO_SHORT, VerdictKind.ACTIVE]
+    assert not run.troubled
     with torch.no_grad():
         for parameter in vae.posterior.parameters():
             parameter.zero_()
     run = pv.fit(vae, data, steps=1, learning_rate=1e-12, seed=0, **QUIET)
     assert run.active["z"].count == 0
     assert "Collapsed: none of the 2" in run.verdict
+    assert run.troubled
 
 
 @pytest.mark.parametrize(
@@ -268,8 +272,29 @@ def test_a_collapsed_posterior_is_said_in_words(data):
 )
 def test_the_verdict_says_between_which_weights_it_was(weights, words, data):
     row = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET).history[0]
-    (sentence,) = curve_verdict(tuple(row._replace(weight=weight) for weight in weights))
-    assert words in sentence
+    verdict = curve_verdict(tuple(row._replace(weight=weight) for weight in weights))
+    assert verdict.kind is VerdictKind.WEIGHTED
+    assert words in verdict.words
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "kind"),
+    [
+        ([-9.0, -7, -5, -3, -1], None, VerdictKind.STILL_IMPROVING),
+        ([-9.0, -2, -1, -1, -1], None, VerdictKind.LEVELLED_OFF),
+        ([-9.0, -5, -3, -2, -1], [-9.0, -4, -5, -6, -7], VerdictKind.OVERFITTING),
+        ([-1.0, -2, -3, -4, -5], None, VerdictKind.DIVERGED),
+        ([-9.0, -7, math.nan, math.nan], None, VerdictKind.DIVERGED),
+        ([-9.0, -8], None, VerdictKind.TOO_SHORT),
+        ([], None, VerdictKind.TOO_SHORT),
+    ],
+)
+def test_each_curve_has_its_kind_of_verdict(training, validation, kind, data):
+    run = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET)
+    curves = zip(training, validation or [None] * len(training), strict=True)
+    history = tuple(run.history[0]._replace(elbo=elbo, validation_elbo=held_out) for elbo, held_out in curves)
+    assert curve_verdict(history).kind is kind
+    assert dataclasses.replace(run, history=history).troubled is (kind is VerdictKind.DIVERGED)
 
 
 def test_the_plot_shows_three_curves(data):
@@ -368,7 +393,7 @@ def test_patience_restores_the_best_weights(data):
     assert run.reason == "patience"
     assert run.weights == "best"
     assert len(elbos) - 1 - int(np.argmax(elbos)) == 3
-    figures = pv.evaluation.rate_distortion(vae, data[8:], seed=0, batch_size=8)
+    figures = pv.rate_distortion(vae, data[8:], seed=0, batch_size=8)
     assert figures.elbo == pytest.approx(max(elbos), abs=0.2 * abs(max(elbos)))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyrovae import __version__
 from pyrovae.errors import FileError
-from pyrovae.training.results import Epoch
+from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
 
 _KIND = "pyrovae run"

@@ -17,10 +17,12 @@ from pyrovae.cli.request import STAGED, TrainRequest
 from pyrovae.cli.run_folder import RunFolder, Unwritten
 from pyrovae.errors import DivergedError
 from pyrovae.training import progress as progress_line
+from pyrovae.training.epoch import Epoch
+from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import deferred_interrupts
 from pyrovae.training.parallel.team import SingleProcess, agreed
-from pyrovae.training.results import Epoch, Fit, seen_later
 from pyrovae.training.saved import checkpoints
+from pyrovae.training.step import progress_figures
 
 
 def train(request: TrainRequest, team: SingleProcess | None = None) -> RunFolder:
@@ -87,7 +89,7 @@ def _run(prepared: Prepared, request: TrainRequest, team: SingleProcess) -> dict
                     step = next(stepping)
                     stopped = agreed(team, step.index, interruption.requested)
                     metrics.note(step.epoch)
-                    line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
+                    line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
             except StopIteration as end:
                 return _finished(prepared, metrics, end.value)
             except DivergedError as error:

@@ -14,11 +14,11 @@ import pyrovae as pv
 from pyrovae import __version__
 from pyrovae.errors import PairError
 from pyrovae.report import pictures
+from pyrovae.report.overall_verdict import OverallVerdict, overall_verdict
 from pyrovae.report.sections import few_sections, make_sections
 from pyrovae.report.trust_sections import Section
-from pyrovae.report.verdict import Verdict, judge
 from pyrovae.report.views import Subject
-from pyrovae.training.results import Epoch
+from pyrovae.training.epoch import Epoch
 
 _DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figures
 
@@ -72,9 +72,9 @@ def render(
     try:
         active = pv.active_units(pair, rows)
     except PairError as error:  # weights that went bad: the curves say when
-        verdict = judge(history, {}, outcome or {})
+        verdict = overall_verdict(history, {}, outcome or {})
         return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
-    verdict = judge(history, active, outcome or {})
+    verdict = overall_verdict(history, active, outcome or {})
     figures = _figures(pv.rate_distortion(pair, rows, draws=_DRAWS), active, history)
     sections = make_sections(subject, history, limits, settings or {})
     return page(title, data_words, verdict, figures, sections)
@@ -104,7 +104,7 @@ def _time(seconds: float) -> str:
 
 
 def page(
-    title: str, data_words: str, verdict: Verdict, figures: list[tuple[str, str, str]], sections: list[Section]
+    title: str, data_words: str, verdict: OverallVerdict, figures: list[tuple[str, str, str]], sections: list[Section]
 ) -> str:
     """The HTML around the sections."""
     style = files("pyrovae.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n'
         f"<header><h1>{escape(title)}</h1><p>Looked at with {escape(data_words)}.</p></header>\n"
-        f'<div class="verdict {verdict.mood}" role="status"><strong>{escape(verdict.kind)}</strong>'
+        f'<div class="verdict {verdict.style}" role="status"><strong>{escape(verdict.kind.value)}</strong>'
         f"<p>{escape(' '.join(verdict.sentences))}</p></div>\n"
         f"<dl>{cards}</dl>\n{bodies}\n<footer>Written by pyrovae {__version__}.</footer>\n</main>\n</body>\n</html>\n"
     )

@@ -15,7 +15,7 @@ from pyrovae.report.certainty import certainty_of
 from pyrovae.report.svg import ChartLine
 from pyrovae.report.trust_sections import Section, doubts
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
-from pyrovae.training.results import Epoch
+from pyrovae.training.epoch import Epoch
 
 _PAIRS, _SAMPLES = 16, 48
 

@@ -13,10 +13,11 @@ from pyrovae.objectives.losses import Loss
 from pyrovae.pairs.isolation import RandomState, Wall, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training import progress as progress_line
+from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import deferred_interrupts
 from pyrovae.training.parallel.team import agreed
-from pyrovae.training.results import Fit, Step, seen_later
 from pyrovae.training.session import Session
+from pyrovae.training.step import Step, progress_figures
 
 
 def fit(
@@ -108,7 +109,7 @@ def fit(
         with Wall(), forked_random(), _deferred(session) as interruption, _display(session) as line:
             session.begin()
             for step in session.run():
-                line.update(step=step.index + 1, epoch=step.epoch + 1, **seen_later(step))
+                line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
                 if agreed(session.team, step.index, interruption.requested):
                     session.interrupt()
                     break

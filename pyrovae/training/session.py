@@ -12,6 +12,7 @@ import torch
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
+from pyrovae.training.fit_result import Fit
 from pyrovae.training.make_plan import (
     agree_on,
     check_arguments,
@@ -22,9 +23,9 @@ from pyrovae.training.make_plan import (
     warn_of_handlers,
 )
 from pyrovae.training.parallel.team import find_team
-from pyrovae.training.results import Fit, Step
 from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.resumption import Resumption
+from pyrovae.training.step import Step
 from pyrovae.training.trainer import Trainer
 
 logger = logging.getLogger("pyrovae")

@@ -22,10 +22,11 @@ from pyrovae.staged.capturing import Pass
 from pyrovae.staged.roads import Entry
 from pyrovae.staged.staging import Staging
 from pyrovae.staged.surroundings import Settings
+from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.shares import share_of
 from pyrovae.training.passes import Passes, is_of_bad_numbers, once
 from pyrovae.training.plan import Plan
-from pyrovae.training.results import Epoch, Step
+from pyrovae.training.step import Step
 
 # A moving average that counts every step alike at first forgets the random start sooner.
 _AVERAGE_START = 10

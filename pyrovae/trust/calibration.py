@@ -11,7 +11,8 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.numbers import check_draws
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
-from pyrovae.plots import trust_plots
+from pyrovae.plots.blank_figure import blank_figure
+from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.predictions import SOURCES, PredictedPart, Rows, Source, check_site, predicted, source_for
 from pyrovae.trust.proper_scores import Scores, Scoring
@@ -62,17 +63,15 @@ class Calibration(NamedTuple):
         Returns:
             A matplotlib `Figure`.
         """
-        figure, axes = trust_plots.blank_figure(2 if self.reliability is None else 3)
-        trust_plots.draw_coverage(axes[0], self.levels, self.coverage, self.error)
-        trust_plots.draw_ranks(axes[1], self.pit.points, self.pit.share, self.pit.lower, self.pit.upper)
+        figure, axes = blank_figure(2 if self.reliability is None else 3)
+        draw_coverage(axes[0], self.levels, self.coverage, self.error)
+        draw_ranks(axes[1], self.pit.points, self.pit.share, self.pit.lower, self.pit.upper)
         axes[1].set(title="PIT less uniform", xlabel="PIT value")
         if self.reliability is not None:
             found = self.reliability
             known = found.count > 0
             title = f"reliability, ECE {found.expected_error:.3f} ({found.by_chance:.3f} by chance)"
-            trust_plots.draw_reliability(
-                axes[2], found.said[known], found.found[known], found.error[known], title=title
-            )
+            draw_reliability(axes[2], found.said[known], found.found[known], found.error[known], title=title)
         return figure
 
 

@@ -13,7 +13,8 @@ from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import check_each_datum
 from pyrovae.pairs.pair import HasPair
-from pyrovae.plots import trust_plots
+from pyrovae.plots.blank_figure import blank_figure
+from pyrovae.plots.score_histograms import draw_score_histograms
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
@@ -81,10 +82,10 @@ class Novelty(NamedTuple):
             A matplotlib `Figure`.
         """
         shown = [name for name in self._fields if getattr(self, name) is not None and name != "combined"]
-        figure, axes = trust_plots.blank_figure(len(shown))
+        figure, axes = blank_figure(len(shown))
         for axis, name in zip(axes, shown, strict=True):
             surprise = self.by(name)
-            trust_plots.draw_surprise(axis, surprise.usual, surprise.score, title=name)
+            draw_score_histograms(axis, surprise.usual, surprise.score, title=name)
         return figure
 
 

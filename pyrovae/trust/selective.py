@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
-from pyrovae.plots import trust_plots
+from pyrovae.plots.risk_over_coverage import plot_risk_over_coverage
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.predictions import Rows, check_site, inferred, predicted, source_for
 
@@ -115,14 +115,9 @@ class Selective(NamedTuple):
         Returns:
             A matplotlib `Figure`.
         """
-        figure, (axis,) = trust_plots.blank_figure(1)
         known = self.loss[~self.loss.isnan()].double()
-        axis.plot(self.coverage, self.risk, label="by confidence")
-        axis.plot(self.coverage, _risks(-known, known), "--", label="perfect")
-        axis.axhline(float(known.mean()), ls=":", color="gray", label="no confidence")
-        axis.set(xlabel="coverage", ylabel="risk", title=f"area {self.area:.4f} (perfect {self.best:.4f})")
-        axis.legend(frameon=False)
-        return figure
+        perfect = _risks(-known, known)
+        return plot_risk_over_coverage(self.coverage, self.risk, perfect, area=self.area, perfect_area=self.best)
 
 
 def selective(

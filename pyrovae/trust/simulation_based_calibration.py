@@ -12,7 +12,8 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
-from pyrovae.plots import trust_plots
+from pyrovae.plots.blank_figure import blank_figure
+from pyrovae.plots.calibration_curves import draw_ranks
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
@@ -59,9 +60,9 @@ class SimulationBased(NamedTuple):
         Returns:
             A matplotlib `Figure`.
         """
-        figure, axes = trust_plots.blank_figure(len(self.sites) + 1)
+        figure, axes = blank_figure(len(self.sites) + 1)
         for axis, (name, ranks) in zip(axes, self._all().items(), strict=True):
-            trust_plots.draw_ranks(axis, ranks.points, ranks.share, ranks.lower, ranks.upper)
+            draw_ranks(axis, ranks.points, ranks.share, ranks.lower, ranks.upper)
             axis.set_title(name)
         return figure
 

@@ -24,10 +24,10 @@ from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.pairs.isolation import reseed
+from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
-from pyrovae.training.results import Epoch
 from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
 from pyrovae.training.saved.fingerprint import fingerprint
 from pyrovae.training.saved.weight_files import shapes_of, write_in_place

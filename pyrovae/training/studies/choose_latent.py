@@ -13,6 +13,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
+from pyrovae.plots.tried_settings import plot_tried_settings
 from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
 from pyrovae.training.studies.trial import Trial
 
@@ -25,10 +26,8 @@ class Choice(NamedTuple):
     """What `choose_latent` found: all settings that were tried, in the order of trying.
 
     Examples:
-        >>> import pyrovae as pv
-        >>> row = pv.studies.Trial
-        >>> trials = (row(1, -3.0, 0.2, ()), row(2, -2.1, 0.2, ()), row(8, -2.0, 0.2, ()))
-        >>> choice = pv.studies.Choice(trials)
+        >>> trials = (Trial(1, -3.0, 0.2, ()), Trial(2, -2.1, 0.2, ()), Trial(8, -2.0, 0.2, ()))
+        >>> choice = Choice(trials)
         >>> choice.best, choice.smallest
         (8, 2)
     """
@@ -53,19 +52,8 @@ class Choice(NamedTuple):
         Returns:
             A matplotlib `Figure`.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5, 3.2), layout="constrained")
-        axes = figure.subplots()
-        numbers = all(isinstance(trial.setting, int | float) for trial in self.trials)
-        rows = sorted(self.trials, key=lambda trial: trial.setting) if numbers else list(self.trials)
-        places: list[Any] = [trial.setting if numbers else str(trial.setting) for trial in rows]
-        axes.errorbar(places, [t.evidence for t in rows], [t.error for t in rows], fmt="o-", capsize=3)
-        axes.set(xlabel="setting", ylabel="held-out log evidence, nats per datum")
-        best: Any = self.best if numbers else str(self.best)
-        axes.axvline(best, linestyle=":", color="grey")
-        axes.spines[["top", "right"]].set_visible(False)
-        return figure
+        settings, evidence, error = zip(*(trial[:3] for trial in self.trials), strict=True)
+        return plot_tried_settings(settings, evidence, error)
 
 
 def choose_latent(

@@ -15,7 +15,7 @@ from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
-from pyrovae.training.results import Fit
+from pyrovae.training.fit_result import Fit
 from pyrovae.training.studies.separate_runs import check_options, made, trained
 
 logger = logging.getLogger("pyrovae")

@@ -26,8 +26,7 @@ class SeedSpread(NamedTuple):
         resemblance: of generated to held-out data; None where they cannot be compared.
 
     Examples:
-        >>> import pyrovae as pv
-        >>> spread = pv.studies.Spread((0, 1), torch.tensor([-3.0, -3.2]), (None, None))
+        >>> spread = SeedSpread((0, 1), torch.tensor([-3.0, -3.2]), (None, None))
         >>> round(float(spread.evidence.std()), 3)
         0.141
     """

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.pairs.pair import HasPair
+from pyrovae.plots.distortion_over_rate import plot_distortion_over_rate
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
 
 _WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -18,9 +19,8 @@ class Curve(NamedTuple):
     """For each weight, rate and distortion of the pair that was trained with it.
 
     Examples:
-        >>> import pyrovae as pv
-        >>> point = pv.evaluation.RateDistortion(elbo=-5.0, rate=2.0, distortion=3.0, error=0.1)
-        >>> pv.studies.Curve((1.0,), (point,)).points[0].rate
+        >>> point = RateDistortion(elbo=-5.0, rate=2.0, distortion=3.0, error=0.1)
+        >>> Curve((1.0,), (point,)).points[0].rate
         2.0
     """
 
@@ -33,20 +33,8 @@ class Curve(NamedTuple):
         Returns:
             A matplotlib `Figure`.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.5, 3.6), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([p.rate for p in self.points], [p.distortion for p in self.points], "o-")
-        for weight, point in zip(self.weights, self.points, strict=True):
-            axes.annotate(f"β = {weight:g}", (point.rate, point.distortion), (5, 5), textcoords="offset points")
-        best = max(point.elbo for point in self.points)
-        ends = [min(p.rate for p in self.points), max(p.rate for p in self.points)]
-        axes.plot(ends, [-best - rate for rate in ends], ":", color="grey", label=f"ELBO = {best:.4g}")
-        axes.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        return figure
+        rates, distortions = ([getattr(point, name) for point in self.points] for name in ("rate", "distortion"))
+        return plot_distortion_over_rate(self.weights, rates, distortions)
 
 
 def rate_distortion_curve(

@@ -13,7 +13,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
-from pyrovae.training.results import Fit
+from pyrovae.training.fit_result import Fit
 
 Make = Callable[..., HasPair]
 

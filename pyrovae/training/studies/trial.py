@@ -9,8 +9,7 @@ class Trial(NamedTuple):
     """One setting: its held-out log evidence per datum, and the standard error of that over data.
 
     Examples:
-        >>> import pyrovae as pv
-        >>> pv.studies.Trial(setting=2, evidence=-3.0, error=0.1, folds=(-3.1, -2.9)).setting
+        >>> Trial(setting=2, evidence=-3.0, error=0.1, folds=(-3.1, -2.9)).setting
         2
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
-from pyrovae.training.results import Fit
+from pyrovae.training.fit_result import Fit
 from pyrovae.trust.epistemic.carry_over import carry_over
 
 

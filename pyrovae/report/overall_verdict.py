@@ -1,0 +1,38 @@
+"""What the head of the report says of a training as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pyrovae.training.epoch import Epoch
+from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, VerdictKind, active_verdict, curve_verdict
+
+
+class OverallVerdict(NamedTuple):
+    """The kind that counts, and all that is said."""
+
+    kind: VerdictKind
+    sentences: tuple[str, ...]
+
+    @property
+    def style(self) -> str:
+        """The class in the page's style sheet: good, worth a look, or bad."""
+        if self.kind is VerdictKind.LEVELLED_OFF:
+            return "good"
+        return "bad" if self.kind in TROUBLE else "look"
+
+
+def overall_verdict(
+    history: tuple[Epoch, ...], active: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> OverallVerdict:
+    """The verdict on a run: diverged and collapsed before all else."""
+    diverged = outcome.get("reason") == "diverged"
+    curve = TrainingVerdict(VerdictKind.DIVERGED, outcome["words"]) if diverged else curve_verdict(history)
+    latents = [active_verdict(site, units) for site, units in active.items()]
+    kinds = [verdict.kind for verdict in (curve, *latents)]
+    kind = next((bad for bad in TROUBLE if bad in kinds), curve.kind)
+    kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []
+    if outcome.get("reason") == "interrupted":
+        kept.append("The run was interrupted; train --resume goes on with it.")
+    return OverallVerdict(kind, (curve.words, *kept, *(verdict.words for verdict in latents)))

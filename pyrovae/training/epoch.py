@@ -1,0 +1,35 @@
+"""One epoch of a training: a row of its history."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Weight = float | dict[str, float]
+
+
+class Epoch(NamedTuple):
+    """The averages over the data of one epoch, and the figures of the validation data after it.
+
+    `elbo = -(rate + distortion)` in nats per datum, without temper; `loss` is the objective that was
+    minimised, weights included, per datum.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> row = pv.fit(vae, torch.randn(64, 5), epochs=2, seed=0, progress=False).history[-1]
+        >>> row.epoch, abs(row.elbo + row.rate + row.distortion) < 1e-5
+        (2, True)
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    elbo: float
+    rate: float
+    distortion: float
+    weight: Weight
+    learning_rate: float
+    validation_elbo: float | None
+    validation_rate: float | None
+    validation_distortion: float | None
+    seconds: float

@@ -1,0 +1,81 @@
+"""What a training leaves behind: the pair, its history, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovae.plots.learning_curves import plot_learning_curves
+from pyrovae.training.epoch import Epoch
+from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, active_verdict, curve_verdict
+
+if TYPE_CHECKING:
+    from pyrovae.evaluation.active_units import ActiveUnits
+
+_CURVES = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The result of a training; the pair was trained in place and is the same object.
+
+    Args:
+        pair: the trained pair.
+        history: one row an epoch.
+        weights: what the parameters hold now: "last", "average" or "best".
+        reason: why it ended: "finished", "patience" or "interrupted".
+        step: optimiser steps made in all.
+        seconds: time spent in all.
+        seed: the seed that was used, drawn from the caller's generator if none was given.
+        active: for each local latent site, how many of its dimensions are used.
+        checkpoint: the last checkpoint's path.
+        route: how the steps were made (plain, traced, compiled) and why, in one line.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> run = pv.fit(vae, torch.randn(64, 5), epochs=2, seed=0, progress=False)
+        >>> run.reason, run.weights, run.step, run.pair is vae
+        ('finished', 'last', 2, True)
+    """
+
+    pair: Any = field(repr=False)
+    history: tuple[Epoch, ...] = field(repr=False)
+    weights: str
+    reason: str
+    step: int
+    seconds: float
+    seed: int
+    active: dict[str, ActiveUnits] = field(repr=False)
+    checkpoint: Path | None = None
+    route: str = ""
+
+    @property
+    def verdicts(self) -> tuple[TrainingVerdict, ...]:
+        """On the curve, and on each latent site: a kind with its words."""
+        return curve_verdict(self.history), *(active_verdict(*item) for item in self.active.items())
+
+    @property
+    def verdict(self) -> str:
+        """What the curves say, in words."""
+        return " ".join(verdict.words for verdict in self.verdicts)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the posterior has collapsed or the loss diverged."""
+        return any(verdict.kind in TROUBLE for verdict in self.verdicts)
+
+    def plot(self) -> Any:
+        """Draw ELBO, rate and distortion over the epochs.
+
+        Returns:
+            A matplotlib `Figure`.
+        """
+        validated = [row for row in self.history if row.validation_elbo is not None]
+        return plot_learning_curves(
+            [row.epoch for row in self.history],
+            {title: [getattr(row, name) for row in self.history] for name, title in _CURVES.items()},
+            [row.epoch for row in validated],
+            {title: [getattr(row, f"validation_{name}") for row in validated] for name, title in _CURVES.items()},
+        )

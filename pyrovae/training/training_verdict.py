@@ -1,0 +1,135 @@
+"""What a training came to: verdicts on its curves and its latent sites, each a kind with its words."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyrovae.errors import argument
+from pyrovae.training.epoch import Epoch, Weight
+
+if TYPE_CHECKING:
+    from pyrovae.evaluation.active_units import ActiveUnits
+
+_FEWEST = 4  # epochs that make a curve
+
+
+class VerdictKind(Enum):
+    """The kinds of verdict; the value is what people call it."""
+
+    LEVELLED_OFF = "Levelled off"
+    STILL_IMPROVING = "Still improving"
+    OVERFITTING = "Overfitting"
+    DIVERGED = "Diverged"
+    WEIGHTED = "Weighted"
+    TOO_SHORT = "Too short"
+    ACTIVE = "Active"
+    COLLAPSED = "Collapsed"
+
+
+TROUBLE = (VerdictKind.DIVERGED, VerdictKind.COLLAPSED)  # the worst first
+
+
+class TrainingVerdict(NamedTuple):
+    """A kind for programs, and words for people, with the mend where there is one.
+
+    Examples:
+        >>> curve_verdict(())
+        TrainingVerdict(kind=<VerdictKind.TOO_SHORT: 'Too short'>, words='No epoch was finished.')
+    """
+
+    kind: VerdictKind
+    words: str
+
+
+def curve_verdict(history: tuple[Epoch, ...]) -> TrainingVerdict:
+    """The verdict on a learning curve."""
+    full = _full_weight(history)
+    if len(history) < _FEWEST:
+        return _too_short(len(history))
+    return _weighted(history) if len(full) < _FEWEST else _of_elbo(full)
+
+
+def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
+    """The verdict on a latent site: how many of its dimensions are used."""
+    if active.count:
+        words = f"{active.count} of {active.total} latent dimensions of {site!r} are active."
+        return TrainingVerdict(VerdictKind.ACTIVE, words)
+    return TrainingVerdict(
+        VerdictKind.COLLAPSED,
+        f"Collapsed: none of the {active.total} latent dimensions of {site!r} depends on the data. Anneal the KL "
+        f"({argument('temper', 'pv.linear(0, 1, steps=...)')}), or use free bits.",
+    )
+
+
+def _too_short(epochs: int) -> TrainingVerdict:
+    words = f"{_epochs(epochs, one='1 epoch')} {'is' if epochs == 1 else 'are'} too few to judge the curve."
+    return TrainingVerdict(VerdictKind.TOO_SHORT, words if epochs else "No epoch was finished.")
+
+
+def _weighted(history: tuple[Epoch, ...]) -> TrainingVerdict:
+    # A weighted loss trades rate for distortion: the unweighted ELBO may fall while all goes well.
+    return TrainingVerdict(
+        VerdictKind.WEIGHTED,
+        f"The rate was weighted ({_span([row.weight for row in history])}), so the unweighted ELBO "
+        f"({history[0].elbo:.4g} to {history[-1].elbo:.4g}) measures no progress; look at rate and distortion.",
+    )
+
+
+def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
+    """The verdict on at least four epochs whose ELBO is what was trained."""
+    training = [row.elbo for row in history]
+    validation = [row.validation_elbo for row in history if row.validation_elbo is not None]
+    curve, name = (validation, "validation ELBO") if len(validation) >= _FEWEST else (training, "training ELBO")
+    if not all(map(math.isfinite, curve)):
+        return TrainingVerdict(
+            VerdictKind.DIVERGED,
+            f"Diverged: the ELBO is not finite. Lower the learning rate, or clip gradients ({argument('clip_norm')}).",
+        )
+    first, last, best = curve[0], curve[-1], max(range(len(curve)), key=curve.__getitem__)
+    span = max(curve) - min(curve) or 1.0
+    # A bad start makes the span large: half a per cent of the ELBO counts as a change, too.
+    small = 0.005 * abs(last)
+    if curve is validation and curve[best] - last > max(0.02 * span, small) and training[-1] > training[best]:
+        return TrainingVerdict(
+            VerdictKind.OVERFITTING,
+            f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
+            f"{last:.4g} while the training ELBO rose. Stop early ({argument('patience')}), or use a smaller or "
+            "noisier network.",
+        )
+    if last < first:
+        return TrainingVerdict(
+            VerdictKind.DIVERGED,
+            f"Diverged: the {name} ends lower than it began ({first:.4g} to {last:.4g}). Lower the learning rate.",
+        )
+    fifth = max(len(curve) // 5, 1)
+    late = last - curve[-1 - fifth]
+    if late > min(0.02 * span, small):
+        return TrainingVerdict(
+            VerdictKind.STILL_IMPROVING,
+            f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. "
+            f"Train longer ({argument('epochs', '...')}).",
+        )
+    return TrainingVerdict(
+        VerdictKind.LEVELLED_OFF, f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."
+    )
+
+
+def _span(weights: list[Weight]) -> str:
+    """Between which numbers the weights were, each site's where they differ; a cycle ends where it began."""
+    if isinstance(weights[0], dict):
+        sites = weights[0].keys()
+        return "; ".join(f"{site!r} {_span([weight[site] for weight in weights])}" for site in sites)  # type: ignore[index]  # all are dicts
+    low, high = (f"{bound(weights):.3g}" for bound in (min, max))  # type: ignore[type-var]  # all are numbers
+    return f"by {low}" if low == high else f"between {low} and {high}"
+
+
+def _full_weight(history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """The epochs at the end whose rate counted in full."""
+    weighted = [place for place, row in enumerate(history) if row.weight != 1.0]
+    return history[weighted[-1] + 1 :] if weighted else history
+
+
+def _epochs(count: int, one: str = "epoch") -> str:
+    return one if count == 1 else f"{count} epochs"
