@@ -15,6 +15,7 @@ from registry import REGISTRY, ROWS, Entry, arguments, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.trace import run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.amortisation import looks_at
 from pyrovae.trust.calibration import covered
@@ -30,7 +31,7 @@ def used(entry: Entry):
     args, kwargs = arguments(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pv.pairs.run(pair, args, kwargs)
+        run(pair, args, kwargs)
     return pair, args, kwargs
 
 

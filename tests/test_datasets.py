@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_be_written_is_named(mirror, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real MNIST files are not at {REAL}; set PYROVAE_DATA")
 def test_real_mnist_has_the_hashes_written_here():
-    for file, expected in datasets._MNIST.hashes.items():
+    for file, expected in labelled._MNIST.hashes.items():
         assert downloads.is_sound((REAL / f"{file}.gz").read_bytes(), expected)
     assert datasets.mnist(REAL, train=False).images.shape == (10000, 28, 28)
     assert datasets.mnist(REAL).labels[:5].tolist() == [5, 0, 4, 1, 9]

@@ -15,6 +15,7 @@ from registry import REGISTRY, ROWS, Entry, arguments, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, DataError, PairError
+from pyrovae.pairs.trace import run, with_rows
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.complexity import complexities, scales
 from pyrovae.trust.conformal import one_sided, surprises, two_sided
@@ -28,7 +29,7 @@ def used(entry: Entry):
     args, kwargs = arguments(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pv.pairs.run(pair, args, kwargs)
+        run(pair, args, kwargs)
     return pair, args, kwargs
 
 
@@ -243,7 +244,7 @@ def test_data_outside_the_support_are_as_strange_as_can_be():
 def test_any_pair_can_be_asked(entry):
     pair, args, kwargs = used(entry)
     state, names = torch.get_rng_state(), set(pyro.get_param_store().keys())
-    few = pv.pairs.with_rows(args, kwargs, 5)
+    few = with_rows(args, kwargs, 5)
     options = {"calibration": kwargs or args, "draws": 3, "shared_draws": 3}
     result = pv.novelty(pair, *few[0], **few[1], **options)
     expected = {*SCORES, *(["disagreement"] if entry.global_sites else [])}

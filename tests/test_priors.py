@@ -13,6 +13,8 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.checks.testing import check_conditional
+from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.nets import event_shape
 
 
 @components(PRIORS)
@@ -24,7 +26,7 @@ def test_contract(entry):
 
 @components(PRIORS)
 def test_in_a_vae(entry):
-    size = pv.nets.event_shape(entry.event, "event")
+    size = event_shape(entry.event, "event")
     likelihood = pv.Normal(pv.MLP(size, [], 7), scale=1.0)
     prior = entry.make()
     posterior = getattr(prior, "posterior", None) or pv.DiagNormal(pv.MLP(7, [], (2 * size[0], *size[1:])))
@@ -52,7 +54,7 @@ def test_mixture_is_the_sum_of_its_components():
     with torch.no_grad():
         prior.logits.copy_(torch.tensor([0.0, 1.0, -1.0]))
         prior.log_scale.fill_(0.5)
-    scale = pv.conditionals.base.bounded(torch.tensor(0.5)).exp()
+    scale = bounded(torch.tensor(0.5)).exp()
     parts = torch.distributions.Normal(prior.loc, scale).log_prob(z.unsqueeze(1)).sum(-1)
     expected = (parts + prior.logits.log_softmax(0)).logsumexp(-1)
     assert torch.allclose(prior().log_prob(z), expected, atol=1e-6)

@@ -14,6 +14,7 @@ from registry import REGISTRY, Entry, arguments
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.trace import run
 
 
 def used(entry: Entry):
@@ -21,7 +22,7 @@ def used(entry: Entry):
     args, kwargs = arguments(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pv.pairs.run(pair, args, kwargs)
+        run(pair, args, kwargs)
     return pair, args, kwargs
 
 
@@ -208,6 +209,6 @@ def test_the_curve_draws_itself():
 
 @pytest.mark.parametrize("numbers", [{"risk": "a"}, {"risk": None}, {"risk": 0.1, "certainty": "sure"}])
 def test_risks_are_numbers(numbers):
-    curve = pv.trust.Selective.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
+    curve = pv.Selective.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
     with pytest.raises(pv.ArgumentError, match="numbers between 0 and 1"):
         curve.hand_over(**numbers)

@@ -12,6 +12,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
+from pyrovae.checks.check_pair import check_pair
+
+__all__ = ["check_conditional", "check_pair"]
+
 
 def check_conditional(
     conditional: nn.Module, *given: Tensor, event_dims: int = 1, draws: int = 4000, seed: int = 0

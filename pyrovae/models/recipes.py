@@ -22,6 +22,8 @@ from pyrovae.models.vae import VAE
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain import Uncertain
 
+__all__ = ["bayesian_decoder", "count_vae", "image_vae", "vector_vae"]
+
 
 def image_vae(
     shape: tuple[int, ...], latent: int, *, hidden: Sequence[int] = (400,), channels: Sequence[int] = ()
