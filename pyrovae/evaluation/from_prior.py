@@ -21,11 +21,7 @@ class FromPrior(Wrapped):
         self._local = [site.name for site in structure.sites.values() if site.local]
         self._drawn = structure.named("latent", local=True)
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        return self.pair.model(*args, **kwargs)
-
     def guide(self, *args, **kwargs):
-        """The pair's guide outside the data plate, the model's prior inside it."""
+        """The pair's guide outside the data plate, the model's prior inside it: two runs, so more than `around` one."""
         shared = poutine.trace(poutine.block(self.pair.guide, hide=self._local)).get_trace(*args, **kwargs)
         poutine.block(poutine.replay(self.pair.model, trace=shared), expose=self._drawn)(*args, **kwargs)

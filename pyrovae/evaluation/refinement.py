@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -13,7 +14,7 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.pair import Wrapped
+from pyrovae.pairs.pair import Side, Wrapped
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.programs import WholePlate
 from pyrovae.sampling.scoring import Scorer
@@ -75,14 +76,9 @@ class Changed(Wrapped):
         """Hold the rows of a batch."""
         self.pair.turn_to(batch)
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide, changed."""
-        with _Changing(self.changes):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """The changes, around the guide."""
+        return _Changing(self.changes) if side == "guide" else nullcontext()
 
 
 class _Changing(Messenger):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyro
@@ -19,7 +20,7 @@ from torch.distributions import Independent, kl_divergence
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import TEMPERING, Tempering, data_size, is_data, untempered
 from pyrovae.objectives.schedules import evaluate
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import INTERNAL, batch_rows
 
 
@@ -70,10 +71,19 @@ class FreeBits(Wrapped):
         self.data_plate = data_plate
         self._drawn: dict[str, _Note] = {}  # what the guide drew for the model to come
 
-    def guide(self, *args, **kwargs):
-        """The pair's guide, whose distributions are noted for the factor."""
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """Note the guide's distributions, and add one factor for each site named to the model."""
+        drawn, self._drawn = self._drawn, {}
         with _Notes(self.nats) as notes:
-            result = self.pair.guide(*args, **kwargs)
+            yield
+        if side == "guide":
+            self._check_noted(notes)
+            self._drawn = notes.sites
+        else:
+            self._add_factors(drawn, notes, batch_rows(args, kwargs))
+
+    def _check_noted(self, notes: _Notes) -> None:
         missing = [site for site in self.nats if site not in notes.sites]
         if missing:
             raise ArgumentError(
@@ -86,22 +96,15 @@ class FreeBits(Wrapped):
                 f"free_bits: the guide enumerates {notes.sequential[0]!r} one value a pass, and what depends on it has "
                 "a KL for each value. Enumerate in parallel, or use `temper`."
             )
-        self._drawn = notes.sites
-        return result
 
-    def model(self, *args, **kwargs):
-        """The pair's model with one factor for each site named."""
-        drawn, self._drawn = self._drawn, {}
-        with _Notes(self.nats) as notes:
-            result = self.pair.model(*args, **kwargs)
+    def _add_factors(self, drawn: Mapping[str, _Note], notes: _Notes, rows: int | None) -> None:
         for site, note in drawn.items():
             if site not in notes.names:
                 raise ArgumentError(f"free_bits names {site!r}, which is no site of the model: it has no prior.")
             # Draws from the prior, and sites that are conditioned on, have no KL.
             if site in notes.sites and _same(note.value, notes.sites[site].value):
-                size = data_size(notes.data, batch_rows(args, kwargs), self.data_plate)
+                size = data_size(notes.data, rows, self.data_plate)
                 self._factor(site, note, notes.sites[site], size)
-        return result
 
     def _factor(self, site: str, posterior: _Note, prior: _Note, size: int) -> None:
         _check(site, posterior, prior)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
@@ -10,7 +14,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.errors import PairError
 from pyrovae.objectives.figures import Figures, Tally, data_size, is_data
 from pyrovae.pairs.isolation import Wall
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import Traces, batch_rows, samples
 
 
@@ -48,20 +52,19 @@ class Recorded(Wrapped):
         self._guide: Trace | None = None
         self._pass: tuple[Traces, int | None] | None = None
 
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        self.tally()  # the pass before is complete by now
-        self._guide = enclosing_trace()
-        return self.pair.guide(*args, **kwargs)
-
-    def model(self, *args, **kwargs):
-        """The pair's model."""
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """Keep the guide's trace for the model's, and both once the model has run."""
+        trace = enclosing_trace()
+        if side == "guide":
+            self.tally()  # the pass before is complete by now
+            self._guide = trace
+            yield
+            return
         guide, self._guide = self._guide, None
-        model = enclosing_trace()
-        result = self.pair.model(*args, **kwargs)
-        if model is not None and guide is not None:
-            self._pass = (Traces(model, guide), batch_rows(args, kwargs))
-        return result
+        yield
+        if trace is not None and guide is not None:
+            self._pass = (Traces(trace, guide), batch_rows(args, kwargs))
 
     def tally(self) -> Tally:
         """The sums over the passes since `figures` was called, the last one included."""

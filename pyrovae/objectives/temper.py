@@ -14,7 +14,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import TEMPERING, Tempering
 from pyrovae.objectives.schedules import evaluate
 from pyrovae.objectives.target_rate import TargetRate
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import INTERNAL
 
@@ -152,21 +152,16 @@ class Tempered(Wrapped):
 
     # --- the pair -------------------------------------------------------------------------------------
 
-    def guide(self, *args, **kwargs):
-        """The pair's guide under the weights."""
-        with _Temper(self._weights_of_sites(args, kwargs), side="guide") as tempered:
-            result = self.pair.guide(*args, **kwargs)
-        self._guided = set(tempered.seen)
-        return result
-
-    def model(self, *args, **kwargs):
-        """The pair's model under the same weights."""
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """The weights, the same around both sides."""
         weight_of = self._weights_of_sites(args, kwargs)
-        with _Temper(weight_of, side="model") as tempered:
-            result = self.pair.model(*args, **kwargs)
-        if not self._given:  # else the plain passes before have checked it
+        with _Temper(weight_of, side=side) as tempered:
+            yield
+        if side == "guide":
+            self._guided = set(tempered.seen)
+        elif not self._given:  # else the plain passes before have checked it
             _check_contractions(tempered.seen, self._guided, weight_of)
-        return result
 
     def _weights_of_sites(self, args, kwargs) -> Callable[[str], Any]:
         # A weight of 0 drops its sites, which no tensor could do.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import batch_rows
 
 
@@ -46,15 +47,9 @@ class FixedPlate(Wrapped):
         finally:
             self._index = held
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        with _Index(self, batch_rows(args, kwargs)):
-            return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with _Index(self, batch_rows(args, kwargs)):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Messenger:
+        """The index in the data plate."""
+        return _Index(self, batch_rows(args, kwargs))
 
 
 class _Index(Messenger):

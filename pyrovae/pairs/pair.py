@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -44,8 +45,13 @@ class Pair(NamedTuple):
     guide: Callable[..., Any]
 
 
+Side = Literal["model", "guide"]
+
+
 class Wrapped:
     """A pair around another pair: what it adds, it adds by handlers, from outside.
+
+    A subclass says in `around` what stands around a run of either side.
 
     Attributes:
         pair: the pair inside.
@@ -56,6 +62,20 @@ class Wrapped:
     pair: HasPair
     replaced: Sequence[torch.Tensor] = ()
     shares_codes: bool = True
+
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """What a run of the pair's model or guide on these arguments happens in: a handler, or several."""
+        return nullcontext()
+
+    def model(self, *args: Any, **kwargs: Any) -> Any:
+        """The pair's model, within `around`."""
+        with self.around("model", args, kwargs):
+            return self.pair.model(*args, **kwargs)
+
+    def guide(self, *args: Any, **kwargs: Any) -> Any:
+        """The pair's guide, within `around`."""
+        with self.around("guide", args, kwargs):
+            return self.pair.guide(*args, **kwargs)
 
 
 def unwrapped(pair: HasPair) -> HasPair:

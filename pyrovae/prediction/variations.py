@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import ComposeTransform, Independent, TransformedDistribution, biject_to
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.prediction.draws import drawn
 from pyrovae.prediction.output import Delivery
 from pyrovae.prediction.readings import observed_wholes
@@ -78,14 +80,9 @@ class VariationSpread(Wrapped):
     def __init__(self, pair: HasPair, sites: frozenset[str], scale: float):
         self.pair, self.sites, self.scale = pair, sites, scale
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide, its draws spread."""
-        with _Spreading(self.sites, self.scale):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """The other spread, around the guide."""
+        return _Spreading(self.sites, self.scale) if side == "guide" else nullcontext()
 
 
 class _Spreading(Messenger):

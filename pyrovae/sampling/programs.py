@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 from unittest import mock
@@ -16,7 +16,7 @@ from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 
@@ -52,18 +52,9 @@ class WholePlate(Wrapped):
         """Hold the rows of a batch."""
         self.rows, self.positions = batch.rows, batch.positions
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        with self._whole():
-            return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with self._whole():
-            return self.pair.guide(*args, **kwargs)
-
     @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """All rows in the data plate."""
         original = SubsampleMessenger._subsample
 
         # A handler could give the index, but not another number of rows than the author's `subsample_size`.

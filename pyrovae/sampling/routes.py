@@ -8,7 +8,8 @@ plate, for pairs with global sites whose code broadcasts. *Loop*: one run for ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pyro
@@ -18,7 +19,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.isolation import reseed
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
@@ -56,15 +57,9 @@ class InPlate(Wrapped):
     def __init__(self, pair: HasPair, draws: int, dim: int):
         self.pair, self.draws, self.dim = pair, draws, dim
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        with pyro.plate(DRAWS, self.draws, dim=self.dim):
-            return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with pyro.plate(DRAWS, self.draws, dim=self.dim):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """The plate over draws."""
+        return pyro.plate(DRAWS, self.draws, dim=self.dim)
 
 
 def repeated(batch: Batch, draws: int) -> Batch:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 
 
 class Alike(Wrapped):
@@ -23,14 +25,9 @@ class Alike(Wrapped):
         self.sites = sites
         self.state = torch.Generator().manual_seed(seed).get_state()
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with _Swap(self):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """The generator of its own, around the guide."""
+        return _Swap(self) if side == "guide" else nullcontext()
 
 
 class _Swap(Messenger):

@@ -13,7 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import run, samples
 from pyrovae.training.parallel.team import SingleProcess
@@ -115,15 +115,9 @@ class Weighted(Wrapped):
         self.pair = pair
         self.weights: Mapping[str, float] = {}
 
-    def model(self, *args, **kwargs):
-        """The pair's model."""
-        with _Scale(self.weights):
-            return self.pair.model(*args, **kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with _Scale(self.weights):
-            return self.pair.guide(*args, **kwargs)
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Messenger:
+        """The weights, around both sides."""
+        return _Scale(self.weights)
 
 
 class _Scale(Messenger):

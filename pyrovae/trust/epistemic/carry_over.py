@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows
 from pyrovae.sampling.use import arguments
@@ -82,18 +83,14 @@ class CarriedOver(Wrapped):
         former = Former(weights.vector() if weights else torch.zeros(0))
         return cls(base, weights, former, sites, data_plate=structure.data_plate, size=size)
 
-    def model(self, *args, **kwargs):
-        """The pair's model, its global sites from the former guide."""
-        given = self._from_former_guide(args, kwargs)
-        with sized(self.data_plate, self.size, always=True), _Known(given):
-            return self.pair.model(*args, **kwargs)
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """The new data's size around both sides, and global sites from the former guide around the model."""
+        handler = _Latent(self.sites) if side == "guide" else _Known(self._from_former_guide(args, kwargs))
+        with sized(self.data_plate, self.size, always=True), handler:
+            yield
 
-    def guide(self, *args, **kwargs):
-        """The pair's guide."""
-        with sized(self.data_plate, self.size, always=True), _Latent(self.sites):
-            return self.pair.guide(*args, **kwargs)
-
-    def _from_former_guide(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    def _from_former_guide(self, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
         with poutine.block(hide_fn=lambda msg: msg["name"] not in self.sites), _Latent(self.sites):
             vector = self.former()
             if self.weights is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Pair, Wrapped
+from pyrovae.pairs.pair import HasPair, Pair, Side, Wrapped
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import batch_rows, run, with_rows
 from pyrovae.sampling.use import arguments
@@ -71,20 +71,14 @@ class Dropped(Wrapped):
             masks[free_name(f"dropout_{number}", structure.sites)] = mask
         return cls(pair, masks, data_plate=structure.data_plate, size=size)
 
-    def model(self, *args, **kwargs):
-        """The pair's model under masks."""
-        return self._run(self.pair.model, args, kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide under masks."""
-        return self._run(self.pair.guide, args, kwargs)
-
-    def _run(self, program: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """The masks of a draw, by the same law around both sides."""
         values = [pyro.sample(site, _law(mask)) for site, mask in self.masks.items()]
         if any(value.shape != mask.shape for value, mask in zip(values, self.masks.values(), strict=True)):
             raise PairError("networks run on one mask at a time: leave out vectorize_particles=True, or outer plates.")
         with _hooked(list(self.masks.values()), values), sized(self.data_plate, self.size):
-            return program(*args, **kwargs)
+            yield
 
 
 def _law(mask: Mask) -> Any:

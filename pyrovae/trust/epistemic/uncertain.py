@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 from torch import Tensor
 
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.registration import Registration
 from pyrovae.trust.epistemic.sized_plate import sized
 from pyrovae.trust.epistemic.weight_vector import Weights
@@ -40,19 +41,14 @@ class Uncertain(Wrapped):
         """The pair's own weights, which are not run on."""
         return self.weights.tensors
 
-    def model(self, *args, **kwargs):
-        """The pair's model, its weights from their prior."""
-        return self._run(self.pair.model, self.law.prior, args, kwargs)
-
-    def guide(self, *args, **kwargs):
-        """The pair's guide, the weights from their posterior."""
-        return self._run(self.pair.guide, self.law.posterior, args, kwargs)
-
-    def _run(self, program: Callable[..., Any], distribution: Callable[[], Any], args: tuple, kwargs: dict) -> Any:
+    @contextmanager
+    def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """The weights of a draw, from their prior around the model and from their posterior around the guide."""
         self.registration(self.law)
-        drawn = self.law(pyro.sample(self.site, distribution()))
+        distribution = self.law.prior() if side == "model" else self.law.posterior()
+        drawn = self.law(pyro.sample(self.site, distribution))
         with self.weights.replaced(drawn.vector, drawn.buffers), sized(self.data_plate, self.size):
-            return program(*args, **kwargs)
+            yield
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
