@@ -65,6 +65,7 @@ from pyrovae.objectives.schedules import linear as linear
 from pyrovae.objectives.schedules import sigmoid as sigmoid
 from pyrovae.objectives.target_rate import TargetRate as TargetRate
 from pyrovae.objectives.temper import temper as temper
+from pyrovae.pairs.blank import HasBlank as HasBlank
 from pyrovae.pairs.pair import HasPair as HasPair
 from pyrovae.pairs.pair import Pair as Pair
 from pyrovae.prediction.draws import log_likelihood as log_likelihood

@@ -6,12 +6,14 @@ import copy
 import pickle
 import random
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 from registry import ROWS, arguments, pairs, rows
 from torch import nn
@@ -20,8 +22,9 @@ import pyrovae as pv
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.temper import temper
 from pyrovae.pairs import isolation
+from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.names import canonical, fresh_name
-from pyrovae.pairs.pair import HasPair, bound_modules, owner, unwrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, owner, unwrapped
 from pyrovae.pairs.structure import inspect
 
 SIZE = 16
@@ -105,6 +108,72 @@ def test_several_plates_that_follow_need_a_name():
     with pytest.raises(ArgumentError, match="data_plate="):
         inspect(pair, (torch.zeros(8),), {})
     assert inspect(pair, (torch.zeros(8),), {}, data_plate="two").data_plate == "two"
+
+
+# --- pairs around pairs, and pairs that know their data -----------------------------------------------
+class Doubled(Wrapped):
+    """Notes the sides that run, and scales both."""
+
+    def __init__(self, pair):
+        self.pair, self.seen = pair, []
+
+    @contextmanager
+    def around(self, side, args, kwargs):
+        with poutine.scale(scale=2.0):
+            yield
+        self.seen.append((side, args, kwargs))
+
+
+def test_a_wrapper_says_once_what_happens_around_both_sides():
+    def model(x, *, y):
+        return pyro.sample("z", dist.Normal(x, 1.0)) + y
+
+    wrapped = Doubled(pv.Pair(model, lambda x, *, y: pyro.sample("z", dist.Normal(x, 2.0))))
+    assert isinstance(wrapped, HasPair)
+    for side in ("model", "guide"):
+        trace = poutine.trace(getattr(wrapped, side)).get_trace(torch.zeros(()), y=1.0)
+        assert trace.nodes["z"]["scale"] == 2.0
+    assert poutine.trace(wrapped.model).get_trace(torch.zeros(()), y=torch.inf).nodes["_RETURN"]["value"] == torch.inf
+    assert [side for side, *_ in wrapped.seen] == ["model", "guide", "model"]
+    assert wrapped.seen[0][1:] == ((torch.zeros(()),), {"y": 1.0})
+
+
+def test_a_wrapper_without_around_is_its_pair():
+    plain = Wrapped()
+    plain.pair = pv.Pair(lambda x: x + 1, lambda x: x + 2)
+    assert (plain.model(1), plain.guide(1)) == (2, 3)
+
+
+class Coins:
+    """A pair of one's own that knows its data."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(0.5), obs=x)
+
+    def guide(self, x):
+        pass
+
+    def blank(self, count):
+        return (torch.zeros(count),)
+
+
+def test_a_pair_of_ones_own_that_knows_its_data_is_asked_for_a_number(tmp_path):
+    wrapped = Wrapped()
+    wrapped.pair = Coins()
+    for pair in (Coins(), wrapped):
+        assert pv.generate(pair, 5, seed=0)["x"].shape == (5,)
+        assert pv.generate_with_uncertainty(pair, 5, draws=2, seed=0).values["x"].shape == (5,)
+        pv.save(pair, tmp_path / "coins.safetensors")
+    assert isinstance(Coins(), pv.HasBlank)
+    assert not has_blank(pv.Pair(Coins().model, Coins().guide))
+
+
+def test_a_pair_that_does_not_know_its_data_says_so():
+    with pytest.raises(pv.PairError, match=r"Give data .* method blank\(count\)"):
+        blank_data(pv.Pair(Coins().model, Coins().guide), 5)
+    with pytest.raises(ArgumentError, match="give 1 at least"):
+        blank_data(Coins(), 0)
 
 
 # --- names --------------------------------------------------------------------------------------------

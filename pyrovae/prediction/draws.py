@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from pyrovae.errors import ArgumentError, PairError
-from pyrovae.pairs.pair import HasPair, unwrapped
+from pyrovae.pairs.blank import blank_data
+from pyrovae.pairs.pair import HasPair
 from pyrovae.prediction.output import IN_MEMORY, Delivery, delivered
 from pyrovae.prediction.readings import (
     SiteRequest,
@@ -311,18 +311,6 @@ def sampler_for(
 ) -> Sampler:
     """A sampler for a number of data, or for data that give shapes and covariates."""
     if isinstance(count_or_data, int) and not isinstance(count_or_data, bool):
-        return Sampler.of(pair, _blank(pair, count_or_data), {}, seed=seed, data_plate=data_plate)
+        return Sampler.of(pair, blank_data(pair, count_or_data), {}, seed=seed, data_plate=data_plate)
     data = () if count_or_data is None else (count_or_data, *more)
     return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-
-
-def _blank(pair: HasPair, count: int) -> tuple:
-    if count < 1:
-        raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
-    blank = getattr(unwrapped(pair), "blank", None)
-    if blank is None:
-        raise PairError(
-            "this pair does not say what its data look like. Give data of the shape wanted in place of the count, "
-            "generate(pair, x[:100]): covariates are used, observed values are not."
-        )
-    return tuple(blank(count))

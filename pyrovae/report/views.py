@@ -12,6 +12,7 @@ from pyro import poutine
 import pyrovae as pv
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.placement import placed
+from pyrovae.pairs.blank import has_blank
 from pyrovae.pairs.isolation import isolated
 from pyrovae.prediction.encode import encodings
 from pyrovae.sampling.sampler import Sampler
@@ -65,7 +66,7 @@ class Subject(NamedTuple):
 
     def samples(self, count: int, *, mean: bool) -> np.ndarray:
         """New data; a pair that cannot be asked for a number of them gets rows for their shape."""
-        given = count if hasattr(self.pair, "blank") else self.rows[torch.arange(count) % len(self.rows)]
+        given = count if has_blank(self.pair) else self.rows[torch.arange(count) % len(self.rows)]
         return self.restore(pv.generate(self.pair, given, seed=self.seed, mean=mean)[self.observed()])
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
-from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes, unwrapped
+from pyrovae.errors import DataError, PairError
+from pyrovae.pairs.blank import blank_data
+from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.sampling.layout import Place
 from pyrovae.sampling.sampler import Sampler
@@ -125,25 +126,13 @@ def _together(own: GridSplit, encoded: GridSplit, *, comparable: bool) -> GridSp
 def _asked(pair: HasPair, count_or_data: Any, more: tuple, named: Mapping[str, Any]) -> Batch:
     """All rows that are asked for, as one batch."""
     if isinstance(count_or_data, int) and not isinstance(count_or_data, bool):
-        return Batch(_blank(pair, count_or_data), {})
+        return Batch(blank_data(pair, count_or_data), {})
     data = arguments(() if count_or_data is None else (count_or_data, *more), named)
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not batches.random_access or batches.rows is None:
         raise DataError("generated data with their uncertainty need arrays to go by, not a stream or a DataLoader.")
     taken = batches.source.take(slice(0, batches.rows))
     return Batch.of({key: leaf.contiguous() for key, leaf in taken.leaves.items()})
-
-
-def _blank(pair: HasPair, count: int) -> tuple:
-    if count < 1:
-        raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
-    blank = getattr(unwrapped(pair), "blank", None)
-    if blank is None:
-        raise PairError(
-            "this pair does not say what its data look like. Give data of the shape wanted in place of the count, "
-            "such as x[:100]: covariates are used, observed values are not."
-        )
-    return tuple(blank(count))
 
 
 def _sampler(pair: HasPair, batch: Batch, seed: int, data_plate: str | None) -> Sampler:

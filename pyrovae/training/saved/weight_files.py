@@ -17,9 +17,10 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import placed
 from pyrovae.errors import FileError, PairError, PyrovaeError
+from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.isolation import eval_mode, forked_random, validation
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, owner, unwrapped
+from pyrovae.pairs.pair import HasPair, owner
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 from pyrovae.training.saved import files
@@ -124,13 +125,12 @@ def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
         return batches.first(batches.rows)
     with contextlib.suppress(TypeError, KeyError):
         return _zeros(_last_batch[owner(pair)])
-    blank = getattr(unwrapped(pair), "blank", None)
-    if blank is None:
+    if not has_blank(pair):
         raise PairError(
             "what this pair's parameters are shows only when it runs, and it was not fitted here. "
             "Give a few rows of its data: save(pair, path, x[:8]), load(pair, path, x[:8])."
         )
-    return Batch(tuple(blank(2)), {})
+    return Batch(blank_data(pair, 2), {})
 
 
 def born(pair: HasPair, batch: Batch) -> Structure:

@@ -1,0 +1,58 @@
+"""Pairs that know what their own data look like."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.pair import HasPair, unwrapped
+
+
+@runtime_checkable
+class HasBlank(Protocol):
+    """A pair that says what its data look like, so that `generate(pair, 5)` and `save(pair, path)` need no data.
+
+    A pair of one's own may offer it beside `model` and `guide`; `VAE` and the recipes do.
+
+    Examples:
+        >>> import pyro, pyro.distributions as dist, torch, pyrovae as pv
+        >>> class Coins:
+        ...     def model(self, x):
+        ...         with pyro.plate("data", len(x)):
+        ...             pyro.sample("x", dist.Bernoulli(0.5), obs=x)
+        ...     def guide(self, x):
+        ...         pass
+        ...     def blank(self, count):
+        ...         return (torch.zeros(count),)
+        >>> isinstance(Coins(), pv.HasBlank)
+        True
+        >>> pv.generate(Coins(), 5)["x"].shape
+        torch.Size([5])
+    """
+
+    def blank(self, count: int, /) -> tuple[Any, ...]:
+        """The arguments of model and guide for so many rows; of the observed values only the shape counts."""
+        ...
+
+
+def has_blank(pair: HasPair) -> bool:
+    """Whether the pair inside all wrappers says what its data look like."""
+    return isinstance(unwrapped(pair), HasBlank)
+
+
+def blank_data(pair: HasPair, count: int) -> tuple[Any, ...]:
+    """Arguments of a pair for so many rows.
+
+    Raises:
+        ArgumentError: fewer than one.
+        PairError: the pair does not say what its data look like.
+    """
+    if count < 1:
+        raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
+    known = unwrapped(pair)
+    if not isinstance(known, HasBlank):
+        raise PairError(
+            "this pair does not say what its data look like. Give data of the shape wanted in place of the count, such "
+            "as x[:100]: covariates are used, observed values are not. Or give the pair a method blank(count)."
+        )
+    return tuple(known.blank(count))
