@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pyrovae as pv
+from pyrovae.data.whole_file import remove_partial
 from pyrovae.training.saved import containers, files
-from pyrovae.training.saved.files import VERSION, read_tensors, remove_partial, write
+from pyrovae.training.saved.files import VERSION, read_tensors, write
 from pyrovae.training.saved.trees import DTYPES, flatten, unflatten
 
 
@@ -460,7 +461,7 @@ def test_a_failing_disk_leaves_the_old_file_and_nothing_else(path, monkeypatch, 
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, function, fail)
-    with pytest.raises(pv.FileError, match=rf"a.safetensors could not be written: {os.strerror(code)}.* as it was"):
+    with pytest.raises(pv.FileError, match=rf"a.safetensors cannot be written: {os.strerror(code)}.* as it was"):
         write(path, {"a": torch.zeros(2)}, {"old": False})
     monkeypatch.undo()
     assert files.read(path)[1] == {"old": True}

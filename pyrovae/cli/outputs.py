@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 import pyrovae as pv
 from pyrovae.cli.trained_run import Trained
+from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, FileError
+from pyrovae.pairs.blank import has_blank
 from pyrovae.pairs.structure import inspect
 from pyrovae.report import pictures
 
@@ -51,7 +53,7 @@ def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out
     # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
     taken = images if mean is None else mean
     site = run.observed()
-    given = count if hasattr(run.pair, "blank") else _repeated(run.rows(), count)
+    given = count if has_blank(run.pair) else _repeated(run.rows(), count)
     drawn = pv.generate(run.pair, given, seed=seed, mean=taken)[site]
     values = run.restore(drawn)
     if not taken and np.issubdtype(run.data.values.dtype, np.integer):
@@ -89,8 +91,13 @@ def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, pict
     kinds = _IMAGES if shown else _TABLE
     paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [_new_file(out, kinds)]
     for path in paths:
-        writers = {".npy": lambda p: _npy(p, values), ".csv": lambda p: _csv(p, values, run.data.names)}
-        _replace(path, writers.get(path.suffix, lambda p: picture().save(p, format="PNG")))
+        with whole_file(path, make_folder=True) as stream:
+            if path.suffix == ".npy":
+                np.save(stream, values)
+            elif path.suffix == ".csv":
+                _write_csv(stream, values, run.data.names)
+            else:
+                picture().save(stream, format="PNG")
     return paths
 
 
@@ -102,30 +109,13 @@ def _new_file(out: Path, kinds: tuple[str, ...]) -> Path:
     return out
 
 
-def _npy(path: Path, values: np.ndarray) -> None:
-    with path.open("wb") as stream:
-        np.save(stream, values)
-
-
-def _csv(path: Path, values: np.ndarray, names: tuple[str, ...]) -> None:
+def _write_csv(stream: BinaryIO, values: np.ndarray, names: tuple[str, ...]) -> None:
     flat = values.reshape(len(values), -1)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names or [f"column {number}" for number in range(flat.shape[1])])
-        writer.writerows([f"{number:.7g}" for number in row] for row in flat.tolist())
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the place and move there: what was there before is whole until then."""
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        os.replace(beside, path)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    writer = csv.writer(text)
+    writer.writerow(names or [f"column {number}" for number in range(flat.shape[1])])
+    writer.writerows([f"{number:.7g}" for number in row] for row in flat.tolist())
+    text.detach()  # flushed, and the stream left open
 
 
 def write_report(run: Trained) -> Path:
@@ -148,7 +138,8 @@ def write_report(run: Trained) -> Path:
         outcome=outcome,
         settings=_settings(run),
     )
-    _replace(run.folder.report, lambda path: path.write_text(text, encoding="utf-8"))
+    with whole_file(run.folder.report, make_folder=True) as stream:
+        stream.write(text.encode())
     return run.folder.report
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import __version__
+from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import FileError
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
@@ -71,11 +71,8 @@ class RunFolder:
         """Write the configuration, whole or not at all."""
         heading = {"kind": _KIND, "format": _FORMAT, "versions": _versions()}
         text = json.dumps({**heading, **config}, indent=2) + "\n"
-        with _worded(self.config):
-            self.path.mkdir(parents=True, exist_ok=True)
-            beside = self.config.with_name(".config.json.partial")
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, self.config)
+        with whole_file(self.config, make_folder=True) as stream:
+            stream.write(text.encode())
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pyrovae.data.whole_file import moved_when_whole, remove
 from pyrovae.errors import ArgumentError, FileError
 
 NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
@@ -62,24 +62,23 @@ def new_store(path: str | os.PathLike, groups: Mapping[str, Any] | None = None) 
         FileError: the path exists, or cannot be written (the disk is full, say).
     """
     place = checked_path(path)
-    beside = place.with_name(place.name + ".incomplete")
-    _remove(beside)
+    partial = place.with_name(place.name + ".incomplete")
+    remove(partial)
     store: Store | None = None
-    try:
-        with _in_words(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            store = (NetCDF if place.suffix in NETCDF else Zarr)(beside, groups or {})
-        yield _Worded(store, place)
-        with _in_words(place):
-            store.close()
-            _check_free(place)
-            os.replace(beside, place)
-    except BaseException:
-        if store is not None:
-            with suppress(Exception):  # it could not be written, so it cannot always be closed
+    with moved_when_whole(partial, place):
+        try:
+            with _in_words(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                store = (NetCDF if place.suffix in NETCDF else Zarr)(partial, groups or {})
+            yield _Worded(store, place)
+            with _in_words(place):
                 store.close()
-        _remove(beside)
-        raise
+                _check_free(place)
+        except BaseException:
+            if store is not None:
+                with suppress(Exception):  # it could not be written, so it cannot always be closed
+                    store.close()
+            raise
 
 
 def read_groups(path: str | os.PathLike) -> dict[str, Any]:
@@ -112,11 +111,6 @@ def checked_path(path: str | os.PathLike) -> Path:
 def _check_free(place: Path) -> None:
     if os.path.lexists(place):  # a link that leads nowhere, too; what cannot be looked at shows when it is written
         raise FileError(f"{place} exists and is left as it is; choose another name, or remove it.")
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

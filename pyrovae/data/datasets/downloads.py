@@ -7,13 +7,13 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 import urllib.request
 import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import FileError
 
 _log = logging.getLogger("pyrovae")
@@ -45,7 +45,9 @@ def cached(name: str, source: Download, file: str, *, download: bool) -> Path:
         return path
     if not download:
         raise FileError(f"{path} is not there, or not sound, and download=False. Allow the download, or give root=.")
-    _keep(_fetch(source, file, path), path)
+    content = _fetch(source, file, path)
+    with whole_file(path, make_folder=True, mend="Set PYROVAE_CACHE.") as stream:
+        stream.write(content)
     return path
 
 
@@ -74,15 +76,3 @@ def _fetch(source: Download, file: str, path: Path) -> bytes:
     raise FileError(
         f"{file}.gz could not be downloaded. {'; '.join(troubles)}. Put the files in a folder yourself and give root=."
     )
-
-
-def _keep(content: bytes, path: Path) -> None:
-    """Writes beside the place and moves there, so that a file under the final name is always whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-            partial = Path(beside) / path.name
-            partial.write_bytes(content)
-            os.replace(partial, path)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}. Set PYROVAE_CACHE.") from error

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.whole_file import remove_partial
 from pyrovae.errors import FileError, PyrovaeWarning
 from pyrovae.pairs.isolation import RandomState
 from pyrovae.training.saved import files, trees
@@ -55,7 +56,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, 
 
     A damaged one is named in a warning, and the one before it is used.
     """
-    files.remove_partial(folder) if folder.is_dir() else None
+    remove_partial(folder) if folder.is_dir() else None
     for path in found(folder):
         try:
             tensors, document = files.read(path)

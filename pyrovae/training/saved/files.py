@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-import secrets
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.training.saved import containers, foreign
 from pyrovae.training.saved.trees import RESERVED, check_storable, flatten, unflatten
@@ -21,8 +18,6 @@ from pyrovae.training.saved.trees import RESERVED, check_storable, flatten, unfl
 VERSION = 1
 
 _FORMAT = "pyrovae"
-
-_PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
 
 
 def write(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], document: Any) -> None:
@@ -56,8 +51,9 @@ def write(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], docume
         "digest": containers.digest(text, kept),
         "document": text,
     }
-    # A link stays a link: what it points to is replaced.
-    _replace(Path(os.path.realpath(path)), containers.pieces(kept, metadata), shown=path)
+    with whole_file(path) as stream:
+        for piece in containers.pieces(kept, metadata):
+            stream.write(piece)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], Any]:
@@ -115,14 +111,6 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return _open(path, tensors, metadata)[0] if metadata.get("format") == _FORMAT else tensors
 
 
-def remove_partial(folder: str | os.PathLike[str]) -> None:
-    """Remove what a killed process left half-written in a folder; only where no other process writes there."""
-    for entry in Path(folder).glob(".*.partial"):
-        if _PARTIAL.fullmatch(entry.name):
-            with contextlib.suppress(OSError):
-                entry.unlink()
-
-
 def _open(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Any:
     version = metadata.get("format_version", "")
     if version.isdecimal() and int(version) > VERSION:
@@ -162,46 +150,3 @@ def _place(tensor: torch.Tensor) -> Any:
     """Two tensors with the same place are the same numbers, and stay so when one is written to."""
     view = (tensor.dtype, tensor.device, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
     return tensor.data_ptr(), *view
-
-
-def _replace(path: Path, pieces: Iterable[Any], *, shown: Any) -> None:
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        # A device or a pipe would be replaced by a plain file.
-        raise FileError(f"{shown} is there and is no plain file; choose another path")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with open(partial, "xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise FileError(f"{shown} could not be written: {_reason(path, error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-    _settle(path.parent)
-
-
-def _reason(path: Path, error: OSError) -> str:
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent}; make it first"
-    if path.is_dir():
-        return "there is a folder of that name"
-    return f"{error.strerror or error}; what was there before is as it was"
-
-
-def _settle(folder: Path) -> None:
-    """Ask the system to write the new name down too.
-
-    The file is whole whether or not it does, and not every file system can, so a refusal is no error.
-    """
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

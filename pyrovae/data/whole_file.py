@@ -1,0 +1,106 @@
+"""Files that appear only when they are whole: written beside their place, and moved there at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pyrovae.errors import FileError
+
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend: str = "") -> Iterator[BinaryIO]:
+    """A stream whose content is at `path` when the block ends without an error; at any moment the old or the new is.
+
+    Args:
+        path: where to. A link stays a link: what it points to is replaced.
+        make_folder: whether to make the folder, too.
+        mend: a sentence for the error, where there is something to do.
+
+    Raises:
+        FileError: it could not be written; what was at `path` is as it was.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrovae.data.whole_file import whole_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with whole_file(f"{folder}/a.txt") as stream:
+        ...         _ = stream.write(b"whole")
+        ...     Path(folder, "a.txt").read_text()
+        'whole'
+    """
+    place = Path(os.path.realpath(path))
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        # A device or a pipe would be replaced by a plain file.
+        raise FileError(f"{path} is there and is no plain file; choose another path")
+    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    try:
+        if make_folder:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with moved_when_whole(partial, place), open(partial, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {_reason(place, error)}.{mend and f' {mend}'}") from error
+    _sync_folder(place.parent)
+
+
+@contextmanager
+def moved_when_whole(partial: Path, place: Path) -> Iterator[None]:
+    """What the block writes at `partial`, a file or a folder, goes to `place`, or away where something goes wrong."""
+    try:
+        yield
+        try:
+            os.replace(partial, place)
+        except OSError as error:
+            raise FileError(f"{place} cannot be written: {_reason(place, error)}.") from error
+    finally:
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that may be there."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def remove_partial(folder: str | os.PathLike[str]) -> None:
+    """Remove what a killed process left half-written in a folder; only where no other process writes there."""
+    for entry in Path(folder).glob(".*.partial"):
+        if _PARTIAL.fullmatch(entry.name):
+            remove(entry)
+
+
+def _reason(place: Path, error: OSError) -> str:
+    if not place.parent.is_dir():
+        return f"there is no folder {place.parent}; make it first"
+    if place.is_dir():
+        return "there is a folder of that name"
+    return f"{error.strerror or error}; what was there before is as it was"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Ask the system to write the new name down too.
+
+    The file is whole whether or not it does, and not every file system can, so a refusal is no error.
+    """
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
