@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 class Mean:
-    """The mean over draws in one pass, with its standard error."""
+    """The mean over draws in one pass, with its standard error, by the update of Chan, Golub and LeVeque (1983)."""
 
     def __init__(self):
         self.count = 0
@@ -36,7 +36,7 @@ class Mean:
         """Take in draws, (draws, ...)."""
         count, mean = len(terms), terms.mean(0)
         shift, total = mean - self.mean, self.count + count
-        self.squares = self.squares + (terms - mean).square().sum(0) + shift.square() * self.count * count / total
+        self.squares = self.squares + (terms - mean).square().sum(0) + shift.square() * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
         self.count = total
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -146,18 +146,35 @@ def refined(
     """
     changes = changes_of(scorer, full=full)
     learned = [part.requires_grad_() for change in changes.values() for part in change.learned()]
-    optimiser = torch.optim.Adam(learned, lr=learning_rate)
-    for step in range(steps):
-        # Slower towards the end, so that what is left is not the noise of the last steps.
-        optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+    def weights(step: int) -> torch.Tensor:
         shared = scorer.shared(range(step % global_draws, step % global_draws + 1))
+        return log_weights(scorer, draws, shared, changes)
+
+    # Slower towards the end, so that what is left is not the noise of the last steps.
+    climb(weights, learned, [learning_rate * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)])
+    return {site: Change(*(_detached(part) for part in change)) for site, change in changes.items()}
+
+
+def climb(
+    log_weights_at: Callable[[int], torch.Tensor], learned: Sequence[torch.Tensor], rates: Sequence[float]
+) -> None:
+    """Raise the mean of log weights (draws, rows) by Adam; each row has parameters of its own.
+
+    Args:
+        log_weights_at: the log weights of a step.
+        learned: the parameters, which are changed in place.
+        rates: the learning rate of each step.
+    """
+    optimiser = torch.optim.Adam(learned)
+    for step, rate in enumerate(rates):
+        optimiser.param_groups[0]["lr"] = rate
         with torch.enable_grad():
-            loss = -log_weights(scorer, draws, shared, changes).mean(0).sum()
+            loss = -log_weights_at(step).mean(0).sum()  # the sum's gradient is each row's
         gradients = torch.autograd.grad(loss, learned, allow_unused=True)
         for part, gradient in zip(learned, gradients, strict=True):
             part.grad = torch.zeros_like(part) if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
         optimiser.step()
-    return {site: Change(*(_detached(part) for part in change)) for site, change in changes.items()}
 
 
 def _detached(part: Any) -> Any:

@@ -9,6 +9,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.coordinates import Coordinates
+from pyrovae.evaluation.refinement import climb
 from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
@@ -92,19 +93,15 @@ def _gain(scorer: Scorer, coordinates: Coordinates, drawn: Drawn, move: Move | N
 def _refined(scorer: Scorer, coordinates: Coordinates, pool: Drawn) -> Move:
     centre, scale = pool.position.mean(0), pool.position.std(0).clamp(min=1e-6)
     counted = _counted(scorer, coordinates, pool.position[:_TOGETHER])
-    with torch.enable_grad():
-        shift, stretch = (torch.zeros_like(centre).requires_grad_() for _ in range(2))
-        optimiser = torch.optim.Adam([shift, stretch], lr=_RATE)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, total_iters=_STEPS)
-        for step in range(_STEPS):
-            place = step % (_POOL // _TOGETHER) * _TOGETHER
-            part = Drawn(*(values[place : place + _TOGETHER] for values in pool))
-            gain = _gain(scorer, coordinates, part, Move(centre, scale, shift * counted, stretch * counted))
-            # Each row has parameters of its own: the sum's gradient is each one's.
-            loss = -gain.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).mean(0).sum()
-            shift.grad, stretch.grad = torch.autograd.grad(loss, [shift, stretch])
-            optimiser.step()
-            schedule.step()
+    shift, stretch = (torch.zeros_like(centre).requires_grad_() for _ in range(2))
+
+    def gain(step: int) -> torch.Tensor:
+        place = step % (_POOL // _TOGETHER) * _TOGETHER
+        part = Drawn(*(values[place : place + _TOGETHER] for values in pool))
+        move = Move(centre, scale, shift * counted, stretch * counted)
+        return _gain(scorer, coordinates, part, move).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+    climb(gain, [shift, stretch], [_RATE * (1 - 0.95 * step / _STEPS) for step in range(_STEPS)])
     return Move(centre, scale, shift.detach() * counted, stretch.detach() * counted)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.classes import probabilities
 from pyrovae.pairs.trace import base_of
 
@@ -40,11 +41,11 @@ class GridSpread(Protocol):
 
 
 class MomentSums:
-    """Mean and squared deviations by one-pass updates (Chan et al., 1979), within and between groups."""
+    """Mean and squared deviations within and between groups."""
 
     def __init__(self, spacing: float = 0.0):
         self.spacing = spacing
-        self.inner, self.outer = _Welford(), _Welford()
+        self.inner, self.outer = Mean(), Mean()
         self.groups = 0
         self.aleatoric: Any = 0.0
         self.latent: Any = 0.0
@@ -54,7 +55,7 @@ class MomentSums:
 
     def add(self, mean: Tensor, variance: Tensor) -> None:
         """Conditional means and variances of some inner draws, (draws, ...)."""
-        self.inner.merge(mean)
+        self.inner.add(mean)
         self._variance = self._variance + variance.sum(0)
         self._noise = self._noise + gaussian_nats(variance, self.spacing).sum(0)
 
@@ -64,8 +65,8 @@ class MomentSums:
         self.aleatoric = self.aleatoric + self._variance / count
         self.noise = self.noise + self._noise / count
         self.latent = self.latent + self.inner.squares / count
-        self.outer.merge(self.inner.mean.unsqueeze(0))
-        self.inner, self._variance, self._noise = _Welford(), 0.0, 0.0
+        self.outer.add(self.inner.mean.unsqueeze(0))
+        self.inner, self._variance, self._noise = Mean(), 0.0, 0.0
         self.groups += 1
 
     def parts(self) -> Parts:
@@ -104,21 +105,6 @@ class EntropySums:
         n = self.groups
         noise, within = self.noise / n, self.within / n
         return Parts(noise, within - noise, entropy(self.outer / n) - within, noise)
-
-
-class _Welford:
-    def __init__(self):
-        self.count = 0
-        self.mean = self.squares = torch.zeros(())
-
-    def merge(self, values: Tensor) -> None:
-        mean = values.mean(0)
-        count, delta = self.count + len(values), mean - self.mean
-        self.squares = (
-            self.squares + (values - mean).square().sum(0) + delta.square() * (self.count * len(values) / count)
-        )
-        self.mean = self.mean + delta * (len(values) / count)
-        self.count = count
 
 
 def entropy(probabilities: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import steps
@@ -49,20 +50,19 @@ def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = Non
     """
     check_counts(least=0, rank=rank)
     check_counts(every=1 if every is None else every)
-    moments: _Moments | None = None
+    moments = _Moments(rank)
     for vector in _path(pair, data, every, options):
-        moments = moments or _Moments(vector, rank)
         moments.add(vector)
     known = Member.of(pair, data)
-    if moments is None:
-        moments = _Moments(known.weights.vector(), rank)
-        moments.add(known.weights.vector())
-    elif moments.count < 2:
+    like = known.weights.vector()
+    if not moments.along.count:
+        moments.add(like)
+    elif moments.along.count < 2:
         raise ArgumentError(
             "the path holds one set of weights, which has no spread: give more epochs, or a smaller every=."
         )
-    known.weights.write(moments.mean)
-    return uncertain_of(known, moments.law(), "weights")
+    known.weights.write(moments.along.mean)
+    return uncertain_of(known, moments.law(like), "weights")
 
 
 def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) -> Iterator[Tensor]:
@@ -85,29 +85,23 @@ def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) 
 class _Moments:
     """Running mean and squared deviations, and the last few deviations from the running mean."""
 
-    def __init__(self, like: Tensor, rank: int):
-        self.count, self.rank, self.like = 0, rank, like
-        self.mean = torch.zeros_like(like, dtype=torch.double)
-        self.squares = torch.zeros_like(self.mean)
+    def __init__(self, rank: int):
+        self.along, self.rank = Mean(), rank
         self.deviations: list[Tensor] = []
 
     def add(self, vector: Tensor) -> None:
         """One more set of weights."""
-        self.count += 1
-        before = vector.double() - self.mean
-        self.mean = self.mean + before / self.count
-        after = vector.double() - self.mean
-        self.squares = self.squares + before * after
-        self.deviations = [*self.deviations, after][-self.rank :] if self.rank else []
+        self.along.add(vector.double()[None])
+        deviation = vector.double() - self.along.mean
+        self.deviations = [*self.deviations, deviation][-self.rank :] if self.rank else []
 
-    def law(self) -> PathGaussian:
+    def law(self, like: Tensor) -> PathGaussian:
         """The normal of these moments; its shape does not depend on how many sets there were."""
-        missing = [torch.zeros_like(self.mean)] * (self.rank - len(self.deviations))
+        mean, variance = self.along.mean, self.along.squares / self.along.count
+        missing = [torch.zeros_like(mean)] * (self.rank - len(self.deviations))
         columns = [*missing, *self.deviations]
-        deviations = torch.stack(columns, 1) if columns else torch.zeros(len(self.mean), 0)
+        deviations = torch.stack(columns, 1) if columns else torch.zeros(len(mean), 0)
         # Zero columns stand for sets that were not there: the divisor counts those that were.
         known = max(len(self.deviations), 2) - 1
         deviations = deviations * ((max(self.rank, 2) - 1) / known) ** 0.5
-        return PathGaussian(
-            self.mean.to(self.like), (self.squares / self.count).to(self.like), deviations.to(self.like)
-        )
+        return PathGaussian(mean.to(like), variance.to(like), deviations.to(like))
