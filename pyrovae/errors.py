@@ -52,25 +52,30 @@ def _in_python(name: str, value: str) -> str:
 _spellings: list[Callable[[str, str], str]] = [_in_python]
 
 
-def argument(name: str, value: str = "") -> str:
+def argument(name: str, *value: object, text: str = "") -> str:
     """An argument as a sentence calls it: in Python's way, or in that of the program that shows the sentence.
 
+    Args:
+        name: of the argument.
+        *value: what it is, if that is said.
+        text: code that stands for a value, in place of one.
+
     Examples:
-        >>> f"{argument('epochs', '-1')}; give a whole number. Stop early ({argument('patience')})."
+        >>> f"{argument('epochs', -1)}; give a whole number. Stop early ({argument('patience')})."
         'epochs=-1; give a whole number. Stop early (patience=).'
     """
-    return _spellings[-1](name, value)
+    return _spellings[-1](name, repr(*value) if value else text)
 
 
 @contextmanager
 def spelled(spelling: Callable[[str, str], str]) -> Iterator[None]:
-    """Let sentences that are made inside call arguments by `spelling(name, value)`.
+    """Let sentences that are made inside call arguments by `spelling(name, value)`, both texts.
 
     As with translations, the whole process speaks one way at a time, threads included.
 
     Examples:
         >>> with spelled(lambda name, value: f"--{name} {value}"):
-        ...     argument("epochs", "-1")
+        ...     argument("epochs", -1)
         '--epochs -1'
     """
     _spellings.append(spelling)

@@ -108,9 +108,9 @@ def test_texts_and_objects(data):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": -3}, "batch_size is -3"),
-        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": -3}, "batch_size=-3"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"epochs": -1}, "epochs=-1"),
         ({"epochs": 0}, "epochs=0"),
         ({"epochs": 1.5}, "epochs=1.5"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import pyrovae as pv
@@ -19,10 +22,13 @@ from pyrovae.cli import advice
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.commands import app
 from pyrovae.cli.evaluate import lines
-from pyrovae.cli.option_words import spoken
+from pyrovae.cli.option_names import _EXAMPLES, _OPTIONS, as_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.data.origin import Data, split, square_images
+from pyrovae.errors import spelled
+from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.prediction.store import read_groups
+from pyrovae.training.training_verdict import active_verdict, curve_verdict
 
 OWN = """
 import pyro, torch
@@ -604,9 +610,56 @@ def test_only_grey_levels_in_a_square_number_of_columns_are_images():
     assert square_images(Data(np.random.default_rng(0).normal(size=(9, 64)), "table")) is None
 
 
-def test_the_librarys_words_become_options():
-    assert spoken("learning_rate=-1 is wrong (clip_norm=).") == "--learning-rate -1 is wrong (--clip-norm)."
-    assert spoken("say which, key='...'.") == "say which, --key NAME."
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train x.npy --batch-size 0", "--batch-size 0; give a whole number"),
+        ("train x.npy --epochs -1", "--epochs -1; give a whole number, 1 at least"),
+        ("train x.npy --clip-norm 0", "--clip-norm 0.0; give a number above 0"),
+        ("train x.npy --device nowhere", "--device 'nowhere' is not a device"),
+        ("train x.npy --key x", "--key 'x' means nothing for x.npy"),
+        ("train x.npy --header", "--header True means nothing for x.npy"),
+        ("train two.npz", "say which array is meant, --key NAME."),
+        ("train mixed.csv", "column 'b' (line 2: 'red'). Name those to keep (--columns), or encode these."),
+        ("train photos", "Give one to convert all: --size height,width."),
+        ("train photos --size 0", "--size"),
+        ("train photos --size 8", "Give one to convert all: --mode L (grey) or --mode RGB."),
+        ("train seed=3.npy", "seed=3.npy"),  # the name of a file is no option
+    ],
+)
+def test_the_librarys_errors_call_arguments_by_their_options(line, words):
+    np.save("x.npy", rows())
+    np.savez("two.npz", a=rows(), b=rows())
+    Path("mixed.csv").write_text("a,b\n1,red\n2,blue\n")
+    Path("photos").mkdir()
+    for number, mode in enumerate(("L", "P")):
+        Image.new(mode, (9 + number, 9)).save(f"photos/{number}.png")
+    assert words in fails(line)
+
+
+def test_verdicts_call_arguments_by_their_options():
+    train_table("run", "--no-report")
+    row = RunFolder(Path("run")).read_metrics()[0]
+    rising, falling = ([row._replace(elbo=elbo, validation_elbo=None) for elbo in (-9, -7, -5, at)] for at in (-1, -99))
+    bad = [row._replace(elbo=math.nan, validation_elbo=None)] * 4
+    best = [one._replace(validation_elbo=elbo) for one, elbo in zip(rising, (-9, -4, -6, -8), strict=True)]
+    unused = ActiveUnits(0, 2, torch.zeros(2))
+    with spelled(as_option):
+        said = [curve_verdict(tuple(history)).words for history in (rising, falling, bad, best)]
+        said.append(active_verdict("z", unused).words)
+    endings = ("Train longer (--resume --epochs).", "rate.", "(--clip-norm).", "network.", "or use free bits.")
+    assert all(words.endswith(ending) for words, ending in zip(said, endings, strict=True))
+    assert "Stop early (--patience)" in said[3]
+    assert "Anneal the KL (--anneal EPOCHS)" in said[4]
+    assert "Train longer (epochs=...)." in curve_verdict(tuple(rising)).words  # and in Python again afterwards
+
+
+def test_every_option_that_sentences_name_is_one():
+    known = {
+        option for command in get_command(app).commands.values() for each in command.params for option in each.opts
+    }
+    named = {word for words in (*_OPTIONS.values(), *_EXAMPLES.values()) for word in words.split() if word[:2] == "--"}
+    assert named <= known
 
 
 def test_a_trained_model_without_checkpoints_is_not_overwritten():

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pyrovae as pv
 from pyrovae.pairs.pair import owner
-from pyrovae.training.saved import checkpoints
+from pyrovae.training.saved import checkpoints, files
 from pyrovae.training.saved.checkpoints import found
 
 BATCH = 16
@@ -226,6 +226,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path
     with pytest.warns(pv.PyrovaeWarning, match=newest.name):
         _, weights = train(VAE, epochs=3, folder=tmp_path / "parts", resume=True)
     assert_same(weights, expected)
+
+
+def test_a_checkpoint_of_a_later_version_is_not_passed_over(tmp_path, monkeypatch):
+    train(VAE, epochs=1, folder=tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "VERSION", files.VERSION + 1)
+        train(VAE, epochs=2, folder=tmp_path, resume=True)
+    with pytest.raises(pv.FileError, match="install the newer one"):
+        train(VAE, epochs=3, folder=tmp_path, resume=True)
 
 
 def test_two_checkpoints_are_kept(tmp_path):

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.placement import Placement
-from pyrovae.errors import DataError
+from pyrovae.errors import DataError, argument
 from pyrovae.pairs.trace import Traces, base_of, samples
 
 _CHUNK = 8_192  # rows looked at together
@@ -117,14 +117,15 @@ def _mend(fn: Any, value: torch.Tensor) -> str:
     family = family_of(fn)
     if family.startswith("Bernoulli") and low >= 0 and high <= 1:
         return (
-            "Grey values have no density under Bernoulli: binarise them afresh (transform=torch.bernoulli), or use "
-            "ContinuousBernoulli."
+            "Grey values have no density under Bernoulli: binarise them afresh "
+            f"({argument('transform', text='torch.bernoulli')}), or use ContinuousBernoulli."
         )
     if ("Bernoulli" in family or family == "Beta") and low >= 0 and 1 < high <= 255:
         # Bytes go up to 255 though these may not; other whole greys, up to 16 say, are taken at their word.
         top = 255 if high > 100 else high
         return (
-            f"Divide by {top:g} first, then binarise (transform=torch.bernoulli) or use ContinuousBernoulli (0 to 1)."
+            f"Divide by {top:g} first, then binarise ({argument('transform', text='torch.bernoulli')}) or use "
+            "ContinuousBernoulli (0 to 1)."
         )
     run = f"The values run from {low:g} to {high:g}: "
     if family == "Categorical":

@@ -10,7 +10,6 @@ import typer
 from pyrovae.cli import outputs
 from pyrovae.cli.evaluate import evaluate
 from pyrovae.cli.measures import Effort
-from pyrovae.cli.option_words import spoken
 from pyrovae.cli.request import TrainRequest
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.train import train
@@ -33,7 +32,7 @@ def train_and_tell(request: TrainRequest, *, report: bool) -> None:
         return  # one of several processes speaks for all
     outcome = folder.read_config()["outcome"]
     if not request.quiet:
-        typer.echo(spoken(outcome["verdict"]))
+        typer.echo(outcome["verdict"])
         if outcome["weights"] == "best":
             typer.echo("The weights kept are those of the best epoch.")
     if report:
@@ -55,7 +54,7 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
     run = open_run(folder.path, pair=None, data=None, command="evaluate")
     if not quiet:
         evaluate(run, Effort())
-        typer.echo(spoken(run.config["outcome"]["verdict"]))
+        typer.echo(run.config["outcome"]["verdict"])
     path = outputs.write_report(run)
     typer.echo(f"Open the report in a browser: {path.resolve()}")
 

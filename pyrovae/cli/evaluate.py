@@ -10,7 +10,6 @@ import typer
 
 from pyrovae.cli.evaluate_seeds import over_seeds
 from pyrovae.cli.measures import RELIABLE, Effort, measure
-from pyrovae.cli.option_words import spoken
 from pyrovae.cli.trained_run import Trained
 from pyrovae.errors import ArgumentError
 
@@ -55,7 +54,7 @@ def _print(found: dict[str, Any], title: str) -> None:
             f"{found['rows_looked_at_closely']:,} of them; --rows says how many."
         )
     for name, reason in found["left_out"].items():
-        console.print(f"No {name.replace('_', ' ')}: {spoken(reason)}")
+        console.print(f"No {name.replace('_', ' ')}: {reason}")
 
 
 def lines(found: dict[str, Any]) -> list[TableRow]:

@@ -12,8 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pyrovae.cli.option_words import spoken
-from pyrovae.errors import PyrovaeError, PyrovaeWarning
+from pyrovae.cli.option_names import as_option
+from pyrovae.errors import PyrovaeError, PyrovaeWarning, spelled
 
 WRONG = 2
 
@@ -26,7 +26,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with worded_warnings(), worded_messages():
+        with spelled(as_option), shown_warnings(), shown_log():
             try:
                 return super().invoke(ctx)
             except PyrovaeError as error:
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
 
 
 @contextmanager
-def worded_warnings() -> Iterator[None]:
+def shown_warnings() -> Iterator[None]:
     """Show the package's own warnings as a sentence, without the line of code that raised them."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
@@ -61,18 +61,18 @@ def worded_warnings() -> Iterator[None]:
         yield
 
 
-class _Messages(logging.Handler):
+class _LogHandler(logging.Handler):
     """The package's log on standard error; the verdict on a run is left to the command that made it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name != "pyrovae.verdicts":
-            typer.echo(spoken(record.getMessage()), err=True)
+            typer.echo(record.getMessage(), err=True)
 
 
 @contextmanager
-def worded_messages() -> Iterator[None]:
+def shown_log() -> Iterator[None]:
     """Show what the package logs, such as where a data set is downloaded from."""
-    logger, handler = logging.getLogger("pyrovae"), _Messages()
+    logger, handler = logging.getLogger("pyrovae"), _LogHandler()
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -85,4 +85,4 @@ def worded_messages() -> Iterator[None]:
 
 def complain(kind: str, words: str, *, color: str) -> None:
     """A sentence on standard error, in color where that is a terminal."""
-    typer.secho(f"{kind}: {spoken(words)}", fg=color, err=True)
+    typer.secho(f"{kind}: {words}", fg=color, err=True)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from pyrovae.data.batch_sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
 from pyrovae.data.inspection import Leaf, called, hole_words, holes, is_floating, leaves_of
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.isolation import forked_random
 
 # As in most published VAEs (100 to 128): large enough that a step is not all overhead.
@@ -165,7 +165,7 @@ def as_batches(
         raise ArgumentError(f"transform is a {type(transform).__name__}; give a function of a batch")
     if isinstance(data, DataLoader):
         if batch_size is not None:
-            raise ArgumentError("batch_size is given and the DataLoader has its own; leave it out")
+            raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
         return Batches(LoaderSource(data), batch_size=data.batch_size, transform=transform, seed=seed)
     size = _BATCH_SIZE if batch_size is None else _checked_size(batch_size)
     return Batches(_source(data), batch_size=size, transform=transform, seed=seed)
@@ -250,7 +250,7 @@ def _source(data: Any) -> Any:
 def _checked_size(size: Any) -> int:
     whole = hasattr(size, "__index__") and not isinstance(size, bool)
     if not whole or size.__index__() < 1:
-        raise ArgumentError(f"batch_size is {size!r}; give a whole number, 1 at least")
+        raise ArgumentError(f"{argument('batch_size', size)}; give a whole number, 1 at least")
     return size.__index__()
 
 

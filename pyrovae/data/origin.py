@@ -13,7 +13,7 @@ from pyrovae.data import datasets
 from pyrovae.data.datasets.array_files import existing, npz
 from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
 
@@ -80,17 +80,19 @@ class DataSource:
     def _bundled(self, *, train: bool) -> Data:
         given = {k: v for k, v in asdict(self).items() if v is not None and k not in ("name", "shape", "root")}
         if given:
-            raise ArgumentError(f"--{next(iter(given))} means nothing for {self.name}: leave it out.")
+            raise ArgumentError(f"{argument(next(iter(given)))} means nothing for {self.name}: leave it out.")
         if self.name == "digits":
             if self.root is not None:
-                raise ArgumentError("--data-root means nothing for digits, which come with the package.")
+                raise ArgumentError(f"{argument('root')} means nothing for digits, which come with the package.")
             return Data(digits().images, "images", labels=digits().labels)
         found = getattr(datasets, self.name.replace("-", "_"))(self.root, train=train)
         return Data(found.images, "images", labels=found.labels)
 
     def _file(self) -> Data:
         if self.root is not None:
-            raise ArgumentError(f"--data-root is for {', '.join(BUNDLED[1:])}; {self.name} is a file of your own.")
+            raise ArgumentError(
+                f"{argument('root')} is for {', '.join(BUNDLED[1:])}; {self.name} is a file of your own."
+            )
         path = existing(self.name)
         table = path.suffix.lower() in (".csv", ".parquet")
         options = {"key": self.key, "header": self.header, "size": self.size, "mode": self.mode}
@@ -112,7 +114,7 @@ class DataSource:
 
             return column_text(path, str(self.label), header=self.header)
         if path.suffix.lower() != ".npz":
-            raise ArgumentError(f"--label names a column or an array of an .npz file; {path} has neither.")
+            raise ArgumentError(f"{argument('label')} names a column or an array of an .npz file; {path} has neither.")
         labels = npz(path, self.label)
         if labels.shape != (rows,):
             raise DataError(
@@ -127,8 +129,8 @@ def _shaped(data: Data, shape: tuple[int, ...]) -> Data:
     if math.prod(values.shape[1:]) != math.prod(shape) or len(shape) not in (2, 3):
         words = ",".join(map(str, shape))
         raise DataError(
-            f"--shape {words}: a datum holds {math.prod(values.shape[1:])} numbers; give height,width or "
-            "channels,height,width whose product is that."
+            f"{argument('shape', text=words)}: a datum holds {math.prod(values.shape[1:])} numbers; give "
+            "height,width or channels,height,width whose product is that."
         )
     return data._replace(values=values.reshape(len(values), *shape), kind="images", names=())
 
@@ -148,12 +150,17 @@ def square_images(data: Data) -> tuple[int, int] | None:
 def split(data: Data, fraction: float, seed: int) -> tuple[Data, Data | None]:
     """Training rows, and the fraction held out; the same rows for the same seed."""
     if not 0 <= fraction < 1:
-        raise ArgumentError(f"--validation {fraction:g}: give the fraction of rows to hold out, from 0 to below 1.")
+        raise ArgumentError(
+            f"{argument('validation', fraction)}: give the fraction of rows to hold out, from 0 to below 1."
+        )
     rows, held = len(data.values), round(fraction * len(data.values))
     if fraction == 0:
         return data, None
     if held == 0 or held == rows:
-        raise DataError(f"{rows} rows cannot be split by --validation {fraction:g}; give more rows, or --validation 0.")
+        raise DataError(
+            f"{rows} rows cannot be split by {argument('validation', fraction)}; give more rows, or "
+            f"{argument('validation', 0)}."
+        )
     if isinstance(data.values, np.memmap) and data.values.nbytes > _COPIED:
         # Slices stay in the file, so that batches are read from it one by one; the last rows are held out.
         return data.take(slice(0, rows - held)), data.take(slice(rows - held, rows))

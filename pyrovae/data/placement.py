@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import to
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import Structure, inspect
@@ -91,9 +91,11 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ArgumentError(f"device={device!r} is not a device: {error}. Use 'auto', 'cpu' or 'cuda'.") from None
+        raise ArgumentError(
+            f"{argument('device', device)} is not a device: {error}. Use 'auto', 'cpu' or 'cuda'."
+        ) from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(f"device={device!r}, but torch sees no CUDA device here. Use device='cpu' or 'auto'.")
+        raise ArgumentError(f"{argument('device', device)}, but torch sees no CUDA device here. Use 'cpu' or 'auto'.")
     return chosen
 
 

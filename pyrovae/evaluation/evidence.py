@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.evaluation.estimate import Estimate, Mean
 from pyrovae.evaluation.importance_weights import check, checked, each_datum, joined, joint_weights, of_the_set
 from pyrovae.evaluation.per_datum import of_each_datum, sampler_of
@@ -127,7 +127,9 @@ def log_evidence(
     if joint:
         return of_the_set(sampler_of(pair, data, named, seed, data_plate), draws)
     if not isinstance(draws, int):
-        raise ArgumentError(f"draws={draws!r}; give a whole number, or a pair of them together with joint=True.")
+        raise ArgumentError(
+            f"{argument('draws', draws)}; give a whole number, or a pair of them together with joint=True."
+        )
     sampler = of_each_datum(pair, data, named, seed, data_plate)
     return joined(list(each_datum(sampler, draws)))
 

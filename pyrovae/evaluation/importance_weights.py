@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.evaluation.estimate import Estimate, LogMean
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
@@ -53,7 +53,9 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
 
 def _two(draws: Any) -> tuple[int, int]:
     if not isinstance(draws, tuple | list) or len(draws) != 2:
-        raise ArgumentError(f"draws={draws!r}; give one whole number, or two: of global draws, and of local ones.")
+        raise ArgumentError(
+            f"{argument('draws', draws)}; give one whole number, or two: of global draws, and of local ones."
+        )
     return draws[0], draws[1]
 
 

@@ -6,7 +6,7 @@ import math
 import numbers
 from typing import Any
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 
 
 def as_number(value: Any) -> float | None:
@@ -45,4 +45,4 @@ def check_counts(*, least: int = 1, **numbers: Any) -> None:
     """Refuse what is no whole number of `least` or more, by the names of the arguments."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ArgumentError(f"{name}={value!r}; give a whole number of {least} or more.")
+            raise ArgumentError(f"{argument(name, value)}; give a whole number of {least} or more.")

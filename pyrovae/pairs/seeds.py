@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 
 
@@ -26,7 +26,9 @@ def seed_for(seed: int, *place: int | str) -> int:
 def check_seed(seed: Any) -> None:
     """Refuse a seed that is none."""
     if isinstance(seed, bool) or not (seed is None or hasattr(seed, "__index__")):
-        raise ArgumentError(f"seed={seed!r}; give a whole number, or None for one that follows from torch's generator.")
+        raise ArgumentError(
+            f"{argument('seed', seed)}; give a whole number, or None for one that follows from torch's generator."
+        )
 
 
 def chosen_seed(seed: int | None) -> int:

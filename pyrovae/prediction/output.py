@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae import __version__
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.prediction.arrays import Arrays, Key, Slab, Target
 from pyrovae.prediction.disk import Disk
@@ -60,7 +60,10 @@ def _filed(
 
     assert delivery.out is not None
     if delivery.device is not None:
-        raise ArgumentError("out= and device= are given: results in a file are on no device; leave one of them out.")
+        raise ArgumentError(
+            f"{argument('out')} and {argument('device')} are given: results in a file are on no device; "
+            "leave one of them out."
+        )
     levels = {"quantile": list(reduction.levels)} if reduction is not None and reduction.levels else {}
     attributes = {"created_by": f"pyrovae {__version__}", "seed": sampler.seed, "draws": draws, "kind": request.kind}
     with new_store(delivery.out, {"": xarray.Dataset(coords=levels, attrs=attributes)}) as store:

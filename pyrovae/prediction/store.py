@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyrovae.data.whole_file import moved_when_whole, remove
-from pyrovae.errors import ArgumentError, FileError
+from pyrovae.errors import ArgumentError, FileError, argument
 
 NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
 
@@ -93,17 +93,20 @@ def read_groups(path: str | os.PathLike) -> dict[str, Any]:
 def checked_path(path: str | os.PathLike) -> Path:
     """The path of a new file or folder."""
     if not isinstance(path, str | os.PathLike) or "\0" in str(path):
-        raise ArgumentError(f"out={path!r}; give the name of a file or folder.")
+        raise ArgumentError(f"{argument('out', path)}; give the name of a file or folder.")
     place = Path(path)
     if place.suffix not in (*NETCDF, *ZARR):
-        raise ArgumentError(f"out={str(path)!r}: its name must end in .nc (a netCDF file) or .zarr (a Zarr folder).")
+        raise ArgumentError(
+            f"{argument('out', str(path))}: its name must end in .nc (a netCDF file) or .zarr (a Zarr folder)."
+        )
     _check_free(place)
     if place.suffix in ZARR:
         try:
             import zarr  # noqa: F401 - whether it is there
         except ImportError:
             raise ArgumentError(
-                f"out={str(path)!r}: Zarr is not installed; pip install 'pyrovae[zarr]', or write a .nc file."
+                f"{argument('out', str(path))}: Zarr is not installed; pip install 'pyrovae[zarr]', "
+                "or write a .nc file."
             ) from None
     return place
 

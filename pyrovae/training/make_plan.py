@@ -19,7 +19,7 @@ from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches, check_finite
 from pyrovae.data.placement import find_placement
-from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.isolation import isolated
@@ -43,7 +43,9 @@ def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None
     check_choice("staged", options["staged"], MODES)
     check_choice("precision", options["precision"], PRECISIONS)
     if options["epochs"] is None and options["steps"] is None:
-        raise ArgumentError("how long to train? Give epochs=, steps=, or both (whichever is reached first).")
+        raise ArgumentError(
+            f"how long to train? Give {argument('epochs')}, {argument('steps')}, or both (whichever is reached first)."
+        )
     for name in ("epochs", "steps", "patience"):
         _check_count(name, options[name])
     _check_positive("clip_norm", options["clip_norm"])
@@ -52,13 +54,15 @@ def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None
     if average is not None and not (_is_number(average) and 0 < average < 1):
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
     if options["patience"] is not None and options["validation"] is None:
-        raise ArgumentError("patience counts epochs without a better validation ELBO; give validation= too.")
+        raise ArgumentError(
+            f"patience counts epochs without a better validation ELBO; give {argument('validation')} too."
+        )
 
 
 def check_choice(name: str, value: Any, choices: tuple) -> None:
     """Refuse what is not one of a few values; 1 is not True here."""
     if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
-        raise ArgumentError(f"{name}={value!r}; give {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}.")
+        raise ArgumentError(f"{argument(name, value)}; give {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}.")
 
 
 def check_folder(checkpoint: Any) -> Path | None:
@@ -76,7 +80,9 @@ def check_seed(seed: Any) -> int | None:
         return None
     whole = hasattr(seed, "__index__") and not isinstance(seed, bool | torch.Tensor)
     if not whole or not 0 <= seed.__index__() < 2**63:
-        raise ArgumentError(f"seed={seed!r}; give a whole number from 0 to 2**63 - 1, or None for a drawn one.")
+        raise ArgumentError(
+            f"{argument('seed', seed)}; give a whole number from 0 to 2**63 - 1, or None for a drawn one."
+        )
     return seed.__index__()
 
 
@@ -94,12 +100,12 @@ def warn_of_handlers() -> None:
 
 def _check_count(name: str, value: Any) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
-        raise ArgumentError(f"{name}={value!r}; give a whole number, 1 at least.")
+        raise ArgumentError(f"{argument(name, value)}; give a whole number, 1 at least.")
 
 
 def _check_positive(name: str, value: Any) -> None:
     if value is not None and not (_is_number(value) and value > 0):
-        raise ArgumentError(f"{name}={value!r}; give a number above 0.")
+        raise ArgumentError(f"{argument(name, value)}; give a number above 0.")
 
 
 def _is_number(value: Any) -> bool:
@@ -188,8 +194,8 @@ def _check_last_batch(batches: Batches, structure: Structure) -> None:
     norms = any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in parts)
     if norms and rows and size and batches.random_access and rows % size == 1:
         raise ArgumentError(
-            f"batch_size={size} leaves one row of {rows} for the last batch, of which BatchNorm has no statistics. "
-            f"Choose a batch size that does not, {size + 1} say, or leave one row out."
+            f"{argument('batch_size', size)} leaves one row of {rows} for the last batch, of which BatchNorm has no "
+            f"statistics. Choose a batch size that does not, {size + 1} say, or leave one row out."
         )
 
 

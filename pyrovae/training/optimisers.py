@@ -11,7 +11,7 @@ import torch
 from pyro.optim.lr_scheduler import PyroLRScheduler
 from pyro.optim.optim import PyroOptim, _get_state_dict, _load_state_dict
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.objectives.schedules import evaluate
 
 Rate = float | Callable[[int], float]
@@ -215,7 +215,8 @@ class TorchOptimiser:
         groups = self.optimizer.param_groups
         if len(groups) != len(self._patterns) and isinstance(self.rates, dict):
             raise ArgumentError(
-                "optim makes groups of its own and learning_rate= is given by name; set the rates in one place."
+                f"optim makes groups of its own and {argument('learning_rate')} is given by name; set the rates in "
+                "one place."
             )
         patterns = self._patterns if len(groups) == len(self._patterns) else [""] * len(groups)
         for group, pattern in zip(groups, patterns, strict=True):

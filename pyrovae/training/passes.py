@@ -13,7 +13,7 @@ from pyro.ops.provenance import detach_provenance
 
 from pyrovae.checks.supports import validates
 from pyrovae.data.batch_sources import Batch
-from pyrovae.errors import ArgumentError, DataError, DivergedError
+from pyrovae.errors import ArgumentError, DataError, DivergedError, argument
 from pyrovae.objectives.losses import loss_and_gradients
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -221,8 +221,8 @@ class Passes:
         """The error for numbers that went bad."""
         return DivergedError(
             f"step {self.step} (epoch {self.epoch + 1}): {what}{'; ' + where if where else ''}. The step was not made; "
-            "the weights are those before it. Lower the learning rate, clip gradients (clip_norm=), or look at this "
-            "batch.",
+            f"the weights are those before it. Lower the learning rate, clip gradients ({argument('clip_norm')}), or "
+            "look at this batch.",
             step=self.step,
             site=site,
         )

@@ -59,7 +59,7 @@ def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
     return TrainingVerdict(
         VerdictKind.COLLAPSED,
         f"Collapsed: none of the {active.total} latent dimensions of {site!r} depends on the data. Anneal the KL "
-        f"({argument('temper', 'pv.linear(0, 1, steps=...)')}), or use free bits.",
+        f"({argument('temper', text='pv.linear(0, 1, steps=...)')}), or use free bits.",
     )
 
 
@@ -109,7 +109,7 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
         return TrainingVerdict(
             VerdictKind.STILL_IMPROVING,
             f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. "
-            f"Train longer ({argument('epochs', '...')}).",
+            f"Train longer ({argument('epochs', text='...')}).",
         )
     return TrainingVerdict(
         VerdictKind.LEVELLED_OFF, f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.trace import base_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -93,7 +93,7 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
     numbers = tuple(draws) if several else (draws,)
     if len(numbers) not in (1, 2) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise ArgumentError(
-            f"draws={draws!r}; give a whole number of 1 or more, or two: (of global sites, of local ones)."
+            f"{argument('draws', draws)}; give a whole number of 1 or more, or two: (of global sites, of local ones)."
         )
     shared, local = bool(sampler.global_sites), _has_local(sampler)
     if local:
@@ -105,7 +105,9 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
     elif not local:
         numbers = (numbers[0], 1)
     if (shared and numbers[0] < 2) or (local and numbers[1] < 2):
-        raise ArgumentError(f"draws={draws!r}: a spread needs two draws at least, of global and of local sites.")
+        raise ArgumentError(
+            f"{argument('draws', draws)}: a spread needs two draws at least, of global and of local sites."
+        )
     return numbers[0], numbers[1]
 
 

@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
 
 # The third byte of an IDX file names the type; the numbers are written in big-endian order.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -140,7 +140,7 @@ def _only_array(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -
     candidates = tables or list(shapes)
     if len(candidates) != 1:
         listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
-        raise ArgumentError(f"{path} holds {listing}: say which array is meant, key='...'.")
+        raise ArgumentError(f"{path} holds {listing}: say which array is meant, {argument('key', '...')}.")
     return candidates[0]
 
 

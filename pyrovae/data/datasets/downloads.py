@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyrovae.data.whole_file import whole_file
-from pyrovae.errors import FileError
+from pyrovae.errors import FileError, argument
 
 _log = logging.getLogger("pyrovae")
 
@@ -44,7 +44,9 @@ def cached(name: str, source: Download, file: str, *, download: bool) -> Path:
     if path.is_file() and is_sound(path.read_bytes(), source.hashes[file]):
         return path
     if not download:
-        raise FileError(f"{path} is not there, or not sound, and download=False. Allow the download, or give root=.")
+        raise FileError(
+            f"{path} is not there, or not sound, and download=False. Allow the download, or give {argument('root')}."
+        )
     content = _fetch(source, file, path)
     with whole_file(path, make_folder=True, mend="Set PYROVAE_CACHE.") as stream:
         stream.write(content)
@@ -74,5 +76,6 @@ def _fetch(source: Download, file: str, path: Path) -> bytes:
             return content
         troubles.append(f"{address}: its SHA-256 is not the known one, so it was not kept")
     raise FileError(
-        f"{file}.gz could not be downloaded. {'; '.join(troubles)}. Put the files in a folder yourself and give root=."
+        f"{file}.gz could not be downloaded. {'; '.join(troubles)}. Put the files in a folder yourself "
+        f"and give {argument('root')}."
     )

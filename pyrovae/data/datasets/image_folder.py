@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -59,9 +59,9 @@ def _visible(path: Path, folder: Path) -> bool:
 
 def _check_wish(size: tuple[int, int] | None, mode: str | None) -> None:
     if mode not in (None, *_MODES):
-        raise ArgumentError(f"mode={mode!r}: expected 'L' (grey) or 'RGB'.")
+        raise ArgumentError(f"{argument('mode', mode)}: expected 'L' (grey) or 'RGB'.")
     if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ArgumentError(f"size={size!r}: expected (height, width), both at least 1.")
+        raise ArgumentError(f"{argument('size', size)}: expected (height, width), both at least 1.")
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _one_size(seen: Sequence[_Seen], folder: Path) -> tuple[int, int]:
     if len(sizes) > 1:
         raise DataError(
             f"{folder} holds images of {len(sizes)} sizes (height, width): {_examples(seen, sizes, 'size')}. Give "
-            "one to convert all: size=(height, width)."
+            f"one to convert all: {argument('size', text='(height, width)')}."
         )
     return seen[0].size
 
@@ -102,8 +102,8 @@ def _one_mode(seen: Sequence[_Seen], folder: Path) -> str:
     modes = Counter(entry.mode for entry in seen)
     if len(modes) > 1 or seen[0].mode not in _MODES:
         raise DataError(
-            f"{folder} holds images of the modes {_examples(seen, modes, 'mode')}. Give one to convert all: mode='L' "
-            "(grey) or mode='RGB'."
+            f"{folder} holds images of the modes {_examples(seen, modes, 'mode')}. Give one to convert all: "
+            f"{argument('mode', 'L')} (grey) or {argument('mode', 'RGB')}."
         )
     return seen[0].mode
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pyrovae.data.datasets.array_files import check_values, existing, idx, npy, npz
-from pyrovae.errors import ArgumentError, FileError
+from pyrovae.errors import ArgumentError, FileError, argument
 
 
 class Loaded(NamedTuple):
@@ -100,7 +100,7 @@ def _refuse_unused(path: Path, **options: object) -> None:
     uses = known.get(kind, ())
     for name, value in options.items():
         if value is not None and name not in uses:
-            raise ArgumentError(f"{name}={value!r} means nothing for {path}: leave it out.")
+            raise ArgumentError(f"{argument(name, value)} means nothing for {path}: leave it out.")
 
 
 def _channels_first(values: np.ndarray) -> np.ndarray:

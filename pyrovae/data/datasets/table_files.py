@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pyrovae.data.datasets.array_files import reading
-from pyrovae.errors import ArgumentError, DataError, FileError
+from pyrovae.errors import ArgumentError, DataError, FileError, argument
 
 # What other programs write where a value is missing.
 _HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
@@ -124,7 +124,10 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     other = [f"{f.name!r} ({f.type})" for f in table.schema if not any(test(f.type) for test in fine)]
     if other:
-        raise DataError(f"{path}: not numbers: column {', '.join(other)}. Drop or encode these columns.")
+        raise DataError(
+            f"{path}: not numbers: column {', '.join(other)}. Name those to keep "
+            f"({argument('columns')}), or encode these."
+        )
     _check_holes(table, path, table.column_names)
     return Table(_matrix(table), tuple(table.column_names))
 
@@ -187,7 +190,9 @@ def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
                 words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
     if words:
         listing = ", ".join(words[number] for number in sorted(words))
-        raise DataError(f"{path}: not numbers: column {listing}. Drop or encode these columns.")
+        raise DataError(
+            f"{path}: not numbers: column {listing}. Name those to keep ({argument('columns')}), or encode these."
+        )
 
 
 def _check_holes(table, path: Path, names: list[str]) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.pairs.structure import Structure
@@ -40,10 +40,10 @@ def shared(
     _check_last_batch(batches, team)
     first = batches.first()
     shapes = {name: tuple(parameter.shape) for name, parameter in structure.parameters.items()}
-    for what, mine in (("parameters", shapes), ("first rows of data", _digest(first))):
+    compared = (("parameters", shapes, ArgumentError), ("first rows of data", _digest(first), DataError))
+    for what, mine, kind in compared:
         theirs = team.all_gather(mine)
         if any(other != mine for other in theirs):
-            kind = DataError if "data" in what else ArgumentError
             raise kind(f"the processes have different {what}; give all the same pair, data and seed.")
     shares = Shares(pair, structure, team)
     shares.find(first, place(share_of(first, team)), place)
@@ -78,7 +78,8 @@ def _check_last_batch(batches: Batches, team: SingleProcess) -> None:
     last = rows % size if rows and size and batches.random_access else 0
     if 0 < last < team.size or (size or team.size) < team.size:
         raise ArgumentError(
-            f"batch_size={size} leaves {last or size} rows for {team.size} processes to share; choose another one."
+            f"{argument('batch_size', size)} leaves {last or size} rows for {team.size} processes to share; "
+            "choose another one."
         )
 
 

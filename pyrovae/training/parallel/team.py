@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pyrovae.errors import ArgumentError, ParallelError
+from pyrovae.errors import ArgumentError, ParallelError, argument
 
 # A process that is lost closes its connections, which shows at once; this is for one that hangs.
 _PATIENCE = datetime.timedelta(minutes=10)
@@ -173,5 +173,5 @@ def _worded(team: Team) -> Iterator[None]:
         first = " ".join(str(error).split())[:200]
         raise ParallelError(
             f"another of the {team.size} processes of this training was lost ({first}). Start all of them again with "
-            "resume=True."
+            f"{argument('resume', True)}."
         ) from error

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pyrovae.data.whole_file import remove_partial
-from pyrovae.errors import FileError, PyrovaeWarning
+from pyrovae.errors import FileError, PyrovaeWarning, argument
 from pyrovae.pairs.isolation import RandomState
 from pyrovae.training.saved import files, trees
 from pyrovae.training.saved.weight_files import of_weights
@@ -41,7 +41,9 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{folder} cannot be made: {error.strerror}. Choose another folder for checkpoint=.") from error
+        raise FileError(
+            f"{folder} cannot be made: {error.strerror}. Choose another folder for {argument('checkpoint')}."
+        ) from error
     path = folder / f"checkpoint-{step:010d}.safetensors"
     files.write(path, content, {"kind": "checkpoint", "state": skeleton, **document})
     # Later ones than this belong to something else, a damaged run perhaps: they are left as they are.
@@ -60,9 +62,9 @@ def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, 
     for path in found(folder):
         try:
             tensors, document = files.read(path)
+        except files.NewerFormatError:
+            raise
         except FileError as error:
-            if "newer" in str(error):
-                raise
             warnings.warn(f"{str(error).rstrip('.')}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
             continue
         weights, _ = of_weights(tensors, document)

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -77,7 +77,7 @@ def parse(path: Path, content: bytes) -> tuple[dict[str, torch.Tensor], dict[str
     """The tensors and the metadata of a safetensors file; anything else is an error that names it."""
     kind = foreign_kind(content)
     if kind:
-        raise FileError(f"{path} is {kind}, not a safetensors file")
+        raise FileError(f"{path} is {kind.words}, not a safetensors file")
     size = 8 + int.from_bytes(content[:8], "little")
     if len(content) < size:
         raise FileError(f"{path} is truncated: it has {len(content)} bytes and its header alone needs {size}")
@@ -93,33 +93,40 @@ def parse(path: Path, content: bytes) -> tuple[dict[str, torch.Tensor], dict[str
         raise FileError(f"{path} is damaged: {error}") from error
 
 
-def foreign_kind(content: bytes) -> str | None:
+class ForeignKind(NamedTuple):
+    """What a file is that is no safetensors file, and whether opening it could execute anything."""
+
+    words: str
+    executes: bool = False
+
+
+def foreign_kind(content: bytes) -> ForeignKind | None:
     """What the file is where it is not a safetensors file; None where it may be one.
 
     A safetensors header begins with a brace, eight bytes in; its length can look like the start of a pickle.
     """
     if len(content) < 9:
-        return f"truncated to {len(content)} bytes"
+        return ForeignKind(f"truncated to {len(content)} bytes")
     if content[8:9] == b"{":
         return None
     if content.startswith(b"PK\x03\x04"):
         return _archive_kind(content)
     if content[0] == 0x80 and content[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle"
+        return ForeignKind("a pickle", executes=True)
     for beginning, words in _BEGINNINGS:
         if content.startswith(beginning):
-            return words
-    return "something else"
+            return ForeignKind(words)
+    return ForeignKind("something else")
 
 
-def _archive_kind(content: bytes) -> str:
+def _archive_kind(content: bytes) -> ForeignKind:
     try:
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
     except zipfile.BadZipFile:
-        return "a truncated zip archive"
+        return ForeignKind("a truncated zip archive")
     if any(name.endswith("data.pkl") for name in names):
-        return "a pickle (made by torch.save)"
-    return "a numpy archive (.npz)" if any(name.endswith(".npy") for name in names) else "a zip archive"
+        return ForeignKind("a pickle (made by torch.save)", executes=True)
+    return ForeignKind("a numpy archive (.npz)" if any(name.endswith(".npy") for name in names) else "a zip archive")
 
 
 def _entries(header: dict[str, Any]) -> list[dict[str, Any]]:

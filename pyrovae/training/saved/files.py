@@ -20,6 +20,10 @@ VERSION = 1
 _FORMAT = "pyrovae"
 
 
+class NewerFormatError(FileError):
+    """A file that a later version of this package wrote."""
+
+
 def write(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], document: Any) -> None:
     """Write tensors and a document to one file, so that at any moment the old or the new one is whole.
 
@@ -71,9 +75,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], Any]:
     path = Path(path)
     content = containers.load_bytes(path)
     kind = containers.foreign_kind(content)
-    if kind and "pickle" in kind:
+    if kind and kind.executes:
         raise FileError(
-            f"{path} is {kind}, which can execute anything when it is opened, so it is not. Where it was made, "
+            f"{path} is {kind.words}, which can execute anything when it is opened, so it is not. Where it was made, "
             "save its tensors with safetensors.torch.save_file(module.state_dict(), path)"
         )
     tensors, metadata = containers.parse(path, content)
@@ -105,7 +109,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     path = Path(path)
     content = containers.load_bytes(path)
     kind = containers.foreign_kind(content)
-    if kind and "pickle" in kind:
+    if kind and kind.executes:
         return foreign.load_torch(path, content)
     tensors, metadata = containers.parse(path, content)
     return _open(path, tensors, metadata)[0] if metadata.get("format") == _FORMAT else tensors
@@ -114,7 +118,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 def _open(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Any:
     version = metadata.get("format_version", "")
     if version.isdecimal() and int(version) > VERSION:
-        raise FileError(
+        raise NewerFormatError(
             f"{path} has format version {version} and this pyrovae knows versions up to {VERSION}: "
             "install the newer one"
         )

@@ -20,7 +20,7 @@ from pyro.optim.optim import PyroOptim
 from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
-from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning, argument
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.pairs.isolation import reseed
@@ -57,14 +57,16 @@ class Resumption:
     def _check(self) -> None:
         if self.folder is None:
             if self.resume:
-                raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
+                raise ArgumentError(
+                    f"{argument('resume', True)} needs {argument('checkpoint')}, the folder of the run to go on with."
+                )
             return
         if self.resume:
             self._content = newest(self.folder)
         elif found(self.folder):
             raise FileError(
                 f"{self.folder} holds checkpoints of an earlier run, which are left as they are. "
-                "Go on with it (resume=True), or choose another folder."
+                f"Go on with it ({argument('resume', True)}), or choose another folder."
             )
 
     @property

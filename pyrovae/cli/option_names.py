@@ -1,0 +1,39 @@
+"""How the library's sentences call arguments on the command line: by the options that set them."""
+
+from __future__ import annotations
+
+_OPTIONS = {"root": "--data-root"} | {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        *("batch_size", "clip_norm", "columns", "device", "draws", "epochs", "header", "key", "label", "learning_rate"),
+        *("mode", "patience", "precision", "resume", "seed", "shape", "size", "validation"),
+    )
+}
+
+# Examples of values, as one writes them in a shell; some arguments are set by another option there.
+_EXAMPLES = {
+    ("epochs", "..."): "--resume --epochs",
+    ("key", "'...'"): "--key NAME",
+    ("mode", "'L'"): "--mode L",
+    ("mode", "'RGB'"): "--mode RGB",
+    ("resume", "True"): "--resume",
+    ("size", "(height, width)"): "--size height,width",
+    ("temper", "pv.linear(0, 1, steps=...)"): "--anneal EPOCHS",
+    ("transform", "torch.bernoulli"): "--scaling binary",
+}
+
+
+def as_option(name: str, value: str = "") -> str:
+    """An argument as the command line calls it; one that has no option keeps its name in Python.
+
+    Examples:
+        >>> as_option("learning_rate", "-1"), as_option("patience"), as_option("steps")
+        ('--learning-rate -1', '--patience', 'steps=')
+    """
+    if name == "out" and value:
+        return value.strip("'\"")  # given by its place: the value is enough
+    if (name, value) in _EXAMPLES:
+        return _EXAMPLES[name, value]
+    if name not in _OPTIONS:
+        return f"{name}={value}"
+    return f"{_OPTIONS[name]} {value}".rstrip()
