@@ -23,7 +23,14 @@ class PairError(PyrovaeError, ValueError):
 
 
 class FileError(PyrovaeError, OSError):
-    """A file or folder that cannot be read or written, is damaged, or belongs to something else."""
+    """A file or folder that cannot be read or written, is damaged, or belongs to something else.
+
+    `newer` says that a later version of this package wrote it.
+    """
+
+    def __init__(self, message: str, *, newer: bool = False):
+        super().__init__(message)
+        self.newer = newer
 
 
 class DivergedError(PyrovaeError, ArithmeticError):

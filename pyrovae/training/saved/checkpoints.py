@@ -62,9 +62,9 @@ def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, 
     for path in found(folder):
         try:
             tensors, document = files.read(path)
-        except files.NewerFormatError:
-            raise
         except FileError as error:
+            if error.newer:
+                raise
             warnings.warn(f"{str(error).rstrip('.')}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
             continue
         weights, _ = of_weights(tensors, document)

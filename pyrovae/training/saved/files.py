@@ -20,10 +20,6 @@ VERSION = 1
 _FORMAT = "pyrovae"
 
 
-class NewerFormatError(FileError):
-    """A file that a later version of this package wrote."""
-
-
 def write(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], document: Any) -> None:
     """Write tensors and a document to one file, so that at any moment the old or the new one is whole.
 
@@ -118,9 +114,10 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 def _open(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Any:
     version = metadata.get("format_version", "")
     if version.isdecimal() and int(version) > VERSION:
-        raise NewerFormatError(
+        raise FileError(
             f"{path} has format version {version} and this pyrovae knows versions up to {VERSION}: "
-            "install the newer one"
+            "install the newer one",
+            newer=True,
         )
     text = metadata.get("document", "")
     if containers.digest(text, tensors) != metadata.get("digest"):
