@@ -567,7 +567,7 @@ def test_every_command_has_examples(command):
 def test_the_choice_follows_the_data(values, kind, likelihood, net):
     chosen = advice.advise(advice.look(values, kind))
     assert (chosen.likelihood.value, chosen.net.value) == (likelihood, net)
-    assert all(choice.reason and choice.reason != "as told" for choice in chosen)
+    assert all(choice.reason and choice.reason != "as given" for choice in chosen)
 
 
 @pytest.mark.parametrize("likelihood", advice.LIKELIHOODS)

@@ -17,9 +17,9 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.pairs.trace import run
-from pyrovae.report import pictures
+from pyrovae.plots import pictures
 from pyrovae.report import svg as charts
-from pyrovae.report.certainty import _strange_images, certainty_of, strange_to
+from pyrovae.report.certainty import _altered_image, certainty_of, novelty_of
 from pyrovae.report.page import render
 from pyrovae.report.views import Latent, Subject, latent_of, traverse
 from pyrovae.training.epoch import Epoch
@@ -244,24 +244,24 @@ def test_a_report_opens_with_the_most_and_the_least_certain():
 def test_what_is_strange_is_flagged_and_what_is_not_is_not():
     truth = plane()
     rows = truth.sample(400, seed=0)
-    found = strange_to(subject(truth, rows), images=False)
-    count = len(found.judged)
+    found = novelty_of(subject(truth, rows), images=False)
+    count = len(found.held_out)
     assert found.p_value[:count].min() > 0
     assert abs((found.p_value[:count] <= 0.05).mean() - 0.05) < 0.05
-    assert found.words == ["each value from another row", "every value at its largest"]
-    assert torch.equal(found.made[1], rows.amax(0))
+    assert found.names == ["each value from another row", "every value at its largest"]
+    assert torch.equal(found.altered[1], rows.amax(0))
     assert found.p_value[-1] <= 0.05  # so far out in every direction
-    assert np.allclose(found.score[:count], -truth.log_evidence(rows[found.judged]).numpy(), atol=1e-3)
+    assert np.allclose(found.score[:count], -truth.log_evidence(rows[found.held_out]).numpy(), atol=1e-3)
     # The other half calibrates, and no row is judged against itself.
-    assert np.array_equal(found.judged, np.arange(1, 400, 2))
+    assert np.array_equal(found.held_out, np.arange(1, 400, 2))
     assert np.allclose(found.usual, np.sort(-truth.log_evidence(rows[::2]).numpy()), atol=1e-3)
     with pytest.raises(pv.DataError, match="39 rows are too few"):
-        strange_to(subject(truth, rows[:39]), images=False)
+        novelty_of(subject(truth, rows[:39]), images=False)
 
 
-def test_strange_images_are_made_of_the_images():
+def test_altered_image_are_made_of_the_images():
     rows = torch.randint(0, 17, (60, 1, 6, 6)).to(torch.uint8)
-    inverted, scrambled, turned = (made for _, made in _strange_images(rows))
+    inverted, scrambled, turned = (made for _, made in _altered_image(rows))
     one = turned.flip(-2)
     assert (rows == one).flatten(1).all(1).any()
     assert torch.equal(inverted.int(), 16 - one.int())
@@ -354,7 +354,7 @@ def test_many_dimensions_are_seen_from_their_widest_directions():
 def test_a_picture_has_the_right_greys():
     values = np.array([[0, 8], [16, 4]], dtype=np.uint8)
     limits = pictures.value_range(values)
-    content = base64.b64decode(pictures.address(values, limits).split(",")[1])
+    content = base64.b64decode(pictures.data_url(values, limits).split(",")[1])
     with Image.open(io.BytesIO(content)) as picture:
         assert np.array_equal(np.asarray(picture), [[0, 128], [255, 64]])
     with pictures.picture(np.zeros((3, 2, 5)), (0, 1)) as picture:

@@ -123,15 +123,15 @@ def spread_rows(values: np.ndarray, count: int) -> np.ndarray:
     return values[:: max(1, math.ceil(len(values) / count))]
 
 
-def advise(facts: Facts, told: Mapping[str, Any] | None = None) -> Advice:
-    """Choose what nobody has told.
+def advise(facts: Facts, given: Mapping[str, Any] | None = None) -> Advice:
+    """Choose what is not given.
 
     Args:
         facts: the data.
-        told: likelihood, scaling, net, hidden, latent, as far as somebody has decided.
+        given: likelihood, scaling, net, hidden, latent, as far as somebody has decided.
 
     Returns:
-        The choices; each told one is kept, or refused where it cannot work on these data.
+        The choices; each given one is kept, or refused where it cannot work on these data.
 
     Raises:
         ArgumentError: choices that do not go together.
@@ -143,15 +143,15 @@ def advise(facts: Facts, told: Mapping[str, Any] | None = None) -> Advice:
         >>> [choice.value for choice in advise(facts, {"latent": 2})]
         ['discretized-logistic', 'unit', 'mlp', (256,), 2]
     """
-    asked = {name: value for name, value in (told or {}).items() if value is not None}
-    likelihood = _told(asked, "likelihood") or _likelihood(facts)
+    asked = {name: value for name, value in (given or {}).items() if value is not None}
+    likelihood = _given(asked, "likelihood") or _likelihood(facts)
     _check_likelihood(likelihood.value, asked, facts)
-    scaling = _told(asked, "scaling") or _scaling(likelihood.value, facts)
+    scaling = _given(asked, "scaling") or _scaling(likelihood.value, facts)
     _check_scaling(likelihood.value, scaling.value, facts)
-    net = _told(asked, "net") or _net(facts)
+    net = _given(asked, "net") or _net(facts)
     _check_net(net.value, facts)
-    hidden = _told(asked, "hidden") or _hidden(net.value, facts)
-    latent = _told(asked, "latent") or _latent(net.value, facts)
+    hidden = _given(asked, "hidden") or _hidden(net.value, facts)
+    latent = _given(asked, "latent") or _latent(net.value, facts)
     if latent.value < 1:
         raise ArgumentError(f"--latent {latent.value}; give a whole number, 1 at least.")
     return Advice(likelihood, scaling, net, hidden, latent)
@@ -170,8 +170,8 @@ def _dispersed(seen: np.ndarray) -> bool:
     return bool(np.mean(flat.var(0, dtype=np.float64) >= flat.mean(0, dtype=np.float64)) > 0.5)
 
 
-def _told(told: Mapping[str, Any], name: str) -> Recommendation | None:
-    return Recommendation(told[name], "as told") if name in told else None
+def _given(asked: Mapping[str, Any], name: str) -> Recommendation | None:
+    return Recommendation(asked[name], "as given") if name in asked else None
 
 
 def _likelihood(facts: Facts) -> Recommendation:

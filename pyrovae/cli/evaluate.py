@@ -184,11 +184,11 @@ def _resemblance(found: dict[str, Any]) -> Iterator[TableRow]:
 def _spread(found: dict[str, Any]) -> Iterator[TableRow]:
     if "seeds" not in found:
         return
-    told = found["seeds"]
+    several = found["seeds"]
     words = (
-        f"mean and standard deviation over {len(told['seeds'])} trainings: a difference to another model that is no "
+        f"mean and standard deviation over {len(several['seeds'])} trainings: a difference to another model that is no "
         "larger is luck"
     )
-    for name, one in told["figures"].items():
+    for name, one in several["figures"].items():
         yield TableRow(f"seeds: {name}", f"{_number(one['mean'])} ± {_number(one['spread'])}", words)
         words = "as above"

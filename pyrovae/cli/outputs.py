@@ -17,7 +17,7 @@ from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.blank import has_blank
 from pyrovae.pairs.structure import inspect
-from pyrovae.report import pictures
+from pyrovae.plots import pictures
 
 
 def export(run: Trained, out: Path, *, draws: int, seed: int | None) -> None:

@@ -124,7 +124,7 @@ class DataSource:
 
 
 def _shaped(data: Data, shape: tuple[int, ...]) -> Data:
-    """Rows of pixels as images of the shape that was told."""
+    """Rows of pixels as images of the shape that was given."""
     values = data.values
     if math.prod(values.shape[1:]) != math.prod(shape) or len(shape) not in (2, 3):
         words = ",".join(map(str, shape))

@@ -108,9 +108,9 @@ def mutual_information(
             "the density of a draw at other data is not finite: the guide makes a site by a function of the datum "
             "(an auxiliary site), so that the draws of one datum are none of another."
         )
-    told, away = own - aggregate, aggregate - prior
-    error = float(told.std() / math.sqrt(len(told))) if len(told) > 1 else math.nan
-    return Information(float((own - prior).mean()), float(told.mean()), float(away.mean()), error)
+    information, away = own - aggregate, aggregate - prior
+    error = float(information.std() / math.sqrt(len(information))) if len(information) > 1 else math.nan
+    return Information(float((own - prior).mean()), float(information.mean()), float(away.mean()), error)
 
 
 def _queries(sampler: Sampler, sites: list[str], count: int) -> Iterator[_Query]:

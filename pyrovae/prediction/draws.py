@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.pairs.blank import blank_data
 from pyrovae.pairs.pair import HasPair
-from pyrovae.prediction.output import IN_MEMORY, Delivery, delivered
+from pyrovae.prediction.output import IN_MEMORY, Output, collect
 from pyrovae.prediction.readings import (
     SiteRequest,
     cheapest_kind,
@@ -74,7 +74,7 @@ def posterior(
         torch.Size([10, 3, 2])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "posterior", sites, delivery=Delivery(reduce, out, device, memory))
+    return drawn(sampler, draws, "posterior", sites, output=Output(reduce, out, device, memory))
 
 
 def posterior_predictive(
@@ -125,7 +125,7 @@ def posterior_predictive(
         (torch.Size([3, 5]), torch.Size([3, 5]))
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "predictive", sites, mean=mean, delivery=Delivery(reduce, out, device, memory))
+    return drawn(sampler, draws, "predictive", sites, mean=mean, output=Output(reduce, out, device, memory))
 
 
 def prior(
@@ -172,7 +172,7 @@ def prior(
         torch.Size([10, 3, 2])
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
-    return drawn(sampler, draws, "prior", sites, delivery=Delivery(reduce, out, device, memory))
+    return drawn(sampler, draws, "prior", sites, output=Output(reduce, out, device, memory))
 
 
 def prior_predictive(
@@ -221,9 +221,7 @@ def prior_predictive(
         torch.Size([10, 3, 5])
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
-    return drawn(
-        sampler, draws, "prior", sites, predicted=True, mean=mean, delivery=Delivery(reduce, out, device, memory)
-    )
+    return drawn(sampler, draws, "prior", sites, predicted=True, mean=mean, output=Output(reduce, out, device, memory))
 
 
 def log_likelihood(
@@ -269,7 +267,7 @@ def log_likelihood(
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     request = SiteRequest("posterior", log_probs_of(sampler.structure, sites))
-    return delivered(sampler, draws, request, Delivery(reduce, out, device, memory))
+    return collect(sampler, draws, request, Output(reduce, out, device, memory))
 
 
 def drawn(
@@ -280,7 +278,7 @@ def drawn(
     *,
     predicted: bool | None = None,
     mean: bool = False,
-    delivery: Delivery = IN_MEMORY,
+    output: Output = IN_MEMORY,
 ) -> dict[str, Any]:
     """Draws of one kind, of chosen sites.
 
@@ -291,13 +289,13 @@ def drawn(
         sites: which; left out, the unobserved ones, or with `predicted` the observed ones.
         predicted: left out, whether `kind` is "predictive".
         mean: the conditional means of observed sites in place of draws.
-        delivery: in what form, and where to.
+        output: in what form, and where to.
     """
     structure = sampler.structure
     default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
     names = checked_sites(structure, sites, default(structure))
     readings = values_of(structure, names, mean=mean)
-    return delivered(sampler, draws, SiteRequest(cheapest_kind(kind, structure, readings), readings), delivery)
+    return collect(sampler, draws, SiteRequest(cheapest_kind(kind, structure, readings), readings), output)
 
 
 def sampler_for(

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae.pairs.pair import HasPair
 from pyrovae.prediction.draws import drawn, sampler_for
-from pyrovae.prediction.output import Delivery
+from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import observed_wholes, predicted_sites, rows_first, unobserved_sites
 from pyrovae.sampling.sampler import Sampler
 
@@ -54,7 +54,7 @@ def generate(
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
     sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
     found = drawn(
-        sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, delivery=Delivery(device=device)
+        sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)
     )
     return found if draws is not None else _only(found, sampler)
 
@@ -98,7 +98,7 @@ def reconstruct(
     sites = observed_wholes(sampler.structure)
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"
-    found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, delivery=Delivery(device=device))
+    found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, output=Output(device=device))
     return found if draws is not None else _only(found, sampler)
 
 

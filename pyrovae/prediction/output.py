@@ -1,4 +1,4 @@
-"""How results are handed over: as draws or reduced, in memory or in a file."""
+"""Where results go and in what form: as draws or reduced, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pyrovae.prediction.store import new_store, read_groups
 from pyrovae.sampling.sampler import Sampler
 
 
-class Delivery(NamedTuple):
-    """In what form results are wanted, and where."""
+class Output(NamedTuple):
+    """In what form results are wanted, and where they go."""
 
     reduce: Any = None
     out: Path | str | None = None
@@ -28,18 +28,18 @@ class Delivery(NamedTuple):
     memory: int = MEMORY
 
 
-IN_MEMORY = Delivery()
+IN_MEMORY = Output()
 
 
 @torch.no_grad()
-def delivered(sampler: Sampler, draws: int, request: SiteRequest, delivery: Delivery) -> dict[str, Any]:
+def collect(sampler: Sampler, draws: int, request: SiteRequest, output: Output) -> dict[str, Any]:
     """What a request finds, `{site: ...}`."""
-    check_counts(memory=delivery.memory)
-    reduction = None if delivery.reduce is None else Reduction.of(delivery.reduce)
-    if delivery.out is not None:
-        return _filed(sampler, draws, request, reduction, delivery)
-    arrays = Arrays(sampler.rows, draws, delivery.device)
-    _fill(arrays, sampler, draws, request, reduction, delivery.memory)
+    check_counts(memory=output.memory)
+    reduction = None if output.reduce is None else Reduction.of(output.reduce)
+    if output.out is not None:
+        return _to_file(sampler, draws, request, reduction, output)
+    arrays = Arrays(sampler.rows, draws, output.device)
+    _fill(arrays, sampler, draws, request, reduction, output.memory)
     return _named(arrays.result(), reduction)
 
 
@@ -53,23 +53,23 @@ def _fill(
         target.put(Slab(Key(piece.name), piece.value, piece.axis, piece.rows, piece.plates, piece.draws))
 
 
-def _filed(
-    sampler: Sampler, draws: int, request: SiteRequest, reduction: Reduction | None, delivery: Delivery
+def _to_file(
+    sampler: Sampler, draws: int, request: SiteRequest, reduction: Reduction | None, output: Output
 ) -> dict[str, Any]:
     import xarray
 
-    assert delivery.out is not None
-    if delivery.device is not None:
+    assert output.out is not None
+    if output.device is not None:
         raise ArgumentError(
             f"{argument('out')} and {argument('device')} are given: results in a file are on no device; "
             "leave one of them out."
         )
     levels = {"quantile": list(reduction.levels)} if reduction is not None and reduction.levels else {}
     attributes = {"created_by": f"pyrovae {__version__}", "seed": sampler.seed, "draws": draws, "kind": request.kind}
-    with new_store(delivery.out, {"": xarray.Dataset(coords=levels, attrs=attributes)}) as store:
+    with new_store(output.out, {"": xarray.Dataset(coords=levels, attrs=attributes)}) as store:
         disk = Disk(store, sampler.rows, draws)
-        _fill(disk, sampler, draws, request, reduction, delivery.memory)
-    written = read_groups(delivery.out)[""]
+        _fill(disk, sampler, draws, request, reduction, output.memory)
+    written = read_groups(output.out)[""]
     return _named({key: written[name] for key, name in disk.names.items()}, reduction)
 
 

@@ -15,7 +15,7 @@ from torch.distributions import ComposeTransform, Independent, TransformedDistri
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.prediction.draws import drawn
-from pyrovae.prediction.output import Delivery
+from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import observed_wholes
 from pyrovae.sampling.sampler import Sampler
 
@@ -71,7 +71,7 @@ def variations(
     spread = Sampler.of(VariationSpread(pair, local, scale), data, named, seed=sampler.seed, data_plate=data_plate)
     sites = observed_wholes(spread.structure)
     kind = "posterior" if mean else "predictive"  # as `reconstruct` has it
-    return drawn(spread, draws, kind, sites, mean=mean, delivery=Delivery(device=device))
+    return drawn(spread, draws, kind, sites, mean=mean, output=Output(device=device))
 
 
 class VariationSpread(Wrapped):

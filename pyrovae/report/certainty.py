@@ -1,4 +1,4 @@
-"""What a report shows of trust: how sure the pair is of each row, what is strange to it, whether its intervals hold."""
+"""What a report shows of trust: how sure the pair is of each row, what is novel to it, whether its intervals hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.report.views import Subject, chosen_rows
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.uncertainty_grid import grid_size, grid_spread
 
-ALPHA = 0.05  # the rate of false alarms at which a strange row is flagged
+ALPHA = 0.05  # the rate of false alarms at which a novel row is flagged
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -41,21 +41,21 @@ class Certainty(NamedTuple):
     shares: tuple[float, float, float | None]
 
 
-class Strange(NamedTuple):
-    """Rows that the pair was not trained on, and held-out rows, with scores and p-values of novelty.
+class NoveltyExamples(NamedTuple):
+    """Held-out rows, and some altered until they are no such data, with scores and p-values of novelty.
 
     Attributes:
-        made: strange rows made on purpose, as the pair takes them.
-        words: what each of them is.
-        judged: places of held-out rows.
-        p_value: of the held-out rows, then of those made.
+        altered: the altered rows, as the pair takes them.
+        names: what was done to each.
+        held_out: places of the held-out rows.
+        p_value: of the held-out rows, then of the altered ones.
         score: -log p(x) of the same.
         usual: the scores of the rows that calibrate.
     """
 
-    made: torch.Tensor
-    words: list[str]
-    judged: np.ndarray
+    altered: torch.Tensor
+    names: list[str]
+    held_out: np.ndarray
     p_value: np.ndarray
     score: np.ndarray
     usual: np.ndarray
@@ -87,21 +87,22 @@ def _shares(found: pv.Uncertainty) -> tuple[float, float, float | None]:
     return noise, latent, None if np.isnan(shared) else shared
 
 
-def strange_to(subject: Subject, *, images: bool) -> Strange:
-    """Judge half of the rows, and some made strange, against the other half."""
+def novelty_of(subject: Subject, *, images: bool) -> NoveltyExamples:
+    """Half of the rows, and some altered ones, against the other half."""
     places = chosen_rows(subject.rows)
-    usual, judged = subject.rows[places[::2]], places[1::2]
+    usual, held_out = subject.rows[places[::2]], places[1::2]
     if len(places) < _FEWEST:
         raise DataError(f"{len(places)} rows are too few to tell what is usual; {_FEWEST} would do.")
-    words, made = zip(*(_strange_images if images else _strange_rows)(subject.rows[places]), strict=True)
-    new = torch.cat([subject.rows[judged], torch.stack(made)])
+    names, altered = zip(*(_altered_image if images else _altered_row)(subject.rows[places]), strict=True)
+    new = torch.cat([subject.rows[held_out], torch.stack(altered)])
     found = pv.novelty(subject.pair, new, calibration=usual, draws=_DRAWS, seed=subject.seed)
     assert found.evidence is not None
     p_value, score, ordinary = found.combined.p_value, found.evidence.score, found.evidence.usual
-    return Strange(torch.stack(made), list(words), judged.numpy(), p_value.numpy(), score.numpy(), ordinary.numpy())
+    figures = (figure.numpy() for figure in (held_out, p_value, score, ordinary))
+    return NoveltyExamples(torch.stack(altered), list(names), *figures)
 
 
-def _strange_images(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+def _altered_image(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     low, high = rows.min().item(), rows.max().item()
     # The one that differs most from itself upside down: a zero would be a zero still.
     one = rows[(rows.double() - rows.flip(-2).double()).abs().flatten(1).sum(1).argmax()]
@@ -113,7 +114,7 @@ def _strange_images(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     ]
 
 
-def _strange_rows(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+def _altered_row(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     flat = rows.flatten(1)
     others = torch.randint(len(flat), (flat.shape[1],), generator=torch.Generator().manual_seed(0))
     mixed = flat[others, torch.arange(flat.shape[1])]

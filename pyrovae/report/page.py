@@ -13,10 +13,10 @@ import torch
 import pyrovae as pv
 from pyrovae import __version__
 from pyrovae.errors import PairError
-from pyrovae.report import pictures
+from pyrovae.plots import pictures
 from pyrovae.report.overall_verdict import OverallVerdict, overall_verdict
+from pyrovae.report.section import Section
 from pyrovae.report.sections import few_sections, make_sections
-from pyrovae.report.trust_sections import Section
 from pyrovae.report.views import Subject
 from pyrovae.training.epoch import Epoch
 

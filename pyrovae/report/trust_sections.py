@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.report import pictures, svg
-from pyrovae.report.certainty import ALPHA, LEVELS, Certainty, Strange, calibration_of, certainty_of, strange_to
+from pyrovae.plots import pictures
+from pyrovae.report import svg
+from pyrovae.report.certainty import ALPHA, LEVELS, Certainty, NoveltyExamples, calibration_of, certainty_of, novelty_of
+from pyrovae.report.section import Section
 from pyrovae.report.views import Subject
 
 _SHOWN, _NOVEL = 8, 5
@@ -19,22 +20,14 @@ _SHOWN, _NOVEL = 8, 5
 _SHOWN_ROWS, _COLUMNS = 5, 5  # of a table
 
 
-class Section(NamedTuple):
-    """A heading, a figure, and how to read it."""
-
-    heading: str
-    body: str
-    reading: str
-
-
 Limits = tuple[float, float] | None
 
 
-def doubts(subject: Subject, limits: Limits) -> list[Section]:
+def trust_sections(subject: Subject, limits: Limits) -> list[Section]:
     """What applies to this pair; for the rest, why it does not."""
     parts: list[tuple[str, Callable[[], Section]]] = [
         ("What the model is sure of", lambda: _certain(subject, certainty_of(subject), limits)),
-        ("What is strange to it", lambda: _strange(subject, strange_to(subject, images=limits is not None), limits)),
+        ("What is strange to it", lambda: _novelty(subject, novelty_of(subject, images=limits is not None), limits)),
         ("Whether its intervals hold", lambda: _calibrated(subject)),
     ]
     return [_tried(heading, make) for heading, make in parts]
@@ -100,7 +93,7 @@ def _group(subject: Subject, places: np.ndarray, found: np.ndarray, limits: Limi
 def _tiles(tiles: Sequence[tuple[np.ndarray, str, str]], limits: tuple[float, float]) -> str:
     """Pictures with words below; a mark of "novel" draws a frame."""
     drawn = [
-        f'<div class="told {mark}"><img alt="" src="{pictures.address(value, limits)}"><span>{words}</span></div>'
+        f'<div class="captioned {mark}"><img alt="" src="{pictures.data_url(value, limits)}"><span>{words}</span></div>'
         for value, words, mark in tiles
     ]
     return f'<div class="tiles eight">{"".join(drawn)}</div>'
@@ -123,20 +116,20 @@ def _table(subject: Subject, values: np.ndarray, rows: Sequence[str], numbers: S
 
 
 # --- novelty ------------------------------------------------------------------------------------------
-def _strange(subject: Subject, found: Strange, limits: Limits) -> Section:
-    count = len(found.judged)
+def _novelty(subject: Subject, found: NoveltyExamples, limits: Limits) -> Section:
+    count = len(found.held_out)
     made, held = slice(count, None), slice(0, count)
     flagged = found.p_value <= ALPHA
     novel = np.lexsort((-found.score[held], found.p_value[held]))[:_NOVEL]
     body = (
-        f"<p>Flagged at {ALPHA:.0%} false alarms: {flagged[made].sum()} of {len(found.words)} inputs made strange on "
+        f"<p>Flagged at {ALPHA:.0%} false alarms: {flagged[made].sum()} of {len(found.names)} inputs made strange on "
         f"purpose, {flagged[held].sum()} of {count} held-out rows.</p>"
-        + _judged(subject, subject.restore(found.made), found.words, found.p_value[made], limits)
+        + _judged(subject, subject.restore(found.altered), found.names, found.p_value[made], limits)
         + "<h3>Most novel of the held-out rows</h3>"
         + _judged(
             subject,
-            subject.restore(subject.rows[found.judged[novel]]),
-            [f"row {place}" for place in found.judged[novel]],
+            subject.restore(subject.rows[found.held_out[novel]]),
+            [f"row {place}" for place in found.held_out[novel]],
             found.p_value[novel],
             limits,
         )
@@ -155,21 +148,21 @@ def _judged(subject: Subject, values: np.ndarray, words: Sequence[str], p_value:
     if limits is None:
         return _table(subject, values, words, [_p_value(p) for p in p_value], "p")
     marks = ["novel" if p <= ALPHA else "" for p in p_value]
-    told = [f"{escape(word)}<br>p = {p:.3f}" for word, p in zip(words, p_value, strict=True)]
-    return _tiles(list(zip(values, told, marks, strict=True)), limits)
+    captions = [f"{escape(word)}<br>p = {p:.3f}" for word, p in zip(words, p_value, strict=True)]
+    return _tiles(list(zip(values, captions, marks, strict=True)), limits)
 
 
 def _p_value(p: float) -> str:
     return f"<b>{p:.3f} novel</b>" if p <= ALPHA else f"{p:.3f}"
 
 
-def _scores(found: Strange, held: slice, made: slice) -> str:
+def _scores(found: NoveltyExamples, held: slice, made: slice) -> str:
     ordinary = np.concatenate([found.usual, found.score[held]])
     ordinary = ordinary[np.isfinite(ordinary)]
     marks = [
         (word if place == score else f"{word} (further out)", place, 2 + number)
         for number, (word, score, place) in enumerate(
-            zip(found.words, found.score[made], _places(found.score[made], ordinary), strict=True)
+            zip(found.names, found.score[made], _places(found.score[made], ordinary), strict=True)
         )
     ]
     chart = svg.histogram(

@@ -16,7 +16,7 @@ from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, ar
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 # One byte a channel. Any other mode (palette, transparency, 16 bits, ...) loses something when it becomes one of
-# these, so it is converted when told and not otherwise.
+# these, so it is converted when asked to and not otherwise.
 _MODES = ("L", "RGB")
 
 # Cameras write how they were held beside the pixels; with these values rows and columns change places.

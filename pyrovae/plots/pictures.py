@@ -48,8 +48,8 @@ def picture(values: np.ndarray, limits: tuple[float, float]) -> Image.Image:
     return Image.fromarray(bytes_)
 
 
-def address(values: np.ndarray, limits: tuple[float, float]) -> str:
-    """One datum as a data: address, which needs no file."""
+def data_url(values: np.ndarray, limits: tuple[float, float]) -> str:
+    """One datum as a data: URL, which needs no file."""
     stream = io.BytesIO()
     picture(values, limits).save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
