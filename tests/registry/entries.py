@@ -1,0 +1,70 @@
+"""What an entry of the registry says of its pair, and how tests choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pyro.infer import ELBO, Trace_ELBO
+
+ROWS = 32
+WIDTH = 12
+LATENT = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One pair: `make()` builds it anew, with its data; the rest says what a trace must show."""
+
+    name: str
+    make: Callable[[], tuple[Any, Any]]
+    loss: Callable[[], ELBO]
+    latent: tuple[str, ...]
+    global_sites: tuple[str, ...]
+    observed: tuple[str, ...]
+    enumerated: tuple[str, ...]  # of `latent`: those that the model enumerates, so the guide lacks them
+    auxiliary: tuple[str, ...]
+    traits: frozenset[str]
+
+    @property
+    def guide_sites(self) -> set[str]:
+        """The names of every sample site that the guide must have."""
+        return {*self.latent, *self.global_sites, *self.auxiliary} - {*self.enumerated}
+
+
+REGISTRY: dict[str, Entry] = {}
+
+
+def entry(*traits: str, latent="z", global_sites="", observed="x", enumerated="", auxiliary="", loss=Trace_ELBO):
+    """Register the decorated maker under its own name; sites are given as words."""
+
+    def register(make):
+        names = [tuple(text.split()) for text in (latent, global_sites, observed, enumerated, auxiliary)]
+        REGISTRY[make.__name__] = Entry(make.__name__, make, loss, *names, frozenset(traits))
+        return make
+
+    return register
+
+
+def pairs(*, having: Collection[str] = (), without: Collection[str] = ()) -> list:
+    """The entries with all traits of `having` and none of `without`, for `pytest.mark.parametrize`."""
+    chosen = [one for one in REGISTRY.values() if one.traits >= set(having) and not one.traits & set(without)]
+    return [pytest.param(one, id=one.name) for one in chosen]
+
+
+def arguments(data) -> tuple[tuple, dict]:
+    """The positional and the keyword arguments that `data` stand for."""
+    if isinstance(data, dict):
+        return (), dict(data)
+    return (tuple(data) if isinstance(data, tuple | list) else (data,)), {}
+
+
+def rows(data, index):
+    """The same data with the rows of `index` only."""
+    if isinstance(data, dict):
+        return {name: value[index] for name, value in data.items()}
+    if isinstance(data, tuple | list):
+        return tuple(value[index] for value in data)
+    return data[index]
