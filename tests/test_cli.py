@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from children import Child
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -372,14 +373,8 @@ def test_staged_and_precision_are_those_of_fit(monkeypatch):
 
 def test_ctrl_c_saves_and_says_how_to_resume():
     np.save("x.npy", rows(500))
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pyrovae.cli.main import main\nmain()"
-    )
     words = ["train", "x.npy", "--out", "run", "--epochs", "100000", "--patience", "0", "--no-report"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Child("from pyrovae.cli.main import main\nmain()", *words)
     metrics, deadline = Path("run/metrics.jsonl"), time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.05)

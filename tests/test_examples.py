@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from children import Child
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
@@ -40,14 +38,11 @@ PICTURES = (
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_runs_with_the_smoke_option(path: Path, tmp_path: Path):
     options = ["--out", str(tmp_path / "out")] if path.name in PICTURES else []
-    # Warnings as errors, but for those that other packages raise while they are imported.
-    command = [sys.executable, "-W", "error::UserWarning:__main__", str(path), "--smoke", *options]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    assert SAYS[path.name] in done.stdout
-    assert "nan" not in done.stdout.lower()
+    example = Child(path, "--smoke", *options, folder=tmp_path, strict=True)
+    out, err = example.communicate()
+    assert example.returncode == 0, err
+    assert SAYS[path.name] in out
+    assert "nan" not in out.lower()
     assert (tmp_path / "out").exists() == bool(options)
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in (tmp_path / "out").glob("*"))
 

@@ -7,8 +7,6 @@ import math
 import os
 import pickle
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pyro
@@ -16,6 +14,7 @@ import pyro.distributions as dist
 import pytest
 import safetensors.torch
 import torch
+from children import Child
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -555,10 +554,9 @@ for attempt in range(20):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill -9")
 def test_kill_9_at_any_moment_leaves_a_sound_file(path):
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLER, str(path)], capture_output=True, text=True, check=False
-    )
-    assert not result.returncode, result.stderr
+    killer = Child(KILLER, str(path))
+    _, errors = killer.communicate()
+    assert not killer.returncode, errors
     leftovers = set(os.listdir(path.parent)) - {path.name}
     assert leftovers  # that some were killed in the middle
     remove_partial(path.parent)

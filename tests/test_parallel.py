@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from children import Child
 from filelock import FileLock
 
 import pyrovae as pv
@@ -24,24 +26,25 @@ def free_port() -> int:
         return held.getsockname()[1]
 
 
-def run(tasks: str, folder: Path, *, processes: int = 2) -> list[subprocess.CompletedProcess]:
+class Ended(NamedTuple):
+    returncode: int | None
+    stderr: str
+
+
+def run(tasks: str, folder: Path, *, processes: int = 2) -> list[Ended]:
     """Run tasks of the worker in some processes, and wait for all."""
-    common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    if processes > 1:
-        common |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-W", "ignore", str(WORKER), tasks, str(folder)]
+    common = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
-        subprocess.Popen(
-            command, env={**common, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        Child(
+            WORKER,
+            tasks,
+            str(folder),
+            environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {},
         )
         for rank in range(processes)
-    ]  # fmt: skip
-    ended = []
-    for process in started:
-        out, err = process.communicate(timeout=240)
-        ended.append(subprocess.CompletedProcess(command, process.returncode, out, err))
-    return ended
+    ]
+    said = [process.communicate()[1] for process in started]
+    return [Ended(process.returncode, words) for process, words in zip(started, said, strict=True)]
 
 
 def load(path: Path):
@@ -208,6 +211,7 @@ def test_one_process_alone_is_no_team(monkeypatch):
     assert issubclass(pv.ParallelError, pv.errors.PyrovaeError)
 
 
+@pytest.mark.trial
 def test_the_command_line_trains_under_torchrun(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     program = ["-m", "pyrovae", "train", "digits", "--latent", "2", "--epochs", "2", "--out", str(tmp_path / "run")]

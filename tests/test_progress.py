@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 import sys
 import types
 
 import pytest
 import torch
+from children import Child
 from rich.console import Console
 
 from pyrovae.training import progress
@@ -78,9 +77,9 @@ def test_piped_output_stays_empty(variable):
         "with progress.display(epochs=1, steps=3) as bar:\n"
         "    for step in range(3): bar.update(step=step, epoch=1, loss=1.0, elbo=-1.0, rate=0.5)\n"
     )
-    environment = {**os.environ, **variable}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
-    assert (done.stdout, done.stderr) == (b"", b"")
+    child = Child(code, environment=variable)
+    assert child.communicate() == ("", "")
+    assert child.returncode == 0
 
 
 def test_lines_are_due_ten_times_a_second_and_figures_are_read_only_then():

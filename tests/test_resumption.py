@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from children import Child
 from pyro.infer import Trace_ELBO
 from pyro.optim import Adam, ExponentialLR
 from registry import ROWS, pairs
@@ -264,8 +262,7 @@ print(run.reason, run.step)
 
 def start(folder, epochs):
     code = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder), epochs=epochs)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    return Child(code)
 
 
 def wait_for(folder, count):

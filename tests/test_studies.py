@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from children import Child
 
 import pyrovae as pv
 from pyrovae.pairs.isolation import forked_random, forked_store
@@ -73,6 +72,7 @@ def test_rows_are_picked_in_the_form_of_the_data():
 # --- choices ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trial
 def test_the_latent_size_of_the_truth_is_found():
     x = truth().sample(300, seed=0)
     choice = pv.choose_latent(make, x, [1, 2], folds=2, **{**OPTIONS, "epochs": 120})
@@ -131,7 +131,7 @@ def test_a_search_that_was_stopped_goes_on(tmp_path):
 
 WORKER = """
 import json, sys, torch
-sys.path[:0] = sys.argv[2:]
+sys.path.insert(0, sys.argv[2])
 import pyrovae as pv
 from test_studies import make, truth
 asked = []
@@ -145,10 +145,8 @@ print(json.dumps([asked, [t.setting for t in choice.trials]]))
 
 
 def test_two_processes_share_one_file(tmp_path):
-    here = Path(__file__).parent
-    command = [sys.executable, "-W", "ignore", "-c", WORKER, str(tmp_path / "search.log"), str(here.parent), str(here)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    ended = [process.communicate(timeout=240) for process in running]
+    running = [Child(WORKER, str(tmp_path / "search.log"), str(Path(__file__).parent)) for _ in range(2)]
+    ended = [process.communicate() for process in running]
     assert all(process.returncode == 0 for process in running), ended
     asked = [set(json.loads(out.splitlines()[-1])[0]) for out, _ in ended]
     assert asked[0] | asked[1] == {1, 2, 3, 4}
@@ -233,6 +231,7 @@ def test_starts_that_cannot_be_made_are_refused():
 # --- curves and spreads -------------------------------------------------------------------------------
 
 
+@pytest.mark.trial
 def test_the_curve_falls_and_its_slope_is_minus_the_weight():
     x = truth().sample(400, seed=0)
     curve = pv.rate_distortion_curve(
