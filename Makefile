@@ -16,11 +16,12 @@ RUN := $(VENV)/bin/python
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs examples benchmarks clean
+.PHONY: help demo test trial lint format types docs examples benchmarks clean
 
 help:
 	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
-	@echo 'make test        the whole test suite (under five minutes); PYTHON=python3.12 selects the interpreter'
+	@echo 'make test        the test suite (under five minutes); PYTHON=python3.12 selects the interpreter'
+	@echo 'make trial       tests that are slow by nature: many trainings, compilers (under eight minutes)'
 	@echo 'make lint types  ruff and pyright'
 	@echo 'make docs        the documentation, warnings as errors, into site/'
 	@echo 'make examples    every example with its smoke option'
@@ -31,9 +32,13 @@ demo: $(VENV)/.installed-test
 	$(VENV)/bin/pyrovae demo
 
 # One thread per process: the tests run in several processes, and threads would fight for the same cores.
-test: export OMP_NUM_THREADS = 1
+# A worker that has nothing left to do takes over from the other.
+test trial: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m 'not trial' $(ARGS)
+
+trial: $(VENV)/.installed-test
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m trial $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(RUN) -m ruff check .

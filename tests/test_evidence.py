@@ -439,7 +439,7 @@ def test_local_draws_of_what_is_tied_together_are_not_averaged_apart():
     x = torch.tensor([0.2, 2.5])
     each = torch.stack([dist.Normal(loc, 1.25**0.5).log_prob(x) for loc in (0.0, 3.0)]).double()
     exact = (each.sum(1) + torch.tensor([0.3, 0.7]).log()).logsumexp(0)
-    found = pv.log_evidence(Pair(model, guide), x, draws=20_000, joint=True)
+    found = pv.log_evidence(Pair(model, guide), x, draws=10_000, joint=True)
     assert abs(float((found.value - exact) / found.error)) < 4
     assert float(found.error) < 0.05
 
