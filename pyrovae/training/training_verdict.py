@@ -87,25 +87,28 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
             VerdictKind.DIVERGED,
             f"Diverged: the ELBO is not finite. Lower the learning rate, or clip gradients ({argument('clip_norm')}).",
         )
-    first, last, best = curve[0], curve[-1], max(range(len(curve)), key=curve.__getitem__)
-    span = max(curve) - min(curve) or 1.0
-    # A bad start makes the span large: half a per cent of the ELBO counts as a change, too.
-    small = 0.005 * abs(last)
-    if curve is validation and curve[best] - last > max(0.02 * span, small) and training[-1] > training[best]:
+    best = max(range(len(curve)), key=curve.__getitem__)
+    if curve is validation and curve[best] - curve[-1] > max(_changes(curve)) and training[-1] > training[best]:
         return TrainingVerdict(
             VerdictKind.OVERFITTING,
             f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
-            f"{last:.4g} while the training ELBO rose. Stop early ({argument('patience')}), or use a smaller or "
+            f"{curve[-1]:.4g} while the training ELBO rose. Stop early ({argument('patience')}), or use a smaller or "
             "noisier network.",
         )
-    if last < first:
+    if curve[-1] < curve[0]:
         return TrainingVerdict(
             VerdictKind.DIVERGED,
-            f"Diverged: the {name} ends lower than it began ({first:.4g} to {last:.4g}). Lower the learning rate.",
+            f"Diverged: the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g}). "
+            "Lower the learning rate.",
         )
+    return _of_the_end(curve, name)
+
+
+def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
+    """Whether the last fifth of a curve still rises."""
     fifth = max(len(curve) // 5, 1)
-    late = last - curve[-1 - fifth]
-    if late > min(0.02 * span, small):
+    late = curve[-1] - curve[-1 - fifth]
+    if late > min(_changes(curve)):
         return TrainingVerdict(
             VerdictKind.STILL_IMPROVING,
             f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. "
@@ -114,6 +117,11 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
     return TrainingVerdict(
         VerdictKind.LEVELLED_OFF, f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."
     )
+
+
+def _changes(curve: list[float]) -> tuple[float, float]:
+    """What counts as a change: 2% of the span, which a bad start makes large, and half a per cent of the ELBO."""
+    return 0.02 * (max(curve) - min(curve) or 1.0), 0.005 * abs(curve[-1])
 
 
 def _span(weights: list[Weight]) -> str:
