@@ -17,7 +17,7 @@ from pyrovae.pairs.isolation import eval_mode
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.trust import epistemic
-from pyrovae.trust.epistemic.weight_vector import Weights
+from pyrovae.trust.epistemic.weights import Weights
 
 
 def born(entry):
@@ -164,7 +164,7 @@ def test_the_posterior_of_weights_is_that_of_all_data_from_batches(rank):
     c, y = data
     precision = c.T @ c / 0.25 + torch.eye(2)
     mean = torch.linalg.solve(precision, c.T @ y / 0.25)
-    posterior = source.law.posterior()
+    posterior = source.distribution.posterior()
     covariance = torch.linalg.inv(precision)
     scale = covariance.diag().sqrt()
     assert ((posterior.mean - mean).abs() < 0.3 * scale).all()
@@ -221,7 +221,7 @@ def test_a_staged_run_is_the_plain_one():
         torch.manual_seed(0)
         source = epistemic.bayesian_weights(small_vae(), rows_of_three(), rank=2)
         run_of = pv.fit(source, rows_of_three(), steps=8, seed=0, staged=staged, progress=False)
-        found.append([row.loss for row in run_of.history] + [source.law.loc.detach().sum()])
+        found.append([row.loss for row in run_of.history] + [source.distribution.loc.detach().sum()])
     assert torch.allclose(torch.tensor(found[0]), torch.tensor(found[1]), rtol=1e-4)
 
 
@@ -314,7 +314,7 @@ def named_alike():
 def test_members_are_the_pairs_as_trained_one_by_one(make):
     x, options = rows_of_three(), {"epochs": 2, "learning_rate": 0.01, "progress": False}
     source = epistemic.ensemble(make, x, members=3, seed=5, **options)
-    assert source.law.vectors.shape[0] == 3
+    assert source.distribution.vectors.shape[0] == 3
     for member in range(3):
         pyro.clear_param_store()
         torch.manual_seed(5 + member)
@@ -361,21 +361,21 @@ def test_moments_are_those_of_the_path():
     ]
     source = epistemic.swag(pairs_alike[1], x, steps=40, every=4, rank=3, staged=False, **options)
     stacked = torch.stack(path)
-    law = source.law
-    assert torch.allclose(law.mean.double(), stacked.mean(0), atol=1e-6)
-    assert torch.allclose(law.variance.double(), stacked.var(0, correction=0), atol=1e-7)
+    distribution = source.distribution
+    assert torch.allclose(distribution.mean.double(), stacked.mean(0), atol=1e-6)
+    assert torch.allclose(distribution.variance.double(), stacked.var(0, correction=0), atol=1e-7)
     means = torch.stack([stacked[: i + 1].mean(0) for i in range(10)])
     deviations = (stacked - means)[-3:].T
-    assert torch.allclose(law.deviations.double(), deviations, atol=1e-6)
+    assert torch.allclose(distribution.deviations.double(), deviations, atol=1e-6)
     covariance = stacked.var(0, correction=0).diag() / 2 + deviations @ deviations.T / 4
-    assert torch.allclose(law.posterior().covariance_matrix.double(), covariance, atol=1e-6)
-    assert torch.allclose(source.weights.vector(), law.mean.detach())  # the pair holds the mean of the path
+    assert torch.allclose(distribution.posterior().covariance_matrix.double(), covariance, atol=1e-6)
+    assert torch.allclose(source.weights.vector(), distribution.mean.detach())  # the pair holds the mean of the path
 
 
 def test_a_diagonal_path_has_the_whole_variance():
     source = epistemic.swag(small_vae(), rows_of_three(), epochs=4, rank=0, learning_rate=0.02, seed=0)
-    law = source.law
-    assert torch.allclose(law.posterior().variance, law.variance.clamp(min=1e-12))
+    distribution = source.distribution
+    assert torch.allclose(distribution.posterior().variance, distribution.variance.clamp(min=1e-12))
 
 
 # --- all of them --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shap
 from pyrovae.models.priors import StandardNormal
 from pyrovae.models.vae import VAE
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
-from pyrovae.trust.epistemic.uncertain import Uncertain
+from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
 __all__ = ["bayesian_decoder", "count_vae", "image_vae", "vector_vae"]
 
@@ -164,7 +164,9 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
     )
 
 
-def bayesian_decoder(vae: VAE, rows: int, *, rank: int = 0, prior_scale: float = 1.0, scale: float = 0.01) -> Uncertain:
+def bayesian_decoder(
+    vae: VAE, rows: int, *, rank: int = 0, prior_scale: float = 1.0, scale: float = 0.01
+) -> UncertainWeights:
     r"""A VAE whose decoder's weights are a global latent site.
 
     \[ w \sim \mathcal N(0, s^2 I), \quad z \sim p(z), \quad x \mid z, w \sim p_w(x \mid z), \qquad

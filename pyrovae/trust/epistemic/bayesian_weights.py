@@ -8,15 +8,17 @@ from typing import Any
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import plates, run
 from pyrovae.sampling.use import arguments
-from pyrovae.trust.epistemic.chosen_parameters import Chosen, those_named, those_of_the_likelihood
-from pyrovae.trust.epistemic.few_rows import looked_at, size_of
-from pyrovae.trust.epistemic.uncertain import Uncertain, free_name
-from pyrovae.trust.epistemic.weight_laws import Gaussian
-from pyrovae.trust.epistemic.weight_vector import Weights
+from pyrovae.trust.epistemic.choose_parameters import Chosen, likelihood_parameters, parameters_named
+from pyrovae.trust.epistemic.few_rows import few_rows
+from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights, free_name
+from pyrovae.trust.epistemic.weight_distributions import NormalWeights
+from pyrovae.trust.epistemic.weights import Weights
+from pyrovae.trust.epistemic.whole_data import whole_size
 
 
 def bayesian(
@@ -30,19 +32,20 @@ def bayesian(
     prior_scale: float = 1.0,
     scale: float = 0.01,
     data_plate: str | None = None,
-) -> Uncertain:
+) -> UncertainWeights:
     """See `pyrovae.epistemic.bayesian_weights`; this takes a few rows, of a pair whose parameters exist."""
-    for name, number, least in (("size", size, 1), ("rank", rank, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ArgumentError(f"{name}={number!r}; give a whole number of {least} or more.")
+    check_counts(size=size)
+    check_counts(least=0, rank=rank)
     for name, number in (("prior_scale", prior_scale), ("scale", scale)):
         if not number > 0:
             raise ArgumentError(f"{name}={number!r}; give a positive number.")
     plate = data_plate or found_plate(pair, args, kwargs)
-    weights = Weights.of(pair, args, kwargs, those_of_the_likelihood if parameters is None else those_named(parameters))
-    law = Gaussian(weights.vector(), rank=rank, prior_scale=prior_scale, scale=scale)
+    weights = Weights.of(
+        pair, args, kwargs, likelihood_parameters if parameters is None else parameters_named(parameters)
+    )
+    distribution = NormalWeights(weights.vector(), rank=rank, prior_scale=prior_scale, scale=scale)
     site = free_name("weights", inspect(pair, args, kwargs, data_plate=plate).sites)
-    return Uncertain(pair, weights, law, site=site, data_plate=plate, size=size)
+    return UncertainWeights(pair, weights, distribution, site=site, data_plate=plate, size=size)
 
 
 def found_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> str | None:
@@ -107,7 +110,7 @@ def bayesian_weights(
         >>> 0.001 < u.epistemic.mean() < 0.1
         tensor(True)
     """
-    batch, rows = looked_at(pair, arguments(data, named))
-    size = size_of(size, rows)
+    batch, rows = few_rows(pair, arguments(data, named))
+    size = whole_size(size, rows)
     options = {"parameters": parameters, "rank": rank, "prior_scale": prior_scale, "scale": scale}
     return bayesian(pair, *batch[:2], size=size, data_plate=data_plate, **options)

@@ -17,9 +17,9 @@ from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows
 from pyrovae.sampling.use import arguments
-from pyrovae.trust.epistemic.few_rows import looked_at, size_of
-from pyrovae.trust.epistemic.sized_plate import sized
-from pyrovae.trust.epistemic.weight_vector import Weights
+from pyrovae.trust.epistemic.few_rows import few_rows
+from pyrovae.trust.epistemic.weights import Weights
+from pyrovae.trust.epistemic.whole_data import plate_of_whole_data, whole_size
 
 
 class Former(nn.Module):
@@ -87,7 +87,7 @@ class CarriedOver(Wrapped):
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
         """The new data's size around both sides, and global sites from the former guide around the model."""
         handler = _Latent(self.sites) if side == "guide" else _Known(self._from_former_guide(args, kwargs))
-        with sized(self.data_plate, self.size, always=True), handler:
+        with plate_of_whole_data(self.data_plate, self.size, always=True), handler:
             yield
 
     def _from_former_guide(self, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -185,6 +185,6 @@ def carry_over(
         >>> _ = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=10, progress=False)
         >>> next_pair = pv.epistemic.carry_over(pair, torch.tensor([4.0]))
     """
-    batch, rows = looked_at(pair, arguments(data, named))
-    size = size_of(size, rows)
+    batch, rows = few_rows(pair, arguments(data, named))
+    size = whole_size(size, rows)
     return CarriedOver.of(pair, *batch[:2], size=size, data_plate=data_plate)

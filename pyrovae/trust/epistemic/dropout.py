@@ -17,9 +17,9 @@ from pyrovae.pairs.pair import HasPair, Pair, Side, Wrapped
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import batch_rows, run, with_rows
 from pyrovae.sampling.use import arguments
-from pyrovae.trust.epistemic.few_rows import looked_at
-from pyrovae.trust.epistemic.sized_plate import sized
-from pyrovae.trust.epistemic.uncertain import free_name
+from pyrovae.trust.epistemic.few_rows import few_rows
+from pyrovae.trust.epistemic.uncertain_weights import free_name
+from pyrovae.trust.epistemic.whole_data import plate_of_whole_data
 
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
@@ -73,15 +73,15 @@ class Dropped(Wrapped):
 
     @contextmanager
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
-        """The masks of a draw, by the same law around both sides."""
-        values = [pyro.sample(site, _law(mask)) for site, mask in self.masks.items()]
+        """The masks of a draw, by the same distribution around both sides."""
+        values = [pyro.sample(site, _mask_distribution(mask)) for site, mask in self.masks.items()]
         if any(value.shape != mask.shape for value, mask in zip(values, self.masks.values(), strict=True)):
             raise PairError("networks run on one mask at a time: leave out vectorize_particles=True, or outer plates.")
-        with _hooked(list(self.masks.values()), values), sized(self.data_plate, self.size):
+        with _hooked(list(self.masks.values()), values), plate_of_whole_data(self.data_plate, self.size):
             yield
 
 
-def _law(mask: Mask) -> Any:
+def _mask_distribution(mask: Mask) -> Any:
     like = next(mask.module.parameters(), torch.zeros(()))
     return dist.Bernoulli(torch.full(mask.shape, mask.keep, dtype=like.dtype)).to_event(len(mask.shape))
 
@@ -195,6 +195,6 @@ def dropout(
         >>> (pv.uncertainty(pair, torch.ones(8, 5))["x"].epistemic > 0).all()
         tensor(True)
     """
-    batch, rows = looked_at(pair, arguments(data, named))
+    batch, rows = few_rows(pair, arguments(data, named))
     chosen = [modules] if isinstance(modules, nn.Module) else modules
     return Dropped.of(pair, *batch[:2], modules=chosen, size=rows)

@@ -12,9 +12,10 @@ from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
-from pyrovae.trust.epistemic.member import Member, uncertain_of
-from pyrovae.trust.epistemic.weight_laws import Members
-from pyrovae.trust.epistemic.weight_vector import Weights
+from pyrovae.training.fit import fit
+from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
+from pyrovae.trust.epistemic.weight_distributions import EnsembleWeights
+from pyrovae.trust.epistemic.weights import Weights
 
 
 def ensemble(
@@ -48,19 +49,27 @@ def ensemble(
         ['x']
     """
     check_counts(least=2, members=members)
-    first: Member | None = None
+    first: PairWeights | None = None
     sets = []
     for number in range(members):
         # Pyro's store holds one pair under a name: all members but the first live in an empty one.
         with forked_store(empty=True) if number else nullcontext(), forked_random(seed + number):
-            member = Member.made(make_pair, data, seed + number, options)
+            member = _trained(make_pair, data, seed + number, options)
             first = first or member
             _check_alike(first.weights, member.weights, number)
             sets.append((member.weights.vector(), [buffer.clone() for buffer in member.weights.buffers.values()]))
     assert first is not None
     vectors, buffers = zip(*sets, strict=True)
-    law = Members(torch.stack(vectors), [torch.stack(values) for values in zip(*buffers, strict=True)])
-    return uncertain_of(first, law, "member")
+    distribution = EnsembleWeights(torch.stack(vectors), [torch.stack(values) for values in zip(*buffers, strict=True)])
+    return with_uncertain_weights(first, distribution, "member")
+
+
+def _trained(make_pair: Callable[[], HasPair], data: Any, seed: int, options: dict[str, Any]) -> PairWeights:
+    """A new pair, trained where there are options."""
+    pair = make_pair()
+    if options:
+        fit(pair, data, **{**options, "seed": seed})
+    return PairWeights.of(pair, data)
 
 
 def _check_alike(one: Weights, other: Weights, number: int) -> None:

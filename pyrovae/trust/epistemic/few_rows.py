@@ -1,4 +1,4 @@
-"""A pair looked at on a few rows of its data."""
+"""A few rows of the data that a pair is made for."""
 
 from __future__ import annotations
 
@@ -7,24 +7,14 @@ from typing import Any
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import placed
-from pyrovae.errors import ArgumentError, PairError
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.errors import PairError
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.saved.weight_files import born, remember
 
 _FEW = 8  # rows that a pair is looked at with
 
 
-def size_of(size: Any, rows: int | None) -> int:
-    """The number of rows of the whole data: as said, or those that are there."""
-    size = rows if size is None else size
-    if size is None:
-        raise ArgumentError("size=: these data do not say how many rows they have, and a prior is weighed against all.")
-    check_counts(size=size)
-    return size
-
-
-def looked_at(pair: HasPair, data: Any) -> tuple[Batch, int | None]:
+def few_rows(pair: HasPair, data: Any) -> tuple[Batch, int | None]:
     """A few rows as the pair takes them, and how many rows there are; parameters of a first call exist afterwards."""
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     counts = (

@@ -13,9 +13,9 @@ from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import steps
-from pyrovae.trust.epistemic.member import Member, uncertain_of
-from pyrovae.trust.epistemic.weight_laws import PathGaussian
-from pyrovae.trust.epistemic.weight_vector import Weights
+from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
+from pyrovae.trust.epistemic.weight_distributions import SwagWeights
+from pyrovae.trust.epistemic.weights import Weights
 
 
 def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = None, **options: Any) -> HasPair:
@@ -53,7 +53,7 @@ def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = Non
     moments = _Moments(rank)
     for vector in _path(pair, data, every, options):
         moments.add(vector)
-    known = Member.of(pair, data)
+    known = PairWeights.of(pair, data)
     like = known.weights.vector()
     if not moments.along.count:
         moments.add(like)
@@ -62,7 +62,7 @@ def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = Non
             "the path holds one set of weights, which has no spread: give more epochs, or a smaller every=."
         )
     known.weights.write(moments.along.mean)
-    return uncertain_of(known, moments.law(like), "weights")
+    return with_uncertain_weights(known, moments.distribution(like), "weights")
 
 
 def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) -> Iterator[Tensor]:
@@ -74,7 +74,7 @@ def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) 
     for step in steps(pair, data, **{name: value for name, value in options.items() if name != "progress"}):
         # An epoch's end shows at the next one's first step; lazy parameters exist by then, too.
         due = (step.index + 1) % every == 0 if every else step.epoch != epoch
-        weights = weights or Member.of(pair, data).weights
+        weights = weights or PairWeights.of(pair, data).weights
         epoch = step.epoch
         if due:
             yield weights.vector()
@@ -95,7 +95,7 @@ class _Moments:
         deviation = vector.double() - self.along.mean
         self.deviations = [*self.deviations, deviation][-self.rank :] if self.rank else []
 
-    def law(self, like: Tensor) -> PathGaussian:
+    def distribution(self, like: Tensor) -> SwagWeights:
         """The normal of these moments; its shape does not depend on how many sets there were."""
         mean, variance = self.along.mean, self.along.squares / self.along.count
         missing = [torch.zeros_like(mean)] * (self.rank - len(self.deviations))
@@ -104,4 +104,4 @@ class _Moments:
         # Zero columns stand for sets that were not there: the divisor counts those that were.
         known = max(len(self.deviations), 2) - 1
         deviations = deviations * ((max(self.rank, 2) - 1) / known) ** 0.5
-        return PathGaussian(mean.to(like), variance.to(like), deviations.to(like))
+        return SwagWeights(mean.to(like), variance.to(like), deviations.to(like))

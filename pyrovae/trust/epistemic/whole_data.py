@@ -1,17 +1,30 @@
-"""The whole data's size in a data plate that holds a batch."""
+"""The size of the whole data, against which a global site is weighed, and the plate that holds a batch of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.numbers import check_counts
+
+
+def whole_size(size: Any, rows: int | None) -> int:
+    """The number of rows of the whole data: as said, or those that are there."""
+    size = rows if size is None else size
+    if size is None:
+        raise ArgumentError("size=: these data do not say how many rows they have, and a prior is weighed against all.")
+    check_counts(size=size)
+    return size
+
 
 @contextmanager
-def sized(data_plate: str | None, size: int | None, *, always: bool = False) -> Iterator[None]:
+def plate_of_whole_data(data_plate: str | None, size: int | None, *, always: bool = False) -> Iterator[None]:
     """Let a plate of the length of its batch count as a subsample of `size` rows, as a global site needs it.
 
     Without that a model with `plate("data", len(x))` would weigh the prior of its weights against each batch as if

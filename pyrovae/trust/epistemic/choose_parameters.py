@@ -16,12 +16,12 @@ from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run, samples, unconstrained
-from pyrovae.trust.epistemic.weight_vector import Choice
+from pyrovae.trust.epistemic.weights import ChooseNames
 
 Chosen = str | nn.Module | Sequence[str | nn.Module]
 
 
-def those_named(chosen: Chosen) -> Choice:
+def parameters_named(chosen: Chosen) -> ChooseNames:
     """Choose by modules, and by patterns of canonical names such as "decoder.*"."""
     wanted = [chosen] if isinstance(chosen, str | nn.Module) else list(chosen)
 
@@ -47,7 +47,7 @@ def _fits(one: str | nn.Module, name: str, tensor: Tensor) -> bool:
     return any(tensor is parameter for parameter in one.parameters())
 
 
-def those_of_the_likelihood(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
+def likelihood_parameters(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
     """Choose what observed sites depend on once the latent ones are given: of a VAE, the decoder."""
     with isolated(0), torch.enable_grad():
         traces = run(pair, args, kwargs)

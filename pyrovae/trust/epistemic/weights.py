@@ -22,7 +22,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 
-Choice = Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]]
+ChooseNames = Callable[[HasPair, Structure, tuple, Mapping[str, Any]], list[str]]
 
 
 class Weights:
@@ -56,7 +56,7 @@ class Weights:
         pair: HasPair,
         args: tuple,
         kwargs: Mapping[str, Any],
-        choose: Choice | None = None,
+        choose: ChooseNames | None = None,
     ) -> Weights:
         """The weights of a pair that was run before.
 

@@ -1,4 +1,4 @@
-"""Laws of weights: what is drawn at the global site, and which weights follow from a draw."""
+"""Distributions of weights: what is drawn at the global site, and which weights follow from a draw."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DrawnWeights(NamedTuple):
     buffers: Sequence[Tensor] = ()
 
 
-class Law(Protocol):
-    """A module: `law(draw)` gives the weights, `prior()` and `posterior()` are the site's two distributions."""
+class WeightDistribution(Protocol):
+    """A module: called on a draw it gives the weights, `prior()` and `posterior()` are the site's distributions."""
 
     shares_codes: bool  # whether draws are so near each other that a latent code means the same under each
 
@@ -30,7 +30,7 @@ class Law(Protocol):
     def posterior(self) -> Any: ...  # noqa: D102
 
 
-class Gaussian(nn.Module):
+class NormalWeights(nn.Module):
     r"""Independent normal priors, and a normal posterior to be trained, diagonal or of low rank plus diagonal.
 
     \[ w \sim \mathcal N(0, s^2 I), \qquad q(w) = \mathcal N(\mu, U U^\top + \operatorname{diag}(\sigma^2)) \]
@@ -72,7 +72,7 @@ class Gaussian(nn.Module):
         return dist.LowRankMultivariateNormal(self.loc, self.factor, (2 * self.log_scale).exp())
 
 
-class Members(nn.Module):
+class EnsembleWeights(nn.Module):
     """Several whole sets of weights, each as probable as the others: the site is the member's number.
 
     Args:
@@ -103,7 +103,7 @@ class Members(nn.Module):
     prior = posterior
 
 
-class PathGaussian(nn.Module):
+class SwagWeights(nn.Module):
     r"""A normal with the moments of weights along a training path (SWAG).
 
     \[ q(w) = \mathcal N\Big(\bar w, \tfrac12 \operatorname{diag}(\overline{w^2} - \bar w^2) +
