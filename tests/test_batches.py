@@ -599,7 +599,7 @@ def test_holes_are_found_and_counted(shape, bad, dtype, value, chunk, as_torch):
     expected = [tuple(map(int, np.unravel_index(place, shape))) for place in places]
     before, inspection._CHUNK = inspection._CHUNK, chunk
     try:
-        count, found, rows = inspection.holes(torch.from_numpy(array) if as_torch else array)
+        count, found, rows = inspection.nonfinite(torch.from_numpy(array) if as_torch else array)
     finally:
         inspection._CHUNK = before
     assert count == len({place[0] for place in expected})

@@ -17,7 +17,7 @@ import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.trace import run
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.amortisation import looks_at
+from pyrovae.trust.amortisation import guide_reads
 from pyrovae.trust.calibration import covered
 from pyrovae.trust.predictions import source_for
 from pyrovae.trust.proper_scores import Scoring
@@ -367,7 +367,7 @@ def test_a_guide_that_looks_is_found_out_on_rows_of_one_class(looking, certain):
     data = torch.randn(50), torch.ones(50)
     sampler = Sampler.of(pv.Pair(model, guide), data, {}, seed=0)
     # Where the model itself knows no other label either, nothing can be found out, and the worse is assumed.
-    assert looks_at(sampler, next(sampler.tiles(1)).batch, "label") == looking
+    assert guide_reads(sampler, next(sampler.tiles(1)).batch, "label") == looking
 
 
 # Simulation-based calibration

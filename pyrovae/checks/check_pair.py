@@ -12,11 +12,19 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.checks import parameters, reruns, shapes, sites, values
-from pyrovae.checks.exceptions import Scene, explain
+from pyrovae.checks.exceptions import FailedRun, explain
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, against, alone, attempt, listed, log_prob, with_other_rows
 from pyrovae.checks.signatures import argument_names, as_given, check_call
 from pyrovae.checks.supports import validates
+from pyrovae.checks.traced_pair import (
+    TracedPair,
+    in_isolation,
+    listed,
+    log_prob,
+    replayed_model,
+    traced_until_error,
+    with_other_rows,
+)
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import validation
@@ -84,7 +92,7 @@ _OF_DATA = ("support", "data")
 
 
 # Gradients come first: they are taken through log-probabilities that later clauses read.
-CLAUSES: tuple[Callable[[Look], Iterator[Finding]], ...] = (
+CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     parameters.gradients_arrive,
     parameters.all_registered,
     parameters.names_are_free,
@@ -119,23 +127,23 @@ def findings(
         args, kwargs = as_given(pair, args, kwargs)
     except DataError as error:
         return (Finding("data", "error", str(error)),)
-    with alone() as called:
+    with in_isolation() as called:
         traces = _run(pair, args, kwargs, called)
         if isinstance(traces, Finding):
             return (traces,)
-        look, unclear = _look(pair, args, kwargs, traces, called, data_plate, dataset_size)
+        traced, unclear = _traced_pair(pair, args, kwargs, traces, called, data_plate, dataset_size)
         with validation(False):
-            found = helpful([finding for clause in CLAUSES for finding in _asked(clause, look)])
+            found = helpful([finding for clause in CLAUSES for finding in _findings_of(clause, traced)])
     if unclear and not any(finding.severity == "error" for finding in found):
         raise unclear
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
 
-def _asked(clause: Callable[[Look], Iterator[Finding]], look: Look) -> list[Finding]:
+def _findings_of(clause: Callable[[TracedPair], Iterator[Finding]], traced: TracedPair) -> list[Finding]:
     """What a clause finds, up to where it fails: that must not hide what others find."""
     found = []
     try:
-        found.extend(iter(clause(look)))
+        found.extend(iter(clause(traced)))
     except PyrovaeError:
         raise
     except Exception:
@@ -177,16 +185,16 @@ def _run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.
 
     def trouble(error: Exception, side: str, *traces: Trace) -> Finding:
         names = argument_names(pair, args, kwargs)
-        return explain(error, Scene(side, pair, args, kwargs, names, traces, roots(called)))
+        return explain(error, FailedRun(side, pair, args, kwargs, names, traces, roots(called)))
 
-    guide, error = attempt(pair.guide, args, kwargs)
+    guide, error = traced_until_error(pair.guide, args, kwargs)
     if error:
         if isinstance(pair.guide, AutoGuide):  # its first call runs the model, which may be what failed
-            model, cause = attempt(pair.model, args, kwargs)
+            model, cause = traced_until_error(pair.model, args, kwargs)
             if cause:
                 return trouble(cause, "model", model)
         return trouble(error, "guide", guide)
-    model, error = attempt(against(pair, guide), args, kwargs)
+    model, error = traced_until_error(replayed_model(pair, guide), args, kwargs)
     return trouble(error, "model", guide, model) if error else Traces(model, guide)
 
 
@@ -203,7 +211,7 @@ def _data_plate(
         return None, error
 
 
-def _look(
+def _traced_pair(
     pair: HasPair,
     args: tuple,
     kwargs: Mapping[str, Any],
@@ -211,7 +219,7 @@ def _look(
     called: list[nn.Module],
     data_plate: str | None,
     dataset_size: int | None,
-) -> tuple[Look, ArgumentError | None]:
+) -> tuple[TracedPair, ArgumentError | None]:
     every = [("guide", *one) for one in samples(traces.guide)] + [("model", *one) for one in samples(traces.model)]
     validated = frozenset((side, name) for side, name, node in every if validates(node["fn"]))
     with validation(False):
@@ -220,7 +228,7 @@ def _look(
     plate, unclear = _data_plate(pair, args, kwargs, traces, data_plate)
     modules = roots([*bound_modules(pair), *called])
     rows = batch_rows(args, kwargs)
-    look = Look(
+    traced = TracedPair(
         pair=pair,
         args=args,
         kwargs=kwargs,
@@ -234,4 +242,4 @@ def _look(
         validated=validated,
         scores=scores,
     )
-    return look, unclear
+    return traced, unclear

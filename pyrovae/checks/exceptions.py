@@ -15,15 +15,15 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import described, named, nodes
 from pyrovae.checks.parameters import in_words, kinds_of
 from pyrovae.checks.shapes import explain_mismatch
+from pyrovae.checks.traced_pair import described, named, nodes
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.trace import unconstrained
 
 
-class Scene(NamedTuple):
+class FailedRun(NamedTuple):
     """Where an exception happened: the call, and what had run by then."""
 
     side: str
@@ -35,29 +35,29 @@ class Scene(NamedTuple):
     modules: list[nn.Module]
 
 
-def explain(error: Exception, scene: Scene) -> Finding:
+def explain(error: Exception, failed: FailedRun) -> Finding:
     """The finding for an exception that the model or the guide raised."""
     text = first_sentence(str(error))
     message = failing_site(error)
-    mismatch = explain_mismatch(str(error), scene.side, message)
-    unequal = _unequal(scene)
+    mismatch = explain_mismatch(str(error), failed.side, message)
+    unequal = _unequal(failed)
     if mismatch and not unequal:
         return mismatch
     clause, mend = clause_of(str(error))
     if isinstance(error, AttributeError | TypeError):
-        clause, mend = _no_tensor(scene) or ("raises", "")
-    hole = hole_in(scene.args, scene.kwargs, scene.names)
+        clause, mend = _no_tensor(failed) or ("raises", "")
+    hole = nonfinite_in(failed.args, failed.kwargs, failed.names)
     if hole and clause == "parameter":
         clause, mend = "data", f"The cause is in the data: {hole[1]}. Drop these rows, or fill them and mask them."
     if clause in ("dtype", "device"):
-        mend = f"{_kinds(scene, clause)}{mend}"
+        mend = f"{_kinds(failed, clause)}{mend}"
     if clause == "shape" and unequal:
         mend = f"{unequal} {mend}"
     at = f" at {message['name']!r}" if message else ""
     return Finding(
         clause,
         "error",
-        f"the {scene.side} fails{at}{_place(error)} on {described(scene.args, scene.kwargs, scene.names)}: "
+        f"the {failed.side} fails{at}{_place(error)} on {described(failed.args, failed.kwargs, failed.names)}: "
         f"{'' if clause in _SPEAKING else type(error).__name__ + ': '}{text}. {mend}".strip(),
         hole[0] if hole and clause == "data" else message["name"] if message else "",
     )
@@ -170,7 +170,7 @@ def _place(error: Exception) -> str:
 
 
 # --- what is known of the data and the pair -----------------------------------------------------------------
-def hole_in(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> tuple[str, str] | None:
+def nonfinite_in(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> tuple[str, str] | None:
     """The first argument that holds NaN or infinity, and where, in words."""
     for key, leaf in named(args, kwargs):
         if not isinstance(leaf, torch.Tensor) or not leaf.is_floating_point() or leaf.is_meta:
@@ -184,22 +184,22 @@ def hole_in(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, st
     return None
 
 
-def _no_tensor(scene: Scene) -> tuple[str, str] | None:
+def _no_tensor(failed: FailedRun) -> tuple[str, str] | None:
     """The clause and mend where something that is no tensor was given as data."""
-    for key, leaf in named(scene.args, scene.kwargs):
+    for key, leaf in named(failed.args, failed.kwargs):
         if leaf is None or isinstance(leaf, str) or (hasattr(leaf, "__iter__") and not isinstance(leaf, torch.Tensor)):
             kind = "None" if leaf is None else f"a {type(leaf).__name__}"
             return "data", (
-                f"{scene.names[key]!r} is {kind}: give a tensor or an array. Several are unpacked, check_pair(pair, "
+                f"{failed.names[key]!r} is {kind}: give a tensor or an array. Several are unpacked, check_pair(pair, "
                 "*batch) or check_pair(pair, **batch); of a DataLoader give one batch, next(iter(loader))."
             )
     return None
 
 
-def _unequal(scene: Scene) -> str:
+def _unequal(failed: FailedRun) -> str:
     lengths = {
-        scene.names[key]: len(leaf)
-        for key, leaf in named(scene.args, scene.kwargs)
+        failed.names[key]: len(leaf)
+        for key, leaf in named(failed.args, failed.kwargs)
         if isinstance(leaf, torch.Tensor) and leaf.ndim
     }
     if len(set(lengths.values())) < 2:
@@ -208,20 +208,20 @@ def _unequal(scene: Scene) -> str:
     return f"The arguments have unequal lengths: {counts}."
 
 
-def _kinds(scene: Scene, attribute: str) -> str:
-    tensors = dict(_parameters(scene))
+def _kinds(failed: FailedRun, attribute: str) -> str:
+    tensors = dict(_parameters(failed))
     if attribute == "dtype":
         tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     return f"The parameters are {in_words(kinds_of(tensors, attribute))}. " if tensors else ""
 
 
-def _parameters(scene: Scene) -> Iterator[tuple[str, torch.Tensor]]:
+def _parameters(failed: FailedRun) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters that the traces know, then those of modules that ran, are bound or are held by the functions."""
-    params = {n: node for trace in scene.traces for n, node in nodes(trace).items() if node["type"] == "param"}
+    params = {n: node for trace in failed.traces for n, node in nodes(trace).items() if node["type"] == "param"}
     for name, node in zip(canonical(params), params.values(), strict=True):
         yield name, unconstrained(node["value"])
-    functions = (scene.pair.model, scene.pair.guide)
-    for module in [*scene.modules, *bound_modules(scene.pair), *_held(functions)]:
+    functions = (failed.pair.model, failed.pair.guide)
+    for module in [*failed.modules, *bound_modules(failed.pair), *_held(functions)]:
         for name, tensor in module.named_parameters():
             yield f"{type(module).__name__}.{name}", tensor
 

@@ -10,22 +10,22 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, listed, nodes, short
+from pyrovae.checks.traced_pair import TracedPair, listed, nodes, short
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import replaced_parameters
 from pyrovae.pairs.trace import samples, unconstrained
 
 
-def names_are_free(look: Look) -> Iterator[Finding]:
+def names_are_free(traced: TracedPair) -> Iterator[Finding]:
     """A parameter whose starting value is a module's must be in Pyro's store itself, not another tensor."""
     taken: dict[Any, list[str]] = {}
-    for trace in (look.traces.model, look.traces.guide):
+    for trace in (traced.traces.model, traced.traces.guide):
         for name, node in nodes(trace).items():
             if node["type"] != "param" or len(node["args"]) < 2:
                 continue
             given, stored = node["args"][1], unconstrained(node["value"])
             if isinstance(given, nn.Parameter) and given is not stored:
-                taken.setdefault(_owner(look, name, given), []).append(name)
+                taken.setdefault(_owner(traced, name, given), []).append(name)
     for (kind, module), names in taken.items():
         mend = (
             f"pyro.module({module!r}, ...) needs a name that no other module has"
@@ -42,19 +42,19 @@ def names_are_free(look: Look) -> Iterator[Finding]:
         )
 
 
-def _owner(look: Look, name: str, given: nn.Parameter) -> tuple[str, str]:
+def _owner(traced: TracedPair, name: str, given: nn.Parameter) -> tuple[str, str]:
     """How a parameter came into the store: the call and the module's name there."""
     if "$$$" in name:
         return "pyro.module", name.split("$$$")[0]
-    for module in look.modules:
+    for module in traced.modules:
         if any(part is given for part in module.parameters()):
             return "the PyroModule" if isinstance(module, PyroModule) else "the module", type(module).__name__
     return "the module", name.rpartition(".")[0] or name
 
 
-def one_kind(look: Look) -> Iterator[Finding]:
+def one_kind(traced: TracedPair) -> Iterator[Finding]:
     """Parameters and buffers are on one device, and of one floating type."""
-    every = {**look.structure.parameters, **look.structure.buffers()}
+    every = {**traced.structure.parameters, **traced.structure.buffers()}
     floating = {name: tensor for name, tensor in every.items() if tensor.is_floating_point()}
     for clause, members in (("device", every), ("dtype", floating)):
         kinds = kinds_of(members, clause)
@@ -81,13 +81,13 @@ def in_words(kinds: Mapping[str, str]) -> str:
 
 
 # --- gradients -----------------------------------------------------------------------------------------
-def gradients_arrive(look: Look) -> Iterator[Finding]:
+def gradients_arrive(traced: TracedPair) -> Iterator[Finding]:
     """Every parameter that wants a gradient has a log-probability that depends on it."""
-    if any(isinstance(score, Exception) for score in look.scores.values()):
+    if any(isinstance(score, Exception) for score in traced.scores.values()):
         return  # there is nothing to take the gradient of; the reason is another clause's
-    baselines = _baseline_parameters(look)
-    parameters = {n: p for n, p in look.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
-    scores = [score for score in look.scores.values() if isinstance(score, torch.Tensor)]
+    baselines = _baseline_parameters(traced)
+    parameters = {n: p for n, p in traced.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
+    scores = [score for score in traced.scores.values() if isinstance(score, torch.Tensor)]
     terms = [score.sum() for score in scores if score.requires_grad]
     if terms and parameters:
         total = torch.stack([term.cpu().double() for term in terms]).sum()
@@ -106,18 +106,18 @@ def gradients_arrive(look: Look) -> Iterator[Finding]:
         )
 
 
-def _baseline_parameters(look: Look) -> set[int]:
+def _baseline_parameters(traced: TracedPair) -> set[int]:
     """Parameters of neural baselines, which the loss itself trains."""
-    nets = [node["infer"].get("baseline", {}).get("nn_baseline") for _, node in samples(look.traces.guide)]
+    nets = [node["infer"].get("baseline", {}).get("nn_baseline") for _, node in samples(traced.traces.guide)]
     return {id(p) for net in nets if isinstance(net, nn.Module) for p in net.parameters()}
 
 
-def all_registered(look: Look) -> Iterator[Finding]:
+def all_registered(traced: TracedPair) -> Iterator[Finding]:
     """Pyro has seen the parameters of every module that ran."""
-    known = {id(p) for p in (*look.structure.parameters.values(), *replaced_parameters(look.pair))}
+    known = {id(p) for p in (*traced.structure.parameters.values(), *replaced_parameters(traced.pair))}
     missed = [
         f"{type(module).__name__}.{name}"
-        for module in look.modules
+        for module in traced.modules
         for name, p in module.named_parameters()
         if p.requires_grad and id(p) not in known and not name.endswith("_unconstrained")
     ]

@@ -12,32 +12,32 @@ from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, against, listed, log_prob, nodes, tensors
+from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, replayed_model, tensors
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.trace import samples
 
 
-def reads_only_by_obs(look: Look) -> Iterator[Finding]:
+def reads_only_by_obs(traced: TracedPair) -> Iterator[Finding]:
     """With all values fixed, no distribution of the model moves when observed data change places."""
-    if declared(look.pair):
+    if declared(traced.pair):
         return
-    for key, leaf in tensors(look):
-        if len(leaf) < 2 or not _is_observed(look, key, leaf):
+    for key, leaf in tensors(traced):
+        if len(leaf) < 2 or not _is_observed(traced, key, leaf):
             continue
-        before = _with_fixed_values(look, key, leaf)
-        after = _with_fixed_values(look, key, leaf.roll(1, dims=0))
+        before = _with_fixed_values(traced, key, leaf)
+        after = _with_fixed_values(traced, key, leaf.roll(1, dims=0))
         names = [name for name, node in after.items() if name in before and _moved(node, before[name])]
         if names:
             yield Finding(
                 "reads-observed",
                 "warning",
                 f"in the model the distribution of {listed(names)} moves when the observed argument "
-                f"{look.names[key]!r} does: the model reads it other than by obs= and its length, so that draws from "
+                f"{traced.names[key]!r} does: the model reads it other than by obs= and its length, so that draws from "
                 "the prior would hold the test data. Take what the model needs as an argument of its own; or, if that "
                 "is meant (a library size, an autoregressive decoder), declare it on the model function: "
                 "model.reads_observed = True.",
-                look.names[key],
+                traced.names[key],
             )
 
 
@@ -56,10 +56,10 @@ def _layers(function: Any) -> Iterator[Any]:
                 yield from _layers(inner)
 
 
-def _is_observed(look: Look, key: int | str, leaf: torch.Tensor) -> bool:
+def _is_observed(traced: TracedPair, key: int | str, leaf: torch.Tensor) -> bool:
     """Whether an observed value is this argument, in any form that keeps its rows: cast, scaled, a column of it."""
-    before = {name: nodes(look.traces.model)[name]["value"] for name in look.structure.named("observed")}
-    model = _traced(look, against(look.pair, look.traces.guide), key, leaf.roll(1, dims=0))
+    before = {name: nodes(traced.traces.model)[name]["value"] for name in traced.structure.named("observed")}
+    model = _traced(traced, replayed_model(traced.pair, traced.traces.guide), key, leaf.roll(1, dims=0))
     return any(_rolled(value, nodes(model)[name]["value"]) for name, value in before.items())
 
 
@@ -67,27 +67,27 @@ def _rolled(before: torch.Tensor, after: torch.Tensor) -> bool:
     return before.ndim > 0 and not torch.equal(before, after) and torch.equal(before.roll(1, dims=0), after)
 
 
-def _traced(look: Look, model: Callable[..., Any], key: int | str, leaf: torch.Tensor) -> Trace:
+def _traced(traced: TracedPair, model: Callable[..., Any], key: int | str, leaf: torch.Tensor) -> Trace:
     """A run of the model with another argument, and the same random numbers each time."""
-    args = tuple(leaf if place == key else one for place, one in enumerate(look.args))
-    kwargs = {name: leaf if name == key else one for name, one in look.kwargs.items()}
+    args = tuple(leaf if place == key else one for place, one in enumerate(traced.args))
+    kwargs = {name: leaf if name == key else one for name, one in traced.kwargs.items()}
     reseed(1)
     return pyro.poutine.trace(model).get_trace(*args, **kwargs)
 
 
-def _with_fixed_values(look: Look, key: int | str, leaf: torch.Tensor) -> dict[str, dict]:
+def _with_fixed_values(traced: TracedPair, key: int | str, leaf: torch.Tensor) -> dict[str, dict]:
     """The model's sites on other data: every value, observed ones too, and the choice of rows as before.
 
     What depends on an observed value depends on it in any direction, so those are held as well. The random
     numbers are the same each time, for models that draw without a site.
     """
     rows = Trace()
-    for name, node in look.traces.model.nodes.items():
+    for name, node in traced.traces.model.nodes.items():
         if node["type"] == "sample" and site_is_subsample(node):  # pyright: ignore[reportTypedDictNotRequiredAccess]
             rows.add_node(name, **node)
-    values = {name: node["value"] for name, node in samples(look.traces.model)}
-    model = pyro.poutine.condition(look.pair.model, data={k: v for k, v in values.items() if v is not None})
-    return dict(samples(_traced(look, pyro.poutine.replay(model, trace=rows), key, leaf)))
+    values = {name: node["value"] for name, node in samples(traced.traces.model)}
+    model = pyro.poutine.condition(traced.pair.model, data={k: v for k, v in values.items() if v is not None})
+    return dict(samples(_traced(traced, pyro.poutine.replay(model, trace=rows), key, leaf)))
 
 
 def _moved(node: Mapping, before: Mapping) -> bool:
@@ -102,16 +102,16 @@ def _moved(node: Mapping, before: Mapping) -> bool:
 
 
 # --- random numbers -------------------------------------------------------------------------------------
-def fresh_noise(look: Look) -> Iterator[Finding]:
+def fresh_noise(traced: TracedPair) -> Iterator[Finding]:
     """Other random numbers before a run give other ones after it, and other draws."""
     ends: dict[str, list[torch.Tensor]] = {"guide": [], "model": []}
     runs = []
     for seed in (1, 2):
         reseed(seed)
-        guide = pyro.poutine.trace(look.pair.guide).get_trace(*look.args, **look.kwargs)
+        guide = pyro.poutine.trace(traced.pair.guide).get_trace(*traced.args, **traced.kwargs)
         ends["guide"].append(torch.get_rng_state())
         reseed(seed)
-        pyro.poutine.trace(against(look.pair, guide)).get_trace(*look.args, **look.kwargs)
+        pyro.poutine.trace(replayed_model(traced.pair, guide)).get_trace(*traced.args, **traced.kwargs)
         ends["model"].append(torch.get_rng_state())
         runs.append(guide)
     seeded = [side for side, (first, second) in ends.items() if torch.equal(first, second)]

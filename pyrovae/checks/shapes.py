@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, listed
+from pyrovae.checks.traced_pair import TracedPair, listed
 
 
 class _Word(NamedTuple):
@@ -19,21 +19,21 @@ class _Word(NamedTuple):
     severity: str = "error"
 
 
-def fitting_shapes(look: Look) -> Iterator[Finding]:
+def fitting_shapes(traced: TracedPair) -> Iterator[Finding]:
     """Every batch dim belongs to a plate, events hold one datum, values have their distribution's shape."""
     found: dict[tuple[str, str], tuple[_Word, list[str]]] = {}
-    for side, name, node in look.sites():
-        word = _swallowed(look, side, name, node) or _loose(look, node) or _observed(node)
+    for side, name, node in traced.sites():
+        word = _swallowed(traced, side, name, node) or _loose(traced, node) or _observed(node)
         if word:
             found.setdefault((name, word.clause), (word, []))[1].append(side)
     for (name, clause), (word, sides) in found.items():
         yield Finding(clause, word.severity, f"{name!r} in the {' and the '.join(sides)} {word.text}", name)
-    yield from _event_sizes(look, {name for name, _ in found})
+    yield from _event_sizes(traced, {name for name, _ in found})
 
 
-def _event_sizes(look: Look, known: set[str]) -> Iterator[Finding]:
+def _event_sizes(traced: TracedPair, known: set[str]) -> Iterator[Finding]:
     """A latent site has one event shape on both sides."""
-    for name, node, other in look.shared():
+    for name, node, other in traced.shared():
         mine, theirs = tuple(node["fn"].event_shape), tuple(other["fn"].event_shape)
         if mine == theirs or name in known:
             continue
@@ -52,36 +52,36 @@ def _event_sizes(look: Look, known: set[str]) -> Iterator[Finding]:
 
 
 # --- the rows inside an event ---------------------------------------------------------------------------
-def _swallowed(look: Look, side: str, name: str, node: Mapping) -> _Word | None:
+def _swallowed(traced: TracedPair, side: str, name: str, node: Mapping) -> _Word | None:
     """`.to_event` has made the rows of the batch part of one event: its size follows the batch."""
     count, event = reinterpreted(node["fn"]), tuple(node["fn"].event_shape)
     by_author = False
-    rows = [dim for dim in range(min(count, len(event))) if event[dim] == look.rows]
-    if look.other is None:
+    rows = [dim for dim in range(min(count, len(event))) if event[dim] == traced.rows]
+    if traced.other is None:
         observed = node["is_observed"] and getattr(node["value"], "ndim", None) == len(event)
         rows = rows[:1] if observed and rows[:1] == [0] and node["cond_indep_stack"] else []
     else:
-        twin = getattr(look.other, side).nodes.get(name)
+        twin = getattr(traced.other, side).nodes.get(name)
         after = tuple(twin["fn"].event_shape) if twin else event
         rows = [dim for dim in rows if len(after) == len(event) and after[dim] != event[dim]]
         by_author = bool(rows and twin) and _counts_all(node, event[rows[0]]) == _counts_all(twin, after[rows[0]])
     if not rows:
         return None
-    plate = look.structure.data_plate or "data"
+    plate = traced.structure.data_plate or "data"
     right = count - rows[-1] - 1
     # All data as one event, outside any plate, is right as long as all data come at once.
-    whole = look.structure.data_plate is None and look.dataset_size in (None, look.rows)
+    whole = traced.structure.data_plate is None and traced.dataset_size in (None, traced.rows)
     if by_author:
         return _Word(
             "to-event",
-            f"has event shape {event}: .to_event({count}) makes the {look.rows} rows of the batch one datum, which its "
-            f"scale counts for {_counts_all(node, event[rows[0]]):g} rows, as Pyro's sparse GP does by num_data=. That "
-            "trains rightly, but figures are of all rows, divided by those of a batch, and single rows have none.",
+            f"has event shape {event}: .to_event({count}) makes the {traced.rows} rows of the batch one datum, which "
+            f"its scale counts for {_counts_all(node, event[rows[0]]):g} rows, as Pyro's sparse GP does by num_data=. "
+            "That trains rightly, but figures are of all rows, divided by those of a batch, and single rows have none.",
             "warning",
         )
     return _Word(
         "to-event",
-        f"has event shape {event}: .to_event({count}) takes the {look.rows} rows of the batch for one datum. Use "
+        f"has event shape {event}: .to_event({count}) takes the {traced.rows} rows of the batch for one datum. Use "
         f"{f'.to_event({right})' if right else 'no .to_event'}, inside `with pyro.plate({plate!r}, ...)`.",
         "warning" if whole else "error",
     )
@@ -103,7 +103,7 @@ def reinterpreted(fn: Any) -> int:
 
 
 # --- batch dims outside plates --------------------------------------------------------------------------
-def _loose(look: Look, node: Mapping) -> _Word | None:
+def _loose(traced: TracedPair, node: Mapping) -> _Word | None:
     """Batch dims that no plate accounts for."""
     shape, frames = tuple(node["fn"].batch_shape), _frames(node)
     loose = [dim for dim in range(-len(shape), 0) if dim not in frames and shape[dim] > 1]
@@ -112,11 +112,11 @@ def _loose(look: Look, node: Mapping) -> _Word | None:
     batch = _batch_of(node)
     if node["is_observed"] and batch and _fits(batch, frames):
         return _Word("shape", _crossed(node, shape))
-    if not frames and shape[loose[0]] == look.rows:
-        plate = look.structure.data_plate or "data"
+    if not frames and shape[loose[0]] == traced.rows:
+        plate = traced.structure.data_plate or "data"
         return _Word(
             "batch-outside-plate",
-            f"has a batch of shape {shape} outside any plate: Pyro takes its {look.rows} rows for one datum. Put it "
+            f"has a batch of shape {shape} outside any plate: Pyro takes its {traced.rows} rows for one datum. Put it "
             f"inside `with pyro.plate({plate!r}, len(x)):`, in model and guide.",
         )
     return _Word("to-event", _too_few(node, shape, frames, loose))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import named
+from pyrovae.checks.traced_pair import named
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.inspection import leaves_of
 from pyrovae.data.placement import placed

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, listed, nodes, tensors
 from pyrovae.checks.signatures import left_out
+from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
 from pyrovae.pairs.structure import Site
 from pyrovae.pairs.trace import plates, samples
 
 
-def matching_sites(look: Look) -> Iterator[Finding]:
+def matching_sites(traced: TracedPair) -> Iterator[Finding]:
     """The guide draws the model's unobserved sites, and only those."""
-    sites = look.structure.sites
-    drawn = [name for name, _ in samples(look.traces.guide)]
+    sites = traced.structure.sites
+    drawn = [name for name, _ in samples(traced.traces.guide)]
     missing = [site.name for site in sites.values() if site.role == "unguided"]
-    strange = [name for name, node in samples(look.traces.guide) if _is_strange(sites[name], node)]
+    strange = [name for name, node in samples(traced.traces.guide) if _is_strange(sites[name], node)]
     renamed = len(missing) == len(strange) > 0
     for name in missing:
         hint = f"If it is the guide's {strange[missing.index(name)]!r}, give both one name. " if renamed else ""
@@ -54,13 +54,13 @@ def _is_strange(site: Site, node: Mapping) -> bool:
     return site.role == "auxiliary" and not node["infer"].get("is_auxiliary")
 
 
-def something_observed(look: Look) -> Iterator[Finding]:
+def something_observed(traced: TracedPair) -> Iterator[Finding]:
     """The model observes something, or has a factor."""
-    sites = look.structure.sites
+    sites = traced.structure.sites
     if {site.role for site in sites.values()} & {"observed", "factor"}:
         return
-    name, argument = _forgotten(look)
-    forgotten = left_out(look.pair.model, look.args, look.kwargs)
+    name, argument = _forgotten(traced)
+    forgotten = left_out(traced.pair.model, traced.args, traced.kwargs)
     argument = forgotten[0] if forgotten else argument
     hint = f" The model's argument {forgotten[0]!r} was left at None: give it." if forgotten else ""
     yield Finding(
@@ -72,22 +72,22 @@ def something_observed(look: Look) -> Iterator[Finding]:
     )
 
 
-def _forgotten(look: Look) -> tuple[str, str]:
+def _forgotten(traced: TracedPair) -> tuple[str, str]:
     """The site that probably lacks its obs=, and the argument that it should get."""
-    unguided = look.structure.named("unguided")
+    unguided = traced.structure.named("unguided")
     for name in unguided:
-        value = nodes(look.traces.model)[name]["value"]
-        for key, leaf in tensors(look):
+        value = nodes(traced.traces.model)[name]["value"]
+        for key, leaf in tensors(traced):
             if isinstance(value, torch.Tensor) and value.shape == leaf.shape:
-                return name, look.names[key]
-    drawn = unguided or look.structure.named("latent") or ["x"]
-    return drawn[-1], next((look.names[key] for key, _ in tensors(look)), "x")
+                return name, traced.names[key]
+    drawn = unguided or traced.structure.named("latent") or ["x"]
+    return drawn[-1], next((traced.names[key] for key, _ in tensors(traced)), "x")
 
 
 # --- plates and scales ----------------------------------------------------------------------------------
-def agreeing_plates(look: Look) -> Iterator[Finding]:
+def agreeing_plates(traced: TracedPair) -> Iterator[Finding]:
     """A latent site stands in the same plates on both sides."""
-    for name, node, other in look.shared():
+    for name, node, other in traced.shared():
         if node["infer"].get("enumerate"):
             continue
         mine, theirs = _plates(node), _plates(other)
@@ -119,14 +119,14 @@ def _words(found: Mapping[str, tuple[int, int, int]]) -> str:
     return " and ".join(shown) or "no plate"
 
 
-def plate_knows_the_data_set(look: Look) -> Iterator[Finding]:
+def plate_knows_the_data_set(traced: TracedPair) -> Iterator[Finding]:
     """Global sites count once for the whole data set, so the data plate must know how many data there are."""
-    structure = look.structure
+    structure = traced.structure
     shared = [s.name for s in structure.sites.values() if s.role in ("latent", "enumerated") and not s.local]
-    if not shared or structure.data_plate is None or look.dataset_size is None:
+    if not shared or structure.data_plate is None or traced.dataset_size is None:
         return
-    rows, size = plates(look.traces)[structure.data_plate]
-    if size in (look.dataset_size, -1) or _scaled_by_hand(look, shared, rows):
+    rows, size = plates(traced.traces)[structure.data_plate]
+    if size in (traced.dataset_size, -1) or _scaled_by_hand(traced, shared, rows):
         return
     consequence = (
         "their KL would count whole in every batch" if size == rows else f"the data would count as {size} rows"
@@ -134,27 +134,27 @@ def plate_knows_the_data_set(look: Look) -> Iterator[Finding]:
     yield Finding(
         "plate-scale",
         "error",
-        f"the data plate {structure.data_plate!r} has size {size}, but the data set has {look.dataset_size} rows, and "
-        f"there are global sites ({listed(shared)}): {consequence}. Write pyro.plate({structure.data_plate!r}, "
-        f"size={look.dataset_size}, subsample_size=len(x)) in model and guide.",
+        f"the data plate {structure.data_plate!r} has size {size}, but the data set has {traced.dataset_size} rows, "
+        f"and there are global sites ({listed(shared)}): {consequence}. Write pyro.plate({structure.data_plate!r}, "
+        f"size={traced.dataset_size}, subsample_size=len(x)) in model and guide.",
         structure.data_plate,
     )
 
 
-def _scaled_by_hand(look: Look, shared: list[str], rows: int) -> bool:
+def _scaled_by_hand(traced: TracedPair, shared: list[str], rows: int) -> bool:
     """Whether an observed site counts N / batch times as much as the global sites: `poutine.scale` does it too."""
-    found = nodes(look.traces.model)
-    wanted = torch.as_tensor((look.dataset_size or rows) / rows, dtype=torch.float64)
+    found = nodes(traced.traces.model)
+    wanted = torch.as_tensor((traced.dataset_size or rows) / rows, dtype=torch.float64)
     base, *local = (
         torch.as_tensor(found[name]["scale"], dtype=torch.float64).cpu()
-        for name in (shared[0], *look.structure.named("observed", local=True))
+        for name in (shared[0], *traced.structure.named("observed", local=True))
     )
     return any(torch.allclose(scale / base, wanted, rtol=1e-3) for scale in local)
 
 
-def equal_scales(look: Look) -> Iterator[Finding]:
+def equal_scales(traced: TracedPair) -> Iterator[Finding]:
     """A latent site is scaled alike on both sides."""
-    for name, node, other in look.shared():
+    for name, node, other in traced.shared():
         mine, theirs = (torch.as_tensor(n["scale"], dtype=torch.float64).cpu() for n in (node, other))
         if not torch.allclose(*torch.broadcast_tensors(mine, theirs)):
             yield Finding(

@@ -148,7 +148,7 @@ def _is_inside(fn: Any, number: float) -> bool:
 
 # --- all rows, before training ------------------------------------------------------------------------
 def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
-    """Look through arrays for values outside the support of the site that observes them.
+    """TracedPair through arrays for values outside the support of the site that observes them.
 
     Only where the support does not depend on parameters, and where the site validates its values; the
     rest is checked batch by batch by the site itself.

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from pyrovae.checks.exceptions import clause_of, first_sentence, hole_in
+from pyrovae.checks.exceptions import clause_of, first_sentence, nonfinite_in
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.look import Look, log_prob, nodes, short
 from pyrovae.checks.supports import family_of, not_finite, outside_support
+from pyrovae.checks.traced_pair import TracedPair, log_prob, nodes, short
 
 
-def computable(look: Look) -> Iterator[Finding]:
+def computable(traced: TracedPair) -> Iterator[Finding]:
     """Every log-probability can be computed."""
-    for side, name, node in look.sites():
-        score, value = look.scores.get((side, name)), node["value"]
+    for side, name, node in traced.sites():
+        score, value = traced.scores.get((side, name)), node["value"]
         kind = short(getattr(value, "dtype", type(value).__name__))
         if isinstance(score, Exception):
             clause, mend = clause_of(str(score))
@@ -47,27 +47,27 @@ def _wraps_around(node: Mapping, score: torch.Tensor) -> bool:
     return isinstance(exact, torch.Tensor) and not torch.allclose(exact, score, rtol=1e-3, equal_nan=True)
 
 
-def within_support(look: Look) -> Iterator[Finding]:
+def within_support(traced: TracedPair) -> Iterator[Finding]:
     """Observed values are inside the support of their distribution, also where validation is off."""
-    for name in look.structure.named("observed"):
-        node, score = nodes(look.traces.model)[name], look.scores.get(("model", name))
+    for name in traced.structure.named("observed"):
+        node, score = nodes(traced.traces.model)[name], traced.scores.get(("model", name))
         value = torch.as_tensor(node["value"])
         finite = not isinstance(score, torch.Tensor) or bool(torch.isfinite(score).all())
         message = outside_support(name, node["fn"], value, node["mask"])
         if message is None and not finite:
             message = not_finite(name, node["fn"], value, node["mask"])
         if message is not None:
-            error = ("model", name) in look.validated or not finite
+            error = ("model", name) in traced.validated or not finite
             yield Finding("support", "error" if error else "warning", message, name)
         elif not finite:
-            yield _bad_parameters(look, "model", name, node)
+            yield _bad_parameters(traced, "model", name, node)
 
 
-def finite_draws(look: Look) -> Iterator[Finding]:
+def finite_draws(traced: TracedPair) -> Iterator[Finding]:
     """The guide draws where the prior has a density, and both give it as a finite number."""
-    for name, node, other in look.shared():
+    for name, node, other in traced.shared():
         outside = _outside(node["value"], other)
-        checked = ("model", name) in look.validated
+        checked = ("model", name) in traced.validated
         if outside is not None:
             yield Finding(
                 "guide-support",
@@ -79,9 +79,9 @@ def finite_draws(look: Look) -> Iterator[Finding]:
             )
             continue
         for side, one in (("guide", node), ("model", other)):
-            score = look.scores.get((side, name))
+            score = traced.scores.get((side, name))
             if isinstance(score, torch.Tensor) and not bool(torch.isfinite(score).all()):
-                yield _bad_parameters(look, side, name, one)
+                yield _bad_parameters(traced, side, name, one)
                 break
 
 
@@ -100,9 +100,9 @@ def _outside(value: torch.Tensor, other: Mapping) -> str | None:
     return f"{bad} of {inside.numel()} draws are outside its support" if bad else None
 
 
-def _bad_parameters(look: Look, side: str, name: str, node: Mapping) -> Finding:
+def _bad_parameters(traced: TracedPair, side: str, name: str, node: Mapping) -> Finding:
     """A log-probability that is not finite though the value is a lawful one: the parameters, or the data behind."""
-    hole = hole_in(look.args, look.kwargs, look.names)
+    hole = nonfinite_in(traced.args, traced.kwargs, traced.names)
     start = f"the log-probability of {name!r} in the {side} is not finite"
     if hole:
         return Finding(

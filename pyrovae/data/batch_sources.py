@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
-from pyrovae.data.inspection import Leaf, called, leaves_of, pick
+from pyrovae.data.inspection import Leaf, argument_words, leaves_of, pick
 from pyrovae.errors import DataError
 
 
@@ -221,7 +221,7 @@ def pack(item: Any, where: str) -> Batch:
     for name, leaf in named.items():
         if not isinstance(leaf, torch.Tensor | np.ndarray):
             raise DataError(
-                f"{where} yields a {type(leaf).__name__} as {called(name)}; "
+                f"{where} yields a {type(leaf).__name__} as {argument_words(name)}; "
                 "it must yield tensors, or tuples or dicts of tensors"
             )
     try:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from pyrovae.data.batch_sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
-from pyrovae.data.inspection import Leaf, called, hole_words, holes, is_floating, leaves_of
+from pyrovae.data.inspection import Leaf, argument_words, is_floating, leaves_of, nonfinite, nonfinite_words
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.isolation import forked_random
 
@@ -185,15 +185,15 @@ def check_finite(batches: Batches) -> None:
     """
     leaves = batches.leaves()
     if not leaves:
-        return _refuse_holes(batches.first().leaves)
+        return _refuse_nonfinite(batches.first().leaves)
     if batches.transform is None:
-        return _refuse_holes(leaves)
-    rows = torch.cat([holes(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0)])
+        return _refuse_nonfinite(leaves)
+    rows = torch.cat([nonfinite(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0)])
     if len(rows):
         with forked_random(batches.seed % 2**32):
             after = batches._transformed(batches.source.take(rows.unique()))
-        if any(hole_words(leaf, name) for name, leaf in after.leaves.items()):
-            _refuse_holes(leaves)
+        if any(nonfinite_words(leaf, name) for name, leaf in after.leaves.items()):
+            _refuse_nonfinite(leaves)
 
 
 def to(
@@ -260,8 +260,8 @@ def _generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(state, "little"))
 
 
-def _refuse_holes(leaves: dict[int | str, Any]) -> None:
-    words = [found for name, leaf in leaves.items() if (found := hole_words(leaf, name))]
+def _refuse_nonfinite(leaves: dict[int | str, Any]) -> None:
+    words = [found for name, leaf in leaves.items() if (found := nonfinite_words(leaf, name))]
     if words:
         raise DataError("; ".join(words))
 
@@ -273,13 +273,13 @@ def _checked_result(result: Any, batch: Batch) -> Batch:
     leaves: dict[Any, torch.Tensor] = dict(named)
     if set(leaves) != set(batch.leaves):
         raise ArgumentError(
-            f"transform returned {', '.join(map(called, leaves)) or 'nothing'} "
-            f"for {', '.join(map(called, batch.leaves))}; return the same arguments"
+            f"transform returned {', '.join(map(argument_words, leaves)) or 'nothing'} "
+            f"for {', '.join(map(argument_words, batch.leaves))}; return the same arguments"
         )
     for name, leaf in leaves.items():
         if leaf.ndim == 0 or len(leaf) != batch.rows:
             raise ArgumentError(
-                f"transform returned {called(name)} with shape {tuple(leaf.shape)} for a batch of {batch.rows} "
+                f"transform returned {argument_words(name)} with shape {tuple(leaf.shape)} for a batch of {batch.rows} "
                 "rows; return as many rows"
             )
     return Batch.of({name: leaves[name] for name in batch.leaves})

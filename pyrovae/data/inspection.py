@@ -50,12 +50,12 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
         raise DataError(f"the data are a {kind} of {len(data)} numbers; give an array: np.asarray(data)")
     if not named:
         raise DataError(f"the data are an empty {type(data).__name__}; give an array with at least one row")
-    leaves = {name: _as_array(item, called(name)) for name, item in named.items()}
+    leaves = {name: _as_array(item, argument_words(name)) for name, item in named.items()}
     _check_rows(leaves)
     return leaves
 
 
-def called(name: int | str) -> str:
+def argument_words(name: int | str) -> str:
     """How an argument is spoken of: `argument 0`, `argument 'counts'`."""
     return f"argument {name!r}"
 
@@ -177,11 +177,11 @@ def _check_shape(shape: Any, where: str) -> None:
 
 def _check_rows(leaves: dict[int | str, Leaf]) -> None:
     if len({len(leaf) for leaf in leaves.values()}) > 1:
-        counts = ", ".join(f"{called(name)} has {len(leaf)}" for name, leaf in leaves.items())
+        counts = ", ".join(f"{argument_words(name)} has {len(leaf)}" for name, leaf in leaves.items())
         raise DataError(f"the arguments differ in their number of rows: {counts}; row n of each is one datum")
 
 
-def holes(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
+def nonfinite(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
     """NaN and infinity in an array, looked for in chunks so that it is never copied whole.
 
     Returns:
@@ -232,14 +232,14 @@ def pick(leaf: Leaf, rows: torch.Tensor | slice) -> torch.Tensor:
     return torch.from_numpy(leaf[rows.numpy()].astype(native, order="C", copy=False, subok=False))
 
 
-def hole_words(leaf: Leaf, name: int | str) -> str | None:
+def nonfinite_words(leaf: Leaf, name: int | str) -> str | None:
     """In words where an array has NaN or infinity; None where it has none."""
-    count, places, _ = holes(leaf) if is_floating(leaf) else (0, [], None)
+    count, places, _ = nonfinite(leaf) if is_floating(leaf) else (0, [], None)
     if not count:
         return None
     shown = "; ".join(_place(place) for place in places)
     return (
-        f"{called(name)} has NaN or infinity in {count} of {len(leaf)} rows, first at {shown}. "
+        f"{argument_words(name)} has NaN or infinity in {count} of {len(leaf)} rows, first at {shown}. "
         "Fill the holes, and pass a mask as another argument where the model should know of them"
     )
 

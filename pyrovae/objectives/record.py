@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
 from pyrovae.objectives.figures import Figures, Tally, data_size, is_data
-from pyrovae.pairs.isolation import Wall
+from pyrovae.pairs.isolation import IsolationBlock
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import Traces, batch_rows, samples
 
@@ -107,7 +107,7 @@ class Recorded(Wrapped):
 def enclosing_trace() -> Trace | None:
     """The trace that is being made around the caller; None in a pass that an ELBO makes to guess shapes."""
     # What stands outside a wall of our own has nothing to do with the loss that runs inside it.
-    walls = [place for place, handler in enumerate(_PYRO_STACK) if isinstance(handler, Wall)]
+    walls = [place for place, handler in enumerate(_PYRO_STACK) if isinstance(handler, IsolationBlock)]
     inside = _PYRO_STACK[walls[-1] + 1 if walls else 0 :]
     if any(isinstance(handler, BlockMessenger) for handler in inside):
         return None

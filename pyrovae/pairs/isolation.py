@@ -96,7 +96,7 @@ class _Watch:
         self.found: list[nn.Module] = []
         self._seen: set[int] = set()
         self.modes: list[tuple[nn.Module, bool]] = []
-        self.unborn: list[tuple[AutoGuide, dict[str, Any], dict[str, dict]]] = []
+        self.new_guides: list[tuple[AutoGuide, dict[str, Any], dict[str, dict]]] = []
         self._thread = threading.get_ident()  # modules that other threads call are not ours
 
     def __call__(self, module: nn.Module, inputs: Any = None) -> None:
@@ -105,7 +105,7 @@ class _Watch:
         self._seen.add(id(module))
         self.found.append(module)
         if isinstance(module, AutoGuide) and module.prototype_trace is None:
-            self.unborn.append((module, dict(vars(module)), _registries(module)))
+            self.new_guides.append((module, dict(vars(module)), _registries(module)))
         for part in module.modules():
             self.modes.append((part, part.training))
             part.training = False
@@ -115,8 +115,8 @@ class _Watch:
         for part, mode in reversed(self.modes):
             part.training = mode
 
-    def restore_unborn(self) -> None:
-        for guide, attributes, registries in self.unborn:
+    def restore_new_guides(self) -> None:
+        for guide, attributes, registries in self.new_guides:
             vars(guide).clear()
             vars(guide).update(attributes)
             for name, entries in registries.items():
@@ -134,13 +134,13 @@ def _registries(module: nn.Module) -> dict[str, dict]:
 
 
 @contextmanager
-def eval_mode(*, unborn: bool = True) -> Iterator[list[nn.Module]]:
+def eval_mode(*, reset_new_guides: bool = True) -> Iterator[list[nn.Module]]:
     """Run every module that is called inside in eval mode, and give each its own mode back.
 
     Which modules a pair holds shows only when it runs, so they are switched just before their first call.
 
     Args:
-        unborn: let autoguides that were never run forget the set-up made inside: they draw their starting
+        reset_new_guides: let autoguides that were never run forget the set-up made inside: they draw their starting
             values at their first call, and kept, these would come from other random numbers than those of
             a plain loop.
 
@@ -154,11 +154,11 @@ def eval_mode(*, unborn: bool = True) -> Iterator[list[nn.Module]]:
     finally:
         handle.remove()
         watch.restore_modes()
-        if unborn:
-            watch.restore_unborn()
+        if reset_new_guides:
+            watch.restore_new_guides()
 
 
-class Wall(BlockMessenger):
+class IsolationBlock(BlockMessenger):
     """Keeps what runs inside from the handlers outside; no other code puts up one of this kind."""
 
 
@@ -169,7 +169,7 @@ def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
     Returns:
         A list of the modules that are called, which grows as they are.
     """
-    with forked_random(seed), forked_store(), Wall(), eval_mode() as modules:
+    with forked_random(seed), forked_store(), IsolationBlock(), eval_mode() as modules:
         yield modules
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
-from pyrovae.data.inspection import hole_words
+from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, placed
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.pairs.isolation import isolated
@@ -111,7 +111,7 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
 
 
 def _holes_in(leaves: Mapping[int | str, Any]) -> str:
-    return "; ".join(words for name, leaf in leaves.items() if (words := hole_words(leaf, name)))
+    return "; ".join(words for name, leaf in leaves.items() if (words := nonfinite_words(leaf, name)))
 
 
 def _first_line(error: Exception) -> str:

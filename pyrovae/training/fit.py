@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyrovae.objectives.losses import Loss
-from pyrovae.pairs.isolation import RandomState, Wall, forked_random
+from pyrovae.pairs.isolation import IsolationBlock, RandomState, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training import progress as progress_line
 from pyrovae.training.fit_result import Fit
@@ -106,7 +106,7 @@ def fit(
     options = locals()
     with _grad():
         session = Session(**options)
-        with Wall(), forked_random(), _deferred(session) as interruption, _display(session) as line:
+        with IsolationBlock(), forked_random(), _deferred(session) as interruption, _display(session) as line:
             session.begin()
             for step in session.run():
                 line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
@@ -161,7 +161,7 @@ def _swapping(session: Session) -> Generator[Step, None, Fit]:
     try:
         while True:
             if session.draws_from_torch_alone():  # numpy's states are large, and cost as much as a small step
-                with _grad(), Wall():
+                with _grad(), IsolationBlock():
                     callers, _ = own.capture_torch(), own.restore_torch()
                     try:
                         step = next(running, None)
@@ -169,7 +169,7 @@ def _swapping(session: Session) -> Generator[Step, None, Fit]:
                     finally:
                         callers.restore_torch()
             else:
-                with _grad(), Wall(), forked_random():
+                with _grad(), IsolationBlock(), forked_random():
                     own.restore()
                     step = next(running, None)
                     own = RandomState.capture()
@@ -181,7 +181,7 @@ def _swapping(session: Session) -> Generator[Step, None, Fit]:
             own.restore()
             session.part()
         raise
-    with Wall(), forked_random():
+    with IsolationBlock(), forked_random():
         own.restore()
         return session.finish()
 

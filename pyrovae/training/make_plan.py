@@ -165,7 +165,7 @@ def make_plan(
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
     if born or team.size > 1:
-        weight_files.born(pair, batch)
+        weight_files.initialise(pair, batch)
     structure, traces = _look(pair, batch, data_plate)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)

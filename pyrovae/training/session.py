@@ -49,7 +49,7 @@ class Session:
         first = plan.batches.first()
         self.resumption.describe(described(options), plan, first)
         self.resumption.prepare()
-        weight_files.remember(pair, first)
+        weight_files.keep_shapes(pair, first)
         self.trainer = Trainer(plan, self.resumption)
 
     def _seed(self, seed: int | None) -> int:

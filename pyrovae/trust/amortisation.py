@@ -11,7 +11,7 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.written_data import with_values
 
 
-def looks_at(sampler: Sampler, batch: Batch, site: str) -> bool:
+def guide_reads(sampler: Sampler, batch: Batch, site: str) -> bool:
     """Whether draws of the guide would know the values of an observed site, so that they cannot predict them.
 
     Also where the model enumerates a site, since it is drawn from its posterior given all data; and where that cannot
@@ -30,10 +30,10 @@ def looks_at(sampler: Sampler, batch: Batch, site: str) -> bool:
         runs = [sampler.single(with_values(sampler, batch, {site: other})) for other in others]
     except PairError:
         return True
-    return not runs or any(moved(one, run) for run in runs)
+    return not runs or any(changed_sites(one, run) for run in runs)
 
 
-def moved(one: Run, other: Run) -> list[str]:
+def changed_sites(one: Run, other: Run) -> list[str]:
     """The sites that the guide draws from another distribution in one run than in the other, from the same seed."""
     return [name for name in one.names("guide") if _differ(one, other, name)]
 

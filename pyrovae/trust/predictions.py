@@ -14,7 +14,7 @@ from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabi
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
-from pyrovae.trust.amortisation import looks_at
+from pyrovae.trust.amortisation import guide_reads
 from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
 Source = Literal["rest", "model", "residual"]
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 def source_for(sampler: Sampler, site: str) -> Source:
     """From what a site is to be predicted so that the prediction does not know the answer."""
     tile = next(sampler.tiles(1))
-    return "model" if looks_at(sampler, tile.batch, site) else "rest"
+    return "model" if guide_reads(sampler, tile.batch, site) else "rest"
 
 
 def check_site(sampler: Sampler, site: str) -> str:

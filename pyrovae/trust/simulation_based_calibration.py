@@ -18,7 +18,7 @@ from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
-from pyrovae.trust.amortisation import moved
+from pyrovae.trust.amortisation import changed_sites
 from pyrovae.trust.ranks import Ranks, rank
 from pyrovae.trust.site_rows import rows_second, seen_in
 from pyrovae.trust.written_data import with_values
@@ -173,7 +173,8 @@ def _plan(sampler: Sampler, refits: bool) -> SimulationPlan:
 def _amortised(sampler: Sampler) -> list[str]:
     """Sites that the guide draws from another distribution for other data."""
     batch = next(sampler.tiles(1)).batch
-    return moved(sampler.single(batch), sampler.single(_written(sampler, batch, sampler.single(batch, "prior"))))
+    other = _written(sampler, batch, sampler.single(batch, "prior"))
+    return changed_sites(sampler.single(batch), sampler.single(other))
 
 
 def _check_joint(sampler: Sampler) -> None:

@@ -30,7 +30,7 @@ class Pictures(NamedTuple):
     names: tuple[str, ...]
 
 
-class _Seen(NamedTuple):
+class _ImageHeader(NamedTuple):
     name: str
     size: tuple[int, int]
     mode: str
@@ -38,26 +38,26 @@ class _Seen(NamedTuple):
 
 def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None) -> Pictures:
     """All images below a folder, in the order of their names."""
-    _check_wish(size, mode)
+    _check_choice(size, mode)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _visible(path, folder))
     if not paths:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise FileError(f"{folder} holds no images ({', '.join(SUFFIXES)}); it holds {held}.")
-    seen = [_look(path, folder) for path in paths]
-    height, width = size or _one_size(seen, folder)
-    mode = mode or _one_mode(seen, folder)
+    headers = [_read_header(path, folder) for path in paths]
+    height, width = size or _one_size(headers, folder)
+    mode = mode or _one_mode(headers, folder)
     channels = () if mode == "L" else (3,)
     values = np.empty((len(paths), *channels, height, width), np.uint8)
     for number, path in enumerate(paths):
         values[number] = _pixels(path, (height, width), mode)
-    return Pictures(values, tuple(entry.name for entry in seen))
+    return Pictures(values, tuple(entry.name for entry in headers))
 
 
 def _visible(path: Path, folder: Path) -> bool:
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _check_wish(size: tuple[int, int] | None, mode: str | None) -> None:
+def _check_choice(size: tuple[int, int] | None, mode: str | None) -> None:
     if mode not in (None, *_MODES):
         raise ArgumentError(f"{argument('mode', mode)}: expected 'L' (grey) or 'RGB'.")
     if size is not None and (len(size) != 2 or min(size) < 1):
@@ -75,7 +75,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise FileError(f"{path} is not an image, is damaged or cut short: {error}.") from error
 
 
-def _look(path: Path, folder: Path) -> _Seen:
+def _read_header(path: Path, folder: Path) -> _ImageHeader:
     """Size and mode from the head of the file; no pixel is decoded."""
     with _opened(path) as picture:
         if picture.mode.startswith(("I", "F")):
@@ -85,31 +85,33 @@ def _look(path: Path, folder: Path) -> _Seen:
             )
         width, height = picture.size
         lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
-        return _Seen(path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), picture.mode)
+        return _ImageHeader(
+            path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), picture.mode
+        )
 
 
-def _one_size(seen: Sequence[_Seen], folder: Path) -> tuple[int, int]:
-    sizes = Counter(entry.size for entry in seen)
+def _one_size(headers: Sequence[_ImageHeader], folder: Path) -> tuple[int, int]:
+    sizes = Counter(entry.size for entry in headers)
     if len(sizes) > 1:
         raise DataError(
-            f"{folder} holds images of {len(sizes)} sizes (height, width): {_examples(seen, sizes, 'size')}. Give "
+            f"{folder} holds images of {len(sizes)} sizes (height, width): {_examples(headers, sizes, 'size')}. Give "
             f"one to convert all: {argument('size', text='(height, width)')}."
         )
-    return seen[0].size
+    return headers[0].size
 
 
-def _one_mode(seen: Sequence[_Seen], folder: Path) -> str:
-    modes = Counter(entry.mode for entry in seen)
-    if len(modes) > 1 or seen[0].mode not in _MODES:
+def _one_mode(headers: Sequence[_ImageHeader], folder: Path) -> str:
+    modes = Counter(entry.mode for entry in headers)
+    if len(modes) > 1 or headers[0].mode not in _MODES:
         raise DataError(
-            f"{folder} holds images of the modes {_examples(seen, modes, 'mode')}. Give one to convert all: "
+            f"{folder} holds images of the modes {_examples(headers, modes, 'mode')}. Give one to convert all: "
             f"{argument('mode', 'L')} (grey) or {argument('mode', 'RGB')}."
         )
-    return seen[0].mode
+    return headers[0].mode
 
 
-def _examples(seen: Sequence[_Seen], counts: Counter, field: str) -> str:
-    first = {kind: next(entry.name for entry in seen if getattr(entry, field) == kind) for kind in counts}
+def _examples(headers: Sequence[_ImageHeader], counts: Counter, field: str) -> str:
+    first = {kind: next(entry.name for entry in headers if getattr(entry, field) == kind) for kind in counts}
     return ", ".join(f"{kind} ({count}, such as {first[kind]!r})" for kind, count in counts.most_common(5))
 
 

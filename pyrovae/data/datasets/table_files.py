@@ -78,7 +78,7 @@ def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None =
     with reading(path):
         table = _parsed(path, shape, wanted)
     labels = [shape.labels[number] for number in wanted]
-    _check_holes(table, path, labels)
+    _check_missing(table, path, labels)
     if not len(table):
         raise DataError(f"{path} holds a line of names and no rows.")
     return Table(_matrix(table), tuple(labels) if shape.named else ())
@@ -128,7 +128,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
             f"{path}: not numbers: column {', '.join(other)}. Name those to keep "
             f"({argument('columns')}), or encode these."
         )
-    _check_holes(table, path, table.column_names)
+    _check_missing(table, path, table.column_names)
     return Table(_matrix(table), tuple(table.column_names))
 
 
@@ -195,7 +195,7 @@ def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
         )
 
 
-def _check_holes(table, path: Path, names: list[str]) -> None:
+def _check_missing(table, path: Path, names: list[str]) -> None:
     places = []
     for name, column in zip(names, table.columns, strict=True):
         rows = np.flatnonzero(column.is_null().to_numpy()) if column.null_count else ()

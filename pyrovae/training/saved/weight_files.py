@@ -54,7 +54,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
         True
     """
     rows = _rows(pair, batch, named)
-    structure = born(pair, rows)
+    structure = initialise(pair, rows)
     document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites)}
     files.write(path, _weights(structure), document)
 
@@ -89,7 +89,7 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
             raise own from None
     tensors, shapes = of_weights(tensors, document)
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
-    structure = born(pair, rows)
+    structure = initialise(pair, rows)
     write_in_place(path, _weights(structure), _named_as(structure, tensors))
     return pair
 
@@ -113,7 +113,7 @@ def of_weights(tensors: dict[str, torch.Tensor], document: Mapping) -> tuple[dic
     return dict(zip(canonical(tensors), tensors.values(), strict=True)), document.get("batch")
 
 
-def remember(pair: HasPair, batch: Batch) -> None:
+def keep_shapes(pair: HasPair, batch: Batch) -> None:
     """Keep the shapes that a pair runs on."""
     with contextlib.suppress(TypeError):  # what cannot be referred to weakly is asked for a batch
         _last_batch[owner(pair)] = shapes_of(batch)
@@ -133,12 +133,12 @@ def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
     return Batch(blank_data(pair, 2), {})
 
 
-def born(pair: HasPair, batch: Batch) -> Structure:
+def initialise(pair: HasPair, batch: Batch) -> Structure:
     """Run the pair once for good, so that what is made at the first call exists, and look at it."""
     place = placed(pair, batch)
     placed_batch = place.place(batch)
     try:
-        with forked_random(), pyro.poutine.block(), eval_mode(unborn=False), _unchecked():
+        with forked_random(), pyro.poutine.block(), eval_mode(reset_new_guides=False), _unchecked():
             run(pair, placed_batch.args, placed_batch.kwargs)
             return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
     except PyrovaeError:

@@ -9,7 +9,7 @@ from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import placed
 from pyrovae.errors import PairError
 from pyrovae.pairs.pair import HasPair
-from pyrovae.training.saved.weight_files import born, remember
+from pyrovae.training.saved.weight_files import initialise, keep_shapes
 
 _FEW = 8  # rows that a pair is looked at with
 
@@ -24,11 +24,11 @@ def few_rows(pair: HasPair, data: Any) -> tuple[Batch, int | None]:
     for count in counts:  # a pair with one parameter for each row takes all of them or none
         first = batches.first(count)
         try:
-            born(pair, first)
+            initialise(pair, first)
         except PairError as error:
             refused = error
             continue
-        remember(pair, first)
+        keep_shapes(pair, first)
         return placed(pair, first).place(first), batches.rows
     assert refused is not None
     raise refused

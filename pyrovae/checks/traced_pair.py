@@ -20,7 +20,7 @@ from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run, samples, with_rows
 
 
-class Look(NamedTuple):
+class TracedPair(NamedTuple):
     """One run of the pair in eval mode, and what is needed to run it again."""
 
     pair: HasPair
@@ -53,7 +53,7 @@ class Look(NamedTuple):
 
 # --- running ------------------------------------------------------------------------------------------
 @contextmanager
-def alone() -> Iterator[list[nn.Module]]:
+def in_isolation() -> Iterator[list[nn.Module]]:
     """Run a pair so that it sees nothing of the caller, who sees nothing of it; the same numbers each time.
 
     Returns:
@@ -74,7 +74,9 @@ def alone() -> Iterator[list[nn.Module]]:
         _DIM_ALLOCATOR._stack = taken
 
 
-def attempt(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> tuple[Trace, Exception | None]:
+def traced_until_error(
+    function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]
+) -> tuple[Trace, Exception | None]:
     """Trace a function; where it raises, what it had done by then, and why.
 
     Pyro's own `get_trace` would write every shape into the message of the exception.
@@ -90,7 +92,7 @@ def attempt(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]
     return tracer.trace, None
 
 
-def against(pair: HasPair, guide: Trace) -> Callable[..., Any]:
+def replayed_model(pair: HasPair, guide: Trace) -> Callable[..., Any]:
     """The pair's model with the values that the guide drew."""
     return pyro.poutine.replay(pair.model, trace=guide)
 
@@ -189,9 +191,11 @@ def named(args: tuple, kwargs: Mapping[str, Any]) -> list[tuple[int | str, Any]]
     return [*enumerate(args), *kwargs.items()]
 
 
-def tensors(look: Look) -> list[tuple[int | str, torch.Tensor]]:
+def tensors(traced: TracedPair) -> list[tuple[int | str, torch.Tensor]]:
     """The arguments that are tensors with rows, under position or key."""
-    return [(key, leaf) for key, leaf in named(look.args, look.kwargs) if isinstance(leaf, torch.Tensor) and leaf.ndim]
+    return [
+        (key, leaf) for key, leaf in named(traced.args, traced.kwargs) if isinstance(leaf, torch.Tensor) and leaf.ndim
+    ]
 
 
 def described(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> str:
