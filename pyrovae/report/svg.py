@@ -1,4 +1,7 @@
-"""Charts as SVG, drawn by hand: a few hundred bytes each, and their colours follow the page's light or dark scheme."""
+"""Charts as SVG, drawn by hand: a few hundred bytes each, and their colours follow the page's light or dark scheme.
+
+They know arrays alone, as the figures in `plots/` do, but are nothing without the page's style sheet beside them.
+"""
 
 from __future__ import annotations
 
