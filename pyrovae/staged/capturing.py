@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
 import torch
 from pyro.ops.provenance import detach_provenance
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -101,7 +104,13 @@ def capture(
     before = {name: tensor.detach().clone() for name, tensor in inputs.state.items()}
     fixed = [tensor for tensor in inputs.buffers.values() if not tensor.is_floating_point()]
     try:
-        with forked_random(), warnings.catch_warnings(), undone() as writes, traceable(fixed, flat) as reading:
+        with (
+            forked_random(),
+            warnings.catch_warnings(),
+            _shapes_noted_once(),
+            undone() as writes,
+            traceable(fixed, flat) as reading,
+        ):
             warnings.simplefilter("ignore")
             program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, supports=supports)
             graph = make_fx(program, tracing_mode="real")(*flat)
@@ -114,6 +123,11 @@ def capture(
     _refuse_moving_constants(reading.guards, written)
     _refuse_written_data(inputs, written)
     return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written)
+
+
+def _shapes_noted_once() -> AbstractContextManager[Any]:
+    """Note the shapes of all operations in one mode: a mode for each takes longer than all else about it."""
+    return tracing(TracingContext(FakeTensorMode()))
 
 
 def _program(
