@@ -33,14 +33,16 @@ from torch._dynamo.utils import preserve_rng_state
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyrovae as pv
-from pyrovae.staged import compiling, graphs, products, roads, selections
+from pyrovae.staged import compiling, graphs, products, selections, step_route
+from pyrovae.staged.changes import Changes
 from pyrovae.staged.comparing import Outcome, difference
 from pyrovae.staged.deciding import worth_compiling, worth_tracing
-from pyrovae.staged.lanes import Lane
-from pyrovae.staged.roads import Road
-from pyrovae.staged.staging import Staging
+from pyrovae.staged.graph_step import GraphStep
+from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.step_times import StepTimes
 from pyrovae.staged.updating import make_update
 from pyrovae.training.optimisers import make_optimiser
+from pyrovae.training.step_maker import StepMaker
 
 QUIET = {"progress": False, "device": "cpu"}
 BATCH = 16
@@ -150,7 +152,7 @@ def is_the_plain_path(entry, loss, monkeypatch, *, steps):
     _, plain_losses, _, plain = fitted(entry, False, steps=steps, loss=LOSSES[loss](entry))
     seen = []
 
-    monkeypatch.setattr("pyrovae.staged.lanes.difference", lambda *both, **_: seen.append(both))
+    monkeypatch.setattr("pyrovae.staged.graph_step.difference", lambda *both, **_: seen.append(both))
     _, losses, run, staged = fitted(entry, "traced", steps=steps, loss=LOSSES[loss](entry))
     assert run.route.startswith("traced")
     assert losses == pytest.approx(plain_losses, rel=1e-5, abs=1e-5)
@@ -226,11 +228,13 @@ def test_whatever_differs_is_found(changed, words):
 
 
 def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
-    compared, original = [], Lane.checked
-    monkeypatch.setattr(Lane, "checked", lambda lane, batch: compared.append(lane.count) or original(lane, batch))
+    compared, original = [], StepRoute.compared
+    monkeypatch.setattr(
+        StepRoute, "compared", lambda road, *found: compared.append(road.count) or original(road, *found)
+    )
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]
-    due = [since for since in range(1, 5_000) if Road._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
+    due = [since for since in range(1, 5_000) if StepRoute._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]
 
 
@@ -244,7 +248,7 @@ def test_a_schedule_is_an_input_of_the_graph():
 
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_target_rate_hears_every_rate(waiting, monkeypatch):
-    monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: waiting))
+    monkeypatch.setattr(StepRoute, "waits", staticmethod(lambda batch: waiting))
     ends = {}
     for staged in (False, "traced"):
         target = pv.TargetRate(1.0, gain=0.05)
@@ -301,8 +305,8 @@ def test_any_optimiser_follows_a_staged_pass(name):
 
 def test_a_smaller_last_batch_does_not_trace_again(monkeypatch):
     captured = []
-    original = Lane.capture
-    monkeypatch.setattr(Lane, "capture", lambda lane, batch: (captured.append(batch.rows), original(lane, batch)))
+    original = StepRoute._trace
+    monkeypatch.setattr(StepRoute, "_trace", lambda self, batch: captured.append(batch.rows) or original(self, batch))
     losses = {}
     for staged in (False, "traced"):
         run = pv.fit(small(), X, epochs=12, batch_size=16, seed=0, staged=staged, **QUIET)
@@ -326,9 +330,9 @@ def test_checkpoints_move_between_routes(first, second, tmp_path):
 
 
 def test_a_resumed_run_takes_up_its_route(tmp_path, monkeypatch):
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
     pv.fit(small(), X, epochs=10, batch_size=20, seed=0, checkpoint=tmp_path, **QUIET)
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: pytest.fail("the route is known"))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: pytest.fail("the route is known"))
     run = pv.fit(small(), X, epochs=20, batch_size=20, seed=0, checkpoint=tmp_path, resume=True, **QUIET)
     assert run.route.startswith("traced")
 
@@ -418,7 +422,7 @@ def test_a_profiler_of_the_users_goes_on():
 
 @pytest.mark.parametrize("name", UNSTAGEABLE)
 def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
     noise, words = UNSTAGEABLE[name]
     pyro.clear_param_store()
     run = pv.fit(pair_of(noise), X, steps=20, batch_size=20, seed=0, **QUIET)
@@ -498,7 +502,7 @@ def test_a_pair_that_changes_at_every_step_is_not_staged():
     switch = SimpleNamespace(on=0.0)
     running = pv.steps(pair_of(lambda loc: switch.on), X, steps=60, batch_size=20, seed=0, staged="auto")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+        patched.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
         run = finished(running, lambda step: setattr(switch, "on", 0.01 * step.index))
     assert run.route.startswith("plain")
     assert "goes on changing: SimpleNamespace.on" in run.route
@@ -695,6 +699,15 @@ def test_a_pair_that_keeps_something_from_pass_to_pass_is_not_staged(name, monke
         pv.fit(pair_of(make()), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
 
 
+def test_a_pair_that_was_looked_at_in_vain_is_looked_at_no_more(monkeypatch):
+    looks, original = [], Changes.look
+    monkeypatch.setattr(Changes, "look", lambda changes: looks.append(changes) or original(changes))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    run = pv.fit(pair_of(OfObject()), X, steps=40, batch_size=20, seed=0, **QUIET)
+    assert "OfObject.calls" in run.route
+    assert len(looks) == 3  # after one pass, before and after the next
+
+
 class Averaging(nn.Module):
     """Keeps a moving average in a plain attribute, changed in place, and a buffer of which a part is."""
 
@@ -827,7 +840,7 @@ class Scaling(nn.Module):
     [(Untraceable, "does not run"), (Replacing, r"\.data = "), (Scaling, "changes its data in place")],
 )
 def test_what_a_graph_would_do_otherwise_goes_on_plain(kind, words, monkeypatch):
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
     ends = {}
     for staged in (False, "auto"):
         pyro.clear_param_store()
@@ -975,6 +988,32 @@ def test_a_loop_of_the_users_between_steps_meets_no_gradient():
     both_ways(small, between)
 
 
+@pytest.mark.parametrize("off", [0.0, 1.0])
+def test_kernels_are_replayed_where_they_give_what_the_pass_gives(off, monkeypatch, caplog):
+    class Recording:
+        """What stands on a device; here the function itself, and something added."""
+
+        def __init__(self, function, examples, moving):
+            made.append(self)
+            self.function, self.calls = function, 0
+
+        def __call__(self, *inputs):
+            self.calls += 1
+            figures, *rest = self.function(*inputs)
+            return [figures + off, *rest]
+
+    made: list[Recording] = []
+    gradients: list[torch.Tensor | None] = []
+    monkeypatch.setattr("pyrovae.staged.graph_step.Replayed", Recording)
+    monkeypatch.setattr(StepRoute, "wants_recording", lambda self, batch: self._since == self._to_compare == 0)
+    with caplog.at_level(logging.INFO, logger="pyrovae"):
+        both_ways(small, lambda vae, step: gradients.extend(p.grad for p in vae.parameters()))
+    assert made
+    assert all((one.calls > 1) == (off == 0) for one in made)
+    assert any("kernels are not replayed (the loss is" in record.message for record in caplog.records) == (off != 0)
+    assert not any(gradient is not None for gradient in gradients)
+
+
 # --- numbers that go bad ----------------------------------------------------------------------------------
 
 
@@ -1007,7 +1046,7 @@ def test_a_bad_step_is_made_again_by_the_plain_path_which_says_what_is_wrong():
 
 def test_figures_that_nobody_looks_at_are_found_bad_in_the_end(monkeypatch):
     plain = exploding(False)
-    monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: True))
+    monkeypatch.setattr(StepRoute, "waits", staticmethod(lambda batch: True))
     staged = exploding_unseen()
     assert staged.step == plain.step
     assert str(staged) == str(plain)
@@ -1033,7 +1072,7 @@ def exploding_unseen():
 )
 def test_figures_may_wait_on_the_device(entry, monkeypatch):
     _, losses, _, _ = fitted(entry, False)
-    monkeypatch.setattr(Staging, "waits", staticmethod(lambda batch: True))
+    monkeypatch.setattr(StepRoute, "waits", staticmethod(lambda batch: True))
     pyro.clear_param_store()
     pyro.set_rng_seed(7)
     pair, data = entry.make()
@@ -1057,8 +1096,8 @@ def test_data_outside_the_support_are_found_in_a_staged_step():
 @pytest.mark.parametrize("validated", [True, False])
 def test_values_that_nobody_validates_are_no_reason_for_a_plain_step(validated, monkeypatch):
     plain = []
-    original = Lane.plain
-    monkeypatch.setattr(Lane, "plain", lambda lane, batch: plain.append(batch) or original(lane, batch))
+    original = StepMaker._plain
+    monkeypatch.setattr(StepMaker, "_plain", lambda maker, batch: plain.append(batch) or original(maker, batch))
     torch.manual_seed(0)
     grey = torch.rand(40, 5)
 
@@ -1111,8 +1150,8 @@ def test_a_long_run_is_traced_and_a_slower_route_left(monkeypatch):
     run = pv.fit(small(), X, steps=3_000, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("traced")
     assert "plain" in run.route
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(Lane, "typical", lambda lane: next(times))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(StepTimes, "typical", lambda self: next(times))
     times = iter([1.0, 1.0, *[2.0] * 50])
     run = pv.fit(small(), X, steps=60, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("plain")
@@ -1127,10 +1166,10 @@ def test_code_is_compiled_beside_the_training(monkeypatch):
         def done(self):
             return True
 
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(roads, "Compiling", AtOnce)
-    monkeypatch.setattr(Lane, "typical", lambda lane: next(times))
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "Compiling", AtOnce)
+    monkeypatch.setattr(StepTimes, "typical", lambda self: next(times))
     times = iter([3.0, 2.0, 2.0, 2.0, *[1.0] * 50])
     straight, vae = small(), small()
     pv.fit(straight, X, steps=60, batch_size=20, seed=0, staged=False, **QUIET)
@@ -1241,7 +1280,7 @@ def test_two_compilations_follow_each_other(monkeypatch):
 def test_the_graph_of_most_steps_is_compiled_and_no_other(weight, monkeypatch):
     """A weight of 0 makes a graph of its own, often that of the first step."""
     compiled = []
-    monkeypatch.setattr(roads, "compile_graph", lambda module, _: compiled.append(module) or compiled_by(module))
+    monkeypatch.setattr(step_route, "compile_graph", lambda module, _: compiled.append(module) or compiled_by(module))
     run = pv.fit(small(), X, steps=60, batch_size=20, seed=0, staged=True, temper=weight, **QUIET)
     assert run.route.startswith("compiled")
     assert len(compiled) == 1
@@ -1254,11 +1293,11 @@ def compiled_by(module):
 
 
 def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):
-    monkeypatch.setattr(roads, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(roads, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
-    monkeypatch.setattr(roads, "Compiling", lambda *_: pytest.fail("in a thread"))
-    monkeypatch.setattr(roads, "compile_graph", lambda module, examples: lambda *inputs: module(*inputs))
-    monkeypatch.setattr(Lane, "typical", lambda lane: 1.0)
+    monkeypatch.setattr(step_route, "worth_tracing", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "worth_compiling", lambda *_: SimpleNamespace(go=True, why="asked to"))
+    monkeypatch.setattr(step_route, "Compiling", lambda *_: pytest.fail("in a thread"))
+    monkeypatch.setattr(step_route, "compile_graph", lambda module, examples: lambda *inputs: module(*inputs))
+    monkeypatch.setattr(StepTimes, "typical", lambda self: 1.0)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=20, num_workers=1)
     run = pv.fit(small(), loader, epochs=15, seed=0, **QUIET)
     assert run.route.startswith("compiled")
@@ -1363,13 +1402,12 @@ def small_start(vae):
 
 @pytest.mark.parametrize("precision", [None, "bfloat16"])
 def test_the_graph_is_in_the_precision_that_was_asked_for(precision, monkeypatch):
-    lanes, original = [], Lane.capture
-    monkeypatch.setattr(Lane, "capture", lambda lane, batch: lanes.append(lane) or original(lane, batch))
+    made, original = [], StepRoute._trace
+    monkeypatch.setattr(StepRoute, "_trace", lambda self, batch: made.append(self) or original(self, batch))
     pv.fit(small(), X, steps=6, batch_size=20, seed=0, staged="traced", precision=precision, **QUIET)
-    made = [
-        node.meta["val"].dtype for node in lanes[0].captured.graph.graph.nodes if hasattr(node.meta.get("val"), "dtype")
-    ]
-    assert (torch.bfloat16 in made) == (precision is not None)
+    nodes = made[0].graph.module.graph.nodes
+    kinds = [node.meta["val"].dtype for node in nodes if hasattr(node.meta.get("val"), "dtype")]
+    assert (torch.bfloat16 in kinds) == (precision is not None)
 
 
 def test_log_probabilities_keep_their_precision():
@@ -1395,8 +1433,8 @@ def test_other_precisions_are_refused(precision):
 @pytest.mark.parametrize("name", ["adamw", "pyro", "pyro_schedule", "sgd", "pyro_clipped"])
 def test_adam_of_any_make_is_one_kernel(name, monkeypatch):
     made = []
-    original = Lane._updating
-    monkeypatch.setattr(Lane, "_updating", lambda lane: made.append(original(lane)) or made[-1])
+    original = GraphStep._updating
+    monkeypatch.setattr(GraphStep, "_updating", lambda graph: made.append(original(graph)) or made[-1])
     pv.fit(small(), X, steps=8, batch_size=20, seed=0, staged="traced", **OPTIMISERS[name](), **QUIET)
     assert (type(made[0]).__name__ == "Fused") == (name in ("adamw", "pyro", "pyro_schedule"))
 

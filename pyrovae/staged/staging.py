@@ -1,141 +1,161 @@
-"""Staged training: pair, objective, optimiser and tempering as one graph, traced once and compiled."""
+"""Staged training: which route each batch takes, and what is done about pairs that change."""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.staged.lanes import Lane, device_of
-from pyrovae.staged.roads import Entry, Road
-from pyrovae.staged.surroundings import Host, Settings
-from pyrovae.staged.vigilance import Vigil
-
-logger = logging.getLogger("pyrovae")
-
+from pyrovae.errors import ArgumentError, PyrovaeWarning
+from pyrovae.staged.changes import Changes
+from pyrovae.staged.settings import Settings
+from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.verdicts import Outlook, Task, Verdict
 
 MODES = ("auto", True, False, "traced", "compiled")
+
+
+class NextStep(NamedTuple):
+    """How a step is to be made."""
+
+    task: Task
+    route: StepRoute
 
 
 class Staging:
     """Chooses, for each batch, the route by which its step is made.
 
+    It makes no step: whoever does asks by `choose`, and says what was found by `examined` and `compared`.
+
     Attributes:
         mode: "auto", False, "traced" or "compiled" (True means the same).
-        switches: each change of route as (step, rows, route), for the checkpoint and for the report.
+        pending: what is another thing than before, while graphs are not old yet: of several processes, all have to
+            know of it first.
     """
 
-    def __init__(
-        self, mode: Any, *, settings: Settings, host: Host, strict: bool = True, why: str = "", speaks: bool = True
-    ):
-        self.strict = strict  # whether a pair that cannot be staged is an error
-        self.why = why
-        self.speaks = speaks
+    def __init__(self, mode: Any, settings: Settings, *, strict: bool = True, why: str = ""):
         self.mode = "compiled" if mode is True else mode
         self.settings = settings
-        self.host = host
-        self.switches: list[tuple[int, int, str]] = []
-        self.bad: torch.Tensor | None = None  # on the device: 1 from the first step on whose figures went bad
-        self.settle: Callable[[], None] = lambda: None  # reads all that waits, before a step that does not
-        self.vigil = Vigil(settings.places, lambda: host.parameters)
-        self._roads: dict[Any, Road] = {}
-        self._repeated: dict[int, str] = {}
+        self.pending: str | None = None
+        self._strict = strict  # whether a pair that cannot be staged is an error
+        self._why = why
+        self._changes = Changes(settings.places, settings.shown)
+        self._routes: dict[Any, StepRoute] = {}
+        self._before: list[tuple[int, int, str]] = []  # the switches of the run that this one goes on with
 
-    def step(self, batch: Batch, index: int, epoch: int, steps_left: float) -> Entry:
-        """Make one step; its loss, ELBO, rate and distortion per datum may have to be read by `read`.
+    # --- before a step --------------------------------------------------------------------------------
+
+    def choose(self, batch: Batch, rows: int, index: int, steps_left: float) -> NextStep:
+        """How the next step is to be made.
 
         Args:
             batch: the batch, on its device.
+            rows: of the whole batch, of which several processes have parts.
             index: the step's number.
-            epoch: the epoch's.
             steps_left: how many are to come in all, this one counted.
+
+        Raises:
+            ArgumentError: the pair cannot be staged, and was to be.
         """
-        self.vigil.notice()
-        if self.vigil.pending is not None and not self.settings.shared:
-            self.vigil.turn_old(self.vigil.pending)
-        key = (self.host.rows, *_key(batch, self.settings))
-        if key not in self._roads:
-            self._roads[key] = Road(self, Lane(self.settings, self.host, self.vigil))
-        road = self._roads[key]
-        share = (road.lane.count + 1) / (1 + sum(other.lane.count for other in self._roads.values()))
-        return road.step(batch, index, epoch, steps_left * share)
+        self._look_for_changes()
+        route = self._route(batch, rows)
+        if route.name != "plain" and not route.graph.guards_hold():
+            self._note("a tensor whose value it read while it was traced is another one")
+        if route.outdated is not None:
+            route.part(batch, index)
+        if route.undecided:
+            self._act(route, route.decide(batch, index, self._outlook(route, batch, steps_left)))
+        return NextStep(route.task(batch), route)
 
-    def read(self, entries: Sequence[Entry]) -> list[list[float]]:
-        """The figures of steps that all wait, or none of which does, in one look at the device.
+    def _route(self, batch: Batch, rows: int) -> StepRoute:
+        key = (rows, *_key(batch, self.settings))
+        if key not in self._routes:
+            self._routes[key] = StepRoute(self.mode, self.settings, self._changes, self._why)
+        return self._routes[key]
 
-        From the first step on whose figures went bad no update was made: from there on the steps are made
-        again, by Pyro's own pass, which says what is wrong.
-        """
-        if not entries or not entries[0].waits:
-            return [entry.figures.tolist() for entry in entries]
-        looked = torch.stack([entry.figures for entry in entries]).tolist()
-        bad = next((place for place, row in enumerate(looked) if not all(map(math.isfinite, row))), None)
-        figures = [row[:4] for row in looked[:bad]]
-        if bad is not None:
-            assert self.bad is not None
-            self.bad.zero_()
-            figures += self._again(entries[bad:])
-        return figures
+    def _outlook(self, route: StepRoute, batch: Batch, steps_left: float) -> Outlook:
+        share = (route.count + 1) / (1 + sum(other.count for other in self._routes.values()))
+        known = {rows: name for _, rows, name in self._before}.get(batch.rows)
+        return Outlook(steps_left * share, self.main_route() is route, known)
 
-    def _again(self, entries: Sequence[Entry]) -> list[list[float]]:
-        entries[0].road.lane.set_random(entries[0].random)  # type: ignore[arg-type]
-        figures = []
-        for entry in entries:
-            self.host.begin(entry.batch, entry.index, entry.epoch)
-            figures.append(entry.road.lane.plain(entry.batch).tolist())
-        entries[0].road.lane.agree_on_changes()
-        return figures
+    # --- what was found -------------------------------------------------------------------------------
+
+    def passed(self) -> None:
+        """A pass was made by Pyro; what it has changed is not the user's doing."""
+        self._changes.passed()
+
+    def examined(self, route: StepRoute) -> None:
+        """A pass was looked at."""
+        self._act(route, route.examined(self.settings.agree(route.examination.words)))
+
+    def compared(self, route: StepRoute, words: str | None, batch: Batch, index: int) -> None:
+        """A graph was compared with a pass; the words say what differs."""
+        words = self.settings.agree(words)
+        self._act(route, route.compared(words, batch, index))
+        if words is None:
+            self.agree_on_changes()
+
+    def agree_on_changes(self) -> None:
+        """Tell all processes what one of them has noticed; from the next step on all go plain."""
+        words = self.settings.agree(self.pending) if self.settings.shared else None
+        if words is not None:
+            self._turn_old(words)
+
+    def _look_for_changes(self) -> None:
+        if self.pending is None:
+            words = self._changes.found()
+            if words is not None:
+                self._note(words)
+
+    def _note(self, words: str) -> None:
+        """Something that graphs were made of is another thing now."""
+        if self.settings.shared:
+            self.pending = words
+        else:
+            self._turn_old(words)
+
+    def _turn_old(self, words: str) -> None:
+        self.pending = None
+        self._changes.forget()
+        for route in self._routes.values():
+            route.turn_old(words)
+
+    def _act(self, route: StepRoute, verdict: Verdict) -> None:
+        if verdict.refused is not None and self._strict and self.main_route() is route:
+            raise ArgumentError(
+                f"staged={self.mode!r}, but this pair cannot be staged: {verdict.refused}. Leave staged at 'auto', "
+                "which trains such a pair on Pyro's own pass."
+            )
+        if verdict.warning is not None:
+            warnings.warn(verdict.warning, PyrovaeWarning, stacklevel=2)
+
+    # --- the whole ------------------------------------------------------------------------------------
 
     def repeat(self, switches: list[tuple[int, int, str]]) -> None:
         """Take up the route of the run that this one goes on with."""
-        self.switches = list(switches)
-        self._repeated = {rows: route for _, rows, route in switches}
+        self._before = list(switches)
 
-    def repeated(self, rows: int) -> str | None:
-        """The route that batches of so many rows had."""
-        return self._repeated.get(rows)
+    @property
+    def switches(self) -> list[tuple[int, int, str]]:
+        """Each change of route as (step, rows, route), for the checkpoint."""
+        own = (switch for route in self._routes.values() for switch in route.switches)
+        return [*self._before, *sorted(own, key=lambda switch: switch[0])]
 
     @property
     def staged(self) -> bool:
         """Whether the pair is on a graph: it then draws from torch alone, which was seen when it was traced."""
-        return any(road.route != "plain" for road in self._roads.values())
+        return any(route.name != "plain" for route in self._routes.values())
 
     @property
     def summary(self) -> str:
         """What was done and why, in one line."""
-        return self.main_road().summary if self._roads else "no step was made"
+        return self.main_route().summary if self._routes else "no step was made"
 
-    def main_road(self) -> Road:
-        """The road that was taken most often; of several the first."""
-        return max(self._roads.values(), key=lambda road: road.steps)
-
-    @staticmethod
-    def waits(batch: Batch) -> bool:
-        """Whether looking at figures would make a device wait."""
-        return device_of(batch).type == "cuda"
-
-    def turn(self, batch: Batch, index: int, epoch: int) -> None:
-        """Turn to a batch and a step, from which reading may have turned away."""
-        self.host.begin(batch, index, epoch)
-
-    def flag(self, batch: Batch) -> torch.Tensor:
-        """The tensor that is 1 once figures went bad."""
-        if self.bad is None:
-            self.bad = torch.zeros((), device=device_of(batch))
-        return self.bad
-
-    def tell(self, words: str, *values: Any) -> None:
-        """Log what was done; of several processes the first does."""
-        if self.speaks:
-            logger.info(words, *values)
-
-    def note(self, step: int, batch: Batch, route: str) -> None:
-        """Keep a change of route."""
-        self.switches.append((step, batch.rows, route))
+    def main_route(self) -> StepRoute:
+        """The route that was taken most often; of several the first."""
+        return max(self._routes.values(), key=lambda route: route.steps)
 
 
 def _key(batch: Batch, settings: Settings) -> Any:

@@ -21,8 +21,10 @@ from pyrovae.pairs.isolation import isolated, validation
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.trace import run, samples, unconstrained
 from pyrovae.staged.precision import computing_in
+from pyrovae.staged.settings import Shown
 from pyrovae.training.parallel.alike import Alike
 from pyrovae.training.parallel.shares import Share, Weighted
+from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.plan import Plan
 
 
@@ -52,13 +54,16 @@ def _global_sites_alike(plan: Plan) -> tuple[Alike | None, Weighted | None]:
     return alike, Weighted(alike)
 
 
+def first_said(team: SingleProcess, words: str | None) -> str | None:
+    """What any process has to say, the first of them first."""
+    return next((said for said in team.all_gather(words) if said is not None), None)
+
+
 class Passes:
     """The plain path of a training: Pyro's own pass on a batch, then the optimiser.
 
     Attributes:
-        parameters: every tensor that a pass has shown, by canonical name.
-        loss_state: what an ELBO keeps in Pyro's store, by store name.
-        validated: the sites whose distributions looked, in the last pass, whether values are in their support.
+        shown: what the passes have shown so far: parameters, what the loss keeps, sites that were validated.
     """
 
     def __init__(self, plan: Plan):
@@ -66,13 +71,10 @@ class Passes:
         self.alike, self.weighted = _global_sites_alike(plan)
         self.fixed = FixedPlate(self.weighted or plan.tempered, plan.structure.data_plate)
         self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
-        self.parameters: dict[str, torch.Tensor] = {}
-        self.loss_state: dict[str, torch.Tensor] = {}
+        self.shown = Shown()
         self.step = 0
         self.epoch = 0
         self.share = Share(1.0, {}, 1.0)
-        self.rows = 0  # of the whole batch
-        self.validated: frozenset[str] = frozenset()
         self.random: torch.Tensor | None = None  # torch's generator before the step, where others may be lost in it
         self._error: Exception | None = None
         self._worst: str | None = None
@@ -90,9 +92,7 @@ class Passes:
 
         What goes wrong is raised by `finish`, when the other processes know of it.
         """
-        # Before the first step these are what a loop before this one may have left gradients in.
-        for parameter in (self.parameters or self.plan.structure.parameters).values():
-            parameter.grad = None
+        self.clear_gradients()
         self._error = self._worst = None
         with poutine.trace(param_only=True) as captured:
             try:
@@ -110,6 +110,11 @@ class Passes:
             [torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()]
         )
         return torch.cat([torch.tensor([loss / size], dtype=torch.float64), figures])
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients; before the first step a loop before this one may have left some."""
+        for parameter in (self.shown.parameters or self.plan.structure.parameters).values():
+            parameter.grad = None
 
     def finish(self, figures: torch.Tensor) -> torch.Tensor:
         """The figures of all processes together; the gradients are finite, averaged and clipped.
@@ -148,14 +153,10 @@ class Passes:
         self.plan.team.average_([*gradients, figures])
         return figures, gradients
 
-    def agree(self, words: str | None) -> str | None:
-        """What any process has to say, the first of them first."""
-        return next((said for said in self.plan.team.all_gather(words) if said is not None), None)
-
     def live(self) -> dict[str, torch.Tensor]:
         """The parameters that have a gradient and are not frozen."""
         frozen = self.plan.optimiser.frozen
-        return {name: p for name, p in self.parameters.items() if p.grad is not None and not frozen(name)}
+        return {name: p for name, p in self.shown.parameters.items() if p.grad is not None and not frozen(name)}
 
     def update(self) -> None:
         """Move the parameters by the gradients of the last pass."""
@@ -195,7 +196,7 @@ class Passes:
     def _note_validated(self) -> None:
         last = self.recorded.last_run()
         nodes = samples(last.model) if last is not None else ()
-        self.validated = frozenset(name for name, node in nodes if validates(node["fn"]))
+        self.shown.validated = frozenset(name for name, node in nodes if validates(node["fn"]))
 
     def _note_parameters(self, captured: Any) -> None:
         """Take in the parameters of this pass; what only the loss touched is its own state."""
@@ -203,10 +204,10 @@ class Passes:
         raw = {name: unconstrained(node["value"]) for name, node in captured.nodes.items()}
         stored: dict[str, Any] = pyro.get_param_store()._params
         kept = {name: stored.get(name, tensor) for name, tensor in raw.items() if name not in own}
-        self.loss_state = {name: detach_provenance(tensor) for name, tensor in kept.items()}
+        self.shown.loss_state = {name: detach_provenance(tensor) for name, tensor in kept.items()}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
         named = dict(zip(canonical(raw), raw.values(), strict=True))
-        self.parameters = once({**self.parameters, **named})
+        self.shown.parameters = once({**self.shown.parameters, **named})
 
     def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
         if site is not None:

@@ -163,6 +163,6 @@ class Session:
     def _forget_loss_state(self) -> None:
         """Take out of Pyro's store what only the loss put there."""
         store = pyro.get_param_store()
-        for name in set(self.trainer.passes.loss_state) - self._store_before:
+        for name in set(self.trainer.passes.shown.loss_state) - self._store_before:
             if name in store:
                 del store[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Iterator
@@ -15,18 +14,15 @@ from pyrovae.data.batches import as_batches
 from pyrovae.evaluation.active_units import ActiveUnits, active_in
 from pyrovae.evaluation.rate_distortion import RateDistortion, measure
 from pyrovae.objectives.losses import own_loss
-from pyrovae.pairs.pair import unwrapped
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
-from pyrovae.staged.capturing import Pass
-from pyrovae.staged.roads import Entry
-from pyrovae.staged.staging import Staging
-from pyrovae.staged.surroundings import Settings
+from pyrovae.staged.verdicts import Task
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.shares import share_of
-from pyrovae.training.passes import Passes, is_of_bad_numbers, once
+from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.step import Step
+from pyrovae.training.step_maker import Made, StepMaker, make_staging
 
 # A moving average that counts every step alike at first forgets the random start sooner.
 _AVERAGE_START = 10
@@ -50,39 +46,6 @@ class Keeper(Protocol):
         """An epoch is complete."""
 
 
-def make_staging(plan: Plan, passes: Passes) -> Staging:
-    """What chooses the route of each step of a training."""
-    mode, why = plan.staged, ""
-    if passes.weighted is not None:
-        mode, why = False, "sites that all processes draw alike are drawn by Pyro's own pass"
-    elif plan.team.size > 1 and mode == "auto":
-        mode = "traced"  # processes must not part by what each of them measures
-    return Staging(
-        mode,
-        strict=plan.staged != "auto" and plan.staged is not False,
-        why=why,
-        speaks=plan.team.first,
-        host=passes,
-        settings=Settings(
-            one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
-            buffers=once(plan.structure.buffers()),
-            optimiser=plan.optimiser,
-            clip_norm=plan.clip_norm,
-            places=functools.partial(_places, plan),
-            # Arrays were looked at as a whole before the first step.
-            check_support=plan.batches.transform is not None or not plan.batches.random_access,
-            forks=getattr(getattr(plan.batches.source, "loader", None), "num_workers", 0) > 0,
-            shared=plan.team.size > 1,
-        ),
-    )
-
-
-def _places(plan: Plan) -> list:
-    """Where a look at all that a pass can reach begins."""
-    pair = unwrapped(plan.pair)
-    return [pair, pair.model, pair.guide, plan.loss, *plan.structure.modules.values()]
-
-
 class Trainer:
     """A plan under way: everything that a checkpoint must hold is an attribute of this object."""
 
@@ -91,6 +54,7 @@ class Trainer:
         self.keeper = keeper
         self.passes = Passes(plan)
         self.staging = make_staging(plan, self.passes)
+        self.steps = StepMaker(plan, self.passes, self.staging)
         self.history: list[Epoch] = []
         self.step = 0
         self.epoch = 0
@@ -104,8 +68,7 @@ class Trainer:
         self.best_elbo = -math.inf
         self.bad_epochs = 0
         self.reason: str | None = None
-        self._unread: list[tuple[Step, Entry, int]] = []  # and the rows of the whole batch
-        self.staging.settle = self.read
+        self._unread: list[tuple[Step, Made, int]] = []  # and the rows of the whole batch
         self._started = time.monotonic()
 
     # --- the loop -------------------------------------------------------------------------------------
@@ -158,18 +121,27 @@ class Trainer:
     def advance(self, batch: Batch) -> Step:
         """One optimiser step on one batch."""
         plan, rows = self.plan, batch.rows
-        self.passes.rows = rows
         batch = self._own_part(batch)
         plan.tempered.step = self.step
         weight = plan.tempered.weight
-        entry = self.staging.step(batch, self.step, self.epoch, self.steps_left())
+        made = self._made(batch, rows)
         self._update_averages()
         done = Step(self.step, self.epoch, weight, plan.optimiser.learning_rate(), self.read)
-        self._unread.append((done, entry, rows))
+        self._unread.append((done, made, rows))
         self.step, self.position, self.rows = self.step + 1, self.position + 1, self.rows + rows
-        if not entry.waits or len(self._unread) >= _UNREAD or plan.tempered.states:
+        if not made.waits or len(self._unread) >= _UNREAD or plan.tempered.states:
             self.read()
         return done
+
+    def _made(self, batch: Batch, rows: int) -> Made:
+        """One step by the route that is right now."""
+        start = time.perf_counter()
+        choice = self.staging.choose(batch, rows, self.step, self.steps_left())
+        if choice.task is not Task.UNREAD:
+            self.read()
+        made = self.steps.make(choice, batch, self.step, self.epoch)
+        choice.route.made(start, made.figures.device)
+        return made
 
     def _own_part(self, batch: Batch) -> Batch:
         """This process's rows, on its device."""
@@ -189,7 +161,7 @@ class Trainer:
             DivergedError: one of them went bad; the weights are those before it.
         """
         unread, self._unread = self._unread, []
-        read = self.staging.read([entry for _, entry, _ in unread])
+        read = self.steps.read([made for _, made, _ in unread])
         for (step, _, rows), figures in zip(unread, read, strict=True):
             step.give(figures)
             self.plan.tempered.observe(step.rate)
@@ -210,7 +182,7 @@ class Trainer:
         if self.plan.average is None:
             return
         decay = min(self.plan.average, (1 + self.step) / (_AVERAGE_START + self.step))
-        parameters = self.passes.parameters
+        parameters = self.passes.shown.parameters
         known = [name for name in parameters if name in self.averages]
         if known:
             average, now = [self.averages[name] for name in known], [parameters[name] for name in known]
@@ -294,7 +266,7 @@ class Trainer:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers: what a prediction depends on."""
-        return {**self.passes.parameters, **self.plan.structure.buffers()}
+        return {**self.passes.shown.parameters, **self.plan.structure.buffers()}
 
     @torch.no_grad()
     def settle(self) -> str:

@@ -169,7 +169,7 @@ class Resumption:
             return
         path, weights, state, document = self._content
         _compare(path, document, self.document)
-        trainer.passes.parameters = once(trainer.plan.structure.parameters)
+        trainer.passes.shown.parameters = once(trainer.plan.structure.parameters)
         if state["depth"] is not None:
             trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
         before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
@@ -243,7 +243,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "bad_epochs": trainer.bad_epochs,
         "history": [tuple(row) for row in trainer.history],
         "optimiser": trainer.plan.optimiser.state(),
-        "loss": {name: tensor.detach() for name, tensor in trainer.passes.loss_state.items()},
+        "loss": {name: tensor.detach() for name, tensor in trainer.passes.shown.loss_state.items()},
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
         "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
         "alike": None if trainer.passes.alike is None else trainer.passes.alike.state,
@@ -259,12 +259,12 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.history = [Epoch(*row) for row in state["history"]]
     trainer.averages, trainer.best = (
         {
-            name: t.to(trainer.passes.parameters[name].device) if name in trainer.passes.parameters else t
+            name: t.to(trainer.passes.shown.parameters[name].device) if name in trainer.passes.shown.parameters else t
             for name, t in held.items()
         }
         for held in (state["averages"], state["best"])
     )
-    trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.parameters)
+    trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.shown.parameters)
     trainer.plan.tempered.states = dict(state["temper"])
     if trainer.passes.alike is not None and state["alike"] is not None:
         trainer.passes.alike.state = state["alike"]
@@ -273,7 +273,7 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for name, tensor in state["loss"].items():
         store.setdefault(name, tensor)
         store[name] = tensor
-    trainer.passes.loss_state = dict(state["loss"])
+    trainer.passes.shown.loss_state = dict(state["loss"])
 
 
 def probe(trainer: Trainer) -> float:

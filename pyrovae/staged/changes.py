@@ -1,41 +1,33 @@
-"""Whether a pair is from step to step what it was when its graph was made."""
+"""Whether a pair is from step to step what it was when its graphs were made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyro
 import torch
 
 from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.settings import Shown
 from pyrovae.staged.watching import Field, Walk, Watch, difference, rebound, steady
 from pyrovae.staged.witnessing import Witness, witnessed
 
 
-class Vigil:
-    """Looks at two passes of each kind of batch, and then, before each step, at all that they can have read.
+class Changes:
+    """Looks, before each step, at all that passes can have read."""
 
-    Attributes:
-        version: how often something was found to be another thing than before; graphs of other versions are old.
-        words: what was found last.
-        pending: what was found, while graphs are not old yet: of several processes, all have to know of it first.
-    """
-
-    def __init__(self, places: Callable[[], Iterable[Any]], parameters: Callable[[], Mapping[str, torch.Tensor]]):
-        self.version = 0
-        self.words = ""
-        self.pending: str | None = None
+    def __init__(self, places: Callable[[], Iterable[Any]], shown: Shown):
+        self.shown = shown
         self._places = places
-        self._parameters = parameters
         self._witness = Witness()
         self._watch: Watch | None = None
         self._grads: list[tuple[str, torch.Tensor, bool]] = []
 
-    def seen(self, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Make a pass before the eyes of the witness."""
-        with witnessed(self._witness):
-            return make()
+    def seen(self) -> AbstractContextManager[None]:
+        """See what of the user's code the pass runs that is made inside."""
+        return witnessed(self._witness)
 
     def look(self) -> Walk:
         """Everything that the pair's code can reach now.
@@ -67,7 +59,7 @@ class Vigil:
             raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")
         left_alone = steady(before, after)
         self._watch = Watch([*left_alone, *self._stored()], after.registries)
-        tensors = {id(tensor): (name, tensor) for name, tensor in self._parameters().items()}
+        tensors = {id(tensor): (name, tensor) for name, tensor in self.shown.parameters.items()}
         for field in left_alone:  # Pyro shows no parameter that is frozen
             if isinstance(field.value, torch.nn.Parameter):
                 tensors.setdefault(id(field.value), (field.words, field.value))
@@ -77,7 +69,7 @@ class Vigil:
     def _stored(self) -> list[Field]:
         """The places in Pyro's store that hold the parameters."""
         store: Any = pyro.get_param_store()
-        own = {id(tensor) for tensor in self._parameters().values()}
+        own = {id(tensor) for tensor in self.shown.parameters.values()}
         held = [(name, value) for name, value in store._params.items() if id(value) in own]
         return [
             Field("Pyro's parameter store", vars(store), "_params", store._params),
@@ -86,14 +78,13 @@ class Vigil:
 
     # --- before and after a step ------------------------------------------------------------------------
 
-    def notice(self) -> None:
-        """Look whether anything that is watched is another thing now; then it is `pending`."""
-        if self._watch is not None and self.pending is None:
-            self.pending = self._watch.changed() or self._frozen_or_freed()
+    def found(self) -> str | None:
+        """The first thing that is another one than before, in words."""
+        return None if self._watch is None else self._watch.changed() or self._frozen_or_freed()
 
-    def turn_old(self, words: str) -> None:
-        """Every graph is of a pair that was: something is another thing now."""
-        self.version, self.words, self.pending, self._watch = self.version + 1, words, None, None
+    def forget(self) -> None:
+        """Watch nothing, until passes are compared anew."""
+        self._watch = None
 
     def _frozen_or_freed(self) -> str | None:
         for name, tensor, before in self._grads:

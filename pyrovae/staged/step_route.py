@@ -1,0 +1,303 @@
+"""The route of one shape of batch: from plain steps to a graph and compiled code, and back where that is no gain."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.staged.changes import Changes
+from pyrovae.staged.compiling import Compiling, Function, compile_graph, seconds_to_compile
+from pyrovae.staged.deciding import worth_compiling, worth_tracing
+from pyrovae.staged.examination import Examination
+from pyrovae.staged.graph_step import GraphStep, device_of
+from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.settings import Settings
+from pyrovae.staged.step_times import MEASURED, StepTimes
+from pyrovae.staged.verdicts import Outlook, Task, Verdict
+
+logger = logging.getLogger("pyrovae")
+
+_COMPARED = 3  # consecutive steps that are compared with the plain path before a graph is trusted
+
+_LATER = (16, 64, 256)  # steps after which a graph is compared again; then every _EVERY
+
+_EVERY = 1_024
+
+_STEADY = 256  # steps of a graph after which tracing has repaid itself, and another change is not held against it
+
+_TRIES = 3  # times that a pair may change its structure before the plain path keeps it
+
+
+_GOOD = Verdict()
+
+
+class StepRoute:
+    """The way of the batches of one shape.
+
+    Attributes:
+        name: "plain", "traced" or "compiled".
+        why: the reason, in words.
+        steps: how many were made.
+        count: how many since the pair was last another one.
+        graph: the step as a graph, from its tracing on.
+        function: what runs in the graph's place: itself, compiled code, or kernels that a device replays.
+        examination: of the passes before a graph is traced.
+        outdated: what is another thing than when the graph was made, in words.
+        switches: each change as (step, rows, name).
+    """
+
+    def __init__(self, mode: Any, settings: Settings, changes: Changes, why: str):
+        self.name = "plain"
+        self.why = why if mode or why else "staged=False"
+        self.steps = 0  # of all its lives; `count` begins anew with each
+        self.graph: GraphStep
+        self.function: Function
+        self.examination = Examination(changes)
+        self.outdated: str | None = None
+        self.switches: list[tuple[int, int, str]] = []
+        self._mode, self._settings, self._changes = mode, settings, changes
+        self.count = 0
+        self.times = StepTimes()
+        self._to_compare = 0
+        self._since = 0  # steps since the route changed
+        self._broken = 0
+        self._examining = False
+        self._closed = mode is False
+        self._compiling: Compiling | None = None
+
+    # --- a step ---------------------------------------------------------------------------------------
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the route may change at this step."""
+        measured = self._since == MEASURED and not self._to_compare
+        return not self._closed and (self.name == "plain" or self._compiling is not None or measured)
+
+    def decide(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+        """Change the route where it is time to."""
+        if self.name == "plain":
+            return self._consider_tracing(batch, index, outlook)
+        if self._compiling is not None:
+            return self._take_compiled(batch, index)
+        return self._judge(batch, index, outlook)
+
+    def task(self, batch: Batch) -> Task:
+        """How the step of now is to be made."""
+        if self.name == "plain":
+            return Task.EXAMINED if self._examining else Task.PLAIN
+        self._since += 1
+        if self._to_compare > 0 or self._due():
+            return Task.COMPARED
+        return Task.UNREAD if self.waits(batch) and self.graph.may_wait else Task.STAGED
+
+    def _due(self) -> bool:
+        return self._since in _LATER or self._since % _EVERY == 0
+
+    @staticmethod
+    def waits(batch: Batch) -> bool:
+        """Whether looking at figures would make a device wait."""
+        return device_of(batch).type == "cuda"
+
+    def made(self, start: float, device: torch.device) -> None:
+        """A step is complete that began at a time."""
+        self.count += 1
+        self.steps += 1
+        self.times.add(start, device)
+
+    # --- onwards --------------------------------------------------------------------------------------
+
+    def _consider_tracing(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+        if not self._examining and self._wants_tracing(outlook):
+            self.times.note("plain")
+            self._examining = True
+        if not (self._examining and self.examination.done):
+            return _GOOD
+        self._examining = False
+        words = self._settings.agree(self._trace(batch))
+        if words is not None:
+            return self._close(words)
+        verdict = _GOOD
+        if outlook.main and "compiled" in (self._mode, outlook.known):
+            verdict = self._compile_now(batch)
+        self._enter("traced" if self.function is self.graph.module else "compiled", index, batch)
+        return verdict
+
+    def _wants_tracing(self, outlook: Outlook) -> bool:
+        count = self.count
+        if self._mode != "auto":
+            # A rare shape of batch stays on the plain path.
+            return count == 3 or (count == 0 and outlook.main)
+        if count == 0 and outlook.known in ("traced", "compiled"):
+            return True
+        if count not in (5, 20):
+            return False
+        choice = worth_tracing(self.times.typical(), outlook.steps_left)
+        self.why = choice.why
+        return choice.go
+
+    def _trace(self, batch: Batch) -> str | None:
+        """Make the graph; why it cannot be made, in words."""
+        try:
+            self.graph = GraphStep(self._settings, batch, self.examination.rebound)
+        except Exception as error:
+            return words_of(error)
+        self.function = self.graph.module
+        self._changes.passed()
+        return None
+
+    def _judge(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+        """A route has been measured: keep it, go on, or go back."""
+        self.times.note(self.name)
+        if self._mode != "auto":
+            return _GOOD
+        before = {"traced": "plain", "compiled": "traced"}[self.name]
+        if self.times.slower_than(before):
+            self._back(before, index, batch)
+        elif self.name == "traced" and outlook.main:
+            choice = worth_compiling(self.times.typical(), outlook.steps_left, seconds_to_compile(self.graph.module))
+            self.why = choice.why
+            if choice.go:
+                return self._compile(batch, index)
+        return _GOOD
+
+    def _compile(self, batch: Batch, index: int) -> Verdict:
+        if not self._settings.forks:
+            self._compiling = Compiling(self.graph.module, self.graph.examples(batch))
+            return _GOOD
+        verdict = self._compile_now(batch)  # a copy of a process that compiles in a thread may never wake up
+        if self.function is not self.graph.module:
+            self._enter("compiled", index, batch)
+        return verdict
+
+    def _compile_now(self, batch: Batch) -> Verdict:
+        try:
+            self.function = compile_graph(self.graph.module, self.graph.examples(batch))
+        except Exception as error:
+            self.why = f"the compiler gave up ({words_of(error)})"
+            if self._mode == "compiled":
+                return Verdict(warning=f"staged=True trains on the traced graph: {self.why}.")
+        return _GOOD
+
+    def _take_compiled(self, batch: Batch, index: int) -> Verdict:
+        """Take over what the background has compiled."""
+        compiling = self._compiling
+        if compiling is not None and compiling.done():
+            self._compiling = None
+            if compiling.function is None:
+                self.why = f"the compiler gave up ({words_of(compiling.error)})"
+            else:
+                self.function = compiling.function
+                self._enter("compiled", index, batch)
+        return _GOOD
+
+    def _enter(self, name: str, index: int, batch: Batch) -> None:
+        self._since, self._to_compare = 0, _COMPARED
+        self.times.begin()
+        self._switch(name, index, batch)
+        self._tell("step %d, batches of %d: %s", index, batch.rows, self.summary)
+
+    def _switch(self, name: str, index: int, batch: Batch) -> None:
+        self.name = name
+        self.switches.append((index, batch.rows, name))
+
+    # --- what looks at a step have found --------------------------------------------------------------
+
+    def examined(self, words: str | None) -> Verdict:
+        """A pass was looked at; the words say why no graph can follow the pair."""
+        return _GOOD if words is None else self._close(words)
+
+    def compared(self, words: str | None, batch: Batch, index: int) -> Verdict:
+        """The graph was compared; the words say what differs."""
+        later = self._to_compare == 0
+        if words is not None:
+            return self._retreat(words, index, batch, later=later)
+        self._to_compare = max(self._to_compare - 1, 0)
+        if self._to_compare == 0 and not later:
+            self.times.begin()
+            self._since = 0
+        return _GOOD
+
+    def wants_recording(self, batch: Batch) -> bool:
+        """Whether the graph has just come to be trusted, on a device that can replay its kernels without Python."""
+        ready = self.name != "plain" and self._since == 0 and self._to_compare == 0
+        return ready and self.waits(batch) and device_of(batch).type == "cuda" and self.graph.may_wait
+
+    def not_recorded(self, function: Function, reason: str, batch: Batch) -> None:
+        """Go on with a function as it is, since its kernels cannot be replayed."""
+        self.function = function
+        self._tell("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
+
+    # --- and back -------------------------------------------------------------------------------------
+
+    def _back(self, name: str, index: int, batch: Batch) -> None:
+        """Return to the route before, which was faster."""
+        self.why = f"{self.name} was no faster"
+        if name == "plain":
+            self._closed = True
+        else:
+            self.function = self.graph.module
+        self._since = MEASURED + 1
+        self._switch(name, index, batch)
+
+    def _retreat(self, words: str, index: int, batch: Batch, *, later: bool) -> Verdict:
+        """The graph is not the pair: go on plain; a pair that changed once may be traced again."""
+        self._broken += 1
+        self._compiling = None
+        name = self.name
+        self._switch("plain", index, batch)
+        warning = (
+            f"step {index}: the pair is not what it was when its {name} step was made: {words}. The steps since "
+            f"the last comparison ({self._since} at most) used the pair as it was. Train a pair whose structure "
+            "changes from step to step with staged=False."
+        )
+        if not later or self._broken >= _TRIES:
+            refused = self._close(f"the graph does not repeat the pair: {words}").refused
+            return Verdict(refused, warning if later else None)
+        self._forget()  # traced afresh after some plain steps
+        return Verdict(warning=warning)
+
+    def turn_old(self, words: str) -> None:
+        """Note that something which the pair reads is another thing now; no step is made with the old graph."""
+        if self.examination.done and not self._closed:
+            self.outdated = words
+
+    def part(self, batch: Batch, index: int) -> None:
+        """Go on plain with a pair that is another one now, and trace it afresh."""
+        words = self.outdated
+        self._broken += self._since < _STEADY
+        self._compiling, self._examining = None, False
+        self._forget()
+        self._switch("plain", index, batch)
+        self._tell("step %d, batches of %d: traced afresh, %s", index, batch.rows, words)
+        if self._broken >= _TRIES:
+            self._close(f"the pair goes on changing: {words}")
+
+    def _forget(self) -> None:
+        """Begin anew: the pair is not what it was."""
+        self.count, self.outdated = 0, None
+        self.examination = Examination(self._changes)
+        self.times.begin()
+
+    def _close(self, why: str) -> Verdict:
+        self._closed, self._examining, self.name, self.why = True, False, "plain", why
+        return Verdict(refused=why)
+
+    def _tell(self, words: str, *values: Any) -> None:
+        """Log what was done; of several processes the first does."""
+        if self._settings.speaks:
+            logger.info(words, *values)
+
+    @property
+    def summary(self) -> str:
+        """The route, the times measured, and the reason."""
+        times = self.times.words
+        return f"{self.name}" + (f" ({times} a step)" if times else "") + (f": {self.why}" if self.why else "")
+
+
+def words_of(error: Exception | None) -> str:
+    """Why something could not be done, in words."""
+    text = " ".join(str(error).split())
+    return text[:300] if isinstance(error, Unstageable) else f"{type(error).__name__}: {text[:200]}"
