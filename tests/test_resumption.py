@@ -117,7 +117,7 @@ def test_a_loader_goes_on_within_an_epoch(generator, tmp_path):
 
     def run(folder, stop=None, **options):
         losses = []
-        running = pv.steps(vae(), loader(), epochs=3, seed=1, device="cpu", checkpoint=folder, **options)
+        running = pv.steps(vae(), loader(), epochs=3, seed=1, device="cpu", staged=False, checkpoint=folder, **options)
         for step in running:
             losses.append(step.loss)
             if len(losses) == stop:
