@@ -61,7 +61,7 @@ def readings(tree: ast.Module) -> list[str]:
 
 
 # Arguments of the same name that no option sets.
-_OTHERS = {"models/priors.py", "trust/epistemic/few_rows.py"}
+_OTHERS = {"models/priors.py", "trust/epistemic/whole_data.py"}
 
 
 def test_arguments_that_have_options_are_not_written_out():
