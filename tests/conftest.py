@@ -11,7 +11,10 @@ import pyro
 import pytest
 import torch
 from hypothesis import settings
+from known_models import classes
 from time_limit import SECONDS, limited
+
+import pyrovae as pv
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True)  # neither the clock nor chance decides
@@ -42,3 +45,14 @@ def _fresh():
     pyro.set_rng_seed(0)
     yield
     pyro.clear_param_store()
+
+
+@pytest.fixture
+def linear() -> pv.truth.LinearGaussian:
+    weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5], [-0.7, 0.1]])
+    return pv.truth.LinearGaussian(weight, torch.tensor([0.1, 0.0, -0.2, 0.3]), 0.6)
+
+
+@pytest.fixture(name="classes")
+def _classes() -> pv.truth.DiscreteMixture:
+    return classes()

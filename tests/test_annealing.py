@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
-from registry import REGISTRY, ROWS, arguments, pairs
+from registry import REGISTRY, ROWS, born, pairs, plate_of
 from torch import nn
 
 import pyrovae as pv
@@ -24,19 +24,6 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import scorers
 
 QUICK = {"chains": 2, "steps": 4, "leapfrogs": 3}
-
-
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
-
-
-def plate_of(entry):
-    return "data" if "nested" in entry.traits else None
 
 
 # --- densities of given values ----------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import config_enumerate
-from registry import REGISTRY, arguments, pairs
+from registry import REGISTRY, born, pairs
+from stored import ENDINGS
 
 import pyrovae as pv
 from pyrovae.export import places
@@ -47,15 +48,6 @@ def test_weights_without_a_tail():
 
 
 # The groups of every style of pair
-
-
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def groups_of(pair, *args, draws=5, **kwargs):
@@ -200,12 +192,6 @@ def test_counts_too_large_for_any_integer_are_an_error():
 
 
 # Exact answers
-
-
-@pytest.fixture
-def linear():
-    weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5], [-0.7, 0.1]])
-    return pv.truth.LinearGaussian(weight, torch.tensor([0.1, 0.0, -0.2, 0.3]), 0.6)
 
 
 def test_under_the_exact_posterior_every_elbo_is_the_evidence(linear):
@@ -463,8 +449,6 @@ def test_data_of_another_shape_and_parameters_that_do_not_exist(linear):
 
 
 # Files
-
-ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
 
 
 @ENDINGS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from types import SimpleNamespace
 
 import pyro
@@ -11,11 +10,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
-from registry import REGISTRY, ROWS, Entry, arguments, pairs
+from registry import REGISTRY, ROWS, born, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.pairs.trace import run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.amortisation import guide_reads
 from pyrovae.trust.calibration import covered
@@ -23,16 +21,6 @@ from pyrovae.trust.predictions import source_for
 from pyrovae.trust.proper_scores import Scoring
 from pyrovae.trust.ranks import uniform_band
 from pyrovae.trust.simulation_based_calibration import Truth, likelihood_ranks
-
-
-def used(entry: Entry):
-    """A pair of the registry that was run once, with its data."""
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -297,14 +285,14 @@ def test_what_chance_leaves_counts_rows_where_elements_go_together():
 
 
 def test_masked_elements_count_nowhere():
-    pair, (x, seen), _ = used(REGISTRY["masked_elements"])
+    pair, (x, seen), _ = born(REGISTRY["masked_elements"])
     other = torch.where(seen, x, torch.tensor(50.0))
     one, two = (pv.calibration(pair, value, seen, draws=10)["x"] for value in (x, other))
     assert torch.equal(one.pit.values.isnan(), ~seen)
     assert torch.equal(one.coverage, two.coverage)
     assert torch.equal(one.crps, two.crps)
     assert torch.equal(one.energy, two.energy)
-    pair, (x, label, known), _ = used(REGISTRY["masked_rows"])
+    pair, (x, label, known), _ = born(REGISTRY["masked_rows"])
     result = pv.calibration(pair, x, label, known, draws=10)["label"]
     assert torch.equal(result.crps.isnan(), ~known)
     assert float(result.reliability.count.sum()) == int(known.sum())
@@ -315,7 +303,7 @@ def test_masked_elements_count_nowhere():
 
 @pytest.mark.parametrize("entry", pairs())
 def test_any_pair_can_be_looked_at(entry):
-    pair, args, kwargs = used(entry)
+    pair, args, kwargs = born(entry)
     state, names = torch.get_rng_state(), set(pyro.get_param_store().keys())
     results = pv.calibration(pair, *args, draws=7, **kwargs)
     assert set(results) == set(entry.observed)
@@ -338,7 +326,7 @@ def test_it_is_found_out_what_the_guide_looks_at():
     looks = {}
     for name in ("keywords", "masked_rows", "covariates", "auto_normal", "maximum_likelihood", "observation_mask"):
         pyro.clear_param_store()
-        pair, args, kwargs = used(REGISTRY[name])
+        pair, args, kwargs = born(REGISTRY[name])
         sampler = Sampler.of(pair, args, kwargs, seed=0)
         looks[name] = {site: source_for(sampler, site) for site in REGISTRY[name].observed}
     assert looks == {
@@ -459,7 +447,7 @@ def test_refit_may_train():
 
 @pytest.mark.parametrize("entry", pairs(without={"factor", "no_latent", "local_autoguide"}))
 def test_any_guide_can_be_calibrated_by_simulation(entry):
-    pair, args, kwargs = used(entry)
+    pair, args, kwargs = born(entry)
     state = torch.get_rng_state()
     if entry.name in ("auto_normal", "auto_diagonal_normal"):
         with pytest.raises(PairError, match="refit="):
@@ -472,7 +460,7 @@ def test_any_guide_can_be_calibrated_by_simulation(entry):
 
 
 def test_masked_latent_sites_count_nowhere():
-    pair, (x, lengths), _ = used(REGISTRY["time_steps"])
+    pair, (x, lengths), _ = born(REGISTRY["time_steps"])
     result = pv.simulation_based_calibration(pair, x, lengths, simulations=1, draws=5)
     assert torch.equal(result.sites["z_2"].values.isnan().all(1), lengths < 3)
 
@@ -481,13 +469,13 @@ def test_masked_latent_sites_count_nowhere():
 
 
 def test_what_cannot_be_simulated_is_refused_in_words():
-    pair, args, _ = used(REGISTRY["deterministic_and_factor"])
+    pair, args, _ = born(REGISTRY["deterministic_and_factor"])
     with pytest.raises(PairError, match="factor \\('smoothness'\\)"):
         pv.simulation_based_calibration(pair, *args)
-    pair, args, _ = used(REGISTRY["maximum_likelihood"])
+    pair, args, _ = born(REGISTRY["maximum_likelihood"])
     with pytest.raises(PairError, match="no latent site"):
         pv.simulation_based_calibration(pair, *args)
-    pair, args, _ = used(REGISTRY["auto_normal_local"])
+    pair, args, _ = born(REGISTRY["auto_normal_local"])
     with pytest.raises(PairError, match=r"a parameter for each row.*refit="):
         pv.simulation_based_calibration(pair, *args)
 

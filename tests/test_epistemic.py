@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal
-from registry import arguments, pairs
+from registry import born, pairs
 from torch import nn
 
 import pyrovae as pv
@@ -18,15 +18,6 @@ from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.trust import epistemic
 from pyrovae.trust.epistemic.weights import Weights
-
-
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def scores(pair, args, kwargs):

@@ -9,22 +9,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from registry import ROWS, arguments, pairs, real
+from registry import ROWS, born, pairs, real
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation import estimate
 from pyrovae.pairs.pair import Pair
-from pyrovae.pairs.trace import run
-
-
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def gaussian(latent=2, width=4, noise=0.6, seed=0):
@@ -42,12 +32,6 @@ def widened(truth, factor=1.3, shift=0.2):
             pyro.sample("z", dist.MultivariateNormal(posterior.mean + shift, scale_tril=scale))
 
     return Pair(truth.model, guide)
-
-
-@pytest.fixture
-def classes():
-    probabilities = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
-    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), probabilities)
 
 
 def scores(repeats, truth):

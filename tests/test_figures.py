@@ -21,7 +21,19 @@ from pyro.infer import (
     TraceMeanField_ELBO,
     config_enumerate,
 )
-from registry import LATENT, REGISTRY, ROWS, amortised_guide, arguments, binary, decoder_net, pairs, real, rows
+from registry import (
+    LATENT,
+    REGISTRY,
+    ROWS,
+    amortised_guide,
+    arguments,
+    binary,
+    decoder_net,
+    pairs,
+    plate_of,
+    real,
+    rows,
+)
 from registry import Encoder as encoder_net
 
 import pyrovae as pv
@@ -38,11 +50,6 @@ def batch_of(entry, data):
 
 def size_of(entry) -> int:
     return ROWS if entry.traits & {"subsampled", "full_data"} else BATCH
-
-
-def plate_of(entry) -> str | None:
-    """Only where two plates hold all observed sites does the caller have to say which holds the data."""
-    return "data" if "nested" in entry.traits else None
 
 
 def make(entry, seed=3):

@@ -6,26 +6,16 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from registry import REGISTRY, ROWS, arguments, pairs
+from registry import REGISTRY, ROWS, born, pairs
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation.refinement import refined
 from pyrovae.pairs.pair import Pair
-from pyrovae.pairs.trace import run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import scorers
 
 QUICK = {"steps": 5, "draws": 8}
-
-
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -11,26 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from registry import REGISTRY, ROWS, Entry, arguments, pairs
+from registry import REGISTRY, ROWS, born, pairs
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs.trace import run, with_rows
+from pyrovae.pairs.trace import with_rows
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.complexity import complexities, scales
 from pyrovae.trust.conformal import one_sided, surprises, two_sided
 from pyrovae.trust.regret import regrets
 
 SCORES = ("combined", "evidence", "typicality", "complexity")
-
-
-def used(entry: Entry):
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def linear(width: int = 6) -> pv.truth.LinearGaussian:
@@ -145,7 +135,7 @@ def test_compressed_sizes_are_in_nats_and_blind_to_masked_elements():
     found = complexities(sampler, tile.runs[0], scales(sampler))
     assert bool((found > 256 * math.log(2)).all())  # 256 fair coins cannot be said in less
     assert bool((found < 5 * 256 * math.log(2)).all())
-    pair, (x, seen), _ = used(REGISTRY["masked_elements"])
+    pair, (x, seen), _ = born(REGISTRY["masked_elements"])
     sizes = []
     for hidden in (0.0, 0.3):
         sampler = Sampler.of(pair, (torch.where(seen, x, torch.tensor(hidden)), seen), {}, seed=0)
@@ -218,7 +208,7 @@ def test_regret_finds_what_the_guide_cannot_infer():
 
 @pytest.mark.parametrize("name", ["plain_functions", "local_and_global", "time_steps", "enumerated_prior"])
 def test_regret_of_other_pairs_is_a_gain(name):
-    pair, args, kwargs = used(REGISTRY[name])
+    pair, args, kwargs = born(REGISTRY[name])
     state = torch.get_rng_state()
     found = regrets(Sampler.of(pair, args, kwargs, seed=0))
     assert found.shape == (ROWS,)
@@ -242,7 +232,7 @@ def test_data_outside_the_support_are_as_strange_as_can_be():
 
 @pytest.mark.parametrize("entry", pairs(without={"full_data"}))
 def test_any_pair_can_be_asked(entry):
-    pair, args, kwargs = used(entry)
+    pair, args, kwargs = born(entry)
     state, names = torch.get_rng_state(), set(pyro.get_param_store().keys())
     few = with_rows(args, kwargs, 5)
     options = {"calibration": kwargs or args, "draws": 3, "shared_draws": 3}

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Predictive, config_enumerate
-from registry import ROWS, Entry, arguments, pairs
+from registry import ROWS, born, pairs
 from torch import nn
 
 import pyrovae as pv
@@ -18,7 +18,6 @@ from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
-from pyrovae.pairs.trace import run
 from pyrovae.prediction.draws import drawn
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -26,17 +25,9 @@ from pyrovae.sampling.use import Use
 ANY = pairs()
 
 
-def use(entry: Entry):
-    pyro.set_rng_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)  # parameters appear at the first call
-    return pair, args, kwargs
-
-
 @pytest.mark.parametrize("entry", ANY)
 def test_any_pair_encodes_reconstructs_and_generates(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     state = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     names = set(pyro.get_param_store().keys())
     encoded = pv.encode(pair, *args, **kwargs)
@@ -56,7 +47,7 @@ def test_any_pair_encodes_reconstructs_and_generates(entry):
 
 @pytest.mark.parametrize("entry", ANY)
 def test_the_same_seed_draws_the_same(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     call = (lambda seed: pv.generate(pair, *args, seed=seed, **kwargs)) if args else (
         lambda seed: pv.generate(pair, None, seed=seed, **kwargs)
     )  # fmt: skip
@@ -76,7 +67,7 @@ SITES = {
 
 @pytest.mark.parametrize("entry", ANY)
 def test_every_function_draws_from_any_pair_and_leaves_it_as_it_was(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     state, names = torch.get_rng_state(), set(pyro.get_param_store().keys())
     for function, sites in SITES.items():
         drawn = getattr(pv, function)(pair, *args, draws=3, **kwargs)
@@ -89,7 +80,7 @@ def test_every_function_draws_from_any_pair_and_leaves_it_as_it_was(entry):
 
 @pytest.mark.parametrize("entry", ANY)
 def test_one_seed_gives_one_posterior_to_all_functions(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     latent = [site for site in (*entry.latent, *entry.global_sites) if "unobserved" not in site]
     alone = pv.posterior(pair, *args, draws=5, seed=3, **kwargs)
     # With the observed sites beside them: latent sites alone would be drawn without the model in both.
@@ -188,7 +179,7 @@ def test_deterministic_sites_and_factors_are_left_alone():
 
 
 def test_a_pair_that_does_not_know_its_shapes_says_so():
-    pair, *_ = use(pairs(having={"covariates"})[0].values[0])
+    pair, *_ = born(pairs(having={"covariates"})[0].values[0])
     with pytest.raises(PairError, match="Give data of the shape wanted"):
         pv.generate(pair, 10)
     with pytest.raises(ArgumentError, match="1 at least"):
@@ -377,7 +368,7 @@ PLAIN = ("plain_functions", "hierarchical", "local_and_global", "auto_diagonal_n
 
 @pytest.mark.parametrize("entry", [one for one in ANY if one.values[0].name in PLAIN])
 def test_draws_agree_with_pyros_own_predictive(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     draws = 300
     (site,) = entry.observed
     ours = pv.posterior_predictive(pair, *args, draws=draws, **kwargs)[site].double()
@@ -445,7 +436,7 @@ def test_latent_sites_of_the_guide_need_no_model():
 
 def test_a_site_that_is_observed_in_part_is_drawn_whole():
     (entry,) = [one.values[0] for one in ANY if one.values[0].name == "observation_mask"]
-    pair, (x, y, known), _ = use(entry)
+    pair, (x, y, known), _ = born(entry)
     filled = pv.posterior(pair, x, y, known, draws=3)
     assert set(filled) == {"z", "y_unobserved", "y"}
     assert torch.equal(filled["y"][:, known], y[known].expand(3, -1))

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import config_enumerate
-from registry import REGISTRY, Entry, arguments
+from registry import REGISTRY, born
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, PairError
-from pyrovae.pairs.trace import run
-
-
-def used(entry: Entry):
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run(pair, args, kwargs)
-    return pair, args, kwargs
 
 
 def labelled(rows: int, seed: int = 0):
@@ -68,7 +57,7 @@ def test_perfect_confidence_has_the_best_area_and_none_has_the_mean_risk():
 def test_rows_without_an_answer_are_left_out():
     curve = pv.Selective.of(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0.0, math.nan, 1.0]))
     assert curve.risk.tolist() == [0.0, 0.5]
-    pair, (x, label, known), _ = used(REGISTRY["masked_rows"])
+    pair, (x, label, known), _ = born(REGISTRY["masked_rows"])
     result = pv.selective(pair, x, label, known, site="label", draws=5)
     assert torch.equal(result.loss.isnan(), ~known)
     assert len(result.coverage) == int(known.sum())
@@ -170,7 +159,7 @@ def test_equal_confidences_are_kept_or_left_together():
 def test_any_observed_site_that_the_guide_does_not_see():
     for name, site in (("keywords", "label"), ("auto_normal", "y"), ("maximum_likelihood", "y")):
         pyro.clear_param_store()
-        pair, args, kwargs = used(REGISTRY[name])
+        pair, args, kwargs = born(REGISTRY[name])
         state = torch.get_rng_state()
         result = pv.selective(pair, *args, site=site, draws=5, **kwargs)
         assert len(result.risk) == 32
@@ -179,7 +168,7 @@ def test_any_observed_site_that_the_guide_does_not_see():
 
 
 def test_bad_input_is_refused_in_words():
-    pair, args, _ = used(REGISTRY["plain_functions"])
+    pair, args, _ = born(REGISTRY["plain_functions"])
     with pytest.raises(PairError, match="the guide looks at 'x'"):
         pv.selective(pair, *args, site="x")
     with pytest.raises(ArgumentError, match="site='label' is no observed site of the pair; it has 'x'"):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import builtins
 import gc
-import resource
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import xarray
+from stored import ENDINGS, largest_file
 
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.prediction.store import new_store, read_groups
-
-ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
 
 
 def fill(store, *, rows=0):
@@ -24,17 +21,6 @@ def fill(store, *, rows=0):
     for draws, part in ((slice(0, 5), slice(0, 4)), (slice(5, 10), slice(0, 4)), (slice(0, 10), slice(4, 6))):
         store.write("draws", "z", (draws, part), values[draws, part])
     return values
-
-
-@contextmanager
-def largest_file(size: int):
-    """Files that cannot grow beyond a size: what a full disk does, for this process alone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @ENDINGS

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import resource
-from contextlib import contextmanager
-
 import numpy as np
-import pyro
 import pytest
 import torch
-from registry import Entry, arguments, pairs
+from registry import born, pairs
+from stored import ENDINGS, largest_file
 from torch import nn
 from torch.utils.data import IterableDataset
 
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, FileError
-from pyrovae.pairs.trace import run
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.quantiles import over_draws
 from pyrovae.sampling import sampler as sampler_module
 
-ENDINGS = pytest.mark.parametrize("ending", [".nc", ".zarr"])
 LEVELS = (0.0, 0.1, 0.5, 0.95)
 # By rows, in a plate, in a loop; global sites; classes; plates beside the data plate; double precision.
 STYLES = ("plain_functions", "double_precision", "auto_diagonal_normal", "local_and_global", "enumerated_mixture_map",
           "crossed_plates", "masked_rows", "deterministic_and_factor", "keywords", "product_with_global")  # fmt: skip
 SOME = [one for one in pairs() if one.values[0].name in STYLES]
-
-
-def use(entry: Entry):
-    pyro.set_rng_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)  # parameters appear at the first call
-    return pair, args, kwargs
 
 
 def linear_vae(latent: int = 2, width: int = 5) -> pv.VAE:
@@ -58,7 +45,7 @@ def small_tiles(monkeypatch):
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("entry", SOME)
 def test_reductions_are_those_of_the_draws(entry):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     for function in (pv.posterior, pv.posterior_predictive, pv.log_likelihood):
         draws = function(pair, *args, draws=23, seed=2, **kwargs)
         found = function(pair, *args, draws=23, seed=2, reduce=("moments", *LEVELS), **kwargs)
@@ -231,7 +218,7 @@ def test_a_stream_is_taken_as_it_comes(tmp_path, ending):
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("entry", SOME)
 def test_files_hold_the_same_bits(entry, tmp_path, ending):
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     for function in (pv.posterior, pv.posterior_predictive, pv.log_likelihood):
         kept = function(pair, *args, draws=7, **kwargs)
         written = function(pair, *args, draws=7, out=tmp_path / f"{function.__name__}{ending}", **kwargs)
@@ -257,7 +244,7 @@ def test_files_hold_reductions(tmp_path, ending, reduce):
 @ENDINGS
 def test_dims_are_named(tmp_path, ending):
     (entry,) = [one.values[0] for one in SOME if one.values[0].name == "crossed_plates"]
-    pair, args, kwargs = use(entry)
+    pair, args, kwargs = born(entry)
     found = pv.posterior(pair, *args, draws=3, out=tmp_path / f"z{ending}", **kwargs)
     plates = {site: {"draw", *value.dims} for site, value in found.items()}
     assert all("data" in dims or "features" in dims for dims in plates.values())
@@ -290,17 +277,6 @@ def test_paths_that_cannot_be_are_refused_in_words(tmp_path):
     with pytest.raises(ArgumentError, match="give the name"):
         pv.posterior(vae, x, out="a\0.nc")
     assert [one.name for one in tmp_path.iterdir()] == ["link.nc"]
-
-
-@contextmanager
-def largest_file(size: int):
-    """Files that cannot grow beyond a size: what a full disk does, for this process alone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @ENDINGS

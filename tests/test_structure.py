@@ -9,15 +9,29 @@ import ast
 import importlib
 import inspect
 import re
-import statistics
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from structure import (
+    Graph,
+    climbs,
+    cycles,
+    function_sizes,
+    import_graph,
+    machine_paths,
+    members,
+    misnamed,
+    module_sizes,
+    modules,
+    private_imports,
+    repeated,
+    report,
+    trespasses,
+)
 
 import pyrovae as pv
 
@@ -54,171 +68,8 @@ PUBLIC_MODULES = {"data.datasets", "models.truth", "objectives", "trust.epistemi
 MODULE_MEANT, MODULE_CAP = 300, 400  # lines
 FUNCTION_MEANT, FUNCTION_CAP = 30, 60  # lines without the docstring
 CLASS_DEPTH = 2
-
-Graph = dict[str, set[str]]
-
-
-# What the checks are made of; each is tried on a small tree of its own further down.
-
-
-def modules(package: Path) -> dict[str, ast.Module]:
-    """Dotted name below the package ("" is its `__init__`) -> parsed source."""
-    found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = path.relative_to(package).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" else parts
-        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return found
-
-
-def import_graph(package: Path, homes: dict[str, str] | None = None) -> Graph:
-    """Module -> modules of the package that it imports anywhere, inside functions too.
-
-    `homes` says where a lazy name of the package lives: `from package import Name` is an import of that module.
-    """
-    sources = modules(package)
-    graph: Graph = {}
-    for name, tree in sources.items():
-        asked = {target for node in ast.walk(tree) for target in _targets(node, name, package, sources)}
-        known = {(homes or {}).get(target, target) for target in asked}
-        graph[name] = {_nearest(target, sources) for target in known} - {name, ""}
-    return graph
-
-
-def _targets(node: ast.AST, module: str, package: Path, sources: Iterable[str]) -> list[str]:
-    """Dotted names below the package that a statement or a call of `import_module` asks for."""
-    if isinstance(node, ast.Import):
-        return [_below(alias.name, package) for alias in node.names if _is_below(alias.name, package)]
-    if isinstance(node, ast.ImportFrom):
-        base = _absolute(node, module, package)
-        if not _is_below(base, package):
-            return []
-        start = _below(base, package)
-        inner = [f"{start}.{alias.name}".lstrip(".") for alias in node.names]
-        # `from package.module import name` asks for the module, `from package import module` for the second word.
-        return [name if name in sources or not start else start for name in inner]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-        texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-        return [_below(text, package) for text in texts if isinstance(text, str) and _is_below(text, package)]
-    return []
-
-
-def _absolute(node: ast.ImportFrom, module: str, package: Path) -> str:
-    if not node.level:
-        return node.module or ""
-    is_package = (package / Path(*module.split(".")) / "__init__.py").exists()
-    parts = [package.name, *filter(None, module.split("."))]
-    parts = parts[: len(parts) - node.level + is_package]
-    return ".".join([*parts, *filter(None, [node.module])])
-
-
-def _is_below(name: str, package: Path) -> bool:
-    return name == package.name or name.startswith(f"{package.name}.")
-
-
-def _below(name: str, package: Path) -> str:
-    return name.removeprefix(package.name).lstrip(".")
-
-
-def _nearest(target: str, sources: Iterable[str]) -> str:
-    while target and target not in sources:
-        target = target.rpartition(".")[0]
-    return target
-
-
-def reachable(graph: Graph, start: Iterable[str]) -> dict[str, list[str]]:
-    """Every module that the start modules need -> a way of imports that leads there."""
-    ways = {name: [name] for name in start}
-    waiting = list(ways)
-    while waiting:
-        name = waiting.pop()
-        for target in graph.get(name, set()) - set(ways):
-            ways[target] = [*ways[name], target]
-            waiting.append(target)
-    return ways
-
-
-def members(graph: Graph, arm: set[str]) -> set[str]:
-    return {name for name in graph if name.split(".")[0] in arm}
-
-
-def trespasses(graph: Graph, own: set[str], other: set[str]) -> list[str]:
-    """Ways of imports that lead from one arm into the other."""
-    ways = reachable(graph, members(graph, own))
-    return [" -> ".join(way) for name, way in sorted(ways.items()) if name in members(graph, other)]
-
-
-def climbs(graph: Graph, order: tuple[str, ...]) -> list[str]:
-    """Imports of a room that comes later in the order."""
-    places = {room: place for place, room in enumerate(order)}
-    return [
-        f"{name} -> {target}"
-        for name in sorted(graph)
-        for target in sorted(graph[name])
-        if name and places[name.split(".")[0]] < places[target.split(".")[0]]
-    ]
-
-
-def private_imports(package: Path) -> list[str]:
-    """Names with a leading underscore that one module takes from another."""
-    return [
-        f"{module}: {alias.name}"
-        for module, tree in modules(package).items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and _is_below(_absolute(node, module, package), package)
-        for alias in node.names
-        if alias.name.startswith("_") and not alias.name.startswith("__")
-    ]
-
-
-def cycles(graph: Graph) -> list[str]:
-    """Modules that need themselves, by one way of imports each."""
-    found = []
-    for name in sorted(graph):
-        for target in graph[name]:
-            ways = reachable(graph, [target])
-            if name in ways:
-                found.append(" -> ".join([name, *ways[name]]))
-                break
-    return found
-
-
-def function_sizes(package: Path) -> dict[str, int]:
-    """`module.function` -> its lines without the docstring."""
-    sizes = {}
-    for module, tree in modules(package).items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                text = node.body[0] if ast.get_docstring(node) is not None else None
-                docstring = text.end_lineno - text.lineno + 1 if text else 0
-                sizes[f"{module}.{node.name}:{node.lineno}"] = node.end_lineno - node.lineno + 1 - docstring
-    return sizes
-
-
-def module_sizes(package: Path) -> dict[str, int]:
-    return {
-        str(path.relative_to(package)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in package.rglob("*.py")
-    }
-
-
-def machine_paths(paths: Iterable[Path]) -> list[str]:
-    """Places that name a folder which only one machine has."""
-    pattern = re.compile(r"(?<![\w.:/~-])/(?:root|home|work|Users|mnt)/[\w.]|[A-Z]:\\Users", re.ASCII)
-    return [
-        f"{path.name}:{number}: {line.strip()[:80]}"
-        for path in paths
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-        if pattern.search(line)
-    ]
-
-
-def report(title: str, sizes: dict[str, int], *, meant: int) -> None:
-    print(f"\n{title}: {len(sizes)}, median {statistics.median(sizes.values()):g} lines; over {meant}:")
-    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
-        if size > meant:
-            print(f"  {size:4d}  {name}")
-
+# Names that say nothing of what stands in a file.
+NAMELESS = {"utils", "util", "helpers", "helper", "misc", "common", "core", "tools", "stuff", "lib"}
 
 # The package
 
@@ -286,6 +137,21 @@ def test_modules_are_rooms_not_halls():
     sizes = module_sizes(PACKAGE)
     report("modules", sizes, meant=MODULE_MEANT)
     assert {name: size for name, size in sizes.items() if size > MODULE_CAP} == {}
+
+
+def test_a_file_bears_the_name_of_the_one_public_function_in_it():
+    functions = {name: home for name, home in pv._HOMES.items() if inspect.isfunction(getattr(pv, name))}
+    shared = {home for name, home in pv._HOMES.items() if name not in functions}
+    assert misnamed({name: home for name, home in functions.items() if home not in shared}) == []
+
+
+def test_names_of_files_say_something():
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    assert [path.name for path in files if path.stem.removeprefix("test_") in NAMELESS] == []
+
+
+def test_no_function_is_written_twice():
+    assert repeated([PACKAGE, ROOT / "tests"]) == []
 
 
 def test_functions_fit_on_a_screen():
@@ -465,6 +331,19 @@ def test_a_cycle_is_seen(tree):
     )
     assert cycles(import_graph(package)) == ["a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c"]
     assert cycles({"a": {"b"}, "b": set()}) == []
+
+
+def test_a_file_of_another_name_is_seen():
+    homes = {"fit": "p.training.fit", "steps": "p.training.loop", "prior": "p.draws", "posterior": "p.draws"}
+    assert misnamed(homes) == ["p.training.loop: steps"]
+
+
+def test_a_function_that_stands_twice_is_seen(tree):
+    package = tree(
+        a='def f(x):\n    """Once."""\n    return x + 1\n\n\ndef g(): ...\n\n\ndef test_it(): ...\n',
+        b="def f(y):\n    return x + 1\n\n\ndef h(): ...\n\n\ndef test_it(): ...\n",
+    )
+    assert repeated([package]) == ["f: a, b"]
 
 
 def test_sizes_are_counted(tree):

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
-from registry import REGISTRY, ROWS, arguments, pairs, real
+from registry import REGISTRY, ROWS, arguments, born, pairs, real
 from torch import nn
 
 import pyrovae as pv
@@ -25,29 +25,8 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
 
 
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
-
-
 def sampler_of(pair, *args, seed=0, **kwargs) -> Sampler:
     return Sampler.of(pair, args, kwargs, seed=seed)
-
-
-@pytest.fixture
-def linear():
-    weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5], [-0.7, 0.1]])
-    return pv.truth.LinearGaussian(weight, torch.tensor([0.1, 0.0, -0.2, 0.3]), 0.6)
-
-
-@pytest.fixture
-def classes():
-    probabilities = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
-    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), probabilities)
 
 
 # --- every style of pair ------------------------------------------------------------------------------

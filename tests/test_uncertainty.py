@@ -9,13 +9,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from known_models import classes
 from pyro.infer import config_enumerate
-from registry import arguments, pairs, real
+from registry import born, pairs, real
 
 import pyrovae as pv
 from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
 from pyrovae.pairs.pair import Pair
-from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust import uncertainty_grid
@@ -24,23 +24,9 @@ from pyrovae.trust.uncertainty_parts import measure_for
 PARTS = ("aleatoric", "latent", "epistemic")
 
 
-def born(entry):
-    """A pair whose parameters exist, and its arguments."""
-    torch.manual_seed(0)
-    pair, data = entry.make()
-    args, kwargs = arguments(data)
-    run(pair, args, kwargs)
-    return pair, args, kwargs
-
-
 def shifted() -> pv.truth.ShiftedGaussian:
     weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5]], dtype=torch.double)
     return pv.truth.ShiftedGaussian(weight, noise=0.7, spread=2.0)
-
-
-def classes() -> pv.truth.DiscreteMixture:
-    probabilities = torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
-    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.3, 0.2]), probabilities)
 
 
 # --- closed forms -------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ Traits:
 
 from registry import covariates, discrete_sites, flows_and_families, global_sites, not_broadcasting, plates_and_masks
 from registry.data import binary, counts, grey, labels, real
-from registry.entries import LATENT, REGISTRY, ROWS, WIDTH, Entry, arguments, pairs, rows
+from registry.entries import LATENT, REGISTRY, ROWS, WIDTH, Entry, arguments, born, pairs, plate_of, rows
 from registry.networks import Encoder, amortised_guide, decoder_net, standard_normal
 from registry.parameters import ModuleGuide, ModuleModel
 from registry.plain_functions import TutorialVAE
@@ -55,6 +55,7 @@ __all__ = [
     "amortised_guide",
     "arguments",
     "binary",
+    "born",
     "counts",
     "covariates",
     "decoder_net",
@@ -65,6 +66,7 @@ __all__ = [
     "labels",
     "not_broadcasting",
     "pairs",
+    "plate_of",
     "plates_and_masks",
     "real",
     "rows",

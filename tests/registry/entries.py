@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import pytest
 from pyro.infer import ELBO, Trace_ELBO
+
+from pyrovae.pairs.trace import run
 
 ROWS = 32
 WIDTH = 12
@@ -59,6 +63,22 @@ def arguments(data) -> tuple[tuple, dict]:
     if isinstance(data, dict):
         return (), dict(data)
     return (tuple(data) if isinstance(data, tuple | list) else (data,)), {}
+
+
+def born(entry: Entry) -> tuple[Any, tuple, dict]:
+    """The pair of an entry with its parameters, which may appear at the first call only; and its arguments."""
+    pyro.set_rng_seed(0)
+    pair, data = entry.make()
+    args, kwargs = arguments(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(pair, args, kwargs)
+    return pair, args, kwargs
+
+
+def plate_of(entry: Entry) -> str | None:
+    """The name of the data plate where several hold as many rows, so that it must be said."""
+    return "data" if "nested" in entry.traits else None
 
 
 def rows(data, index):
