@@ -50,10 +50,10 @@ def test_learning_curves_with_and_without_validation():
 
 
 def test_numbers_that_were_tried_stand_in_their_order():
-    (axis,) = plot_tried_settings([1, 8, 2], [-3.0, -2.0, -2.5], [0.1, 0.2, 0.3]).axes
+    (axis,) = plot_tried_settings([1, 8, 2], [-3.0, -2.5, -2.0], [0.1, 0.2, 0.3]).axes
     assert axis.lines[0].get_xdata().tolist() == [1, 2, 8]
-    assert axis.lines[0].get_ydata().tolist() == [-3.0, -2.5, -2.0]
-    assert list(axis.lines[-1].get_xdata()) == [8, 8]  # the best
+    assert axis.lines[0].get_ydata().tolist() == [-3.0, -2.0, -2.5]
+    assert list(axis.lines[-1].get_xdata()) == [2, 2]  # the best
 
 
 def test_other_settings_stand_as_they_were_tried():
