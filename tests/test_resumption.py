@@ -313,7 +313,7 @@ def test_saved_and_loaded_any_pair(entry, tmp_path):
         expected = pv.rate_distortion(pair, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
         other, _ = fresh(entry)
         before = None
-        if "lazy" not in entry.traits:  # a pair that was never run is refused: tests/test_traces.py
+        if "lazy" not in entry.traits:  # a pair that was never run is refused: tests/test_sampling.py
             before = pv.rate_distortion(other, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)
         assert pv.load(other, tmp_path / "model.safetensors") is other
         after = pv.rate_distortion(other, *_arguments(data)[0], **_arguments(data)[1], batch_size=size)

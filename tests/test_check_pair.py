@@ -342,7 +342,7 @@ def test_rows_of_another_number_are_no_lack_of_to_event():
 
     found = look(pv.Pair(model, empty), real(), real()[:20, 0])
     assert list(found) == ["shape"]
-    assert "(test_contracts.py:" in found["shape"]
+    assert "(test_check_pair.py:" in found["shape"]
     assert "unequal lengths: x has 32 rows, y has 20 rows" in found["shape"]
 
 
@@ -501,7 +501,7 @@ def test_the_users_own_line_is_named():
         return undefined_name  # noqa: F821  # pyright: ignore
 
     message = look(pv.Pair(sound_model(decoder_net()), guide), real())["raises"]
-    assert f"(test_contracts.py:{guide.__code__.co_firstlineno + 1})" in message
+    assert f"(test_check_pair.py:{guide.__code__.co_firstlineno + 1})" in message
     assert "NameError: name 'undefined_name' is not defined" in message
 
 
