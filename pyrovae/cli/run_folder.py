@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pyrovae import __version__
-from pyrovae.data.whole_file import whole_file
+from pyrovae.data.whole_file import file_errors, whole_file
 from pyrovae.errors import FileError
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
@@ -125,14 +125,8 @@ def _epoch(document: dict[str, Any]) -> Epoch:
     return Epoch(**values)
 
 
-@contextmanager
-def _worded(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(f"{path} cannot be read or written: {error.strerror or error}.") from error
+def _worded(path: Path) -> AbstractContextManager[None]:
+    return file_errors(path, "cannot be read or written")
 
 
 def _versions() -> dict[str, str]:

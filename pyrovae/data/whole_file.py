@@ -58,6 +58,17 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
 
 
 @contextmanager
+def file_errors(path: Path, trouble: str, mend: str = "") -> Iterator[None]:
+    """What the system says of a file as an error that names it, and says what to do."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path} {trouble}: {error.strerror or error}.{mend and f' {mend}'}") from error
+
+
+@contextmanager
 def moved_when_whole(partial: Path, place: Path) -> Iterator[None]:
     """What the block writes at `partial`, a file or a folder, goes to `place`, or away where something goes wrong."""
     try:

@@ -10,7 +10,6 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, with_rows
 
 
-# --- the data plate ---------------------------------------------------------------------------------
 def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], traces: Traces) -> str | None:
     """The one plate whose length follows the batch, found by a second run with another number of rows.
 

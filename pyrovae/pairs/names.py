@@ -7,7 +7,6 @@ import re
 import secrets
 from collections.abc import Iterable
 
-# --- names ------------------------------------------------------------------------------------------
 _counter = itertools.count()
 
 _FRESH = re.compile(r"@[0-9a-f]+")

@@ -70,20 +70,30 @@ def inspect(
 
 def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:
     """Read a structure off a run that was already made."""
-    raw = {
+    raw = _raw_parameters(traces)
+    sites = _sites(traces, data_plate)
+    return Structure(
+        sites=sites,
+        data_plate=data_plate,
+        parameters=parameters_of(traces),
+        modules=_named_modules(modules, raw),
+        auxiliaries=_auxiliaries(traces, sites),
+    )
+
+
+def parameters_of(traces: Traces) -> dict[str, torch.Tensor]:
+    """The tensors trained behind the `param` statements of a run, by their canonical names."""
+    raw = _raw_parameters(traces)
+    return dict(zip(canonical(raw), raw.values(), strict=True))
+
+
+def _raw_parameters(traces: Traces) -> dict[str, torch.Tensor]:
+    return {
         name: unconstrained(node["value"])
         for trace in (traces.guide, traces.model)
         for name, node in trace.nodes.items()
         if node["type"] == "param"
     }
-    sites = _sites(traces, data_plate)
-    return Structure(
-        sites=sites,
-        data_plate=data_plate,
-        parameters=dict(zip(canonical(raw), raw.values(), strict=True)),
-        modules=_named_modules(modules, raw),
-        auxiliaries=_auxiliaries(traces, sites),
-    )
 
 
 # --- reading a run ----------------------------------------------------------------------------------

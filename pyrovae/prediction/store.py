@@ -10,13 +10,13 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from pyrovae.data.whole_file import moved_when_whole, remove
+from pyrovae.data.whole_file import file_errors, moved_when_whole, remove
 from pyrovae.errors import ArgumentError, FileError, argument
 
 NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
@@ -116,15 +116,8 @@ def _check_free(place: Path) -> None:
         raise FileError(f"{place} exists and is left as it is; choose another name, or remove it.")
 
 
-@contextmanager
-def _in_words(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileError:
-        raise
-    except OSError as error:
-        words = error.strerror or str(error)
-        raise FileError(f"{place} cannot be written: {words}. What was written of it is removed.") from error
+def _in_words(place: Path) -> AbstractContextManager[None]:
+    return file_errors(place, "cannot be written", "What was written of it is removed.")
 
 
 class _Worded:

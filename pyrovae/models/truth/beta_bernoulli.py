@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.models.truth.exact_guides import ExactGuide, LearnedPositive, uniform_numbers
+from pyrovae.models.truth.trainable_guides import LearnedPositive, TrainableGuide, uniform_numbers
 from pyrovae.pairs.pair import Pair
 
 
@@ -68,7 +68,7 @@ class BetaBernoulli:
 
     def trainable(self) -> Pair:
         """This model, and a guide to be trained: a beta with two parameters."""
-        return Pair(self.model, ExactGuide(LearnedPositive(dist.Beta), "p", local=False))
+        return Pair(self.model, TrainableGuide(LearnedPositive(dist.Beta), "p", local=False))
 
 
 def _log_beta(a: Tensor, b: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.discrete import Categorical
 from pyrovae.models.nets import MLP
-from pyrovae.models.truth.exact_guides import ExactGuide, uniform_numbers
+from pyrovae.models.truth.trainable_guides import TrainableGuide, uniform_numbers
 from pyrovae.pairs.pair import Pair
 
 
@@ -79,4 +79,4 @@ class DiscreteMixture:
     def trainable(self) -> Pair:
         """This model, and a guide to be trained: a categorical with an affine net, which holds the posterior."""
         k, d = self.probabilities.shape
-        return Pair(self.model, ExactGuide(Categorical(MLP(d, [], k)).to(self.probabilities), "z", local=True))
+        return Pair(self.model, TrainableGuide(Categorical(MLP(d, [], k)).to(self.probabilities), "z", local=True))

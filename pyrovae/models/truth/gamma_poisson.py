@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.models.truth.exact_guides import ExactGuide, LearnedPositive
+from pyrovae.models.truth.trainable_guides import LearnedPositive, TrainableGuide
 from pyrovae.pairs.pair import Pair
 
 
@@ -70,4 +70,4 @@ class GammaPoisson:
 
     def trainable(self) -> Pair:
         """This model, and a guide to be trained: a gamma with two parameters."""
-        return Pair(self.model, ExactGuide(LearnedPositive(dist.Gamma), "rate", local=False))
+        return Pair(self.model, TrainableGuide(LearnedPositive(dist.Gamma), "rate", local=False))

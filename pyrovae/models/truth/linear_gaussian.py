@@ -15,7 +15,7 @@ from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.normals import DiagNormal, FullNormal
 from pyrovae.models.nets import MLP
 from pyrovae.models.priors import StandardNormal
-from pyrovae.models.truth.exact_guides import ExactGuide
+from pyrovae.models.truth.trainable_guides import TrainableGuide
 from pyrovae.models.vae import VAE
 from pyrovae.pairs.pair import Pair
 
@@ -114,7 +114,7 @@ class LinearGaussian:
         """This model, and a guide to be trained: a full normal with affine nets, which holds the posterior."""
         d, k = self.weight.shape
         posterior = FullNormal(MLP(d, [], k * (k + 3) // 2)).to(self.weight)
-        return Pair(self.model, ExactGuide(posterior, "z", local=True))
+        return Pair(self.model, TrainableGuide(posterior, "z", local=True))
 
     def vae(self) -> VAE:
         """A VAE to be trained, model and guide, of the same shape: its best ELBO is the highest evidence.

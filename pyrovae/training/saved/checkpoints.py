@@ -18,7 +18,6 @@ from pyrovae.pairs.isolation import RandomState
 from pyrovae.training.saved import files, trees
 from pyrovae.training.saved.weight_files import of_weights
 
-# --- checkpoints of a training ------------------------------------------------------------------------
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors$")
 
 # Two: the newest, and the one before it for the case that the newest is damaged.

@@ -25,8 +25,6 @@ from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 from pyrovae.training.saved import files
 
-# --- weights of a pair --------------------------------------------------------------------------------
-
 # The shapes that each pair was last run on, so that `save` needs no data after `fit`.
 _last_batch: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
@@ -204,12 +202,6 @@ def write_in_place(path: Path, into: Mapping[str, torch.Tensor], tensors: Mappin
         raise FileError(f"{path} belongs to another model; {'; '.join(complaints)}. Build the pair as it was saved.")
     for name, tensor in into.items():
         tensor.copy_(tensors[name])
-
-
-def _overflows(source: torch.Tensor, target: torch.Tensor) -> bool:
-    """Whether a finite number is infinite in the type that it would get."""
-    cast = source.to(target.dtype)
-    return cast.is_floating_point() and bool(source.isfinite().all()) and not bool(cast.isfinite().all())
 
 
 def _few(names: list[str], limit: int = 5) -> str:

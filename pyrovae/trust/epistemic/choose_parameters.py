@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import Traces, run, samples, unconstrained
+from pyrovae.pairs.structure import Structure, parameters_of
+from pyrovae.pairs.trace import Traces, run, samples
 from pyrovae.trust.epistemic.weights import ChooseNames
 
 Chosen = str | nn.Module | Sequence[str | nn.Module]
@@ -61,20 +60,10 @@ def likelihood_parameters(pair: HasPair, structure: Structure, args: tuple, kwar
             for name, node in samples(model)
             if name in structure.sites and structure.sites[name].role == "observed"
         )
-        tensors = _tensors(Traces(model, traces.guide))
+        tensors = parameters_of(Traces(model, traces.guide))
         gradients = _gradients(total, list(tensors.values()))
     reached = [name for name, gradient in zip(tensors, gradients, strict=True) if gradient is not None]
     return [name for name in structure.parameters if name in reached]
-
-
-def _tensors(traces: Traces) -> dict[str, Tensor]:
-    raw = {
-        name: unconstrained(node["value"])
-        for trace in (traces.guide, traces.model)
-        for name, node in trace.nodes.items()
-        if node["type"] == "param"
-    }
-    return dict(zip(canonical(raw), raw.values(), strict=True))
 
 
 def _gradients(total: Any, tensors: list[Tensor]) -> Sequence[Tensor | None]:

@@ -26,7 +26,7 @@ class LearnedPositive(Conditional):
         return self.family((self.size + self.balance).exp(), (self.size - self.balance).exp())
 
 
-class ExactGuide:
+class TrainableGuide:
     """A guide of one site drawn from a conditional: of x inside the plate, or of nothing outside it."""
 
     def __init__(self, posterior: Conditional, site: str, *, local: bool):

@@ -1,0 +1,145 @@
+"""What recipes put around networks and likelihoods that work in units of their own: pixels, columns, counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.continuous import Normal
+from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
+from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
+
+
+class LogOfCounts(nn.Module):
+    """log(1 + x) of counts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Their logarithms."""
+        if x.lt(0).any():
+            raise DataError("count_vae takes counts; some of these are below 0")
+        return torch.log1p(x)
+
+
+class PixelUnits(nn.Module):
+    """Images divided by their highest level, 255 or 1, which the first image that is not black decides."""
+
+    highest: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("highest", torch.zeros(()))  # 0: not decided yet
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images in their unit."""
+        # In eval mode too: a unit tells nothing about the data but how they are written.
+        if not self.highest and x.any():
+            self._decide(float(x.min()), float(x.max()))
+        return x.to(self.highest.dtype) / self.known()
+
+    def known(self) -> Tensor:
+        """The highest level; 1 while there was no image."""
+        return torch.where(self.highest > 0, self.highest, 1.0)
+
+    def _decide(self, lowest: float, highest: float) -> None:
+        if not (lowest >= 0 and highest <= 255):
+            raise DataError(
+                f"image_vae takes raw images, levels 0 to 255 or the same divided by 255; these reach from {lowest:g} "
+                f"to {highest:g}: undo their normalisation, or build a pv.VAE with another likelihood"
+            )
+        self.highest.fill_(255.0 if highest > 1 else 1.0)
+
+
+class InPixelUnits(Conditional):
+    """A discretised logistic in the units of the data."""
+
+    def __init__(self, likelihood: DiscretizedLogistic, units: PixelUnits):
+        super().__init__()
+        self.likelihood, self.units = likelihood, units
+
+    def forward(self, *given: Tensor) -> Any:
+        """The levels in the unit of the images."""
+        pixels = self.likelihood(*given)
+        base = pixels.base_dist
+        levels = DiscretizedLogisticLevels(base.loc, base.scale, base.levels, self.units.known())
+        return levels.to_event(len(pixels.event_shape))
+
+
+class StandardColumns(nn.Module):
+    """Columns less their mean, divided by their scale: those of the first batch met in train mode, or as given."""
+
+    mean: Tensor
+    scale: Tensor
+    decided: Tensor
+
+    def __init__(self, size: int, mean: Any = None, scale: Any = None):
+        super().__init__()
+        if (mean is None) != (scale is None):
+            raise ArgumentError("vector_vae: mean= and scale= go together: give both or neither")
+        self.register_buffer("mean", _column(mean, size, "mean", 0.0))
+        self.register_buffer("scale", _column(scale, size, "scale", 1.0))
+        self.register_buffer("decided", torch.tensor(mean is not None))
+        if not bool((self.scale > 0).all()):
+            raise ArgumentError("vector_vae: scale= must be positive")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The columns, standardised."""
+        if x.dim() < 1 or x.shape[-1] != len(self.mean):
+            raise DataError(
+                f"the pair takes {len(self.mean)} columns, the data have shape {tuple(x.shape)}, so "
+                f"{x.shape[-1] if x.dim() else 0} columns"
+            )
+        # All zeros stand for data where only the shape counts, see VAE.blank.
+        if self.training and not self.decided and x.any():
+            self._decide(x.detach().reshape(-1, x.shape[-1]).double())
+        return (x.to(self.mean.dtype) - self.mean) / self.scale
+
+    def _decide(self, rows: Tensor) -> None:
+        mean, spread = rows.mean(0), rows.std(0, correction=0)
+        if not bool(torch.isfinite(spread).all()):
+            columns = torch.nonzero(~torch.isfinite(spread)).flatten()[:5].tolist()
+            raise DataError(f"columns {columns} of the first batch hold NaN, infinity or numbers too large to square")
+        # Below this spread a column is constant but for the rounding of float32.
+        constant = spread <= 1e-6 * mean.abs()
+        spread = torch.where(constant, torch.where(mean == 0, 1.0, mean.abs()), spread)
+        self.mean.copy_(mean)
+        self.scale.copy_(spread)
+        self.decided.fill_(True)
+
+
+class InColumnUnits(Conditional):
+    """A normal of standardised columns, as the normal of the raw ones."""
+
+    def __init__(self, likelihood: Normal, columns: StandardColumns):
+        super().__init__()
+        self.likelihood, self.columns = likelihood, columns
+
+    def forward(self, *given: Tensor) -> Any:
+        """The normal of the raw columns."""
+        base, columns = self.likelihood(*given).base_dist, self.columns
+        return dist.Normal(columns.mean + columns.scale * base.loc, columns.scale * base.scale).to_event(1)
+
+
+class AtColumnLevel(Conditional):
+    """A negative binomial whose means are counted from the level of the columns."""
+
+    def __init__(self, likelihood: NegativeBinomial, columns: StandardColumns):
+        super().__init__()
+        self.likelihood, self.columns = likelihood, columns
+
+    def forward(self, *given: Tensor) -> Any:
+        """The negative binomial of the raw counts."""
+        base = self.likelihood(*given).base_dist
+        return dist.NegativeBinomial(base.total_count, logits=base.logits + self.columns.mean).to_event(1)
+
+
+def _column(value: Any, size: int, name: str, default: float) -> Tensor:
+    numbers = torch.as_tensor(np.asarray(default if value is None else value, dtype=np.float64))
+    if numbers.dim() > 1 or numbers.numel() not in (1, size) or not bool(torch.isfinite(numbers).all()):
+        raise ArgumentError(f"vector_vae: {name}= takes a finite number, or one for each of the {size} columns")
+    return numbers.to(torch.get_default_dtype()).expand(size).clone()
