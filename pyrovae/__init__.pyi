@@ -82,11 +82,11 @@ from pyrovae.prediction.reductions import Summary as Summary
 from pyrovae.prediction.variations import variations as variations
 from pyrovae.training.epoch import Epoch as Epoch
 from pyrovae.training.fit import fit as fit
-from pyrovae.training.fit import steps as steps
 from pyrovae.training.fit_result import Fit as Fit
 from pyrovae.training.saved.weight_files import load as load
 from pyrovae.training.saved.weight_files import save as save
 from pyrovae.training.step import Step as Step
+from pyrovae.training.steps import steps as steps
 from pyrovae.training.studies.choose_latent import choose_latent as choose_latent
 from pyrovae.training.studies.fit_best import fit_best as fit_best
 from pyrovae.training.studies.over_seeds import over_seeds as over_seeds

@@ -11,7 +11,7 @@ import typer
 from pyrovae.cli.advice import PRIORS, advise, look, one_of
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
-from pyrovae.cli.request import FitOptions, TrainRequest, resumed
+from pyrovae.cli.request import TrainOptions, TrainRequest, resumed
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batches import as_batches
@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
     pair: Any
     training: Any
     held_out: Any
-    options: FitOptions
+    options: TrainOptions
     transform: Any
     config: dict[str, Any]
 
@@ -54,7 +54,7 @@ def _new(request: TrainRequest) -> Prepared:
     folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
     source = DataSource(request.data, **request.source)
     data, source = _pictured(source.load(), source, own=request.pair is not None)
-    options = FitOptions.of(request.fit, len(data.values))
+    options = TrainOptions.of(request.fit, len(data.values))
     training, held_out = split(data, options.validation, options.seed)
     blueprint = None if request.pair else _blueprint(request, data)
     config = {
@@ -112,7 +112,7 @@ def _resumed(request: TrainRequest) -> Prepared:
     told = {**request.choices, "prior": request.prior, "components": request.components}
     before = config["blueprint"]
     blueprint = None if before is None else Blueprint.from_json(resumed(told, before))
-    options = FitOptions(**resumed(request.fit, config["fit"], free=("epochs", "staged")))
+    options = TrainOptions(**resumed(request.fit, config["fit"], free=("epochs", "staged")))
     return _of_config(folder, request, source, blueprint, options, config)
 
 
@@ -124,7 +124,7 @@ def prepare_again(folder: RunFolder, config: dict[str, Any]) -> Prepared:
         TrainRequest(pair=config["pair"]),
         DataSource.from_json(config["data"]),
         None if before is None else Blueprint.from_json(before),
-        FitOptions(**config["fit"]),
+        TrainOptions(**config["fit"]),
         config,
     )
 
@@ -134,7 +134,7 @@ def _of_config(
     request: TrainRequest,
     source: DataSource,
     blueprint: Blueprint | None,
-    options: FitOptions,
+    options: TrainOptions,
     config: dict[str, Any],
 ) -> Prepared:
     data = source.load()
@@ -163,7 +163,7 @@ def _prepared(
     blueprint: Blueprint | None,
     training: Data,
     held_out: Data | None,
-    options: FitOptions,
+    options: TrainOptions,
     config: dict[str, Any],
 ) -> Prepared:
     with forked_random(options.seed % 2**32):

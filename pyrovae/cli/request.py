@@ -82,7 +82,7 @@ class TrainRequest:
 
 
 @dataclass(frozen=True)
-class FitOptions:
+class TrainOptions:
     """How long and how to train; kept in config.json."""
 
     epochs: int
@@ -98,7 +98,7 @@ class FitOptions:
     precision: str | None = None
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], rows: int) -> FitOptions:
+    def of(cls, told: Mapping[str, Any], rows: int) -> TrainOptions:
         """What was told, and for the rest what suits so many rows."""
         given = {name: value for name, value in told.items() if value is not None}
         steps = math.ceil(rows / max(1, given.get("batch_size", cls.batch_size)))

@@ -1,23 +1,22 @@
-"""Training of any pair: `steps`, one optimiser step after another, and `fit`, which runs it to its end."""
+"""`fit`: training of any pair, from its first step to its last."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pyrovae.objectives.losses import Loss
-from pyrovae.pairs.isolation import IsolationBlock, RandomState, forked_random
+from pyrovae.pairs.isolation import IsolationBlock, forked_random
 from pyrovae.pairs.pair import HasPair
-from pyrovae.training import progress as progress_line
+from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
-from pyrovae.training.interrupts import deferred_interrupts
-from pyrovae.training.parallel.team import agreed
-from pyrovae.training.session import Session
-from pyrovae.training.step import Step, progress_figures
+from pyrovae.training.interrupts import interruptible
+from pyrovae.training.progress import display, show
+from pyrovae.training.session import Session, gradients
+from pyrovae.training.step import Step
 
 
 def fit(
@@ -103,97 +102,21 @@ def fit(
         >>> len(run.history), run.history[-1].elbo > run.history[0].elbo
         (5, True)
     """
-    options = locals()
-    with _grad():
-        session = Session(**options)
-        with IsolationBlock(), forked_random(), _deferred(session) as interruption, _display(session) as line:
+    options = FitOptions(
+        epochs=epochs, steps=steps, batch_size=batch_size, optim=optim, learning_rate=learning_rate,
+        clip_norm=clip_norm, loss=loss, temper=temper, validation=validation, patience=patience, average=average,
+        transform=transform, seed=seed, device=device, precision=precision, staged=staged, checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every, resume=resume, progress=progress, data_plate=data_plate,
+    )  # fmt: skip
+    with gradients():
+        session = Session(pair, data, options)
+        shown = display(progress and session.team.first, epochs=epochs, steps=session.trainer.steps_in_all())
+        with IsolationBlock(), forked_random(), interruptible(session.team) as interrupted, shown as line:
             session.begin()
-            for step in session.run():
-                line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
-                if agreed(session.team, step.index, interruption.requested):
-                    session.interrupt()
-                    break
+            for done in session.run():
+                if isinstance(done, Step):
+                    show(line, done)
+                    if interrupted(done.index):
+                        session.interrupt()
+                        break
             return session.finish()
-
-
-def steps(pair: HasPair, data: Any, **options: Any) -> Generator[Step, None, Fit]:
-    """Train as `fit` does, and give back control after each optimiser step.
-
-    Args:
-        pair: any pair.
-        data: as in `fit`.
-        **options: all other arguments of `fit`; nothing is displayed.
-
-    Returns:
-        A generator of `Step`s. Leaving its loop early is fine: the last checkpoint is written, if there is a
-        folder. The caller's random state is in force between steps. The generator's own value is the `Fit`.
-
-    Examples:
-        >>> import torch, pyrovae as pv
-        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
-        >>> for step in pv.steps(vae, torch.randn(64, 5), steps=100, seed=0):
-        ...     if step.rate > 0.5:
-        ...         break
-        >>> step.index < 100
-        True
-    """
-    unknown = set(options) - set(fit.__kwdefaults__ or ())
-    if unknown:
-        raise TypeError(f"steps() got an unexpected argument {sorted(unknown)[0]!r}; it takes those of fit")
-    with _grad():
-        session = Session(pair=pair, data=data, **{**(fit.__kwdefaults__ or {}), **options, "progress": False})
-    return _swapping(session)
-
-
-@contextmanager
-def _grad() -> Iterator[None]:
-    """Gradients, also under the caller's no_grad or inference_mode, where nothing would be trained, silently."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def _swapping(session: Session) -> Generator[Step, None, Fit]:
-    """Run a session with random states of its own, and the caller's in force while it is paused."""
-    with _grad(), forked_random():
-        session.begin()
-        own = RandomState.capture()
-    running = session.run()
-    try:
-        while True:
-            if session.draws_from_torch_alone():  # numpy's states are large, and cost as much as a small step
-                with _grad(), IsolationBlock():
-                    callers, _ = own.capture_torch(), own.restore_torch()
-                    try:
-                        step = next(running, None)
-                        own = own.capture_torch()
-                    finally:
-                        callers.restore_torch()
-            else:
-                with _grad(), IsolationBlock(), forked_random():
-                    own.restore()
-                    step = next(running, None)
-                    own = RandomState.capture()
-            if step is None:
-                break
-            yield step
-    except GeneratorExit:
-        with forked_random():
-            own.restore()
-            session.part()
-        raise
-    with IsolationBlock(), forked_random():
-        own.restore()
-        return session.finish()
-
-
-def _deferred(session: Session) -> Any:
-    return deferred_interrupts(terminate=session.team.size > 1)
-
-
-def _display(session: Session) -> Any:
-    """The progress line of a session."""
-    plan = session.trainer.plan
-    per_epoch = plan.batches.batches_per_epoch
-    total = None if plan.epochs is None or per_epoch is None else plan.epochs * per_epoch
-    total = plan.steps if total is None else min(total, plan.steps or total)
-    return progress_line.display(session.progress and session.team.first, epochs=plan.epochs, steps=total)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from pyrovae.training.parallel.team import SingleProcess, agreed
 
 
 class Interruption:
@@ -46,3 +48,10 @@ def deferred_interrupts(*, terminate: bool = False) -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(team: SingleProcess) -> Iterator[Callable[[int], bool]]:
+    """Whether to end after a step, to be asked after each: an interrupt has come to any process, and all know of it."""
+    with deferred_interrupts(terminate=team.size > 1) as interruption:
+        yield lambda step: agreed(team, step, interruption.requested)

@@ -6,7 +6,8 @@ import math
 import numbers
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.use import check_is_pair
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.staging import MODES
+from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.parallel.agreement import shared
 from pyrovae.training.parallel.team import SingleProcess
@@ -37,23 +39,23 @@ from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.resumption import describe_argument
 
 
-def check_arguments(pair: Any, *, checkpoint_every: Any, **options: Any) -> None:
+def check_arguments(pair: Any, options: FitOptions) -> None:
     """Refuse arguments that cannot work, before anything is looked at."""
     check_is_pair(pair)
-    check_choice("staged", options["staged"], MODES)
-    check_choice("precision", options["precision"], PRECISIONS)
-    if options["epochs"] is None and options["steps"] is None:
+    check_choice("staged", options.staged, MODES)
+    check_choice("precision", options.precision, PRECISIONS)
+    if options.epochs is None and options.steps is None:
         raise ArgumentError(
             f"how long to train? Give {argument('epochs')}, {argument('steps')}, or both (whichever is reached first)."
         )
     for name in ("epochs", "steps", "patience"):
-        _check_count(name, options[name])
-    _check_positive("clip_norm", options["clip_norm"])
-    _check_positive("checkpoint_every", checkpoint_every)
-    average = options["average"]
+        _check_count(name, getattr(options, name))
+    _check_positive("clip_norm", options.clip_norm)
+    _check_positive("checkpoint_every", options.checkpoint_every)
+    average = options.average
     if average is not None and not (_is_number(average) and 0 < average < 1):
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
-    if options["patience"] is not None and options["validation"] is None:
+    if options.patience is not None and options.validation is None:
         raise ArgumentError(
             f"patience counts epochs without a better validation ELBO; give {argument('validation')} too."
         )
@@ -113,54 +115,31 @@ def _is_number(value: Any) -> bool:
 
 
 def make_plan(
-    pair: HasPair,
-    data: Any,
-    seed: int,
-    *,
-    born: bool,
-    team: SingleProcess,
-    device: Any,
-    temper: Any,
-    loss: Any,
-    optim: Any,
-    learning_rate: Any,
-    batch_size: int | None,
-    transform: Any,
-    validation: Any,
-    data_plate: str | None,
-    **rest: Any,
+    pair: HasPair, data: Any, options: FitOptions, *, seed: int, born: bool, team: SingleProcess
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Look at data and pair, and put together what a trainer needs.
 
     Args:
         pair: the pair.
         data: the training data.
+        options: the arguments of `fit`.
         seed: of the order of the data.
         born: whether parameters made at the first call must exist, to be written into.
         team: the processes that train together.
-        device: where to train.
-        temper: the weight of the rate.
-        loss: the objective.
-        optim: the optimiser.
-        learning_rate: its rate.
-        batch_size: rows in a batch.
-        transform: of each batch.
-        validation: data held out.
-        data_plate: the plate of the data.
-        **rest: what goes into the plan as it is.
 
     Returns:
         The plan, and what is probably wrong with the pair.
     """
-    optimiser = make_optimiser(optim, learning_rate)
-    tempered = Tempered(pair, temper)
-    batches = as_batches(data, batch_size=batch_size, transform=transform, seed=seed)
-    if batches.batches_per_epoch is None and rest["steps"] is None:
+    transform, data_plate = options.transform, options.data_plate
+    optimiser = make_optimiser(options.optim, options.learning_rate)
+    tempered = Tempered(pair, options.temper)
+    batches = as_batches(data, batch_size=options.batch_size, transform=transform, seed=seed)
+    if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     check_finite(batches)
-    held_out = _held_out(validation, batches, transform, seed)
+    held_out = _held_out(options.validation, batches, transform, seed)
     first = batches.first()
-    placement = find_placement(pair, first, device)
+    placement = find_placement(pair, first, options.device)
     batch = placement.place(first)
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
@@ -176,13 +155,15 @@ def make_plan(
         )
     optimiser.check_names(list(structure.parameters))
     tempered.prepare(structure)
-    own = own_loss(loss, structure)
+    own = own_loss(options.loss, structure)
     check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
     try_once(own, tempered, structure, batch.args, batch.kwargs)
     shares = shared(pair, batches, structure, team, own, placement.place) if team.size > 1 else None
     plan = Plan(
         pair, batches, held_out, structure, placement, own, optimiser, tempered,
-        seed=seed, team=team, shares=shares, **rest,
+        epochs=options.epochs, steps=options.steps, clip_norm=options.clip_norm, patience=options.patience,
+        average=options.average, seed=seed, staged=options.staged, precision=options.precision,
+        team=team, shares=shares,
     )  # fmt: skip
     return plan, found
 
@@ -227,23 +208,32 @@ def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
     return {name: tuple(leaf.shape[1:]) for name, leaf in batch.leaves.items()}
 
 
+# What is about one call, and not about the training that it makes.
+_OF_THE_CALL = ("seed", "checkpoint", "checkpoint_every", "resume", "progress")
+
 # What may differ when a run is resumed.
 _FREE = ("epochs", "steps", "validation", "device", "staged")  # validation data are compared as data
 
 
-def described(options: Mapping[str, Any]) -> dict[str, str]:
+def described(options: FitOptions) -> dict[str, str]:
     """The arguments that a resumed run must have in common with the run that it goes on with."""
-    return {name: describe_argument(value) for name, value in options.items() if name not in _FREE}
+    return _described(options, but=(*_OF_THE_CALL, *_FREE))
 
 
-# What may differ from process to process: the data are compared as data, and a transform may look at its process.
-_OWN = ("device", "transform", "validation")
+def _described(options: FitOptions, *, but: Collection[str]) -> dict[str, str]:
+    names = (field.name for field in fields(options))
+    return {name: describe_argument(getattr(options, name)) for name in names if name not in but}
 
 
-def agree_on(options: Mapping[str, Any], team: SingleProcess) -> None:
+# What may differ from process to process: the data are compared as data, a transform may look at its process, and
+# the first process writes.
+_OWN = ("device", "transform", "validation", "checkpoint", "checkpoint_every", "progress")
+
+
+def agree_on(options: FitOptions, team: SingleProcess) -> None:
     """Refuse arguments that differ between the processes of a training, which would train something else in each."""
-    mine = {name: describe_argument(value) for name, value in options.items() if name not in _OWN}
-    mine["validation"] = "left out" if options.get("validation") is None else "given"
+    mine = _described(options, but=_OWN)
+    mine["validation"] = "left out" if options.validation is None else "given"
     for rank, theirs in enumerate(team.all_gather(mine)):
         for name in mine:
             if theirs.get(name) != mine[name]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+from pyrovae.training.step import Step, progress_figures
+
 # Ten times a second looks continuous; a line costs about a millisecond, so that is under 1% of the time.
 _INTERVAL = 0.1
 
@@ -19,6 +21,11 @@ class Display(Protocol):
 
     def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
         """Shows the state after `step` steps; figures may be tensors, and are read only when a line is due."""
+
+
+def show(line: Display, step: Step) -> None:
+    """Show a step that is complete."""
+    line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
 
 
 class _Silent:

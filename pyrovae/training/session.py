@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -12,6 +13,9 @@ import torch
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.pair import HasPair
+from pyrovae.training.epoch import Epoch
+from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
 from pyrovae.training.make_plan import (
     agree_on,
@@ -32,20 +36,26 @@ logger = logging.getLogger("pyrovae")
 verdicts = logging.getLogger("pyrovae.verdicts")
 
 
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Gradients, also under the caller's no_grad or inference_mode, where nothing would be trained, silently."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 class Session:
     """One call of `fit` or `steps`: checks everything, makes the plan, runs it, and tidies up."""
 
-    def __init__(self, *, pair, data, seed, checkpoint, checkpoint_every, resume, progress, **options: Any):
+    def __init__(self, pair: HasPair, data: Any, options: FitOptions):
         warn_of_handlers()
-        self.team = find_team(options["device"])
-        check_arguments(pair, checkpoint_every=checkpoint_every, **options)
-        agree_on({**options, "seed": seed, "resume": resume}, self.team)
-        checkpoint = self.team.broadcast(checkpoint)  # the first process writes, so its folder counts
-        self.progress = progress
+        self.team = find_team(options.device)
+        check_arguments(pair, options)
+        agree_on(options, self.team)
+        folder = check_folder(self.team.broadcast(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())
-        self.resumption = Resumption(check_folder(checkpoint), checkpoint_every, resume=resume, team=self.team)
-        self.seed = self._seed(seed)
-        plan, self.findings = make_plan(pair, data, self.seed, born=self.resumption.found, team=self.team, **options)
+        self.resumption = Resumption(folder, options.checkpoint_every, resume=options.resume, team=self.team)
+        self.seed = self._seed(options.seed)
+        plan, self.findings = make_plan(pair, data, options, seed=self.seed, born=self.resumption.found, team=self.team)
         first = plan.batches.first()
         self.resumption.describe(described(options), plan, first)
         self.resumption.prepare()
@@ -86,8 +96,8 @@ class Session:
         batches = self.trainer.plan.batches
         return self.trainer.staging.staged and bool(batches.leaves()) and batches.transform is None
 
-    def run(self) -> Iterator[Step]:
-        """The steps; where the loss goes bad, the weights from before that step are saved first."""
+    def run(self) -> Iterator[Step | Epoch]:
+        """The steps and epochs, each when complete; where the loss goes bad, the weights before it are saved first."""
         try:
             yield from self.trainer.run()
         except DivergedError as error:

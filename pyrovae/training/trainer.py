@@ -73,8 +73,8 @@ class Trainer:
 
     # --- the loop -------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Step]:
-        """Make steps until the plan is fulfilled; a step is complete when it is yielded."""
+    def run(self) -> Iterator[Step | Epoch]:
+        """Make steps until the plan is fulfilled; a step or an epoch is complete when it is yielded."""
         while not self.finished():
             self._started = time.monotonic()
             for batch in self.keeper.batches(self):
@@ -88,6 +88,7 @@ class Trainer:
             if not self.steps_done() or self._epoch_complete():
                 self.end_epoch()
                 self.keeper.after_epoch(self)
+                yield self.history[-1]
 
     def finished(self) -> bool:
         """Whether nothing is left to do."""
@@ -167,6 +168,13 @@ class Trainer:
             self.plan.tempered.observe(step.rate)
             for slot, value in enumerate(figures):
                 self.sums[slot] += rows * value
+
+    def steps_in_all(self) -> int | None:
+        """How many steps there are from first to last, where the plan says so."""
+        plan, per_epoch = self.plan, self.plan.batches.batches_per_epoch
+        if plan.epochs is None or per_epoch is None:
+            return plan.steps
+        return min(plan.epochs * per_epoch, plan.steps or plan.epochs * per_epoch)
 
     def steps_left(self) -> float:
         """How many steps are to come, as far as the plan says."""

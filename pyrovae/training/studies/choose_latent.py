@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 
@@ -14,6 +14,7 @@ from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.plots.tried_settings import plot_tried_settings
+from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
 from pyrovae.training.studies.trial import Trial
 
@@ -66,7 +67,7 @@ def choose_latent(
     seed: int = 0,
     study: str | Path | None = None,
     trials: int | None = None,
-    **options: Any,
+    **options: Unpack[StudyKeywords],
 ) -> Choice:
     r"""Choose a latent size, or any other setting, by the evidence of held-out data.
 
@@ -123,10 +124,12 @@ def choose_latent(
     return Choice(tuple(map(evaluate, tried)))
 
 
-def _held_out(make: Any, setting: Any, data: Any, parts: Any, *, draws: int, seed: int, options: Any) -> Trial:
+def _held_out(
+    make: Any, setting: Any, data: Any, parts: Any, *, draws: int, seed: int, options: StudyKeywords
+) -> Trial:
     values = []
     for number, (inside, outside) in enumerate(parts):
-        with trained(make, picked(data, inside), seed=seed + number, options=options) as run:
+        with trained(make, picked(data, inside), seed=seed + number, **options) as run:
             args, named = spread_out(picked(data, outside))
             values.append(log_evidence(run.pair, *args, draws=draws, seed=seed, **named).value.double())
     joined = torch.cat(values)

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
+from pyrovae.training.fit_options import StartKeywords
 from pyrovae.training.fit_result import Fit
 from pyrovae.training.studies.separate_runs import check_options, made, trained
 
@@ -31,7 +32,7 @@ def fit_best(
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[StartKeywords],
 ) -> Fit:
     r"""Train from several starts for a while, and go on with the one of highest ELBO.
 
@@ -70,8 +71,8 @@ def fit_best(
     with tempfile.TemporaryDirectory(prefix="pyrovae-") as folder:
         elbos = {}
         for start in range(seed, seed + restarts):
-            place = {"epochs": trial_epochs, "checkpoint": Path(folder) / str(start)}
-            with trained(make, data, seed=start, options={**options, **place}) as run:
+            place = Path(folder) / str(start)
+            with trained(make, data, seed=start, checkpoint=place, epochs=trial_epochs, **options) as run:
                 row = run.history[-1]
                 elbos[start] = row.elbo if row.validation_elbo is None else row.validation_elbo
         best = max(elbos, key=elbos.__getitem__)
@@ -80,7 +81,7 @@ def fit_best(
 
 
 def _gone_on(
-    make: Any, data: Any, begun: Path, folder: Any, seed: int, epochs: int, progress: bool, options: Any
+    make: Any, data: Any, begun: Path, folder: Any, seed: int, epochs: int, progress: bool, options: StartKeywords
 ) -> Fit:
     """The run of a start's checkpoint, gone on with in the folder that the user named, or in none."""
     if folder is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 
@@ -12,6 +12,7 @@ from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.resemblance import Resemblance, resemblance
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
+from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
 
 _DRAWS = 64
@@ -64,7 +65,7 @@ def over_seeds(
     seed: int = 0,
     draws: int = _DRAWS,
     features: Any = None,
-    **options: Any,
+    **options: Unpack[StudyKeywords],
 ) -> SeedSpread:
     r"""Train a pair from several seeds, and see how evidence and generated data differ.
 
@@ -97,7 +98,7 @@ def over_seeds(
     evidence, alike, chosen = [], [], tuple(range(seed, seed + seeds))
     args, named = spread_out(held_out)
     for one in chosen:
-        with trained(make, data, seed=one, options=options) as run:
+        with trained(make, data, seed=one, **options) as run:
             evidence.append(log_evidence(run.pair, *args, draws=draws, seed=one, **named).value.double().mean())
             alike.append(_resemblance(run.pair, args, named, one, features))
     return SeedSpread(chosen, torch.stack(evidence), tuple(alike))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.pairs.pair import HasPair
 from pyrovae.plots.distortion_over_rate import plot_distortion_over_rate
+from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
 
 _WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -45,7 +46,7 @@ def rate_distortion_curve(
     held_out: Any = None,
     draws: int = 1,
     seed: int = 0,
-    **options: Any,
+    **options: Unpack[StudyKeywords],
 ) -> Curve:
     r"""Train a pair anew for each weight of the rate, and measure rate and distortion.
 
@@ -84,6 +85,7 @@ def rate_distortion_curve(
     args, named = spread_out(data if held_out is None else held_out)
     points = []
     for weight in chosen:
-        with trained(make, data, seed=seed, options={**options, "temper": weight}) as run:
+        weighted: StudyKeywords = {**options, "temper": weight}
+        with trained(make, data, seed=seed, **weighted) as run:
             points.append(rate_distortion(run.pair, *args, draws=draws, seed=seed, **named))
     return Curve(chosen, tuple(points))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
 
@@ -13,20 +14,28 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
+from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.fit_result import Fit
 
 Make = Callable[..., HasPair]
 
 
 @contextmanager
-def trained(make: Callable[[], HasPair], data: Any, *, seed: int, options: Mapping[str, Any]) -> Iterator[Fit]:
+def trained(
+    make: Callable[[], HasPair],
+    data: Any,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    **options: Unpack[StudyKeywords],
+) -> Iterator[Fit]:
     """A pair made and trained from a seed; what it puts into Pyro's store is gone again afterwards.
 
     Two pairs written by one author share the names of their parameters: in one store, the second would start
     where the first ended.
     """
     with forked_random(seed), forked_store(empty=True):
-        yield fit(made(make), data, **{"progress": False, "seed": seed, **options})
+        yield fit(made(make), data, progress=False, seed=seed, checkpoint=checkpoint, **options)
 
 
 def made(make: Callable[..., Any], *setting: Any) -> HasPair:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -13,13 +13,20 @@ from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
+from pyrovae.training.fit_options import SeedlessKeywords
 from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
 from pyrovae.trust.epistemic.weight_distributions import EnsembleWeights
 from pyrovae.trust.epistemic.weights import Weights
 
 
 def ensemble(
-    make_pair: Callable[[], HasPair], data: Any, /, *, members: int = 5, seed: int = 0, **options: Any
+    make_pair: Callable[[], HasPair],
+    data: Any,
+    /,
+    *,
+    members: int = 5,
+    seed: int = 0,
+    **options: Unpack[SeedlessKeywords],
 ) -> HasPair:
     r"""Train several pairs from different starts; the global site is the number of the member.
 
@@ -64,11 +71,11 @@ def ensemble(
     return with_uncertain_weights(first, distribution, "member")
 
 
-def _trained(make_pair: Callable[[], HasPair], data: Any, seed: int, options: dict[str, Any]) -> PairWeights:
+def _trained(make_pair: Callable[[], HasPair], data: Any, seed: int, options: SeedlessKeywords) -> PairWeights:
     """A new pair, trained where there are options."""
     pair = make_pair()
     if options:
-        fit(pair, data, **{**options, "seed": seed})
+        fit(pair, data, seed=seed, **options)
     return PairWeights.of(pair, data)
 
 

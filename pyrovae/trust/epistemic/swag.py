@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -12,13 +12,16 @@ from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
-from pyrovae.training.fit import steps
+from pyrovae.training.fit_options import FitKeywords
+from pyrovae.training.steps import steps
 from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
 from pyrovae.trust.epistemic.weight_distributions import SwagWeights
 from pyrovae.trust.epistemic.weights import Weights
 
 
-def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = None, **options: Any) -> HasPair:
+def swag(
+    pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = None, **options: Unpack[FitKeywords]
+) -> HasPair:
     r"""Train a pair on, and take the moments of its weights along the way for their posterior.
 
     \[ q(w) = \mathcal N\Big(\bar w, \tfrac12 \operatorname{diag}(\overline{w^2} - \bar w^2) +
@@ -65,13 +68,13 @@ def swag(pair: HasPair, data: Any, /, *, rank: int = 20, every: int | None = Non
     return with_uncertain_weights(known, moments.distribution(like), "weights")
 
 
-def _path(pair: HasPair, data: Any, every: int | None, options: dict[str, Any]) -> Iterator[Tensor]:
+def _path(pair: HasPair, data: Any, every: int | None, options: FitKeywords) -> Iterator[Tensor]:
     """The weights once an epoch, or once every so many steps."""
     if not options:
         return
     weights: Weights | None = None
     epoch = 0
-    for step in steps(pair, data, **{name: value for name, value in options.items() if name != "progress"}):
+    for step in steps(pair, data, **options):
         # An epoch's end shows at the next one's first step; lazy parameters exist by then, too.
         due = (step.index + 1) % every == 0 if every else step.epoch != epoch
         weights = weights or PairWeights.of(pair, data).weights

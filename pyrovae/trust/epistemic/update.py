@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
+from pyrovae.training.fit_options import UpdateKeywords
 from pyrovae.training.fit_result import Fit
 from pyrovae.trust.epistemic.carry_over import carry_over
 
 
 def update(
-    pair: HasPair, data: Any, /, *, size: int | None = None, data_plate: str | None = None, **options: Any
+    pair: HasPair,
+    data: Any,
+    /,
+    *,
+    size: int | None = None,
+    data_plate: str | None = None,
+    **options: Unpack[UpdateKeywords],
 ) -> Fit:
     r"""Learn from new data alone: what the pair knows of its global sites becomes their prior.
 
