@@ -112,12 +112,19 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train on DATA: looks at them, says what it chose and why, and writes a folder."""
-    told = locals()
-    from pyrovae.cli import demo, request
+    from pyrovae.cli import demo
+    from pyrovae.cli.request import DataOptions, ModelOptions, TrainingOptions, TrainRequest
 
-    told |= {"hidden": options.numbers("--hidden", hidden), "shape": options.numbers("--shape", shape)}
-    told |= {"size": options.height_and_width(size), "columns": options.words(columns), "root": told.pop("data_root")}
-    demo.train_and_tell(request.TrainRequest.of(**told), report=report)
+    widths = options.numbers("--hidden", hidden)
+    event = options.numbers("--shape", shape)
+    names, pixels = options.words(columns), options.height_and_width(size)
+    source = DataOptions(data_root, key, header, names, label, pixels, mode, event)
+    model = ModelOptions(likelihood, scaling, net, widths, latent, prior, components)
+    training = TrainingOptions(
+        epochs, batch_size, learning_rate, beta, anneal, clip_norm, validation, patience, seed, staged, precision
+    )
+    asked = TrainRequest(data, out, pair, source, model, training, device, resume, quiet)
+    demo.train_and_tell(asked, report=report)
 
 
 @app.command(

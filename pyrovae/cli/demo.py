@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -10,33 +11,33 @@ import typer
 from pyrovae.cli import outputs
 from pyrovae.cli.evaluate import evaluate
 from pyrovae.cli.measures import Effort
-from pyrovae.cli.request import TrainRequest
-from pyrovae.cli.run_folder import RunFolder
+from pyrovae.cli.request import ModelOptions, TrainingOptions, TrainRequest
 from pyrovae.cli.train import train
-from pyrovae.cli.trained_run import open_run
+from pyrovae.cli.trained_run import after_training
 from pyrovae.errors import ArgumentError
 from pyrovae.training.parallel.team import find_team
 
 # A mixture as prior: ten kinds of digit are ten clusters, and draws between the clusters look like no digit.
-_DEMO = {"prior": "mixture", "components": 50, "choices": {"latent": 8}}
+_MODEL = ModelOptions(latent=8, prior="mixture", components=50)
 
 # Small batches make many steps of few rows, and few epochs are enough.
-_DEMO_FIT = {"batch_size": 64, "learning_rate": 2e-3}
+_TRAINING = TrainingOptions(batch_size=64, learning_rate=2e-3)
 
 
 def train_and_tell(request: TrainRequest, *, report: bool) -> None:
     """Train, write the report, and say how it went and what can be done next."""
     team = find_team(request.device)
-    folder = train(request, team)
+    prepared = train(request, team)
     if not team.first:
         return  # one of several processes speaks for all
+    folder = prepared.folder
     outcome = folder.read_config()["outcome"]
     if not request.quiet:
         typer.echo(outcome["verdict"])
         if outcome["weights"] == "best":
             typer.echo("The weights kept are those of the best epoch.")
     if report:
-        outputs.write_report(open_run(folder.path, pair=request.pair, data=None, command="report"))
+        outputs.write_report(after_training(prepared))
     if not request.quiet:
         pair = f" --pair {shlex.quote(request.pair)}" if request.pair else ""
         typer.echo(f"Wrote {folder.path}{' with report.html' if report else ''}.")
@@ -50,8 +51,8 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
     place = out or _numbered(Path("pyrovae-demo"))
     if not quiet:
         typer.echo(f"Training on the bundled digits, into {place}")
-    folder: RunFolder = train(TrainRequest("digits", place, fit={"epochs": epochs, **_DEMO_FIT}, quiet=quiet, **_DEMO))
-    run = open_run(folder.path, pair=None, data=None, command="evaluate")
+    training = replace(_TRAINING, epochs=epochs)
+    run = after_training(train(TrainRequest("digits", place, model=_MODEL, training=training, quiet=quiet)))
     if not quiet:
         evaluate(run, Effort())
         typer.echo(run.config["outcome"]["verdict"])

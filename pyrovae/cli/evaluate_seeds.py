@@ -25,6 +25,7 @@ def over_seeds(run: Trained, effort: Effort, seeds: int) -> dict[str, Any]:
         prepared.training,
         held_out=effort.chosen(run.rows()),
         seeds=seeds,
+        seed=prepared.settings.seed,
         draws=effort.evidence_draws,
         **fit_arguments(prepared),
     )

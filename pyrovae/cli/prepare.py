@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,26 +12,40 @@ import typer
 from pyrovae.cli.advice import PRIORS, advise, look, one_of
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
-from pyrovae.cli.request import TrainOptions, TrainRequest, resumed
+from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
-from pyrovae.data.batches import as_batches
 from pyrovae.data.origin import Data, DataSource, split, square_images
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.training.saved.resumption import describe_data
+from pyrovae.training.saved.description import describe_array
+
+
+class SplitData(NamedTuple):
+    """The rows of the data, as they came, that are trained on, and those that are held out."""
+
+    source: DataSource
+    training: Data
+    held_out: Data | None
 
 
 class Prepared(NamedTuple):
-    """Everything that a training needs, and what config.json says about it."""
+    """Everything that a training needs, and what config.json says about it; arrays are as the pair takes them."""
 
     folder: RunFolder
     pair: Any
     training: Any
     held_out: Any
-    options: TrainOptions
+    settings: TrainingSettings
     transform: Any
     config: dict[str, Any]
+    blueprint: Blueprint | None
+    split_data: SplitData
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many steps an epoch has."""
+        return math.ceil(len(self.training) / max(1, self.settings.batch_size))
 
 
 def prepare(request: TrainRequest) -> Prepared:
@@ -52,21 +67,21 @@ def _new(request: TrainRequest) -> Prepared:
     if request.data is None:
         raise ArgumentError("train needs DATA: digits, mnist, a .npy, .npz, .csv or .parquet file, a folder of images.")
     folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
-    source = DataSource(request.data, **request.source)
+    source = DataSource(request.data, **vars(request.source))
     data, source = _pictured(source.load(), source, own=request.pair is not None)
-    options = TrainOptions.of(request.fit, len(data.values))
-    training, held_out = split(data, options.validation, options.seed)
+    settings = TrainingSettings.of(request.training, len(data.values))
+    parts = SplitData(source, *split(data, settings.validation, settings.seed))
     blueprint = None if request.pair else _blueprint(request, data)
     config = {
         "data": source.to_json(),
-        "digest": digest(data),
+        "digest": describe_array(data.values),
         "columns": list(data.names),
         "pair": request.pair,
         "blueprint": blueprint and blueprint.to_json(),
-        "fit": options.to_json(),
+        "fit": settings.to_json(),
         "outcome": None,
     }
-    return _prepared(folder, request, blueprint, training, held_out, options, config)
+    return _prepared(folder, request.pair, blueprint, parts, settings, config)
 
 
 def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataSource]:
@@ -82,18 +97,14 @@ def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataS
 
 def _blueprint(request: TrainRequest, data: Data) -> Blueprint:
     facts = look(data.values, data.kind)
-    advice = advise(facts, request.choices)
-    prior = one_of("--prior", request.prior or "standard", PRIORS)
-    if request.components is not None and prior not in ("mixture", "vamp"):
+    model = request.model
+    advice = advise(facts, given(model))
+    prior = one_of("--prior", model.prior or "standard", PRIORS)
+    if model.components is not None and prior not in ("mixture", "vamp"):
         raise ArgumentError(f"--components is for --prior mixture or vamp; --prior is {prior}.")
     if not request.quiet:
         typer.echo(f"{facts.words()}: {advice.line()}")
-    return Blueprint.of(facts, advice, prior=prior, components=request.components or 50)
-
-
-def digest(data: Data) -> str:
-    """A text that tells one data set from another."""
-    return describe_data(as_batches(data.values))["leaves"]["0"]
+    return Blueprint.of(facts, advice, prior=prior, components=model.components or 50)
 
 
 # --- a run that goes on -------------------------------------------------------------------------------
@@ -107,43 +118,23 @@ def _resumed(request: TrainRequest) -> Prepared:
             "Train into another folder (--out)."
         )
     named = {} if request.data is None else {"name": DataSource(request.data).to_json()["name"]}
-    source = DataSource.from_json(resumed({**request.source, **named}, config["data"]))
+    config["data"] = resumed({**given(request.source), **named}, config["data"])
     check_pair_option(request.pair, config["pair"], f"train --resume --out {request.out}")
-    told = {**request.choices, "prior": request.prior, "components": request.components}
-    before = config["blueprint"]
-    blueprint = None if before is None else Blueprint.from_json(resumed(told, before))
-    options = TrainOptions(**resumed(request.fit, config["fit"], free=("epochs", "staged")))
-    return _of_config(folder, request, source, blueprint, options, config)
+    if config["blueprint"] is not None:
+        config["blueprint"] = resumed(given(request.model), config["blueprint"])
+    config["fit"] = resumed(given(request.training), config["fit"], free=("epochs", "staged"))
+    return prepare_again(folder, config)
 
 
 def prepare_again(folder: RunFolder, config: dict[str, Any]) -> Prepared:
-    """Everything that the run's training began with; nothing is written."""
-    before = config["blueprint"]
-    return _of_config(
-        folder,
-        TrainRequest(pair=config["pair"]),
-        DataSource.from_json(config["data"]),
-        None if before is None else Blueprint.from_json(before),
-        TrainOptions(**config["fit"]),
-        config,
-    )
-
-
-def _of_config(
-    folder: RunFolder,
-    request: TrainRequest,
-    source: DataSource,
-    blueprint: Blueprint | None,
-    options: TrainOptions,
-    config: dict[str, Any],
-) -> Prepared:
+    """Everything that the training of a run begins with, from its configuration; nothing is written."""
+    source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
+    blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
     data = source.load()
-    if digest(data) != config["digest"]:
+    if describe_array(data.values) != config["digest"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
-    training, held_out = split(data, options.validation, options.seed)
-    return _prepared(
-        folder, request, blueprint, training, held_out, options, {**config, "fit": options.to_json(), "outcome": None}
-    )
+    parts = SplitData(source, *split(data, settings.validation, settings.seed))
+    return _prepared(folder, config["pair"], blueprint, parts, settings, {**config, "outcome": None})
 
 
 def check_pair_option(given: str | None, before: str | None, command: str) -> None:
@@ -159,20 +150,20 @@ def check_pair_option(given: str | None, before: str | None, command: str) -> No
 
 def _prepared(
     folder: RunFolder,
-    request: TrainRequest,
+    own_pair: str | None,
     blueprint: Blueprint | None,
-    training: Data,
-    held_out: Data | None,
-    options: TrainOptions,
+    parts: SplitData,
+    settings: TrainingSettings,
     config: dict[str, Any],
 ) -> Prepared:
-    with forked_random(options.seed % 2**32):
+    training, held_out = (part and part.values for part in (parts.training, parts.held_out))
+    with forked_random(settings.seed % 2**32):
         if blueprint is None:
-            pair, rows, held = make_pair(request.pair or ""), training.values, held_out and held_out.values
+            pair = make_pair(own_pair or "")
         else:
-            rows = blueprint.prepare(training.values)
-            held = None if held_out is None else blueprint.prepare(held_out.values)
-            pair = blueprint.build(rows)
+            training, held_out = (None if rows is None else blueprint.prepare(rows) for rows in (training, held_out))
+            pair = blueprint.build(training)
     spare_threads(pair)
     binary = blueprint is not None and blueprint.scaling == "binary"
-    return Prepared(folder, pair, rows, held, options, torch.bernoulli if binary else None, config)
+    transform = torch.bernoulli if binary else None
+    return Prepared(folder, pair, training, held_out, settings, transform, config, blueprint, parts)

@@ -1,10 +1,10 @@
-"""What `train` was asked to do: what was told, what a resumed run was told before, and what follows from the data."""
+"""What `train` is asked to do: the options given, those of the run that is resumed, and what follows from the data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,65 +24,82 @@ _PATIENCE = 20
 STAGED: Mapping[str, Any] = {"auto": "auto", "true": True, "false": False, "traced": "traced", "compiled": "compiled"}
 
 
-_SOURCE = ("root", "key", "header", "columns", "label", "size", "mode", "shape")
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of how the data are read; None where nothing was given."""
 
-_CHOICES = ("likelihood", "scaling", "net", "hidden", "latent")
+    root: str | None = None
+    key: str | None = None
+    header: bool | None = None
+    columns: tuple[str, ...] | None = None
+    label: str | None = None
+    size: tuple[int, ...] | None = None
+    mode: str | None = None
+    shape: tuple[int, ...] | None = None
 
-_FIT = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "beta",
-    "anneal",
-    "clip_norm",
-    "validation",
-    "patience",
-    "seed",
-    "staged",
-    "precision",
-)
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Options of the built-in pair; None where nothing was given."""
+
+    likelihood: str | None = None
+    scaling: str | None = None
+    net: str | None = None
+    hidden: tuple[int, ...] | None = None
+    latent: int | None = None
+    prior: str | None = None
+    components: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of how long and how to train; None where nothing was given."""
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    beta: float | None = None
+    anneal: int | None = None
+    clip_norm: float | None = None
+    validation: float | None = None
+    patience: int | None = None
+    seed: int | None = None
+    staged: str | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Options of `train`; None where nothing was told."""
+    """Options of `train`."""
 
     data: str | None = None
     out: Path | None = None
     pair: str | None = None
-    source: Mapping[str, Any] = field(default_factory=dict)
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    prior: str | None = None
-    components: int | None = None
-    fit: Mapping[str, Any] = field(default_factory=dict)
+    source: DataOptions = DataOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
     device: str = "auto"
     resume: bool = False
     quiet: bool = False
 
-    @classmethod
-    def of(cls, **told: Any) -> TrainRequest:
-        """The options of the command line, in groups."""
-        groups = {
-            name: {key: told[key] for key in keys}
-            for name, keys in (("source", _SOURCE), ("choices", _CHOICES), ("fit", _FIT))
-        }
-        plain = ("data", "out", "pair", "prior", "components", "device", "resume", "quiet")
-        request = cls(**groups, **{name: told[name] for name in plain})
-        request.check()
-        return request
-
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Refuse parts of the built-in pair where another pair is brought."""
-        parts = {**self.choices, "prior": self.prior, "components": self.components}
-        chosen = [name for name, value in parts.items() if value is not None]
-        if self.components is not None and self.components < 1:
-            raise ArgumentError(f"--components {self.components}; give a whole number, 1 at least.")
+        components, chosen = self.model.components, given(self.model)
+        if components is not None and components < 1:
+            raise ArgumentError(f"--components {components}; give a whole number, 1 at least.")
         if self.pair is not None and chosen:
-            raise ArgumentError(f"--{chosen[0]} is for the built-in pair, and --pair brings another: leave one out.")
+            raise ArgumentError(
+                f"--{next(iter(chosen))} is for the built-in pair, and --pair brings another: leave one out."
+            )
+
+
+def given(options: DataOptions | ModelOptions | TrainingOptions) -> dict[str, Any]:
+    """The options that were given, by name."""
+    return {name: value for name, value in vars(options).items() if value is not None}
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainingSettings:
     """How long and how to train; kept in config.json."""
 
     epochs: int
@@ -98,18 +115,18 @@ class TrainOptions:
     precision: str | None = None
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], rows: int) -> TrainOptions:
-        """What was told, and for the rest what suits so many rows."""
-        given = {name: value for name, value in told.items() if value is not None}
-        steps = math.ceil(rows / max(1, given.get("batch_size", cls.batch_size)))
-        given.setdefault("epochs", min(max(math.ceil(_STEPS / max(1, steps)), _FEWEST), _MOST))
-        if "patience" not in given:
+    def of(cls, options: TrainingOptions, rows: int) -> TrainingSettings:
+        """What was given, and for the rest what suits so many rows."""
+        chosen = given(options)
+        steps = math.ceil(rows / max(1, chosen.get("batch_size", cls.batch_size)))
+        chosen.setdefault("epochs", min(max(math.ceil(_STEPS / max(1, steps)), _FEWEST), _MOST))
+        if "patience" not in chosen:
             # With another weight than 1 the ELBO is not what is trained, so its best epoch is not the best one.
-            plain = given.get("beta", 1.0) == 1 and given.get("validation", cls.validation) > 0
-            given["patience"] = _PATIENCE if plain else 0
-        options = cls(**given)
-        options.check()
-        return options
+            plain = chosen.get("beta", 1.0) == 1 and chosen.get("validation", cls.validation) > 0
+            chosen["patience"] = _PATIENCE if plain else 0
+        settings = cls(**chosen)
+        settings.check()
+        return settings
 
     def check(self) -> None:
         """Refuse what cannot work and what `fit` would not see."""
@@ -134,19 +151,17 @@ class TrainOptions:
         return asdict(self)
 
 
-def resumed(told: Mapping[str, Any], before: Mapping[str, Any], *, free: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The options of the run before; what was told again must be the same, but for the free ones."""
-    for name, value in told.items():
-        if value is None or name in free:
-            continue
+def resumed(options: Mapping[str, Any], before: Mapping[str, Any], *, free: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options of the run before; what is given again must be the same, but for the free ones."""
+    for name, value in options.items():
         old = before.get(name)
-        if _plain(value) != _plain(old):
+        if name not in free and _plain(value) != _plain(old):
             option = "--" + {"root": "data-root"}.get(name, name).replace("_", "-")
             raise ArgumentError(
                 f"{option} was {_shown(old)} in the run to resume and is {_shown(value)} now. Leave it out, or start a "
                 "run of its own in another folder (--out). --epochs may grow, and --staged may change."
             )
-    return {**before, **{name: told[name] for name in free if told.get(name) is not None}}
+    return {**before, **{name: options[name] for name in free if name in options}}
 
 
 def _plain(value: Any) -> Any:

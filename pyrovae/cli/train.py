@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
-from collections.abc import Generator
 from typing import Any
 
 import typer
@@ -16,17 +14,17 @@ from pyrovae.cli.prepare import Prepared, prepare
 from pyrovae.cli.request import STAGED, TrainRequest
 from pyrovae.cli.run_folder import RunFolder, Unwritten
 from pyrovae.errors import DivergedError
-from pyrovae.training import progress as progress_line
 from pyrovae.training.epoch import Epoch
+from pyrovae.training.fit_options import SeedlessKeywords, StudyKeywords
 from pyrovae.training.fit_result import Fit
-from pyrovae.training.interrupts import deferred_interrupts
-from pyrovae.training.parallel.team import SingleProcess, agreed
-from pyrovae.training.saved import checkpoints
-from pyrovae.training.step import progress_figures
+from pyrovae.training.interrupts import interruptible
+from pyrovae.training.parallel.team import SingleProcess
+from pyrovae.training.progress import display, show
+from pyrovae.training.steps import Steps
 
 
-def train(request: TrainRequest, team: SingleProcess | None = None) -> RunFolder:
-    """Train as asked; the folder of the run, in which the first of several processes writes."""
+def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
+    """Train as asked; the first of several processes writes the folder."""
     team = team or SingleProcess()
     if not team.first:
         request = dataclasses.replace(request, quiet=True)
@@ -39,71 +37,68 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> RunFolder
         if team.first:
             complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
         raise typer.Exit(INTERRUPTED)
-    return prepared.folder
+    return prepared
 
 
-def fit_arguments(prepared: Prepared) -> dict[str, Any]:
-    """The arguments of `fit` that stand in config.json."""
-    options = prepared.options
-    per_epoch = math.ceil(len(prepared.training) / max(1, options.batch_size))
-    rising = pv.linear(0, options.beta, steps=options.anneal * per_epoch) if options.anneal else options.beta
+def fit_arguments(prepared: Prepared) -> StudyKeywords:
+    """The arguments of `fit` that stand in config.json, but the seed."""
+    settings = prepared.settings
+    steps = settings.anneal * prepared.batches_per_epoch
     return {
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "learning_rate": options.learning_rate,
-        "clip_norm": options.clip_norm,
-        "temper": rising,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "clip_norm": settings.clip_norm,
+        "temper": pv.linear(0, settings.beta, steps=steps) if steps else settings.beta,
         "validation": prepared.held_out,
-        "patience": options.patience or None,
+        "patience": settings.patience or None,
         "transform": prepared.transform,
-        "seed": options.seed,
-        "staged": STAGED[options.staged],
-        "precision": options.precision,
+        "staged": STAGED[settings.staged],
+        "precision": settings.precision,
     }
 
 
-def _steps(prepared: Prepared, request: TrainRequest) -> Generator[Any, None, Fit]:
-    return pv.steps(
-        prepared.pair,
-        prepared.training,
+def _steps(prepared: Prepared, request: TrainRequest) -> Steps:
+    options: SeedlessKeywords = {
         **fit_arguments(prepared),
-        device=request.device,
-        checkpoint=prepared.folder.checkpoints,
-        resume=request.resume,
-    )
+        "device": request.device,
+        "checkpoint": prepared.folder.checkpoints,
+        "resume": request.resume,
+    }
+    return pv.steps(prepared.pair, prepared.training, seed=prepared.settings.seed, **options)
 
 
 def _run(prepared: Prepared, request: TrainRequest, team: SingleProcess) -> dict[str, Any]:
     """Train to the end, to Ctrl-C or to a loss that goes bad; what config.json says about it."""
-    folder, options = prepared.folder, prepared.options
-    per_epoch = math.ceil(len(prepared.training) / max(1, options.batch_size))
-    with deferred_interrupts(terminate=team.size > 1) as interruption:
-        stepping = _steps(prepared, request)  # checks everything, and writes nothing yet
+    folder, settings = prepared.folder, prepared.settings
+    with interruptible(team) as interrupted:
+        running = _steps(prepared, request)  # checks everything, and writes nothing yet
         folder.write_config(prepared.config)
         metrics = _Metrics(folder)
-        shown = progress_line.display(not request.quiet, epochs=options.epochs, steps=options.epochs * per_epoch)
+        shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
         with shown as line:
             try:
-                stopped = False
-                while not stopped:
-                    step = next(stepping)
-                    stopped = agreed(team, step.index, interruption.requested)
-                    metrics.note(step.epoch)
-                    line.update(step=step.index + 1, epoch=step.epoch + 1, **progress_figures(step))
-            except StopIteration as end:
-                return _finished(prepared, metrics, end.value)
+                for step in running:
+                    metrics.follow(running.history)
+                    show(line, step)
+                    if interrupted(step.index):
+                        return _interrupted(prepared, running)
             except DivergedError as error:
+                metrics.follow(running.history)
                 folder.write_config({**prepared.config, "outcome": {"reason": "diverged", "words": str(error)}})
                 folder.save(prepared.pair)
                 raise
-            stepping.close()  # writes a checkpoint
-            metrics.catch_up()
-            folder.save(prepared.pair)
-    return {"reason": "interrupted", "epochs": len(metrics.rows), "weights": "last"}
+        metrics.follow(running.result.history)
+        return _finished(prepared, running.result)
 
 
-def _finished(prepared: Prepared, metrics: _Metrics, run: Fit) -> dict[str, Any]:
-    metrics.add(run.history)
+def _interrupted(prepared: Prepared, running: Steps) -> dict[str, Any]:
+    running.close()  # writes a checkpoint
+    prepared.folder.save(prepared.pair)
+    return {"reason": "interrupted", "epochs": len(running.history), "weights": "last"}
+
+
+def _finished(prepared: Prepared, run: Fit) -> dict[str, Any]:
     prepared.folder.save(prepared.pair)
     return {
         "reason": run.reason,
@@ -116,31 +111,19 @@ def _finished(prepared: Prepared, metrics: _Metrics, run: Fit) -> dict[str, Any]
 
 
 class _Metrics:
-    """metrics.jsonl, which follows the history in the checkpoints, so that the two never disagree."""
+    """metrics.jsonl, which follows the history of a training: the rows that a run before left are replaced by it."""
 
     def __init__(self, folder: RunFolder):
         self.folder = folder
-        self.rows: list[Epoch] = list(self._kept())
-        folder.write_metrics(self.rows)
+        self.written: int | None = None
 
-    def note(self, epoch: int) -> None:
-        """A step of an epoch was made: write down the epochs before it."""
-        if epoch > len(self.rows):
-            self.catch_up()
-
-    def catch_up(self) -> None:
-        """Write what the newest checkpoint knows and the file does not."""
-        self.add(self._kept())
-
-    def add(self, history: tuple[Epoch, ...]) -> None:
-        """Write the epochs of a history that the file does not hold."""
-        new = history[len(self.rows) :]
-        self.folder.write_metrics(new, mode="a")
-        self.rows += new
-
-    def _kept(self) -> tuple[Epoch, ...]:
-        newest = checkpoints.newest(self.folder.checkpoints) if self.folder.checkpoints.is_dir() else None
-        return () if newest is None else tuple(Epoch(*row) for row in newest[2]["history"])
+    def follow(self, history: tuple[Epoch, ...]) -> None:
+        """Write the epochs that the file does not hold."""
+        if self.written is None:
+            self.folder.write_metrics(history)
+        elif len(history) > self.written:
+            self.folder.write_metrics(history[self.written :], mode="a")
+        self.written = len(history)
 
 
 def _how_to_resume(prepared: Prepared, outcome: dict[str, Any]) -> str:

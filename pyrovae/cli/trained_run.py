@@ -11,12 +11,13 @@ import torch
 import pyrovae as pv
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
-from pyrovae.cli.prepare import check_pair_option, digest
+from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.origin import BUNDLED, Data, DataSource, split
 from pyrovae.errors import DataError, FileError
 from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved.description import describe_array
 
 
 class Trained(NamedTuple):
@@ -64,10 +65,23 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     source = DataSource.from_json(config["data"])
     chosen, words = _own(source, config) if data is None else _other(source, data, config["columns"])
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
-    _check_shape(chosen, blueprint, words)
+    return _opened(folder, config, pair, blueprint, chosen, words)
+
+
+def after_training(prepared: Prepared) -> Trained:
+    """The run that was trained just now, with the data that are there already."""
+    data, words = _looked_at(*prepared.split_data)
+    config = prepared.folder.read_config()
+    return _opened(prepared.folder, config, config["pair"], prepared.blueprint, data, words)
+
+
+def _opened(
+    folder: RunFolder, config: dict[str, Any], pair: str | None, blueprint: Blueprint | None, data: Data, words: str
+) -> Trained:
+    _check_shape(data, blueprint, words)
     built = make_pair(pair or "") if blueprint is None else blueprint.build()
     spare_threads(built)
-    opened = Trained(folder, config, built, blueprint, chosen, words)
+    opened = Trained(folder, config, built, blueprint, data, words)
     pv.load(built, _weights(folder), opened.rows(8))
     return opened
 
@@ -84,17 +98,26 @@ def _weights(folder: RunFolder) -> Path:
 
 def _own(source: DataSource, config: dict[str, Any]) -> tuple[Data, str]:
     if source.has_test_part:
-        data = source.load(test=True)
-        return data, f"{len(data.values):,} rows of the test part of {source.name}"
+        return _test_part(source)
     data = source.load()
-    if digest(data) != config["digest"]:
+    if describe_array(data.values) != config["digest"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
-    training, held_out = split(data, config["fit"]["validation"], config["fit"]["seed"])
+    return _looked_at(source, *split(data, config["fit"]["validation"], config["fit"]["seed"]))
+
+
+def _looked_at(source: DataSource, training: Data, held_out: Data | None) -> tuple[Data, str]:
+    if source.has_test_part:
+        return _test_part(source)
     if held_out is None:
         return training, f"all {len(training.values):,} training rows (the run held none out)"
     return held_out, f"{len(held_out.values):,} held-out rows of {Path(source.name).name}"
+
+
+def _test_part(source: DataSource) -> tuple[Data, str]:
+    data = source.load(test=True)
+    return data, f"{len(data.values):,} rows of the test part of {source.name}"
 
 
 def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str]:

@@ -36,7 +36,7 @@ from pyrovae.training.parallel.agreement import shared
 from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved import weight_files
-from pyrovae.training.saved.resumption import describe_argument
+from pyrovae.training.saved.description import describe_argument
 
 
 def check_arguments(pair: Any, options: FitOptions) -> None:

@@ -28,7 +28,7 @@ class Steps(Generator[Step, None, Fit]):
     @property
     def history(self) -> tuple[Epoch, ...]:
         """The epochs that are finished, those of a resumed run among them."""
-        return tuple(self._session.trainer.history)
+        return self._session.trainer.history
 
     @property
     def result(self) -> Fit:

@@ -55,7 +55,7 @@ class Trainer:
         self.passes = Passes(plan)
         self.staging = make_staging(plan, self.passes)
         self.steps = StepMaker(plan, self.passes, self.staging)
-        self.history: list[Epoch] = []
+        self.history: tuple[Epoch, ...] = ()
         self.step = 0
         self.epoch = 0
         self.position = 0  # batches of this epoch that are done
@@ -207,7 +207,7 @@ class Trainer:
         self._share_buffers()
         row = self._row()
         self.plan.optimiser.end_epoch(row.loss)
-        self.history.append(row)
+        self.history = (*self.history, row)
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
         if self.plan.patience is not None and row.validation_elbo is not None:
@@ -222,7 +222,7 @@ class Trainer:
     def rows_so_far(self) -> tuple[Epoch, ...]:
         """The history, with a row for an epoch that was left half way."""
         self.read()
-        return (*self.history, self._row()) if self.position else tuple(self.history)
+        return (*self.history, self._row()) if self.position else self.history
 
     def _row(self) -> Epoch:
         self._started = time.monotonic()

@@ -37,6 +37,7 @@ class HistoryFile:
         """Write the rows that are not there yet, so that they last whatever happens next; where they end."""
         try:
             if len(history) > self._rows:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._append(history)
         except OSError as error:
             raise FileError(f"{self.path} could not be written: {error.strerror or error}") from error
@@ -55,7 +56,7 @@ class HistoryFile:
         whole.update(content)
         self._rows, self._size, self._hash = len(history), self._size + len(content), whole
 
-    def read(self, mark: Sequence[Any], owner: Path) -> list[Epoch]:
+    def read(self, mark: Sequence[Any], owner: Path) -> tuple[Epoch, ...]:
         """The rows that belong to a checkpoint; rows to come are written after them.
 
         Raises:
@@ -69,7 +70,7 @@ class HistoryFile:
                 "a run of its own in another folder."
             )
         self._take(content, mark.rows)
-        return [Epoch(*unflatten({}, json.loads(line))) for line in content.splitlines()]
+        return tuple(Epoch(*unflatten({}, json.loads(line))) for line in content.splitlines())
 
     def _content(self) -> bytes:
         try:

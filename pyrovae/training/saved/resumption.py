@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 import time
@@ -11,11 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
-from pyro.infer import ELBO
-from pyro.optim.optim import PyroOptim
 
 from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
@@ -24,17 +20,14 @@ from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning, argument
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.pairs.isolation import reseed
-from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
-from pyrovae.training.saved.fingerprint import fingerprint
+from pyrovae.training.saved.description import check_the_same, describe_data
+from pyrovae.training.saved.history_file import HistoryFile
 from pyrovae.training.saved.weight_files import shapes_of, write_in_place
 from pyrovae.training.trainer import Trainer
-
-# Rows whose bytes stand for a data set: all of a small one, evenly spread ones of a large one.
-_SAMPLED_ROWS = 1_024
 
 _PROBE_ROWS = 32
 
@@ -51,6 +44,7 @@ class Resumption:
         self._due = time.monotonic() + every
         self._start: Any = None  # random states at the epoch's start, which decide a DataLoader's order
         self.document: dict[str, Any] = {}
+        self._history = None if folder is None else HistoryFile(folder)
         self._content: tuple[Path, Any, Any, Any] | None = None
         self._check()
 
@@ -150,10 +144,11 @@ class Resumption:
 
     def _write(self, trainer: Trainer, random: list[Any]) -> None:
         self._due = time.monotonic() + self.every
-        if not self.team.first or self.folder is None:
+        if not self.team.first or self.folder is None or self._history is None:
             return
         tree = {
             **trainer_state(trainer),
+            "history": self._history.write(trainer.history),
             "random": random[0],
             "others": random[1:],  # of the other processes of a parallel run
             "start": self._start,
@@ -165,10 +160,11 @@ class Resumption:
 
     def restore(self, trainer: Trainer) -> None:
         """Put a trainer, its pair and all random states where the checkpoint left them."""
-        if self._content is None:
+        if self._content is None or self._history is None:
             return
         path, weights, state, document = self._content
-        _compare(path, document, self.document)
+        check_the_same(path, document, self.document)
+        history = self._history.read(state["history"], path)
         trainer.passes.shown.parameters = once(trainer.plan.structure.parameters)
         if state["depth"] is not None:
             trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
@@ -182,6 +178,7 @@ class Resumption:
                 "a run of its own in another folder."
             )
         restore_trainer(trainer, state)
+        trainer.history = history
         self._start = state["start"]
         self.last = path
         self._restore_random([state["random"], *state["others"]], trainer)
@@ -237,11 +234,10 @@ _PLAIN = ("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything that the next step depends on, but the weights and the random states."""
+    """Everything that the next step depends on, but the weights and the random states; the history is apart."""
     return {
         **{name: getattr(trainer, name) for name in _PLAIN},
         "bad_epochs": trainer.bad_epochs,
-        "history": [tuple(row) for row in trainer.history],
         "optimiser": trainer.plan.optimiser.state(),
         "loss": {name: tensor.detach() for name, tensor in trainer.passes.shown.loss_state.items()},
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
@@ -256,7 +252,6 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """The inverse of `trainer_state`."""
     for name in (*_PLAIN, "bad_epochs"):
         setattr(trainer, name, state[name])
-    trainer.history = [Epoch(*row) for row in state["history"]]
     trainer.averages, trainer.best = (
         {
             name: t.to(trainer.passes.shown.parameters[name].device) if name in trainer.passes.shown.parameters else t
@@ -290,64 +285,3 @@ def probe(trainer: Trainer) -> float:
 def _close(one: float, two: float) -> bool:
     # Another number of threads, or another machine, sums in another order.
     return math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-4) or not (math.isfinite(one) and math.isfinite(two))
-
-
-# --- what must be the same ----------------------------------------------------------------------------
-def describe_argument(value: Any) -> str:
-    """A text that is the same for the same argument in another process."""
-    if isinstance(value, PyroOptim):
-        constructor: Any = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
-        return f"{constructor.__name__}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
-    if isinstance(value, ELBO):
-        # The depth of plates is guessed by the first pass, and is no setting.
-        settings = {k: v for k, v in vars(value).items() if k != "max_plate_nesting" and not k.startswith("_")}
-        return f"{type(value).__name__}({', '.join(f'{k}={fingerprint(v)}' for k, v in sorted(settings.items()))})"
-    if value is None:
-        return "left out"
-    text = fingerprint(value)
-    return text.removesuffix(".0") if isinstance(value, int | float) else text
-
-
-def describe_data(batches: Batches) -> dict[str, Any]:
-    """Rows, shapes, types, and a digest of rows spread over the data."""
-    leaves = {}
-    for name, leaf in batches.leaves().items():
-        rows = np.unique(np.linspace(0, len(leaf) - 1, min(len(leaf), _SAMPLED_ROWS)).astype(int))
-        part = leaf[torch.as_tensor(rows)].cpu() if isinstance(leaf, torch.Tensor) else leaf[rows]
-        leaves[str(name)] = f"{tuple(leaf.shape)} {leaf.dtype} {_digest(part)}"
-    first = batches.first(2) if batches.repeatable() else None
-    values = None if first is None else [_digest(leaf.cpu()) for leaf in first.leaves.values()]
-    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves, "first": values}
-
-
-def _digest(part: Any) -> str:
-    array = np.ascontiguousarray(part.view(torch.uint8) if _is_half(part) else part)
-    return hashlib.sha256(array.tobytes()).hexdigest()[:16]
-
-
-def _is_half(part: Any) -> bool:
-    """numpy has no bfloat16; its bytes will do."""
-    return isinstance(part, torch.Tensor) and part.dtype == torch.bfloat16
-
-
-_COMPARED = {"data": "the data", "validation": "the validation data", "types": "the parameters' types"}
-
-
-def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name, value in now["arguments"].items():
-        old = before["arguments"].get(name)
-        if old != value:
-            raise ArgumentError(
-                f"{name} was {old} in the run of {path} and is {value} now; a run is resumed with the same arguments "
-                "(epochs and steps may grow). Use the old value, or start a run of its own in another folder."
-            )
-    for name, words in (
-        ("data", "the data"),
-        ("validation", "the validation data"),
-        ("types", "the parameters' types"),
-    ):
-        if before.get(name) != now[name]:
-            raise ArgumentError(
-                f"{words} of the run of {path} were {before[name]} and are {now[name]} now; "
-                "resume with the same data, or start a run of its own in another folder."
-            )
