@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,3 +57,12 @@ def linear() -> pv.truth.LinearGaussian:
 @pytest.fixture(name="classes")
 def _classes() -> pv.truth.DiscreteMixture:
     return classes()
+
+
+@pytest.fixture
+def clauses_hold(caplog):
+    """No clause itself may fail: that is logged, and would be found nowhere else."""
+    caplog.set_level(logging.DEBUG, logger="pyrovae")
+    yield
+    messages = [record.getMessage() for record in caplog.get_records("call")]
+    assert [message for message in messages if "could not be checked" in message] == []
