@@ -19,7 +19,7 @@ from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module
 from pyrovae.sampling.densities import densities_of, scored, scored_grid
-from pyrovae.sampling.observations import observed_arguments
+from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.routes import LOOP
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use

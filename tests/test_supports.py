@@ -14,8 +14,9 @@ import pyrovae as pv
 from pyrovae.checks.supports import check_supports, not_finite, outside_support, validates
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import find_placement
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.trace import base_of, run
+from pyrovae.pairs.trace import run
 
 ones = torch.ones(3)
 

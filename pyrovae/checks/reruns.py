@@ -14,8 +14,9 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, replayed_model, tensors
 from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.pair import unwrapped
-from pyrovae.pairs.trace import samples
+from pyrovae.pairs.trace import rows_moved, samples
 
 
 def reads_only_by_obs(traced: TracedPair) -> Iterator[Finding]:
@@ -58,13 +59,12 @@ def _layers(function: Any) -> Iterator[Any]:
 
 def _is_observed(traced: TracedPair, key: int | str, leaf: torch.Tensor) -> bool:
     """Whether an observed value is this argument, in any form that keeps its rows: cast, scaled, a column of it."""
-    before = {name: nodes(traced.traces.model)[name]["value"] for name in traced.structure.named("observed")}
     model = _traced(traced, replayed_model(traced.pair, traced.traces.guide), key, leaf.roll(1, dims=0))
-    return any(_rolled(value, nodes(model)[name]["value"]) for name, value in before.items())
-
-
-def _rolled(before: torch.Tensor, after: torch.Tensor) -> bool:
-    return before.ndim > 0 and not torch.equal(before, after) and torch.equal(before.roll(1, dims=0), after)
+    before, after = (
+        {name: given_value(nodes(trace)[name]) for name in traced.structure.named("observed")}
+        for trace in (traced.traces.model, model)
+    )
+    return rows_moved(before, after, {})
 
 
 def _traced(traced: TracedPair, model: Callable[..., Any], key: int | str, leaf: torch.Tensor) -> Trace:

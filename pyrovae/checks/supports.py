@@ -13,7 +13,10 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.placement import Placement
 from pyrovae.errors import DataError, argument
-from pyrovae.pairs.trace import Traces, base_of, samples
+from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.lawful_values import elements_inside, given_value
+from pyrovae.pairs.masks import mask_around, mask_of
+from pyrovae.pairs.trace import Traces, samples
 
 _CHUNK = 8_192  # rows looked at together
 
@@ -37,23 +40,18 @@ def validates(fn: Any) -> bool:
 def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
     """In words, which observed values are outside the support of `fn`; None where all are inside."""
     try:
-        inside = fn.support.check(value)
+        inside = elements_inside(fn, value)
     except (NotImplementedError, AttributeError, RuntimeError, ValueError):
         return None
-    for one in (mask, *_masks(fn)):
-        if one is False:
-            return None
-        if isinstance(one, torch.Tensor):
-            inside = inside | ~one
-    if bool(inside.all()):
+    seen = mask_around(fn, mask, value)
+    outside = ~inside if seen is None else ~inside & seen
+    if not bool(outside.any()):
         return None
-    first = tuple((~inside).nonzero()[0].tolist())
-    datum = value[first]
-    elements = (~_elements_inside(fn, datum)).nonzero()
-    index = (*first, *(elements[0].tolist() if len(elements) else [0] * datum.ndim))
+    index = tuple(outside.nonzero()[0].tolist())
+    rows = outside.reshape((*outside.shape[: outside.ndim - len(fn.event_shape)], -1)).any(-1)
     return (
-        f"{_outside(name, fn)}: {int((~inside).sum())} of {inside.numel()} rows, the first {_place(index)} with the "
-        f"value {value[index].item():g}. {_mend(fn, value)}"
+        f"{_outside(name, fn)}: {int(rows.sum())} of {rows.numel()} rows, the first {_place(index)} with the "
+        f"value {value.expand(outside.shape)[index].item():g}. {_mend(fn, value)}"
     )
 
 
@@ -69,9 +67,9 @@ def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str
     except Exception:
         return None  # a flow without an inverse: nothing can be said of single elements
     bad = ~torch.isfinite(score)
-    for one in (mask, *_masks(fn)):
-        if isinstance(one, torch.Tensor):
-            bad = bad & one.reshape(*one.shape, *[1] * (bad.ndim - len(fn.batch_shape)))
+    seen = mask_around(fn, mask, value)
+    if seen is not None:
+        bad = bad & (seen.flatten(-base.event_dim).any(-1) if base.event_dim else seen)  # no mask parts such an event
     if not bool(bad.any()) or not bool(torch.isfinite(own).all()):
         return None
     first = tuple(bad.nonzero()[0].tolist())
@@ -90,24 +88,8 @@ def _place(index: tuple[int, ...]) -> str:
     return f"in row {row}" + (f", column {rest[0] if len(rest) == 1 else rest}," if rest else "")
 
 
-def _masks(fn: Any) -> Iterator[Any]:
-    """The masks that `.mask` has put around a distribution."""
-    while hasattr(fn, "base_dist"):
-        if type(fn).__name__ == "MaskedDistribution":
-            yield fn._mask
-        fn = fn.base_dist
-
-
 def _outside(name: str, fn: Any) -> str:
     return f"the observed values of {name!r} are outside the support of {family_of(fn)}"
-
-
-def _elements_inside(fn: Any, values: torch.Tensor) -> torch.Tensor:
-    support = fn.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    checked = support.check(values)
-    return checked if checked.shape == values.shape else torch.zeros_like(values, dtype=torch.bool)
 
 
 def _mend(fn: Any, value: torch.Tensor) -> str:
@@ -157,7 +139,8 @@ def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Pl
         return
     for key, leaf in batch.leaves.items():
         for name, node in samples(traces.model):
-            if node["is_observed"] and node["value"] is leaf and node["mask"] is None and validates(node["fn"]):
+            whole = node["is_observed"] and given_value(node) is leaf and mask_of(node) is None
+            if whole and validates(node["fn"]):
                 _check_leaf(name, node["fn"], batches.leaves()[key], key, placement)
 
 

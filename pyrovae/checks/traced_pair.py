@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.runtime import _DIM_ALLOCATOR
 from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.errors import PyrovaeError
 from pyrovae.pairs.isolation import isolated, reseed
+from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run, samples, with_rows
@@ -94,7 +96,7 @@ def traced_until_error(
 
 def replayed_model(pair: HasPair, guide: Trace) -> Callable[..., Any]:
     """The pair's model with the values that the guide drew."""
-    return pyro.poutine.replay(pair.model, trace=guide)
+    return filled(pyro.poutine.replay(pair.model, trace=guide))
 
 
 def with_other_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], rows: int | None) -> Traces | None:
@@ -126,19 +128,11 @@ def log_prob(node: Mapping[str, Any], value: Any = None) -> torch.Tensor | Excep
     value = value.clone() if node["is_observed"] else value
     with unchecked(node["fn"]):
         try:
-            return masked(node["fn"].log_prob(value), node["mask"])
+            return scale_and_mask(node["fn"].log_prob(value), mask=node["mask"])
         except PyrovaeError:
             raise
         except Exception as error:
             return error
-
-
-def masked(score: torch.Tensor, mask: Any) -> torch.Tensor:
-    """A score with zeros where the mask of `poutine.mask` says no."""
-    if mask is None or mask is True:
-        return score
-    keep = torch.as_tensor(mask, device=score.device)
-    return torch.where(keep, score, score.new_zeros(()))
 
 
 @contextmanager

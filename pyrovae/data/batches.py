@@ -58,7 +58,7 @@ class Batches:
         count = _checked_size(count) if count is not None else self.batch_size or _BATCH_SIZE
         with forked_random(self.seed % 2**32):
             taken = self.source.take(slice(0, count)) if self.random_access else self.source.head(count)
-            return self._transformed(taken)
+            return self.transformed(taken)
 
     def epoch(self, index: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, shuffled by a generator of their own that `seed` and `index` start.
@@ -77,7 +77,7 @@ class Batches:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
         order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
         chunks = order.split(self.batch_size or 1)[skip:]
-        return (self._transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks)
+        return (self.transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Every row once, not shuffled.
@@ -94,7 +94,7 @@ class Batches:
     def _taken(self, chunk: torch.Tensor) -> Batch:
         """Neighbouring rows; a slice, so that a mapped file is read in one piece."""
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
-        return self._transformed(self.source.take(rows))._replace(positions=chunk)
+        return self.transformed(self.source.take(rows))._replace(positions=chunk)
 
     def repeatable(self) -> bool:
         """Whether the first row comes out the same twice from the same random state, the transform left out.
@@ -115,11 +115,12 @@ class Batches:
     def _streamed(self, stream: Iterator[Batch], *, whole: bool) -> Iterator[Batch]:
         count = 0
         for count, batch in enumerate(stream, 1):  # noqa: B007 - counted for what comes after
-            yield self._transformed(batch)
+            yield self.transformed(batch)
         if whole and not count:
             nothing("the data")
 
-    def _transformed(self, batch: Batch) -> Batch:
+    def transformed(self, batch: Batch) -> Batch:
+        """The batch as the pair gets it."""
         if self.transform is None:
             return batch
         if batch.kwargs:
@@ -191,7 +192,7 @@ def check_finite(batches: Batches) -> None:
     rows = torch.cat([nonfinite(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0)])
     if len(rows):
         with forked_random(batches.seed % 2**32):
-            after = batches._transformed(batches.source.take(rows.unique()))
+            after = batches.transformed(batches.source.take(rows.unique()))
         if any(nonfinite_words(leaf, name) for name, leaf in after.leaves.items()):
             _refuse_nonfinite(leaves)
 

@@ -11,10 +11,11 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import to
 from pyrovae.errors import ArgumentError, argument
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.pairs.trace import base_of, run, samples
+from pyrovae.pairs.trace import run, samples
 
 
 class Placement(NamedTuple):

@@ -12,10 +12,10 @@ from pyro.ops.stats import effective_sample_size
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
-from pyrovae.sampling.observations import hides_a_part
 from pyrovae.sampling.programs import traced
 from pyrovae.sampling.runs import plate_scale
 from pyrovae.sampling.sampler import Sampler

@@ -12,12 +12,12 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import fold_plate, fold_single
-from pyrovae.sampling.observations import hides_a_part
 from pyrovae.sampling.programs import traced
 from pyrovae.sampling.routes import InPlate
 from pyrovae.sampling.runs import Run

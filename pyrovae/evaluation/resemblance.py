@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
 
 _FOLDS = 5
 
@@ -174,13 +176,20 @@ def _both(sampler: Sampler, site: str | None, features: Features | None) -> tupl
     with torch.no_grad():
         for kind, into in parts.items():
             for tile in sampler.tiles(1, kind):  # type: ignore[arg-type]
-                values = [_rows_first(sampler, tile.value(name), name) for name in chosen]
+                values = [_rows_first(sampler, _unmasked(tile, name), name) for name in chosen]
                 into.append(np.concatenate([_featured(value, features) for value in values], axis=1))
     real, drawn = (np.concatenate(part).astype(np.float64) for part in parts.values())
     if features is None:
         spread = real.std(0)
         return real / np.where(spread > 0, spread, 1), drawn / np.where(spread > 0, spread, 1)
     return real, drawn
+
+
+def _unmasked(tile: Tile, name: str) -> torch.Tensor:
+    """A site's value with zeros where a mask hides it, in real and in generated data alike."""
+    run, value = tile.runs[0], tile.value(name)
+    mask = mask_of(run.node(name))
+    return value if mask is None else value.masked_fill(~run.of(name, lambda fn: mask), 0)
 
 
 def _rows_first(sampler: Sampler, value: torch.Tensor, name: str) -> torch.Tensor:

@@ -10,11 +10,12 @@ import torch
 
 from pyrovae.checks.signatures import argument_names
 from pyrovae.errors import DataError
+from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
 from pyrovae.sampling.densities import densities_of
-from pyrovae.sampling.observations import mask_of, observed_arguments
+from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile

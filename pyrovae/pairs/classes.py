@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.pairs.trace import base_of
+from pyrovae.pairs.base_of import base_of
 
 _LABELS, _ONE_HOT, _BINARY = "labels", "one-hot", "binary"
 

@@ -10,6 +10,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
+from pyrovae.pairs.lawful_values import fill_hidden
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import batch_rows
 
@@ -58,6 +59,7 @@ class _Index(Messenger):
         self.name, self.index, self.largest, self.rows = fixed.data_plate, fixed._index, fixed._largest, rows
 
     def _pyro_sample(self, msg) -> None:
+        fill_hidden(msg)  # here, since every handler costs time in every step
         if msg["name"] != self.name or not site_is_subsample(msg) or msg["value"] is not None:
             return
         size = msg["fn"].size

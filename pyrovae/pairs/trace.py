@@ -10,6 +10,7 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
+from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
 
 
@@ -28,7 +29,7 @@ INTERNAL = "_pyrovae_internal"
 def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
     """Run the guide, then the model against its draws; both traces hold `param` sites too."""
     guide = poutine.trace(pair.guide).get_trace(*args, **kwargs)
-    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args, **kwargs)
+    model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
     return Traces(model, guide)
 
 
@@ -37,16 +38,6 @@ def samples(trace: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, node in trace.nodes.items():
         if node["type"] == "sample" and not site_is_subsample(node) and INTERNAL not in (node["infer"] or {}):
             yield name, cast(dict[str, Any], node)
-
-
-_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
-
-
-def base_of(fn: Any) -> Any:
-    """The distribution over one element behind `.to_event`, `.expand` and `.mask`."""
-    while type(fn).__name__ in _WRAPPERS:
-        fn = fn.base_dist
-    return fn
 
 
 def unconstrained(value: Any) -> torch.Tensor:
@@ -73,6 +64,24 @@ def tensors_of(args: tuple, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
 def batch_rows(args: tuple, kwargs: Mapping[str, Any]) -> int | None:
     """The number of rows of a batch, or None where it holds no tensor with rows."""
     return next((len(leaf) for leaf in tensors_of(args, kwargs) if leaf.ndim), None)
+
+
+def rows_moved(
+    before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor], axes: Mapping[str, int | None]
+) -> bool:
+    """Whether the rows of any value moved by one, as those of an argument did between two runs.
+
+    Args:
+        before: the values by site.
+        after: those of the other run.
+        axes: where the rows of each stand; None is the first axis.
+    """
+    for name, value in before.items():
+        axis = axes.get(name)
+        axis = -value.ndim if axis is None else axis
+        if value.ndim and not torch.equal(value, after[name]) and torch.equal(value.roll(1, axis), after[name]):
+            return True
+    return False
 
 
 def with_rows(args: tuple, kwargs: Mapping[str, Any], rows: int) -> tuple[tuple, dict[str, Any]]:

@@ -16,9 +16,10 @@ from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
 from pyrovae.data.batch_sources import Batch
+from pyrovae.pairs.lawful_values import Fill
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import Traces, samples
+from pyrovae.pairs.trace import Traces, samples, with_rows
 
 Kind = Literal["posterior", "predictive", "generative", "prior", "scored", "guide"]
 
@@ -54,7 +55,7 @@ class WholePlate(Wrapped):
 
     @contextmanager
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
-        """All rows in the data plate."""
+        """All rows in the data plate, and anything behind masks."""
         original = SubsampleMessenger._subsample
 
         # A handler could give the index, but not another number of rows than the author's `subsample_size`.
@@ -63,7 +64,7 @@ class WholePlate(Wrapped):
                 return original(name, size, subsample_size, subsample, use_cuda, device)
             return size, self.rows, self._index(int(size), device)
 
-        with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(whole)):
+        with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(whole)), Fill():
             yield
 
     def _index(self, size: int, device: Any) -> torch.Tensor:
@@ -85,6 +86,14 @@ def plates_noted(names: dict[str, None]) -> Iterator[None]:
 
     with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(noted)):
         yield
+
+
+def cut(batch: Batch, rows: int) -> Batch:
+    """The first rows of a batch."""
+    if rows == batch.rows:
+        return batch
+    args, kwargs = with_rows(batch.args, batch.kwargs, rows)
+    return Batch(args, kwargs, None if batch.positions is None else batch.positions[:rows])
 
 
 def traced(program: Callable[..., Any], batch: Batch) -> Trace:

@@ -18,9 +18,9 @@ from pyrovae.pairs.numbers import check_draws
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import Traces, samples, with_rows
+from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, fold_single, learn_layout
-from pyrovae.sampling.programs import Kind, WholePlate, depth, only_global, run_once
+from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
 from pyrovae.sampling.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.tiles import Tile
@@ -202,7 +202,7 @@ class Sampler:
     def _look(self) -> None:
         """Learn the layout, and which routes the pair allows."""
         first = self._first()
-        few = _cut(first, min(first.rows, _FEW))
+        few = cut(first, min(first.rows, _FEW))
         one = self._tried(few)
         if one is None:  # it takes its own number of rows only
             few, one = first, self._tried(first)
@@ -222,7 +222,7 @@ class Sampler:
                 raise _Uncut("the pair does not run on its last rows alone")
             if self._draws_global_sites_by_rows(few, first):
                 raise _Uncut("the guide draws global sites by looking at all rows")
-        other = self._tried(_cut(few, few.rows - 1)) if few.rows > 1 else None
+        other = self._tried(cut(few, few.rows - 1)) if few.rows > 1 else None
         self.per_row = _has_parameters_by_row(one, self.structure.data_plate)
         self.layout: Layout = learn_layout(one, other, self.structure.data_plate, few.rows)
         self._whole.follows = self.layout.follows
@@ -347,13 +347,6 @@ def _is_by_row(node: Mapping[str, Any], dim: int) -> bool:
 
 
 _DRAWN = ("latent", "auxiliary", "enumerated", "unguided")
-
-
-def _cut(batch: Batch, rows: int) -> Batch:
-    if rows == batch.rows:
-        return batch
-    args, kwargs = with_rows(batch.args, batch.kwargs, rows)
-    return Batch(args, kwargs, None if batch.positions is None else batch.positions[:rows])
 
 
 def _split(count: int, size: int) -> Iterator[range]:

@@ -10,7 +10,8 @@ from pyro.distributions import Delta
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.pairs.trace import base_of, samples
+from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.programs import WholePlate
 from pyrovae.sampling.routes import Ask, Route

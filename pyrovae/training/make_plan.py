@@ -14,15 +14,17 @@ from typing import Any
 import torch
 from pyro.poutine.runtime import _PYRO_STACK
 
+from pyrovae.checks.check_nonfinite import check_nonfinite
 from pyrovae.checks.check_pair import findings, report
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import Batches, as_batches, check_finite
+from pyrovae.data.batches import Batches, as_batches
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
@@ -136,8 +138,8 @@ def make_plan(
     batches = as_batches(data, batch_size=options.batch_size, transform=transform, seed=seed)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
-    check_finite(batches)
-    held_out = _held_out(options.validation, batches, transform, seed)
+    check_nonfinite(pair, batches, options.device)
+    held_out = _held_out(pair, options.validation, batches, transform, seed, options.device)
     first = batches.first()
     placement = find_placement(pair, first, options.device)
     batch = placement.place(first)
@@ -156,8 +158,9 @@ def make_plan(
     optimiser.check_names(list(structure.parameters))
     tempered.prepare(structure)
     own = own_loss(options.loss, structure)
-    check_objective(own, tempered, structure, traces, batch.args, batch.kwargs)
-    try_once(own, tempered, structure, batch.args, batch.kwargs)
+    fixed = FixedPlate(tempered, structure.data_plate)  # as every step runs it
+    check_objective(own, fixed, structure, traces, batch.args, batch.kwargs)
+    try_once(own, fixed, structure, batch.args, batch.kwargs)
     shares = shared(pair, batches, structure, team, own, placement.place) if team.size > 1 else None
     plan = Plan(
         pair, batches, held_out, structure, placement, own, optimiser, tempered,
@@ -187,13 +190,15 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structur
         return structure, run(pair, batch.args, batch.kwargs)
 
 
-def _held_out(validation: Any, batches: Batches, transform: Any, seed: int) -> Batches | None:
+def _held_out(
+    pair: HasPair, validation: Any, batches: Batches, transform: Any, seed: int, device: Any
+) -> Batches | None:
     if validation is None:
         return None
     try:
         size = None if isinstance(validation, torch.utils.data.DataLoader) else batches.batch_size
         held_out = as_batches(validation, batch_size=size, transform=transform, seed=seed)
-        check_finite(held_out)
+        check_nonfinite(pair, held_out, device)
     except DataError as error:
         raise DataError(f"validation: {error}") from None
     mine, theirs = (_shapes(b.first(1)) for b in (batches, held_out))

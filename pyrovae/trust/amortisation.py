@@ -6,9 +6,9 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
+from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.written_data import with_values
 
 
 def guide_reads(sampler: Sampler, batch: Batch, site: str) -> bool:

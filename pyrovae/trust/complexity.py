@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.pairs.trace import base_of
+from pyrovae.pairs.base_of import base_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
-from pyrovae.errors import DataError, PairError
+from pyrovae.errors import DataError
 from pyrovae.pairs.blank import blank_data
 from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.sampling.layout import Place
+from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
@@ -84,23 +85,56 @@ class _Given(Messenger):
             msg["infer"] = {key: value for key, value in msg["infer"].items() if key != "enumerate"}  # nothing to sum
 
 
-def generate_uncertain(
+def generate_with_uncertainty(
     pair: HasPair,
-    count_or_data: Any,
-    more: tuple = (),
-    named: Mapping[str, Any] | None = None,
-    *,
-    draws: Any,
-    measure: str,
-    seed: int,
+    count_or_data: Any = None,
+    /,
+    *more: Any,
+    draws: int | tuple[int, int] = 100,
+    measure: str = "auto",
+    seed: int | None = None,
     data_plate: str | None = None,
+    **named: Any,
 ) -> Generated:
-    """See `generate_with_uncertainty`."""
-    batch = _asked(pair, count_or_data, more, named or {})
+    r"""Draw new data from the model, each with its uncertainty.
+
+    \[ w_1, \dots, w_G \sim q(w), \qquad z_n \sim p(z_n \mid w_1), \qquad x_n \sim p(x_n \mid z_n, w_1) \]
+
+    The aleatoric part is the noise at the datum's own z_n, the epistemic part the spread of
+    \( \mathbb E[x \mid z_n, w_g] \) over global draws at that z_n, and the latent part what remains open about z once
+    x_n is encoded again. So `nats` is one number for each generated datum, comparable with that of `uncertainty` for
+    real ones. In an ensemble a code means something else to each member: there the epistemic part, too, is the one
+    after encoding.
+
+    Args:
+        pair: any pair.
+        count_or_data: how many data, for pairs that know their own shapes (`VAE`, recipes); for any other pair data of
+            the shape wanted, whose covariates are used and whose observed values are not.
+        *more: further arguments of the model.
+        draws: as in `uncertainty`.
+        measure: as in `uncertainty`.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        data_plate: the name of the plate that holds the data, where several follow the batch.
+        **named: keyword arguments of the model.
+
+    Returns:
+        The data and their uncertainty, on the CPU.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> _ = torch.manual_seed(0)
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> made = pv.generate_with_uncertainty(vae, 10, seed=0)
+        >>> made.values["x"].shape, made.uncertainty["x"].nats.shape
+        (torch.Size([10, 5]), torch.Size([10]))
+    """
+    check_measure(measure)
+    seed = chosen_seed(seed)
+    batch = _asked(pair, count_or_data, more, named)
     sampler = _sampler(pair, batch, seed, data_plate)
     values = _drawn(sampler)
     observed = sampler.structure.named("observed")
-    data = _written(sampler, batch, {name: values[name] for name in observed})
+    data = with_values(sampler, batch, {name: values[name] for name in observed})
     shared, inner = grid_size(sampler, draws)
     comparable = shares_codes(pair)
     own = _at_own_latents(sampler, pair, data, values, shared if comparable else 1, measure, seed)
@@ -167,81 +201,3 @@ def _at_own_latents(
         whole = Batch((*data.args, *held.values()), {})
     own = _sampler(Held(pair, places), whole, seed, sampler.structure.data_plate)
     return grid_spread(own, sampler.structure.named("observed"), shared, 1, measure)
-
-
-# --- generated values in the place of data ------------------------------------------------------------
-def _written(sampler: Sampler, batch: Batch, values: Mapping[str, Tensor]) -> Batch:
-    """The batch with generated values where the model observes them."""
-    tile = next(sampler.tiles(1))
-    leaves = {key: leaf.clone() for key, leaf in batch.leaves.items()}
-    for name, value in values.items():
-        seen = tile.runs[0].node(name)["value"]
-        key, strides, offset = _argument(name, seen, tile.batch)
-        # `seen` is some view of the argument's first rows: the same view of all its rows is where the values belong.
-        leaves[key].as_strided(value.shape, strides, offset).copy_(value)
-    return Batch.of(leaves)
-
-
-def _argument(site: str, seen: Tensor, batch: Batch) -> tuple[int | str, tuple[int, ...], int]:
-    """Which argument a site observes, and by what strides and offset within it."""
-    leaves = {key: leaf for key, leaf in batch.leaves.items() if isinstance(leaf, Tensor) and leaf.is_contiguous()}
-    for key, leaf in leaves.items():
-        if leaf.untyped_storage().data_ptr() == seen.untyped_storage().data_ptr():
-            return key, seen.stride(), int(seen.storage_offset()) - int(leaf.storage_offset())
-    for key, leaf in leaves.items():
-        # A cast, a copy: the same numbers in the same order.
-        if leaf.numel() == seen.numel() and torch.equal(leaf.reshape(-1).to(seen.dtype), seen.reshape(-1)):
-            return key, seen.contiguous().stride(), 0
-    raise PairError(
-        f"no argument of the model is what site {site!r} observes, so a generated value cannot be put in its place and "
-        "encoded again. Let the pair take the observed values as an argument as they are."
-    )
-
-
-def generate_with_uncertainty(
-    pair: HasPair,
-    count_or_data: Any = None,
-    /,
-    *more: Any,
-    draws: int | tuple[int, int] = 100,
-    measure: str = "auto",
-    seed: int | None = None,
-    data_plate: str | None = None,
-    **named: Any,
-) -> Generated:
-    r"""Draw new data from the model, each with its uncertainty.
-
-    \[ w_1, \dots, w_G \sim q(w), \qquad z_n \sim p(z_n \mid w_1), \qquad x_n \sim p(x_n \mid z_n, w_1) \]
-
-    The aleatoric part is the noise at the datum's own z_n, the epistemic part the spread of
-    \( \mathbb E[x \mid z_n, w_g] \) over global draws at that z_n, and the latent part what remains open about z once
-    x_n is encoded again. So `nats` is one number for each generated datum, comparable with that of `uncertainty` for
-    real ones. In an ensemble a code means something else to each member: there the epistemic part, too, is the one
-    after encoding.
-
-    Args:
-        pair: any pair.
-        count_or_data: how many data, for pairs that know their own shapes (`VAE`, recipes); for any other pair data of
-            the shape wanted, whose covariates are used and whose observed values are not.
-        *more: further arguments of the model.
-        draws: as in `uncertainty`.
-        measure: as in `uncertainty`.
-        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
-        data_plate: the name of the plate that holds the data, where several follow the batch.
-        **named: keyword arguments of the model.
-
-    Returns:
-        The data and their uncertainty, on the CPU.
-
-    Examples:
-        >>> import torch, pyrovae as pv
-        >>> _ = torch.manual_seed(0)
-        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
-        >>> made = pv.generate_with_uncertainty(vae, 10, seed=0)
-        >>> made.values["x"].shape, made.uncertainty["x"].nats.shape
-        (torch.Size([10, 5]), torch.Size([10]))
-    """
-    check_measure(measure)
-    return generate_uncertain(
-        pair, count_or_data, more, named, draws=draws, measure=measure, seed=chosen_seed(seed), data_plate=data_plate
-    )

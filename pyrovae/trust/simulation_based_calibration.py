@@ -14,6 +14,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_ranks
+from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
@@ -21,7 +22,6 @@ from pyrovae.sampling.tiles import Tile
 from pyrovae.trust.amortisation import changed_sites
 from pyrovae.trust.ranks import Ranks, rank
 from pyrovae.trust.site_rows import rows_second, seen_in
-from pyrovae.trust.written_data import with_values
 
 LIKELIHOOD = "log-likelihood"
 

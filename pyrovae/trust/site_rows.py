@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import torch
 
+from pyrovae.pairs.masks import mask_of
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 
@@ -26,24 +24,10 @@ def rows_second(sampler: Sampler, tensor: torch.Tensor, site: str, *, extra: int
 
 def seen_in(run: Run, site: str) -> torch.Tensor:
     """Which elements of a site count: False where a mask says no, (draws, *plates, *event)."""
-    return run.of(site, lambda fn: _seen(fn, run.node(site)))
-
-
-def _seen(fn: Any, node: Mapping[str, Any]) -> torch.Tensor:
-    seen = torch.ones(fn.batch_shape + fn.event_shape, dtype=torch.bool, device=node["value"].device)
-    for mask, behind in ((node["mask"], len(fn.event_shape)), *_inner_masks(fn)):
-        if mask is not None:
-            mask = torch.as_tensor(mask, device=seen.device)
-            seen = seen & mask.reshape(*mask.shape, *[1] * behind)
-    return seen
-
-
-def _inner_masks(fn: Any) -> Iterator[tuple[Any, int]]:
-    """The masks that `.mask` put around a distribution, and how many event dims each of them had."""
-    while hasattr(fn, "base_dist"):
-        if type(fn).__name__ == "MaskedDistribution":
-            yield fn._mask, len(fn.event_shape)
-        fn = fn.base_dist
+    node = run.node(site)
+    mask = mask_of(node)
+    here = torch.ones((), dtype=torch.bool, device=node["value"].device) if mask is None else mask
+    return run.of(site, lambda fn: here.expand(fn.batch_shape + fn.event_shape))
 
 
 def observed_in(run: Run, site: str) -> torch.Tensor:

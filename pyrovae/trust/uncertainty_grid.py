@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, PairError, argument
-from pyrovae.pairs.trace import base_of
+from pyrovae.pairs.base_of import base_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.trust.uncertainty_parts import GridSpread, Measure, Parts, measure_for

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.evaluation.estimate import Mean
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.classes import probabilities
-from pyrovae.pairs.trace import base_of
 
 
 class Parts(NamedTuple):

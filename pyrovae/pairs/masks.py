@@ -1,0 +1,45 @@
+"""Which elements of a site count: the one reading of the masks that stand around a site and inside its distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from pyrovae.pairs.base_of import is_wrapper
+
+
+def mask_of(node: Mapping[str, Any]) -> torch.Tensor | None:
+    """Which elements of a site's value count, (*batch, *event); None where nothing masks them."""
+    return mask_around(node["fn"], node["mask"], node["value"])
+
+
+def mask_around(fn: Any, mask: Any, value: torch.Tensor) -> torch.Tensor | None:
+    """The same for a distribution, the mask of `poutine.mask` around it, and a value (for its device).
+
+    True, a tensor of it and no mask at all leave every element in; False and a tensor of it leave none.
+    """
+    joined: torch.Tensor | None = None
+    for one, events in ((mask, len(fn.event_shape)), *_inner_masks(fn)):
+        if one is not None and one is not True:
+            one = torch.as_tensor(one, device=value.device).bool()
+            one = one.reshape((*one.shape, *[1] * events))
+            joined = one if joined is None else joined & one
+    if joined is None:
+        return None
+    return joined.expand(torch.broadcast_shapes(joined.shape, fn.batch_shape + fn.event_shape))
+
+
+def hides_a_part(node: Mapping[str, Any]) -> bool:
+    """Whether a mask takes any element of a site out of account."""
+    mask = mask_of(node)
+    return mask is not None and not bool(mask.all())
+
+
+def _inner_masks(fn: Any) -> Iterator[tuple[Any, int]]:
+    """The masks that `.mask` put around a distribution, and how many event dims each of them had."""
+    while is_wrapper(fn):
+        if type(fn).__name__ == "MaskedDistribution":
+            yield fn._mask, len(fn.event_shape)
+        fn = fn.base_dist
