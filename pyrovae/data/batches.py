@@ -13,6 +13,7 @@ from pyrovae.data.batch_sources import ArraySource, Batch, DatasetSource, Loader
 from pyrovae.data.inspection import Leaf, argument_words, is_floating, leaves_of, nonfinite, nonfinite_words
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.numbers import check_count
 
 # As in most published VAEs (100 to 128): large enough that a step is not all overhead.
 _BATCH_SIZE = 128
@@ -55,7 +56,7 @@ class Batches:
         Args:
             count: how many; left out, one batch.
         """
-        count = _checked_size(count) if count is not None else self.batch_size or _BATCH_SIZE
+        count = check_count("count", count) if count is not None else self.batch_size or _BATCH_SIZE
         with forked_random(self.seed % 2**32):
             taken = self.source.take(slice(0, count)) if self.random_access else self.source.head(count)
             return self.transformed(taken)
@@ -85,7 +86,7 @@ class Batches:
         Args:
             batch_size: left out, that of the training batches.
         """
-        size = _checked_size(batch_size) if batch_size is not None else self.batch_size
+        size = check_count("batch_size", batch_size) if batch_size is not None else self.batch_size
         if not self.random_access:
             return self._streamed(self.source.ordered(size), whole=True)
         chunks = torch.arange(self.source.rows).split(size or 1)
@@ -168,7 +169,7 @@ def as_batches(
         if batch_size is not None:
             raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
         return Batches(LoaderSource(data), batch_size=data.batch_size, transform=transform, seed=seed)
-    size = _BATCH_SIZE if batch_size is None else _checked_size(batch_size)
+    size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
     return Batches(_source(data), batch_size=size, transform=transform, seed=seed)
 
 
@@ -246,13 +247,6 @@ def _source(data: Any) -> Any:
     if isinstance(data, Dataset):
         return DatasetSource(data)
     return ArraySource(leaves_of(data))
-
-
-def _checked_size(size: Any) -> int:
-    whole = hasattr(size, "__index__") and not isinstance(size, bool)
-    if not whole or size.__index__() < 1:
-        raise ArgumentError(f"{argument('batch_size', size)}; give a whole number, 1 at least")
-    return size.__index__()
 
 
 def _generator(seed: int, index: int) -> torch.Generator:

@@ -115,7 +115,7 @@ def ais(
         >>> bool(found.lower.value.mean() < exact + 0.1), bool(exact - 0.1 < found.upper.value.mean())
         (True, True)
     """
-    check_counts(chains=chains, steps=steps, leapfrogs=leapfrogs)
+    chains, steps, leapfrogs = check_counts(chains=chains, steps=steps, leapfrogs=leapfrogs)
     if start not in ("guide", "prior"):
         raise ArgumentError(f"start={start!r}; give 'guide' or 'prior'.")
     sampler = of_each_datum(pair, data, named, seed, data_plate)

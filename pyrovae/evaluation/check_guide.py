@@ -97,7 +97,7 @@ def check_guide(
         >>> bool((found.mean - found.nuts_mean).abs() < 4 * found.error)
         True
     """
-    check_counts(draws=draws, warmup=warmup)
+    draws, warmup = check_counts(draws=draws, warmup=warmup)
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     if sampler.rows is None:
         raise ArgumentError("NUTS works on all data at once; give arrays in place of a loader.")

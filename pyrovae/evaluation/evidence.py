@@ -126,7 +126,7 @@ def log_evidence(
     """
     if joint:
         return of_the_set(sampler_of(pair, data, named, seed, data_plate), draws)
-    if not isinstance(draws, int):
+    if isinstance(draws, tuple | list):
         raise ArgumentError(
             f"{argument('draws', draws)}; give a whole number, or a pair of them together with joint=True."
         )

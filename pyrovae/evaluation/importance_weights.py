@@ -37,7 +37,7 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     \[ p(x) = \mathbb E_{q(w)}\Big[\frac{p(w)}{q(w)} \prod_n p(x_n \mid w)\Big], \qquad
     p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
     """
-    shared, inner = (draws, _LOCAL_DRAWS) if isinstance(draws, int) else _two(draws)
+    shared, inner = _two(draws) if isinstance(draws, tuple | list) else (draws, _LOCAL_DRAWS)
     if not sampler.global_sites:
         return _independent(sampler, shared)
     local = any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())
@@ -52,7 +52,7 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
 
 
 def _two(draws: Any) -> tuple[int, int]:
-    if not isinstance(draws, tuple | list) or len(draws) != 2:
+    if len(draws) != 2:
         raise ArgumentError(
             f"{argument('draws', draws)}; give one whole number, or two: of global draws, and of local ones."
         )

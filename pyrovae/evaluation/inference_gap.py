@@ -95,7 +95,7 @@ def inference_gap(
         >>> bool(gap.amortisation.value.mean() > 0)  # the guide was never trained
         True
     """
-    check_counts(draws=draws, steps=steps)
+    draws, steps = check_counts(draws=draws, steps=steps)
     sampler = of_each_datum(pair, data, named, seed, data_plate)
     found = []
     for scorer in scorers(sampler):

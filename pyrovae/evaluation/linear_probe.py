@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import check_seed
 from pyrovae.prediction.encode import encode
 
 _FOLDS = 5
@@ -61,7 +62,7 @@ def linear_probe(
         >>> pv.linear_probe(vae, x, labels=(x[:, 0] > 0).long()).kind
         'accuracy'
     """
-    check_counts(least=2, folds=folds)
+    folds, seed = check_count("folds", folds, least=2), check_seed(seed)
     codes = [
         encoding.mean.reshape(len(encoding.mean), -1).numpy() for encoding in encode(pair, *data, **named).values()
     ]
@@ -89,7 +90,9 @@ def _score(x: np.ndarray, y: np.ndarray, folds: int, seed: int | None) -> Probe:
             "classes. Choose fewer folds, or leave that class out."
         )
     model: Any = LogisticRegression(max_iter=1_000) if discrete else RidgeCV(np.logspace(-3, 3, 13))
-    split = (StratifiedKFold if discrete else KFold)(folds, shuffle=True, random_state=None if seed is None else seed)
+    split = (StratifiedKFold if discrete else KFold)(
+        folds, shuffle=True, random_state=None if seed is None else seed % 2**32
+    )
     scores = cross_val_score(make_pipeline(StandardScaler(), model), x, y, cv=split)
     error = float(scores.std(ddof=1) / np.sqrt(folds))
     chance = float(counts.max() / counts.sum()) if discrete else 0.0

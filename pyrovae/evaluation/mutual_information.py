@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.masks import hides_a_part
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import Traces, samples
@@ -98,7 +98,7 @@ def mutual_information(
         raise ArgumentError(
             "the pair has no local latent site in its guide, so there are no codes that could say anything."
         )
-    check_counts(queries=queries)
+    queries = check_count("queries", queries)
     with torch.no_grad():
         asked = list(_queries(sampler, sites, queries))
         aggregate = _aggregate(sampler, sites, asked) - math.log(sampler.rows)

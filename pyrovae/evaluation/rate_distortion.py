@@ -16,7 +16,7 @@ from pyrovae.objectives.losses import Loss, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
@@ -77,8 +77,7 @@ def rate_distortion(
         >>> abs(figures.elbo + figures.rate + figures.distortion) < 1e-5
         True
     """
-    check_draws(draws)
-    check_seed(seed)
+    draws, seed = check_count("draws", draws), check_seed(seed)
     batches = as_batches(arguments(data, named), batch_size=batch_size)
     use = Use.of(pair, batches, data_plate=data_plate)
     loss = own_loss(None, use.structure)

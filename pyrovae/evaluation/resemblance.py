@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.masks import mask_of
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.sampling.sampler import Sampler
@@ -130,7 +130,7 @@ def resemblance(
         >>> 0 <= pv.resemblance(vae, torch.randn(64, 5)).classifier.accuracy <= 1
         True
     """
-    check_counts(rows=rows)
+    rows = check_count("rows", rows)
     seed = chosen_seed(seed)
     real, drawn = _both(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), site, features)
     kept = np.random.default_rng(seed_for(seed, "rows")).permutation(len(real))[:rows]

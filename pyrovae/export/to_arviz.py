@@ -18,7 +18,7 @@ from pyrovae.export.arviz_versions import from_groups
 from pyrovae.export.dims import Names
 from pyrovae.export.parts import GROUPS, Contents
 from pyrovae.export.places import InMemory, OnDisk, skeletons
-from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.prediction.store import checked_path, new_store, read_groups
 from pyrovae.sampling.sampler import Sampler
@@ -84,7 +84,7 @@ def to_arviz(
         >>> found["posterior_predictive"]["x"].sizes
         Frozen({'chain': 1, 'draw': 10, 'data': 3, 'gene': 5})
     """
-    check_draws(draws)
+    draws = check_count("draws", draws)
     chosen = _checked_groups(groups)
     if out is not None:
         checked_path(out)

@@ -7,7 +7,7 @@ A network says what it takes and gives: `input_dims`, the number of event dims o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.numbers import as_whole
 
 Event = int | tuple[int, ...]
 
@@ -213,14 +214,14 @@ def _halved(size: Sequence[int]) -> list[int]:
 
 def event_shape(event: Event, name: str) -> tuple[int, ...]:
     """The event shape as a tuple, or an error in words."""
-    shape = (event,) if isinstance(event, int) else event
-    sound = isinstance(shape, tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
-    if not sound or isinstance(event, bool) or min(shape, default=1) < 1:
+    shape = event if isinstance(event, tuple) else (event,)
+    sizes = [as_whole(size) or 0 for size in shape]
+    if min(sizes, default=1) < 1:
         raise ArgumentError(
             f"{name}={event!r} is no event shape: give a positive integer or a tuple of them, such as (28, 28)"
             + (" (a list declares several inputs, and only on the input side)" if isinstance(event, list) else "")
         )
-    return tuple(shape)
+    return tuple(sizes)
 
 
 def _input_shapes(input: Event | list[Event]) -> list[tuple[int, ...]]:
@@ -239,9 +240,10 @@ def _image(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
 
 
 def _widths(widths: Sequence[int], name: str) -> list[int]:
-    if isinstance(widths, int) or any(not isinstance(n, int) or n < 1 for n in widths):
+    sizes = [as_whole(width) or 0 for width in widths] if isinstance(widths, Iterable) else [0]
+    if min(sizes, default=1) < 1:
         raise ArgumentError(f"{name}={widths!r}: give a list of positive integers, one per layer; [] for none")
-    return list(widths)
+    return sizes
 
 
 def _flatten(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, name: str) -> Tensor:

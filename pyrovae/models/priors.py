@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.base import Conditional, bounded
 from pyrovae.models.nets import Event, event_shape
+from pyrovae.pairs.numbers import check_count
 
 
 class StandardNormal(Conditional):
@@ -80,7 +81,7 @@ class Mixture(Conditional):
 
     def __init__(self, components: int, shape: Event):
         super().__init__()
-        size = (_count(components, "components"), *event_shape(shape, "shape"))
+        size = (check_count("components", components), *event_shape(shape, "shape"))
         self.logits = nn.Parameter(torch.zeros(size[0]))
         self.loc = nn.Parameter(torch.randn(size))
         self.log_scale = nn.Parameter(torch.zeros(size))
@@ -150,12 +151,6 @@ def _normal(loc: Tensor, scale: Tensor) -> Any:
     return dist.Normal(loc, scale).to_event(loc.dim())
 
 
-def _count(count: Any, name: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ArgumentError(f"{name}={count!r}: give a positive integer")
-    return count
-
-
 def _start(pseudo_inputs: Any, shape: Event | None) -> Tensor:
     if not isinstance(pseudo_inputs, Tensor | np.ndarray):
         if shape is None:
@@ -163,7 +158,7 @@ def _start(pseudo_inputs: Any, shape: Event | None) -> Tensor:
                 "pv.VampPrior: a number of pseudo-inputs needs shape=, the event shape of x; better give some of the "
                 "data, such as pseudo_inputs=x[:500]"
             )
-        return torch.rand(_count(pseudo_inputs, "pseudo_inputs"), *event_shape(shape, "shape"))
+        return torch.rand(check_count("pseudo_inputs", pseudo_inputs), *event_shape(shape, "shape"))
     start = torch.as_tensor(pseudo_inputs).detach().clone()
     if start.dim() < 1 or len(start) < 1:
         raise ArgumentError(f"pv.VampPrior: pseudo_inputs of shape {tuple(start.shape)}: give (K, *event of x)")

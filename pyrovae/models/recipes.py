@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.base import LearnedScale
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
@@ -16,6 +15,7 @@ from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shap
 from pyrovae.models.priors import StandardNormal
 from pyrovae.models.units import AtColumnLevel, InColumnUnits, InPixelUnits, LogOfCounts, PixelUnits, StandardColumns
 from pyrovae.models.vae import VAE
+from pyrovae.pairs.numbers import check_counts
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
@@ -59,7 +59,7 @@ def image_vae(
         >>> vae.likelihood(torch.zeros(1, 4)).support.base_constraint.upper_bound
         tensor(255.)
     """
-    _check(latent=latent)
+    (latent,) = check_counts(latent=latent)
     shape = event_shape(shape, "shape")
     wide = (2 * shape[0], *shape[1:])
     units = PixelUnits()
@@ -117,7 +117,7 @@ def vector_vae(
         >>> vae.guide(x).abs().max() < 10
         tensor(True)
     """
-    _check(size=size, latent=latent)
+    size, latent = check_counts(size=size, latent=latent)
     columns = StandardColumns(size, mean, scale)
     return VAE(
         prior=StandardNormal(latent),
@@ -152,7 +152,7 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
         >>> vae.guide(torch.poisson(torch.full((32, 5), 1e3))).shape
         torch.Size([32, 2])
     """
-    _check(size=size, latent=latent)
+    size, latent = check_counts(size=size, latent=latent)
     columns = StandardColumns(size)
     return VAE(
         prior=StandardNormal(latent),
@@ -195,10 +195,5 @@ def bayesian_decoder(
         ['weights', 'x', 'z']
     """
     blank = vae.blank(4)
+    (rows,) = check_counts(rows=rows)
     return bayesian(vae, blank, {}, size=rows, rank=rank, prior_scale=prior_scale, scale=scale)
-
-
-def _check(**numbers: Any) -> None:
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ArgumentError(f"{name}={number!r}: give a positive integer")

@@ -19,6 +19,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.objectives.boundaries import Boundaries
 from pyrovae.objectives.particles import Common, Terms, common_of, frame_of, plate_of, terms_of
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import INTERNAL, Traces, batch_rows, run, samples
 
@@ -63,8 +64,7 @@ class IWAE(ELBO):
         max_plate_nesting: float = math.inf,
         data_plate: str | None = None,
     ):
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ArgumentError(f"{type(self).__name__}({k!r}): give the number of draws, 1 or more.")
+        k = check_count("k", k, where=f"{type(self).__name__}: ")
         super().__init__(num_particles=k, max_plate_nesting=max_plate_nesting, vectorize_particles=vectorize_particles)
         self.data_plate = data_plate
 

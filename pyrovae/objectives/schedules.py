@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.numbers import as_number, finite, whole
+from pyrovae.pairs.numbers import as_number, check_count, finite
 
 # The logistic curve is followed to 6 on either side (3 in tanh's scale): there it is within 0.25% of its
 # limits, so that the stretch to the exact end values does not show.
@@ -162,11 +162,12 @@ def cyclic(start: float, stop: float, *, steps: int, cycles: int = 4, rise: floa
         >>> [curve(step) for step in (0, 10, 20, 39, 40, 50, 80)]
         [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
     """
-    cycles = whole("cyclic", "cycles", cycles)
+    cycles = check_count("cycles", cycles, where="cyclic: ")
     rise = finite("cyclic", "rise", rise)
     if not 0 < rise <= 1:
         raise ArgumentError(f"cyclic: rise is {rise}; the part of a cycle that rises is above 0, at most 1")
-    if whole("cyclic", "steps", steps) < cycles:
+    steps = check_count("steps", steps, where="cyclic: ")
+    if steps < cycles:
         raise ArgumentError(f"cyclic: {cycles} cycles do not fit into {steps} steps; give {cycles} at least")
     share = functools.partial(_saw, cycles=cycles, rise=rise)
     return _ramp("cyclic", start, stop, steps, share, options=f", cycles={cycles}, rise={rise!r}")
@@ -213,7 +214,7 @@ def _complaint(schedule: Any, value: Any, where: str) -> str:
 
 def _ramp(function: str, start: Any, stop: Any, steps: Any, share: Any, *, options: str = "") -> Schedule:
     start, stop = finite(function, "start", start), finite(function, "stop", stop)
-    steps = whole(function, "steps", steps)
+    steps = check_count("steps", steps, where=f"{function}: ")
     return Schedule(f"{function}({start!r}, {stop!r}, steps={steps}{options})", start, stop, steps, share)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from typing import Any
 
 from pyrovae.errors import ArgumentError, argument
@@ -28,21 +29,39 @@ def finite(function: str, name: str, value: Any) -> float:
     return number
 
 
-def whole(function: str, name: str, value: Any) -> int:
-    """The argument `name` of `function` as a whole number of at least 1, or an error that says so."""
-    number = finite(function, name, value)
-    if number < 1 or number != int(number):
-        raise ArgumentError(f"{function}: {name} is {value!r}; give a whole number, 1 at least")
-    return int(number)
+def as_whole(value: Any) -> int | None:
+    """A whole number as Python's own: an int, NumPy's integers, an integer tensor or array without dims; else None."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", 0):
+        return None
+    try:
+        return None if str(getattr(value, "dtype", "")).endswith("bool") else operator.index(value)
+    except TypeError:  # a tensor of fractions has the method, too
+        return None
 
 
-def check_draws(draws: Any) -> None:
-    """Refuse a number of draws that is none."""
-    check_counts(draws=draws)
+def check_count(name: str, value: Any, *, least: int = 1, where: str = "") -> int:
+    """A whole number of `least` or more, or an error that says so.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: the smallest that is allowed.
+        where: what stands before the argument in the error, such as "IWAE: ".
+    """
+    number = as_whole(value)
+    if number is None or number < least:
+        raise ArgumentError(f"{where}{argument(name, value)}; give a whole number, {least} at least.")
+    return number
 
 
-def check_counts(*, least: int = 1, **numbers: Any) -> None:
-    """Refuse what is no whole number of `least` or more, by the names of the arguments."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ArgumentError(f"{argument(name, value)}; give a whole number of {least} or more.")
+def check_counts(*, least: int = 1, **numbers: Any) -> tuple[int, ...]:
+    """Several of them by the names of the arguments, in order."""
+    return tuple(check_count(name, value, least=least) for name, value in numbers.items())
+
+
+def check_positive(name: str, value: Any, *, where: str = "") -> float:
+    """A number above 0, or an error that says so."""
+    number = as_number(value)
+    if number is None or not number > 0:
+        raise ArgumentError(f"{where}{argument(name, value)}; give a number above 0.")
+    return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.numbers import as_whole
 
 
 def seed_for(seed: int, *place: int | str) -> int:
@@ -23,18 +23,20 @@ def seed_for(seed: int, *place: int | str) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def check_seed(seed: Any) -> None:
-    """Refuse a seed that is none."""
-    if isinstance(seed, bool) or not (seed is None or hasattr(seed, "__index__")):
+def check_seed(seed: Any) -> int | None:
+    """A whole number from 0 to 2**63 - 1, as torch takes it; None stays None."""
+    number = as_whole(seed)
+    if seed is not None and (number is None or not 0 <= number < 2**63):
         raise ArgumentError(
-            f"{argument('seed', seed)}; give a whole number, or None for one that follows from torch's generator."
+            f"{argument('seed', seed)}; give a whole number from 0 to 2**63 - 1, or None for a drawn one."
         )
+    return number
 
 
-def chosen_seed(seed: int | None) -> int:
+def chosen_seed(seed: Any) -> int:
     """`seed`, or where there is none one that follows from the caller's random state, which stays as it is."""
-    check_seed(seed)
-    if seed is not None:
-        return operator.index(seed) % 2**63
+    number = check_seed(seed)
+    if number is not None:
+        return number
     with forked_random():
         return int(torch.randint(2**62, ()))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pyrovae.pairs.blank import blank_data
+from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair
 from pyrovae.prediction.output import IN_MEMORY, Output, collect
 from pyrovae.prediction.readings import (
@@ -308,7 +309,8 @@ def sampler_for(
     data_plate: str | None = None,
 ) -> Sampler:
     """A sampler for a number of data, or for data that give shapes and covariates."""
-    if isinstance(count_or_data, int) and not isinstance(count_or_data, bool):
-        return Sampler.of(pair, blank_data(pair, count_or_data), {}, seed=seed, data_plate=data_plate)
+    count = as_whole(count_or_data)
+    if count is not None:
+        return Sampler.of(pair, blank_data(pair, count), {}, seed=seed, data_plate=data_plate)
     data = () if count_or_data is None else (count_or_data, *more)
     return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
-from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
@@ -60,7 +60,7 @@ def encode(
         >>> pv.encode(vae, torch.ones(3, 5))["z"].mean.shape
         torch.Size([3, 2])
     """
-    check_draws(draws)
+    draws = check_count("draws", draws)
     return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws)
 
 

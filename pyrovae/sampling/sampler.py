@@ -14,7 +14,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches
 from pyrovae.errors import PairError
-from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.structure import Structure
@@ -118,7 +118,7 @@ class Sampler:
 
     def tiles_by_rows(self, draws: int, kind: Kind = "posterior") -> Iterator[Callable[[], Iterator[Tile]]]:
         """For each tile of rows a function that makes all tiles of draws, the same ones at every call."""
-        check_draws(draws)
+        draws = check_count("draws", draws)
         for batch, rows, number in self._row_tiles():
             yield partial(self._tiles_of, batch, rows, number, draws, kind)
 
@@ -131,8 +131,7 @@ class Sampler:
 
         `Tile.part` counts the global draws. Without global sites they differ by their local draws alone.
         """
-        check_draws(shared_draws)
-        check_draws(local_draws)
+        shared_draws, local_draws = check_count("draws", shared_draws), check_count("draws", local_draws)
         for batch, rows, number in self._row_tiles():
             for part in range(shared_draws):
                 shared = self.global_draw(part, kind) if self.global_sites else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 import warnings
 from collections.abc import Collection
@@ -26,6 +24,7 @@ from pyrovae.objectives.losses import check_objective, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.numbers import as_number, check_count, check_positive
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import Traces, run
@@ -41,8 +40,8 @@ from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.description import describe_argument
 
 
-def check_arguments(pair: Any, options: FitOptions) -> None:
-    """Refuse arguments that cannot work, before anything is looked at."""
+def check_arguments(pair: Any, options: FitOptions) -> dict[str, int]:
+    """Refuse arguments that cannot work, before anything is looked at; the counts among them as Python's own."""
     check_is_pair(pair)
     check_choice("staged", options.staged, MODES)
     check_choice("precision", options.precision, PRECISIONS)
@@ -50,17 +49,21 @@ def check_arguments(pair: Any, options: FitOptions) -> None:
         raise ArgumentError(
             f"how long to train? Give {argument('epochs')}, {argument('steps')}, or both (whichever is reached first)."
         )
-    for name in ("epochs", "steps", "patience"):
-        _check_count(name, getattr(options, name))
-    _check_positive("clip_norm", options.clip_norm)
-    _check_positive("checkpoint_every", options.checkpoint_every)
+    given = {
+        name: getattr(options, name) for name in ("epochs", "steps", "patience") if getattr(options, name) is not None
+    }
+    counts = {name: check_count(name, value) for name, value in given.items()}
+    for name, value in (("clip_norm", options.clip_norm), ("checkpoint_every", options.checkpoint_every)):
+        if value is not None:
+            check_positive(name, value)
     average = options.average
-    if average is not None and not (_is_number(average) and 0 < average < 1):
+    if average is not None and not 0 < (as_number(average) or 0) < 1:
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
     if options.patience is not None and options.validation is None:
         raise ArgumentError(
             f"patience counts epochs without a better validation ELBO; give {argument('validation')} too."
         )
+    return counts
 
 
 def check_choice(name: str, value: Any, choices: tuple) -> None:
@@ -78,18 +81,6 @@ def check_folder(checkpoint: Any) -> Path | None:
     return Path(os.fsdecode(checkpoint))
 
 
-def check_seed(seed: Any) -> int | None:
-    """A whole number from 0 to 2**63 - 1, as torch takes it; None stays None."""
-    if seed is None:
-        return None
-    whole = hasattr(seed, "__index__") and not isinstance(seed, bool | torch.Tensor)
-    if not whole or not 0 <= seed.__index__() < 2**63:
-        raise ArgumentError(
-            f"{argument('seed', seed)}; give a whole number from 0 to 2**63 - 1, or None for a drawn one."
-        )
-    return seed.__index__()
-
-
 def warn_of_handlers() -> None:
     """Handlers around `fit` are shut out: validation and checks would see another model than training."""
     if _PYRO_STACK:
@@ -100,20 +91,6 @@ def warn_of_handlers() -> None:
             PyrovaeWarning,
             stacklevel=4,
         )
-
-
-def _check_count(name: str, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
-        raise ArgumentError(f"{argument(name, value)}; give a whole number, 1 at least.")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if value is not None and not (_is_number(value) and value > 0):
-        raise ArgumentError(f"{argument(name, value)}; give a number above 0.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def make_plan(

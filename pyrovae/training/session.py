@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelErro
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import check_seed
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
@@ -21,7 +23,6 @@ from pyrovae.training.make_plan import (
     agree_on,
     check_arguments,
     check_folder,
-    check_seed,
     described,
     make_plan,
     warn_of_handlers,
@@ -49,7 +50,7 @@ class Session:
     def __init__(self, pair: HasPair, data: Any, options: FitOptions):
         warn_of_handlers()
         self.team = find_team(options.device)
-        check_arguments(pair, options)
+        options = dataclasses.replace(options, **check_arguments(pair, options))
         agree_on(options, self.team)
         folder = check_folder(self.team.broadcast(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())

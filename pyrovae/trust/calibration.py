@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.numbers import check_draws
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.plots.blank_figure import blank_figure
@@ -130,7 +130,7 @@ def calibrations(
     sampler: Sampler, draws: int, levels: Sequence[float], source: Source | None
 ) -> dict[str, Calibration]:
     """The same for a sampler."""
-    check_draws(draws)
+    draws = check_count("draws", draws)
     levels = _as_list(levels)
     if not levels or not all(isinstance(level, int | float) and 0 < level < 1 for level in levels):
         raise ArgumentError(f"levels={levels!r}; give numbers between 0 and 1, such as (0.5, 0.9).")

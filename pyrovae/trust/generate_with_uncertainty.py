@@ -13,6 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import DataError
 from pyrovae.pairs.blank import blank_data
+from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.sampling.layout import Place
@@ -159,8 +160,9 @@ def _together(own: GridSplit, encoded: GridSplit, *, comparable: bool) -> GridSp
 
 def _asked(pair: HasPair, count_or_data: Any, more: tuple, named: Mapping[str, Any]) -> Batch:
     """All rows that are asked for, as one batch."""
-    if isinstance(count_or_data, int) and not isinstance(count_or_data, bool):
-        return Batch(blank_data(pair, count_or_data), {})
+    count = as_whole(count_or_data)
+    if count is not None:
+        return Batch(blank_data(pair, count), {})
     data = arguments(() if count_or_data is None else (count_or_data, *more), named)
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not batches.random_access or batches.rows is None:

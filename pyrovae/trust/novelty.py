@@ -12,6 +12,7 @@ import torch
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import check_each_datum
+from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.score_histograms import draw_score_histograms
@@ -153,7 +154,7 @@ def novelty(
     wanted = _wanted(sampler, scores)
     if "disagreement" in wanted and shared_draws == 1:
         raise ArgumentError("shared_draws=1: disagreement is that of two draws of the global sites at least.")
-    values = _scores(sampler, wanted, draws, shared_draws)
+    values = _scores(sampler, wanted, *check_counts(draws=draws, shared_draws=shared_draws))
     found = surprises(
         {name: value[rows:] for name, value in values.items()},
         {name: value[:rows] for name, value in values.items()},

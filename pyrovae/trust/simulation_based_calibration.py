@@ -124,7 +124,7 @@ def simulation_based_calibration(
         >>> pv.simulation_based_calibration(pair, truth.sample(300, seed=0)).sites["z"].verdict
         'draws are too narrow'
     """
-    check_counts(simulations=simulations, draws=draws)
+    simulations, draws = check_counts(simulations=simulations, draws=draws)
     if refit is not None and not callable(refit):
         raise ArgumentError(f"refit={refit!r}; give a function that takes simulated data and returns a pair.")
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)

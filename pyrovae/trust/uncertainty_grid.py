@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.numbers import check_count
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.trust.uncertainty_parts import GridSpread, Measure, Parts, measure_for
@@ -90,10 +91,10 @@ class GridSplit(NamedTuple):
 def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
     """How many draws of the global sites, and of the local ones for each of them."""
     several = isinstance(draws, tuple | list)
-    numbers = tuple(draws) if several else (draws,)
-    if len(numbers) not in (1, 2) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+    numbers = tuple(check_count("draws", number) for number in (draws if several else (draws,)))
+    if len(numbers) not in (1, 2):
         raise ArgumentError(
-            f"{argument('draws', draws)}; give a whole number of 1 or more, or two: (of global sites, of local ones)."
+            f"{argument('draws', draws)}; give one whole number, or two: (of global sites, of local ones)."
         )
     shared, local = bool(sampler.global_sites), _has_local(sampler)
     if local:

@@ -21,6 +21,7 @@ from pyrovae.models.conditionals.base import (
     network_output,
 )
 from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
+from pyrovae.pairs.numbers import check_count
 
 # Counts have no unit to choose: a mean may be exp(15), 3 million.
 _COUNTS = 15.0
@@ -71,8 +72,8 @@ class Categorical(Conditional):
 
     def __init__(self, network: Any, classes: int | None = None):
         super().__init__()
-        if classes is not None and (not isinstance(classes, int) or classes < 1):
-            raise ArgumentError(f"pv.Categorical: classes={classes!r}: give a positive integer, or None")
+        if classes is not None:
+            classes = check_count("classes", classes, where="pv.Categorical: ")
         self.network = check_network(network, "Categorical", 1 if classes is None else classes)
         self.classes = classes
 
@@ -175,8 +176,7 @@ class DiscretizedLogistic(Conditional):
 
     def __init__(self, network: Any, scale: Scale = None, *, levels: int = 256, highest: float | None = None):
         super().__init__()
-        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2:
-            raise ArgumentError(f"pv.DiscretizedLogistic: levels={levels!r}: give an integer of at least 2")
+        levels = check_count("levels", levels, least=2, where="pv.DiscretizedLogistic: ")
         self.scale, self.levels = check_scale(scale, "DiscretizedLogistic"), levels
         self.highest = check_scale(highest, "DiscretizedLogistic", "highest") or float(levels - 1)
         self.network = check_network(network, "DiscretizedLogistic", 1 + (scale is None))

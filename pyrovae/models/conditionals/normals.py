@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.base import Conditional, bounded, bounded_rows, check_network, chunks, network_output
+from pyrovae.pairs.numbers import check_count
 
 
 class DiagNormal(Conditional):
@@ -100,8 +101,7 @@ class LowRankNormal(Conditional):
 
     def __init__(self, network: Any, rank: int):
         super().__init__()
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise ArgumentError(f"pv.LowRankNormal: rank={rank!r}: give a positive integer")
+        rank = check_count("rank", rank, where="pv.LowRankNormal: ")
         self.network, self.rank = check_network(network, "LowRankNormal", 2 + rank), rank
 
     def forward(self, *given: Tensor) -> Any:

@@ -12,7 +12,7 @@ import torch
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.seeds import check_seed
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.plots.tried_settings import plot_tried_settings
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
@@ -104,7 +104,7 @@ def choose_latent(
         [1, 2]
     """
     check_options(options, "validation", "patience")
-    check_seed(seed)
+    seed = chosen_seed(seed)
     if not callable(settings) and not isinstance(settings, Iterable):
         raise ArgumentError(f"settings={settings!r}; give a list of settings, or a function of an Optuna trial.")
     parts = folds_of(rows_of(data), folds, seed)

@@ -14,6 +14,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import StartKeywords
 from pyrovae.training.fit_result import Fit
@@ -65,7 +66,8 @@ def fit_best(
         2
     """
     check_options(options, "steps")
-    check_counts(restarts=restarts, trial_epochs=trial_epochs, epochs=epochs)
+    restarts, trial_epochs, epochs = check_counts(restarts=restarts, trial_epochs=trial_epochs, epochs=epochs)
+    seed = chosen_seed(seed)
     if trial_epochs > epochs:
         raise ArgumentError(f"trial_epochs={trial_epochs!r}; give 1 to the {epochs} epochs of the whole training.")
     with tempfile.TemporaryDirectory(prefix="pyrovae-") as folder:

@@ -10,8 +10,9 @@ import torch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.resemblance import Resemblance, resemblance
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
 
@@ -94,7 +95,7 @@ def over_seeds(
         torch.Size([2])
     """
     check_options(options)
-    check_counts(seeds=seeds)
+    seeds, seed = check_count("seeds", seeds), chosen_seed(seed)
     evidence, alike, chosen = [], [], tuple(range(seed, seed + seeds))
     args, named = spread_out(held_out)
     for one in chosen:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Unpack
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.plots.distortion_over_rate import plot_distortion_over_rate
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
@@ -83,7 +84,7 @@ def rate_distortion_curve(
         raise ArgumentError(f"weights={list(chosen)}; give numbers of 0 or more.")
     chosen = tuple(sorted(map(float, chosen)))
     args, named = spread_out(data if held_out is None else held_out)
-    points = []
+    seed, points = chosen_seed(seed), []
     for weight in chosen:
         weighted: StudyKeywords = {**options, "temper": weight}
         with trained(make, data, seed=seed, **weighted) as run:

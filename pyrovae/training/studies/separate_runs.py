@@ -12,6 +12,7 @@ import torch
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import StudyKeywords
@@ -84,7 +85,8 @@ def picked(data: Any, rows: torch.Tensor) -> Any:
 
 def folds_of(rows: int, folds: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """For each fold the rows to train on, and those that are held out."""
-    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= rows:
+    folds = check_count("folds", folds, least=2)
+    if folds > rows:
         raise ArgumentError(f"folds={folds!r}; give a whole number from 2 to the {rows} rows of the data.")
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     parts = order.tensor_split(folds)

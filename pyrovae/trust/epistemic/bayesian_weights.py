@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import PairError
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count, check_positive
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import plates, run
@@ -34,11 +34,8 @@ def bayesian(
     data_plate: str | None = None,
 ) -> UncertainWeights:
     """See `pyrovae.epistemic.bayesian_weights`; this takes a few rows, of a pair whose parameters exist."""
-    check_counts(size=size)
-    check_counts(least=0, rank=rank)
-    for name, number in (("prior_scale", prior_scale), ("scale", scale)):
-        if not number > 0:
-            raise ArgumentError(f"{name}={number!r}; give a positive number.")
+    size, rank = check_count("size", size), check_count("rank", rank, least=0)
+    prior_scale, scale = check_positive("prior_scale", prior_scale), check_positive("scale", scale)
     plate = data_plate or found_plate(pair, args, kwargs)
     weights = Weights.of(
         pair, args, kwargs, likelihood_parameters if parameters is None else parameters_named(parameters)

@@ -10,8 +10,9 @@ import torch
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import forked_random, forked_store
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import SeedlessKeywords
 from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
@@ -55,7 +56,7 @@ def ensemble(
         >>> sorted(set(pv.uncertainty(pair, torch.ones(4, 5))))
         ['x']
     """
-    check_counts(least=2, members=members)
+    members, seed = check_count("members", members, least=2), chosen_seed(seed)
     first: PairWeights | None = None
     sets = []
     for number in range(members):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.estimate import Mean
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit_options import FitKeywords
 from pyrovae.training.steps import steps
@@ -51,8 +51,7 @@ def swag(
         >>> (pv.uncertainty(pair, x[:4], draws=500)["x"].epistemic > 0).all()
         tensor(True)
     """
-    check_counts(least=0, rank=rank)
-    check_counts(every=1 if every is None else every)
+    rank, every = check_count("rank", rank, least=0), None if every is None else check_count("every", every)
     moments = _Moments(rank)
     for vector in _path(pair, data, every, options):
         moments.add(vector)

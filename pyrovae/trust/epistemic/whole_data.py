@@ -11,7 +11,7 @@ import torch
 from pyro.poutine.subsample_messenger import SubsampleMessenger
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.numbers import check_count
 
 
 def whole_size(size: Any, rows: int | None) -> int:
@@ -19,8 +19,7 @@ def whole_size(size: Any, rows: int | None) -> int:
     size = rows if size is None else size
     if size is None:
         raise ArgumentError("size=: these data do not say how many rows they have, and a prior is weighed against all.")
-    check_counts(size=size)
-    return size
+    return check_count("size", size)
 
 
 @contextmanager
