@@ -146,7 +146,7 @@ def test_every_style_is_refined_or_refused_in_words(entry, full):
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"steps": 0}, {"draws": 1.5}, {"steps": True}])
 def test_numbers_are_whole(linear, options):
-    with pytest.raises(pv.ArgumentError, match="give a whole number of 1 or more"):
+    with pytest.raises(pv.ArgumentError, match="give a whole number, 1 at least"):
         pv.inference_gap(linear, linear.sample(3), **{**QUICK, **options})
 
 
