@@ -12,7 +12,7 @@ import torch
 from staged_pairs import QUIET, X, both_ways, pair_of, small
 
 import pyrovae as pv
-from pyrovae.staged.comparing import Outcome, difference
+from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.step_route import StepRoute
 
 
@@ -49,7 +49,7 @@ def test_whatever_differs_is_found(changed, words):
 def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
     compared, original = [], StepRoute.compared
     monkeypatch.setattr(
-        StepRoute, "compared", lambda road, *found: compared.append(road.count) or original(road, *found)
+        StepRoute, "compared", lambda self, *found: compared.append(self.count) or original(self, *found)
     )
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]

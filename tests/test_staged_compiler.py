@@ -18,7 +18,7 @@ from torch._dynamo import eval_frame
 from torch._dynamo.utils import preserve_rng_state
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.staged import compiling, graphs, products, selections
+from pyrovae.staged import compiler, graphs, products, selections
 
 
 def test_modules_run_while_the_compiler_traces_in_another_thread():
@@ -30,7 +30,7 @@ def test_modules_run_while_the_compiler_traces_in_another_thread():
         return x + 1
 
     def trace():
-        with compiling.own_calls_only():
+        with compiler.own_calls_only():
             torch.fx.symbolic_trace(traced)
 
     thread = threading.Thread(target=trace)
@@ -63,8 +63,8 @@ def test_a_compilation_that_outlives_its_training_leaves_validation_and_random_n
 
     monkeypatch.setattr("torch._inductor.standalone_compile", standalone_compile)
     monkeypatch.setattr(eval_frame.TorchPatcher, "patch", functools.cache(patch))
-    compiling.make_patches.cache_clear()
-    under_way = compiling.Compiling(make_fx(torch.sin)(X), [X])
+    compiler.make_patches.cache_clear()
+    under_way = compiler.Compiling(make_fx(torch.sin)(X), [X])
     try:
         assert started.wait(30)
         assert patched == [threading.current_thread()]
@@ -92,12 +92,12 @@ def test_what_was_compiled_once_takes_little_time_the_next_time(monkeypatch, tmp
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("torch._inductor.standalone_compile", lambda module, *_, **options: module)
     module, other = make_fx(torch.sin)(X), make_fx(torch.cos)(X)
-    before = compiling.seconds_to_compile(module)
-    compiling.compile_graph(module, [X])
-    assert compiling.seconds_to_compile(module) < before / 2
-    assert compiling.seconds_to_compile(make_fx(torch.sin)(X)) < before / 2  # the same of another run
-    assert compiling.seconds_to_compile(other) == before
-    assert compiling.seconds_to_compile(make_fx(torch.sin)(X[:3])) == before
+    before = compiler.seconds_to_compile(module)
+    compiler.compile_graph(module, [X])
+    assert compiler.seconds_to_compile(module) < before / 2
+    assert compiler.seconds_to_compile(make_fx(torch.sin)(X)) < before / 2  # the same of another run
+    assert compiler.seconds_to_compile(other) == before
+    assert compiler.seconds_to_compile(make_fx(torch.sin)(X[:3])) == before
 
 
 def test_two_compilations_follow_each_other(monkeypatch):
@@ -111,12 +111,12 @@ def test_two_compilations_follow_each_other(monkeypatch):
         return module
 
     monkeypatch.setattr("torch._inductor.standalone_compile", standalone_compile)
-    before = compiling._Patcher.patch_method
-    both = [compiling.Compiling(make_fx(torch.sin)(X), [X]) for _ in range(2)]
+    before = compiler._Patcher.patch_method
+    both = [compiler.Compiling(make_fx(torch.sin)(X), [X]) for _ in range(2)]
     for one in both:
         one._thread.join()
     assert most == [1, 1]
-    assert compiling._Patcher.patch_method is before
+    assert compiler._Patcher.patch_method is before
 
 
 @pytest.mark.parametrize("of_rows", [False, True])

@@ -10,7 +10,7 @@ from staged_pairs import QUIET, X, asked_to, branching, pair_of, same, small
 
 import pyrovae as pv
 from pyrovae.staged import step_route
-from pyrovae.staged.deciding import worth_compiling, worth_tracing
+from pyrovae.staged.decision import worth_compiling, worth_tracing
 from pyrovae.staged.step_route import StepRoute
 from pyrovae.staged.step_times import StepTimes
 

@@ -9,10 +9,11 @@ from typing import Any
 import pyro
 import torch
 
-from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.reachable import Field, Reachable
+from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.settings import Shown
-from pyrovae.staged.watching import Field, Walk, Watch, difference, rebound, steady
-from pyrovae.staged.witnessing import Witness, witnessed
+from pyrovae.staged.user_code import UserCode, profiled
+from pyrovae.staged.watch import Watch, difference, rebound, steady
 
 
 class Changes:
@@ -21,25 +22,25 @@ class Changes:
     def __init__(self, places: Callable[[], Iterable[Any]], shown: Shown):
         self.shown = shown
         self._places = places
-        self._witness = Witness()
+        self._code = UserCode()
         self._watch: Watch | None = None
         self._grads: list[tuple[str, torch.Tensor, bool]] = []
 
     def seen(self) -> AbstractContextManager[None]:
         """See what of the user's code the pass runs that is made inside."""
-        return witnessed(self._witness)
+        return profiled(self._code)
 
-    def look(self) -> Walk:
+    def look(self) -> Reachable:
         """Everything that the pair's code can reach now.
 
         Raises:
             Unstageable: it reads what no graph can follow: a clock, an iterator.
         """
-        if self._witness.clock is not None:
-            raise Unstageable(f"the pair reads the clock ({self._witness.clock}), which would stand still in a graph")
-        return Walk(self._witness, self._places())
+        if self._code.clock is not None:
+            raise Unstageable(f"the pair reads the clock ({self._code.clock}), which would stand still in a graph")
+        return Reachable(self._code, self._places())
 
-    def compare(self, last: Walk, before: Walk, after: Walk) -> list[Field]:
+    def compare(self, last: Reachable, before: Reachable, after: Reachable) -> list[Field]:
         """Compare what two passes have left behind, and watch from now on what they leave alone.
 
         Args:
@@ -53,7 +54,7 @@ class Changes:
         Raises:
             Unstageable: a pass changes what the next one may read.
         """
-        self._witness.given.clear()  # objects of single passes
+        self._code.given.clear()  # objects of single passes
         words = difference(last, before, after)
         if words is not None:
             raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")

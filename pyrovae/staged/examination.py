@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyrovae.staged.changes import Changes
-from pyrovae.staged.reading import Unstageable
-from pyrovae.staged.watching import Field, Walk
+from pyrovae.staged.reachable import Field, Reachable
+from pyrovae.staged.reads import Unstageable
 
 
 class Examination:
@@ -24,7 +24,7 @@ class Examination:
         self.words: str | None = None
         self.rebound: list[Field] = []
         self._changes = changes
-        self._last: Walk | None = None  # what the pass before has left behind
+        self._last: Reachable | None = None  # what the pass before has left behind
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -41,14 +41,14 @@ class Examination:
         if last is not None and before is not None and after is not None:
             self._compare(last, before, after)
 
-    def _compare(self, last: Walk, before: Walk, after: Walk) -> None:
+    def _compare(self, last: Reachable, before: Reachable, after: Reachable) -> None:
         try:
             self.rebound = self._changes.compare(last, before, after)
             self.done = True
         except Unstageable as error:
             self.words = self.words or str(error)
 
-    def _look(self) -> Walk | None:
+    def _look(self) -> Reachable | None:
         try:
             return self._changes.look()
         except Unstageable as error:

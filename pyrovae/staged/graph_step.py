@@ -9,15 +9,15 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged import graphs
-from pyrovae.staged.capturing import Inputs, capture, clipped
-from pyrovae.staged.comparing import Outcome, difference
-from pyrovae.staged.compiling import Function
+from pyrovae.staged.capture import Inputs, capture, clipped
+from pyrovae.staged.compiler import Function
+from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.products import onednn_is_faster, product
-from pyrovae.staged.reading import Unstageable
-from pyrovae.staged.replaying import Replayed
+from pyrovae.staged.reachable import Field
+from pyrovae.staged.reads import Unstageable
+from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.settings import Settings
-from pyrovae.staged.updating import Fused, Update, make_update
-from pyrovae.staged.watching import Field
+from pyrovae.staged.weight_update import Fused, Update, make_update
 
 
 class Outputs(NamedTuple):

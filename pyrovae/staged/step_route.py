@@ -9,11 +9,11 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.changes import Changes
-from pyrovae.staged.compiling import Compiling, Function, compile_graph, seconds_to_compile
-from pyrovae.staged.deciding import worth_compiling, worth_tracing
+from pyrovae.staged.compiler import Compiling, Function, compile_graph, seconds_to_compile
+from pyrovae.staged.decision import worth_compiling, worth_tracing
 from pyrovae.staged.examination import Examination
 from pyrovae.staged.graph_step import GraphStep, device_of
-from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_times import MEASURED, StepTimes
 from pyrovae.staged.verdicts import Outlook, Task, Verdict

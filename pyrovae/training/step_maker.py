@@ -11,7 +11,7 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.pair import unwrapped
-from pyrovae.staged.capturing import Pass, clipped
+from pyrovae.staged.capture import Pass, clipped
 from pyrovae.staged.graph_step import Outputs, device_of, set_random
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.staging import NextStep, Staging

@@ -26,7 +26,7 @@ def worth_tracing(plain: float, steps_left: float, known: float | None = None) -
 
     Args:
         plain: seconds of a plain step.
-        steps_left: of this lane.
+        steps_left: on batches of this shape.
         known: seconds that tracing took for another shape of batch.
     """
     cost = known or _SECONDS_TO_TRACE
@@ -41,7 +41,7 @@ def worth_compiling(staged: float, steps_left: float, cost: float) -> Decision:
 
     Args:
         staged: seconds of a step by the graph.
-        steps_left: of this lane.
+        steps_left: on batches of this shape.
         cost: seconds that compiling takes.
     """
     left = staged * steps_left

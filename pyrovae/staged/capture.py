@@ -25,9 +25,9 @@ from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.trace import Traces, samples, unconstrained
 from pyrovae.staged.precision import computing_in
-from pyrovae.staged.reading import Guard, Unstageable, traceable
+from pyrovae.staged.reads import Guard, Unstageable, traceable
 from pyrovae.staged.selections import select_in_place
-from pyrovae.staged.writing import storage_of, undone
+from pyrovae.staged.writes import storage_of, undone
 
 
 class Pass(NamedTuple):

@@ -24,7 +24,7 @@ def is_of_library(name: str | None) -> bool:
     return root != "__main__" and (root in LIBRARIES or root in sys.stdlib_module_names)
 
 
-class Witness:
+class UserCode:
     """The functions of users that ran, what they were given, and the words that their code says.
 
     Attributes:
@@ -63,8 +63,8 @@ class Witness:
 
 
 @contextmanager
-def witnessed(witness: Witness) -> Iterator[None]:
-    """Let a witness see what runs inside, in this thread; a profiler of the user's own pauses.
+def profiled(code: UserCode) -> Iterator[None]:
+    """Note what of the user's code runs inside, in this thread; a profiler of the user's own pauses.
 
     So does the garbage collector: what others have hooked to it (hypothesis asks for the time there) would run in the
     midst of the pair's code.
@@ -73,7 +73,7 @@ def witnessed(witness: Witness) -> Iterator[None]:
     gc.disable()
     try:
         with _paused_profiler():
-            sys.setprofile(witness)
+            sys.setprofile(code)
             yield
     finally:
         if collects:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyrovae.staged.graphs import SILENT_WRITERS
-from pyrovae.staged.reading import Unstageable
+from pyrovae.staged.reads import Unstageable
 
 
 class Writes(TorchDispatchMode):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from pyrovae.staged.compiling import Function
+from pyrovae.staged.compiler import Function
 
 _WARM_UP = 3  # runs before the recording, in which libraries choose their kernels and take their memory
 
