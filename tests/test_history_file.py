@@ -119,3 +119,17 @@ def test_a_row_that_could_not_be_written_is_written_the_next_time(tmp_path, monk
         history.write(ROWS[:4])
     mark = history.write(ROWS)
     assert the_same(HistoryFile(tmp_path).read(mark, tmp_path), ROWS)
+
+
+def test_rows_whose_checkpoint_could_not_be_written_are_taken_back(tmp_path):
+    file = HistoryFile(tmp_path)
+    file.write(ROWS[:2])
+    before = file.path.read_bytes()
+    file.write(ROWS)
+    file.undo()
+    assert file.path.read_bytes() == before
+    assert the_same(HistoryFile(tmp_path).read(file.write(ROWS), tmp_path), ROWS)
+    first = HistoryFile(tmp_path / "other")
+    first.write(ROWS)
+    first.undo()
+    assert list((tmp_path / "other").iterdir()) == []

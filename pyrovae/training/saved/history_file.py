@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +31,12 @@ class HistoryFile:
 
     def __init__(self, folder: Path):
         self.path = folder / "checkpoint-history.jsonl"
-        self._rows = self._size = 0
-        self._hash = hashlib.sha256()
+        self._take(b"", 0)
+        self._before = (0, 0, hashlib.sha256())
 
     def write(self, history: Sequence[Epoch]) -> Mark:
         """Write the rows that are not there yet, so that they last whatever happens next; where they end."""
+        self._before = (self._rows, self._size, self._hash)
         try:
             if len(history) > self._rows:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,12 @@ class HistoryFile:
         whole = self._hash.copy()
         whole.update(content)
         self._rows, self._size, self._hash = len(history), self._size + len(content), whole
+
+    def undo(self) -> None:
+        """Take the last rows back, whose checkpoint could not be written: the folder is as it was."""
+        self._rows, self._size, self._hash = self._before
+        with suppress(OSError):  # a disk that takes nothing; what follows the mark counts nothing
+            os.truncate(self.path, self._size) if self._size else self.path.unlink(missing_ok=True)
 
     def read(self, mark: Sequence[Any], owner: Path) -> tuple[Epoch, ...]:
         """The rows that belong to a checkpoint; rows to come are written after them.

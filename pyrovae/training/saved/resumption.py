@@ -154,7 +154,11 @@ class Resumption:
             "start": self._start,
             "probe": probe(trainer),
         }
-        self.last = write(self.folder, trainer.step, trainer.weights(), tree, self.document)
+        try:
+            self.last = write(self.folder, trainer.step, trainer.weights(), tree, self.document)
+        except FileError:
+            self._history.undo()
+            raise
 
     # --- reading --------------------------------------------------------------------------------------
 
