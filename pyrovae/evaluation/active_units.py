@@ -21,7 +21,7 @@ class ActiveUnits(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> pv.evaluation.ActiveUnits(count=1, total=2, shares=torch.tensor([0.5, 0.0])).count
+        >>> ActiveUnits(count=1, total=2, shares=torch.tensor([0.5, 0.0])).count
         1
     """
 

@@ -21,7 +21,7 @@ class Probe(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> pv.evaluation.Probe(score=0.9, error=0.01, chance=0.5, kind="accuracy").kind
+        >>> Probe(score=0.9, error=0.01, chance=0.5, kind="accuracy").kind
         'accuracy'
     """
 

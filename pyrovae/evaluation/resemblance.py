@@ -33,7 +33,7 @@ class Classified(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> pv.evaluation.Classified(accuracy=0.5, area=0.5, p_value=1.0).accuracy
+        >>> Classified(accuracy=0.5, area=0.5, p_value=1.0).accuracy
         0.5
     """
 
@@ -47,7 +47,7 @@ class Discrepancy(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> pv.evaluation.Discrepancy(value=0.0, p_value=1.0, bandwidth=1.0).value
+        >>> Discrepancy(value=0.0, p_value=1.0, bandwidth=1.0).value
         0.0
     """
 
@@ -61,7 +61,7 @@ class Neighbourhoods(NamedTuple):
 
     Examples:
         >>> import pyrovae as pv
-        >>> pv.evaluation.Neighbourhoods(1.0, 1.0, 1.0, 1.0).coverage
+        >>> Neighbourhoods(1.0, 1.0, 1.0, 1.0).coverage
         1.0
     """
 
@@ -148,7 +148,7 @@ def compare(real: Any, drawn: Any, *, seed: int = 0) -> Resemblance:
     Examples:
         >>> import numpy as np, pyrovae as pv
         >>> rng = np.random.default_rng(0)
-        >>> found = pv.evaluation.compare(rng.normal(size=(300, 2)), rng.normal(size=(300, 2)))
+        >>> found = compare(rng.normal(size=(300, 2)), rng.normal(size=(300, 2)))
         >>> found.discrepancy.p_value > 0.01, found.neighbourhoods.coverage > 0.9
         (True, True)
     """
