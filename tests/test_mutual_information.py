@@ -74,7 +74,7 @@ def test_both_ways_agree_for_any_pair(entry):
     assert found.mutual_information <= math.log(32) + 1e-4
     with torch.no_grad():
         asked = list(mutual_information._queries(sampler, sites, 4))
-        batch = sampler._first()
+        batch = sampler.use.first(sampler.tile_rows)
         with sampler.use.quietly(0):
             way = mutual_information._way(sampler, batch, sites, asked)
             one, other = (f(sampler, batch, sites, asked) for f in (way, mutual_information._one_by_one))
@@ -128,7 +128,10 @@ def test_guides_that_broadcast_to_something_else_are_run_one_by_one():
     sampler = Sampler.of(two_codes(first=True), (torch.linspace(-2, 2, 9),), {}, seed=0)
     with torch.no_grad(), sampler.use.quietly(0):
         asked = list(mutual_information._queries(sampler, ["a", "b"], 4))
-        assert mutual_information._way(sampler, sampler._first(), ["a", "b"], asked) is mutual_information._one_by_one
+        assert (
+            mutual_information._way(sampler, sampler.use.first(sampler.tile_rows), ["a", "b"], asked)
+            is mutual_information._one_by_one
+        )
 
 
 # --- what linear models read off ------------------------------------------------------------------------

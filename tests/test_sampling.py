@@ -39,7 +39,7 @@ def test_draws_stand_in_front_of_what_one_run_gives(entry, kind):
     sampler = sampler_of(pair, *args, **kwargs)
     (tile,) = sampler.tiles(3, kind)
     with sampler.use.quietly(0):
-        single = sampler._run(sampler._first())
+        single = sampler.run(sampler.use.first(sampler.tile_rows))
     for name in tile.names():
         role = sampler.structure.sites[name].role
         if role != "factor":
@@ -63,9 +63,9 @@ def test_densities_average_to_the_elbo_of_pyro(entry):
         draws.append(d.log_weights.sum(1) + d.global_model - d.global_guide)
     ours = torch.cat(draws)
     loss = TraceEnum_ELBO() if "enumerates" in entry.traits else Trace_ELBO()
-    whole = sampler._whole
+    whole = sampler.found.pair
     with sampler.use.quietly(1):
-        whole.turn_to(sampler._first())
+        whole.turn_to(sampler.use.first(sampler.tile_rows))
         theirs = torch.tensor([-loss.loss(whole.model, whole.guide, *args, **kwargs) for _ in range(120)]).double()
     error = math.hypot(float(ours.std()), float(theirs.std())) / math.sqrt(120)
     assert abs(float(ours.mean() - theirs.mean())) < 4.5 * error + 1e-4 * abs(float(theirs.mean()))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
@@ -16,10 +15,7 @@ from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
-from pyrovae.pairs.trace import Traces, samples
-from pyrovae.sampling.layout import fold_plate, fold_single
-from pyrovae.sampling.programs import traced
-from pyrovae.sampling.routes import InPlate
+from pyrovae.pairs.trace import samples
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -159,7 +155,7 @@ def _one_row(sampler: Sampler, value: torch.Tensor, name: str, row: int) -> torc
 def _aggregate(sampler: Sampler, sites: list[str], asked: list[_Query]) -> torch.Tensor:
     """The log of the sum over all rows of q(z | x_m), for each query."""
     total, score = torch.full((len(asked),), -math.inf, dtype=torch.float64), None
-    for batch, _, _ in sampler._row_tiles():
+    for batch, _, _ in sampler.row_tiles():
         with sampler.use.quietly(0):
             score = score or _way(sampler, batch, sites, asked)
             parts = [asked[start : start + _TOGETHER] for start in range(0, len(asked), _TOGETHER)]
@@ -182,22 +178,16 @@ def _way(sampler: Sampler, batch: Batch, sites: list[str], asked: list[_Query]) 
 
 def _in_plate(sampler: Sampler, batch: Batch, sites: list[str], asked: list[_Query]) -> torch.Tensor:
     """log q(z_k | x_m), (queries, rows), by one run of the guide."""
-    sampler._whole.turn_to(batch)
-    plates = sampler._plates
     held = _shared(sampler)
     for name in sites:
         value = torch.stack([query.nodes[name]["value"] for query in asked])
-        pads = [1] * (plates - sampler.layout.place(("guide", name), batch=True).ndim)
+        pads = [1] * (sampler.found.plates - sampler.layout.place(("guide", name), batch=True).ndim)
         held.add_node(name, **{**asked[0].nodes[name], "value": value.reshape(len(asked), *pads, *value.shape[1:])})
-    pair = InPlate(sampler._whole, len(asked), -1 - plates)
-    guide = traced(poutine.replay(pair.guide, trace=held), batch)
-    run = Run(Traces(Trace(), guide), len(asked), fold_plate, sampler.layout, sampler.structure.data_plate)
-    return _summed(run, sites)
+    return _summed(sampler.guide_given(batch, held, len(asked)), sites)
 
 
 def _one_by_one(sampler: Sampler, batch: Batch, sites: list[str], asked: list[_Query]) -> torch.Tensor:
     """The same by one run for each query."""
-    sampler._whole.turn_to(batch)
     found = []
     for query in asked:
         held = _shared(sampler)
@@ -206,9 +196,7 @@ def _one_by_one(sampler: Sampler, batch: Batch, sites: list[str], asked: list[_Q
             value = node["value"]
             spread = value if axis is None else value.expand(*_with(value.shape, axis, batch.rows))
             held.add_node(name, **{**node, "value": spread})
-        guide = traced(poutine.replay(sampler._whole.guide, trace=held), batch)
-        run = Run(Traces(Trace(), guide), 1, fold_single, sampler.layout, sampler.structure.data_plate)
-        found.append(_summed(run, sites)[0])
+        found.append(_summed(sampler.guide_given(batch, held), sites)[0])
     return torch.stack(found)
 
 

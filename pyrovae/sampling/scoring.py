@@ -14,7 +14,6 @@ from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.programs import WholePlate
-from pyrovae.sampling.routes import Ask, Route
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 
@@ -46,7 +45,7 @@ class Scorer:
 
     def __init__(self, sampler: Sampler, batch: Batch, rows: range):
         self.sampler, self.batch, self.rows = sampler, batch, rows
-        guide = sampler._run(batch).guide
+        guide = sampler.run(batch).guide
         self.sites = {name: node for name, node in samples(guide) if self._is_moving(name, node)}
 
     def _is_moving(self, name: str, node: Mapping[str, Any]) -> bool:
@@ -68,9 +67,11 @@ class Scorer:
             shared: the global sites of each; None where there are none.
             around: what is put around the pair, such as handlers of the guide.
         """
-        ask = self._ask()
-        given = None if shared is None else shared[0] if _alike(shared) else list(shared)
-        return self._route(shared).make(ask._replace(pair=around(ask.pair)), draws, given)
+        ask = self.sampler.ask(self.batch, "scored")
+        alike = shared is None or _alike(shared)
+        route = self.sampler.found.inner if alike else self.sampler.found.outer
+        given = None if shared is None else shared[0] if alike else list(shared)
+        return route.make(ask._replace(pair=around(ask.pair)), draws, given)
 
     def values(self, runs: Sequence[Run]) -> dict[str, torch.Tensor]:
         """What runs hold at the guide's random local sites."""
@@ -78,22 +79,15 @@ class Scorer:
 
     def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:
         """The densities of values."""
-        route = self._route(shared)
         draws = len(next(iter(values.values())))
         given = [self._single(values, draw, shared) for draw in range(draws)]
-        made = route.make(self._ask(), draws, route.together(given, self.sampler.layout, self.sampler._plates))
+        made = self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
         return GuideScores(*(torch.cat(part) for part in zip(*map(self._of_run, made), strict=True)))
 
     def _of_run(self, run: Run) -> GuideScores:
         densities = of_run(run, len(self.rows))
         base = sum((run.per_datum(site, "guide").double() for site in self.sites), torch.zeros(()))
         return GuideScores(base, densities.model - (densities.guide - base))
-
-    def _ask(self) -> Ask:
-        return self.sampler._ask(self.batch, "scored")
-
-    def _route(self, shared: Sequence[Trace] | None) -> Route:
-        return self.sampler._inner if shared is None or _alike(shared) else self.sampler._outer
 
     def _single(self, values: Values, draw: int, shared: Sequence[Trace] | None) -> Trace:
         trace = shared[draw].copy() if shared is not None else Trace()
@@ -109,7 +103,7 @@ def _alike(shared: Sequence[Trace]) -> bool:
 
 def scorers(sampler: Sampler) -> Iterator[Scorer]:
     """One for each tile of rows; use each before the next."""
-    for batch, rows, _ in sampler._row_tiles():
+    for batch, rows, _ in sampler.row_tiles():
         with sampler.use.quietly():
             scorer = Scorer(sampler, batch, rows)
         yield scorer

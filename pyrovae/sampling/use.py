@@ -78,6 +78,10 @@ class Use(NamedTuple):
                 raise
             raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
 
+    def first(self, rows: int | None) -> Batch:
+        """The first rows where the pair takes them; None for those of the first batch."""
+        return self.placement.place(self.batches.first(rows))
+
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches, in order, where the pair takes them."""
         for batch in self.batches.in_order(batch_size):

@@ -150,7 +150,7 @@ class SimulationPlan(NamedTuple):
 def _plan(sampler: Sampler, refits: bool) -> SimulationPlan:
     wanted = [*sampler.structure.named("latent"), *sampler.structure.named("enumerated")]
     learned = [name for name in wanted if name in sampler.global_sites]
-    if not refits and sampler.per_row:
+    if not refits and sampler.found.per_row:
         raise PairError(
             "the guide has a parameter for each row of the data that it was trained on, so it has none for simulated "
             "rows. Say how to make a guide for other data: refit=lambda x: pv.fit(new_pair(), x, ...).pair."
