@@ -356,7 +356,7 @@ def test_temper_and_global_sites_are_taken_where_renyi_is_not():
 
 @pytest.mark.parametrize("k", [0, -1, 2.0, True, "many"])
 def test_the_number_of_draws_is_whole(k):
-    with pytest.raises(pv.ArgumentError, match="IWAE: k=.*1 at least"):
+    with pytest.raises(pv.ArgumentError, match=r"IWAE: k=.*1 at least"):
         IWAE(k)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.masks import mask_around
@@ -75,7 +75,7 @@ def _has_density(fn: Any, value: torch.Tensor, filler: torch.Tensor) -> torch.Te
         return sound
     sound = sound & torch.isfinite(value)
     base = base_of(fn)
-    if base.support.is_discrete or element_support(fn) is torch.distributions.constraints.real:
+    if base.support.is_discrete or element_support(fn) is constraints.real:
         return sound
     # The ends of a closed interval may have none, such as those of Beta.
     score = base.log_prob(torch.where(sound, value, filler))
