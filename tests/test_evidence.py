@@ -503,3 +503,12 @@ def test_the_scale_of_a_subsample_is_not_in_what_is_summed_out(classes, size):
 
     found = pv.log_evidence(Pair(model, lambda x: None), x, draws=2)
     torch.testing.assert_close(found.value, classes.log_evidence(x).double(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_error_of_a_log_mean_is_that_of_all_draws_however_they_come():
+    terms = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)).double().sort(0).values  # the largest last
+    running = estimate.LogMean()
+    for part in terms.split(50):
+        running.add(part)
+    weights = terms.exp()
+    torch.testing.assert_close(running.estimate().error, weights.std(0) / math.sqrt(400) / weights.mean(0))

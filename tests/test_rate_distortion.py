@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import warnings
 import weakref
 
@@ -491,3 +492,13 @@ def test_fit_and_rate_distortion_hold_the_identity_exactly(name):
     for size in range(3, 24, 2):
         figures = pv.rate_distortion(pair, data, batch_size=size, draws=2)
         assert figures.elbo == -(figures.rate + figures.distortion)
+
+
+def test_the_error_is_that_of_the_batches_mean():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(torch.zeros(()), 1.0), obs=x)
+
+    x = torch.tensor([0.0, 2.0, 3.0])
+    found = pv.rate_distortion(pv.Pair(model, lambda x: None), x, batch_size=1)
+    assert found.error == pytest.approx(float((x**2 / 2).std()) / math.sqrt(3), rel=1e-5)

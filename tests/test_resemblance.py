@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from registry import arguments, pairs
 from scipy.stats import norm
 
 import pyrovae as pv
-from pyrovae.evaluation.resemblance import _classified, _mmd, _near, compare
+from pyrovae.evaluation.resemblance import _classified, _discrepancy, _mmd, _near, compare
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 
@@ -193,3 +195,10 @@ def test_rows_are_a_whole_number(rows):
     truth = linear()
     with pytest.raises(pv.ArgumentError, match="rows="):
         pv.resemblance(truth, truth.sample(20), rows=rows)
+
+
+def test_the_discrepancy_of_four_points_by_hand():
+    found = _discrepancy(np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]]), seed=0)
+    near, mid, far = (math.exp(-squared / 2.5) for squared in (1, 4, 9))  # 2.5: the median of the six squared distances
+    assert found.value == pytest.approx(2 * near - (near + 2 * mid + far) / 2)
+    assert found.bandwidth == pytest.approx(math.sqrt(2.5 / 2))
