@@ -70,7 +70,7 @@ def test_arguments_that_have_options_are_not_written_out():
 
 
 # Of other libraries' errors alone: Pyro appends the shapes of a trace to its messages.
-_FOREIGN = {"checks/exceptions.py", "sampling/sampler.py"}
+_FOREIGN = {"checks/exceptions.py", "sampling/capabilities.py"}
 
 
 def test_no_word_is_looked_for_in_an_error():
