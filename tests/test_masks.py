@@ -347,3 +347,14 @@ def test_values_are_put_into_arguments_with_holes():
     assert set(found.sites) == {"z"}
     generated = pv.generate_with_uncertainty(made(observe, hides), holed, CELLS, draws=(1, 3), seed=0)
     assert not bool(generated.values["x"].isnan().any())
+
+
+def test_a_hole_that_no_mask_hides_is_found_behind_thousands_that_one_hides():
+    x = torch.randn(2_000, WIDTH, dtype=torch.float64)
+    x[::2, 0] = NAN
+    hides = torch.arange(WIDTH) > 0
+    pair = made(lambda loc, x, seen: by_cell(loc, x, hides), lambda x, seen: hides)
+    pv.fit(pair, (x, torch.ones_like(x).bool()), steps=1, batch_size=8, progress=False)
+    x[::20, 1] = NAN
+    with pytest.raises(pv.DataError, match="NaN or infinity in"):
+        pv.fit(pair, (x, torch.ones_like(x).bool()), steps=1, batch_size=8, progress=False)

@@ -87,7 +87,13 @@ def test_modules_may_share_a_part_with_buffers():
     assert both_ways(make).route.startswith("traced")
 
 
-switch = SimpleNamespace(on=0.0, tensor=torch.tensor(0.0), flag=torch.tensor(False))
+switch = SimpleNamespace()
+
+
+def at_rest():
+    switch.on, switch.tensor, switch.flag = 0.0, torch.tensor(0.0), torch.tensor(False)
+    switch.many, switch.named, switch.chosen = [0.0] * 100, {"low": 0.0, "high": 0.0}, set(range(100))
+    switch.parts = [SimpleNamespace(weight=0.0) for _ in range(100)]
 
 
 class OwnAdam:
@@ -128,6 +134,10 @@ BETWEEN = {
     "filled": (lambda vae, step: switch.tensor.fill_(1.0), {}),
     "flag": (lambda vae, step: switch.flag.fill_(True), {}),
     "environment": (lambda vae, step: os.environ.__setitem__("PYROVAE_TEST_SHIFT", "0.5"), {}),
+    "entry_of_a_long_list": (lambda vae, step: switch.many.__setitem__(70, 0.5), {}),
+    "entry_of_a_dictionary": (lambda vae, step: switch.named.__setitem__("high", 0.5), {}),
+    "entry_of_a_set": (lambda vae, step: (switch.chosen.remove(50), switch.chosen.add(100)), {}),
+    "object_in_a_long_list": (lambda vae, step: setattr(switch.parts[80], "weight", 0.5), {}),
     "dropout": (lambda vae, step: setattr(vae.likelihood.network.layers[2], "p", 0.1), {}),
     "eval": (lambda vae, step: vae.likelihood.eval(), {}),
     "frozen": (lambda vae, step: vae.posterior.requires_grad_(False), {}),
@@ -149,6 +159,8 @@ def changeable() -> pv.VAE:
 
         def forward(self, z):
             shift = switch.on + switch.tensor + (0.3 if switch.flag.item() else 0.0)
+            shift += sum(switch.many) + sum(switch.named.values()) + sum(part.weight for part in switch.parts)
+            shift += 0.01 * (sum(switch.chosen) - 4950)
             return self.layers(z) + shift + float(os.environ["PYROVAE_TEST_SHIFT"])
 
     return pv.VAE(pv.StandardNormal(2), pv.Normal(Network(), scale=1.0), pv.DiagNormal(pv.MLP(5, [8], 4)))
@@ -160,7 +172,7 @@ def test_what_the_user_changes_between_steps_takes_effect_at_once(name, monkeypa
     change, options = BETWEEN[name]
 
     def make():
-        switch.on, switch.tensor, switch.flag = 0.0, torch.tensor(0.0), torch.tensor(False)
+        at_rest()
         os.environ["PYROVAE_TEST_SHIFT"] = "0.0"
         return changeable()
 

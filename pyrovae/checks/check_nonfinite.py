@@ -3,50 +3,77 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from pyro.distributions.util import scale_and_mask
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import Batches, check_finite
-from pyrovae.data.inspection import is_floating, nonfinite
+from pyrovae.data.batches import Batches
+from pyrovae.data.inspection import Leaf, is_floating, nonfinite, nonfinite_words
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import DataError
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import run, samples, unconstrained
 
+# Batches with holes that a pair is tried on before it is trained; beyond them, training finds what no mask hides.
+_TRIED = 16
 
-def check_nonfinite(pair: HasPair, batches: Batches, device: Any) -> None:
+
+def check_nonfinite(pair: HasPair, batches: Batches, first: Batch, device: Any) -> None:
     """Refuse data with NaN or infinity, naming rows and columns, where the pair makes NaN or infinity of them.
 
     Args:
-        pair: the pair, which a few rows with holes are tried on.
+        pair: the pair, which is tried on batches of rows with holes.
         batches: the data.
+        first: their first batch.
         device: where to train.
 
     Raises:
-        DataError: there are holes, and no mask hides them.
+        DataError: there are holes, and masks do not hide all of them.
     """
-    try:
-        check_finite(batches)
-    except DataError:
-        if not any(_is_sound(pair, batch, device) for batch in _with_holes(batches)):
-            raise
+    words = holes(batches, first)
+    if words and not all(_is_sound(pair, batch, device) for batch in _with_holes(batches, first)):
+        raise DataError(words)
 
 
-def _with_holes(batches: Batches) -> list[Batch]:
-    """The first rows that have some, and the first batch, for pairs that take whole batches only."""
-    found = [batch for batch in (batches.first(),) if _holed_rows(batch.leaves).numel()]
-    if not batches.random_access or not batches.leaves():
-        return found
-    rows = _holed_rows(batches.leaves()).unique()
-    return [batches.transformed(batches.source.take(rows)._replace(positions=rows)), *found]
+def holes(batches: Batches, first: Batch) -> str:
+    """In words where data have NaN or infinity, nothing where they have none.
+
+    Arrays are looked through in chunks; of other data the first batch is looked at. Where a transform fills the
+    holes they are none.
+    """
+    leaves = batches.leaves()
+    if not leaves:
+        return _words(first.leaves)
+    if batches.transform is None:
+        return _words(leaves)
+    rows = _holed_rows(leaves)
+    filled = not len(rows) or not _words(batches.peek(rows[:_TRIED]).leaves)
+    return "" if filled else _words(leaves)
 
 
-def _holed_rows(leaves: Any) -> torch.Tensor:
-    return torch.cat([nonfinite(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0).long()])
+def _words(leaves: dict[int | str, Any]) -> str:
+    return "; ".join(found for name, leaf in leaves.items() if (found := nonfinite_words(leaf, name)))
+
+
+def _holed_rows(leaves: dict[int | str, Leaf]) -> torch.Tensor:
+    found = [nonfinite(leaf)[2] for leaf in leaves.values() if is_floating(leaf)]
+    return torch.cat([*found, torch.zeros(0).long()]).unique()
+
+
+def _with_holes(batches: Batches, first: Batch) -> Iterator[Batch]:
+    """Batches of the rows with holes, filled up with others to the size of a batch: some pairs take no other."""
+    if not batches.leaves() or batches.batches_per_epoch == 1:
+        yield first
+        return
+    holed, size = _holed_rows(batches.leaves()), batches.batch_size or 1
+    others = torch.ones(batches.rows or 0, dtype=torch.bool).index_fill_(0, holed, False).nonzero().flatten()
+    chunks = torch.cat([holed, others[: -len(holed) % size]]).split(size)
+    for number in torch.linspace(0, len(chunks) - 1, min(len(chunks), _TRIED)).long().tolist():
+        yield batches.peek(chunks[number])
 
 
 def _is_sound(pair: HasPair, batch: Batch, device: Any) -> bool:

@@ -122,14 +122,14 @@ def _test_part(source: DataSource) -> tuple[Data, str]:
 
 def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str]:
     """Other data: the same columns, and where it is a file of the same kind, read as the run's own were."""
-    told = {k: v for k, v in source.to_json().items() if k not in ("name", "root") and v is not None}
+    same = {k: v for k, v in source.to_json().items() if k not in ("name", "root") and v is not None}
     suffix = Path(name).suffix
     alike = name not in BUNDLED and suffix == Path(source.name).suffix
     if columns and suffix in (".csv", ".parquet"):
-        told["columns"] = columns
-    if "label" in told and told["label"] not in _names(Path(name)):
-        del told["label"]
-    data = DataSource.from_json({"name": name, **(told if alike else {})}).load()
+        same["columns"] = columns
+    if "label" in same and same["label"] not in _names(Path(name)):
+        del same["label"]
+    data = DataSource.from_json({"name": name, **(same if alike else {})}).load()
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 
 from pyrovae.data.inspection import Leaf, argument_words, leaves_of, pick
 from pyrovae.errors import DataError
@@ -182,6 +190,19 @@ class LoaderSource:
             for generator, state in zip(self.generators, before, strict=True):
                 generator.set_state(state)
         return Batch.of({name: leaf[:count] for name, leaf in batch.leaves.items()})
+
+
+def source_of(data: Any) -> Any:
+    """What yields the rows of whatever a user gives."""
+    if isinstance(data, DataLoader):
+        return LoaderSource(data)
+    if type(data) is TensorDataset:  # the tensors at once, rather than row by row
+        return ArraySource(leaves_of(data.tensors))
+    if isinstance(data, IterableDataset):
+        return StreamSource(data)
+    if isinstance(data, Dataset):
+        return DatasetSource(data)
+    return ArraySource(leaves_of(data))
 
 
 def length(thing: Any) -> int | None:

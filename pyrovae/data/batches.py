@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader
 
-from pyrovae.data.batch_sources import ArraySource, Batch, DatasetSource, LoaderSource, StreamSource, nothing
-from pyrovae.data.inspection import Leaf, argument_words, is_floating, leaves_of, nonfinite, nonfinite_words
-from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.data.batch_sources import Batch, nothing, source_of
+from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 
@@ -78,7 +78,16 @@ class Batches:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
         order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
         chunks = order.split(self.batch_size or 1)[skip:]
-        return (self.transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks)
+        return (self.take(chunk) for chunk in chunks)
+
+    def take(self, rows: torch.Tensor) -> Batch:
+        """These rows, of data with random access."""
+        return self.transformed(self.source.take(rows))._replace(positions=rows)
+
+    def peek(self, rows: torch.Tensor) -> Batch:
+        """The same, and no random number is used up."""
+        with forked_random(0):
+            return self.take(rows)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Every row once, not shuffled.
@@ -165,37 +174,11 @@ def as_batches(
     """
     if transform is not None and not callable(transform):
         raise ArgumentError(f"transform is a {type(transform).__name__}; give a function of a batch")
-    if isinstance(data, DataLoader):
-        if batch_size is not None:
-            raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
-        return Batches(LoaderSource(data), batch_size=data.batch_size, transform=transform, seed=seed)
+    if isinstance(data, DataLoader) and batch_size is not None:
+        raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
     size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
-    return Batches(_source(data), batch_size=size, transform=transform, seed=seed)
-
-
-def check_finite(batches: Batches) -> None:
-    """Refuse data with NaN or infinity, naming rows and columns.
-
-    Arrays are looked through in chunks; of other data the first batch is looked at. Where a transform
-    fills the holes they are no fault.
-
-    Args:
-        batches: the data.
-
-    Raises:
-        DataError: there are holes.
-    """
-    leaves = batches.leaves()
-    if not leaves:
-        return _refuse_nonfinite(batches.first().leaves)
-    if batches.transform is None:
-        return _refuse_nonfinite(leaves)
-    rows = torch.cat([nonfinite(leaf)[2] for leaf in leaves.values() if is_floating(leaf)] or [torch.zeros(0)])
-    if len(rows):
-        with forked_random(batches.seed % 2**32):
-            after = batches.transformed(batches.source.take(rows.unique()))
-        if any(nonfinite_words(leaf, name) for name, leaf in after.leaves.items()):
-            _refuse_nonfinite(leaves)
+    size = data.batch_size if isinstance(data, DataLoader) else size
+    return Batches(source_of(data), batch_size=size, transform=transform, seed=seed)
 
 
 def to(
@@ -239,26 +222,10 @@ def _move(leaf: torch.Tensor, device: torch.device, dtype: torch.dtype | None, c
     return there.to(dtype) if dtype is not None and (cast or there.is_floating_point()) else there
 
 
-def _source(data: Any) -> Any:
-    if type(data) is TensorDataset:  # the tensors at once, rather than row by row
-        return ArraySource(leaves_of(data.tensors))
-    if isinstance(data, IterableDataset):
-        return StreamSource(data)
-    if isinstance(data, Dataset):
-        return DatasetSource(data)
-    return ArraySource(leaves_of(data))
-
-
 def _generator(seed: int, index: int) -> torch.Generator:
     """The generator of one epoch; a hash, so that seed 0, epoch 1 is not seed 1, epoch 0."""
     state = hashlib.sha256(f"{seed}/{index}".encode()).digest()[:7]
     return torch.Generator().manual_seed(int.from_bytes(state, "little"))
-
-
-def _refuse_nonfinite(leaves: dict[int | str, Any]) -> None:
-    words = [found for name, leaf in leaves.items() if (found := nonfinite_words(leaf, name))]
-    if words:
-        raise DataError("; ".join(words))
 
 
 def _checked_result(result: Any, batch: Batch) -> Batch:

@@ -185,7 +185,7 @@ def nonfinite(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
     """NaN and infinity in an array, looked for in chunks so that it is never copied whole.
 
     Returns:
-        How many rows have one, the first few places, and the first few of those rows.
+        How many rows have one, the first few places, and all of those rows.
     """
     count, places, rows = 0, [], []
     for start, chunk in _chunks(leaf):
@@ -196,8 +196,8 @@ def nonfinite(leaf: Leaf) -> tuple[int, list[tuple[int, ...]], torch.Tensor]:
         count += int(per_row.sum())
         found = bad.nonzero()[:_SHOWN].tolist()
         places += [(start + first, *rest) for first, *rest in found][: _SHOWN - len(places)]
-        rows += (per_row.nonzero()[:_SHOWN].flatten() + start).tolist()[: _SHOWN - len(rows)]
-    return count, places, torch.tensor(rows, dtype=torch.int64)
+        rows.append(per_row.nonzero().flatten() + start)
+    return count, places, torch.cat([*rows, torch.zeros(0, dtype=torch.int64)])
 
 
 def _chunks(leaf: Leaf) -> Iterator[tuple[int, torch.Tensor]]:

@@ -90,10 +90,3 @@ def from_groups(groups: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any
 
     root = xarray.Dataset(attrs=dict(attributes))
     return xarray.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
-
-
-def to_groups(data: Any) -> dict[str, Any]:
-    """The xarray data sets of what `from_groups` made, by the name of their group."""
-    if generation() == 0:
-        return {name: data[name] for name in data.groups()}
-    return {name: node.to_dataset(inherit=False) for name, node in data.children.items()}

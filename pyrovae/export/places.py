@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +12,6 @@ from pyrovae.errors import ArgumentError
 from pyrovae.export.dims import Names, array, variable_name
 from pyrovae.export.parts import GROUPS, VariablePart
 from pyrovae.prediction.store import Store
-
-
-class Destination(Protocol):
-    """Takes in parts."""
-
-    def put(self, part: VariablePart) -> None:
-        """Take in a part."""
-        ...
 
 
 class InMemory:

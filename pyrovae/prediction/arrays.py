@@ -18,7 +18,7 @@ class Key(NamedTuple):
     field: str = ""
 
 
-class Slab(NamedTuple):
+class ArrayPart(NamedTuple):
     """A part of a result: `axis`, from the right, holds `rows`; the first axis holds `draws` where there are some.
 
     `plates` names what stands in each axis of the site, behind the draws or the quantiles.
@@ -35,7 +35,7 @@ class Slab(NamedTuple):
 class Target(Protocol):
     """Where results go to."""
 
-    def put(self, slab: Slab) -> None:
+    def put(self, part: ArrayPart) -> None:
         """Take in a part."""
         ...
 
@@ -55,28 +55,28 @@ class Arrays:
         self._blocks: dict[Key, dict[int, torch.Tensor]] = {}
         self._axes: dict[Key, int | None] = {}
 
-    def put(self, slab: Slab) -> None:
+    def put(self, part: ArrayPart) -> None:
         """Take in a part."""
-        self._axes[slab.key] = slab.axis
-        start = 0 if self.rows is not None or slab.axis is None else slab.rows.start
-        blocks = self._blocks.setdefault(slab.key, {})
+        self._axes[part.key] = part.axis
+        start = 0 if self.rows is not None or part.axis is None else part.rows.start
+        blocks = self._blocks.setdefault(part.key, {})
         if start not in blocks:
-            blocks[start] = self._empty(slab)
+            blocks[start] = self._empty(part)
         view = blocks[start]
-        if slab.axis is not None:
-            view = view.narrow(slab.axis, slab.rows.start - start, len(slab.rows))
-        if slab.draws is not None:
-            view = view[slab.draws.start : slab.draws.stop]
-        view.copy_(slab.value)
+        if part.axis is not None:
+            view = view.narrow(part.axis, part.rows.start - start, len(part.rows))
+        if part.draws is not None:
+            view = view[part.draws.start : part.draws.stop]
+        view.copy_(part.value)
 
-    def _empty(self, slab: Slab) -> torch.Tensor:
-        shape = list(slab.value.shape)
-        if slab.draws is not None:
+    def _empty(self, part: ArrayPart) -> torch.Tensor:
+        shape = list(part.value.shape)
+        if part.draws is not None:
             shape[0] = self.draws
-        if slab.axis is not None and self.rows is not None:
-            shape[slab.axis] = self.rows
-        _check_room(slab, shape)
-        return torch.empty(shape, dtype=slab.value.dtype, device=self.device)
+        if part.axis is not None and self.rows is not None:
+            shape[part.axis] = self.rows
+        _check_room(part, shape)
+        return torch.empty(shape, dtype=part.value.dtype, device=self.device)
 
     def result(self) -> dict[Key, torch.Tensor]:
         """Everything that was put in."""
@@ -87,10 +87,10 @@ class Arrays:
         return blocks[0] if axis is None or len(blocks) == 1 else torch.cat(blocks, axis)
 
 
-def _check_room(slab: Slab, shape: list[int]) -> None:
-    size = torch.Size(shape).numel() * slab.value.element_size()
+def _check_room(part: ArrayPart, shape: list[int]) -> None:
+    size = torch.Size(shape).numel() * part.value.element_size()
     if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         raise ArgumentError(
-            f"the draws of {slab.key.name!r} have shape {tuple(shape)} and take {size / 2**30:,.0f} GiB, more than "
+            f"the draws of {part.key.name!r} have shape {tuple(shape)} and take {size / 2**30:,.0f} GiB, more than "
             "this machine's memory. Reduce them as they come, with reduce='moments' for one, or ask for fewer draws."
         )

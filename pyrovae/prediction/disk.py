@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pyrovae.prediction.arrays import Key, Slab
+from pyrovae.prediction.arrays import ArrayPart, Key
 from pyrovae.prediction.store import Store
 
 _LARGEST = 2**24  # numbers in a piece of a file, which are written at once: 64 MiB in single precision
@@ -28,27 +28,27 @@ class Disk:
         self.names: dict[Key, str] = {}
         self._lengths: dict[str, int] = {"draw": draws}
 
-    def put(self, slab: Slab) -> None:
+    def put(self, part: ArrayPart) -> None:
         """Write a part."""
-        if slab.key not in self.names:
-            self._create(slab)
-        places = [slice(0, length) for length in slab.value.shape]
-        if slab.draws is not None:
-            places[0] = slice(slab.draws.start, slab.draws.stop)
-        if slab.axis is not None:
-            places[slab.axis] = slice(slab.rows.start, slab.rows.stop)
-        self.store.write("", self.names[slab.key], tuple(places), _array(slab.value))
+        if part.key not in self.names:
+            self._create(part)
+        places = [slice(0, length) for length in part.value.shape]
+        if part.draws is not None:
+            places[0] = slice(part.draws.start, part.draws.stop)
+        if part.axis is not None:
+            places[part.axis] = slice(part.rows.start, part.rows.stop)
+        self.store.write("", self.names[part.key], tuple(places), _array(part.value))
 
-    def _create(self, slab: Slab) -> None:
-        name = self.names[slab.key] = self._fresh_name(slab.key)
-        shape, chunks = list(slab.value.shape), list(slab.value.shape)
-        if slab.draws is not None:
+    def _create(self, part: ArrayPart) -> None:
+        name = self.names[part.key] = self._fresh_name(part.key)
+        shape, chunks = list(part.value.shape), list(part.value.shape)
+        if part.draws is not None:
             shape[0] = self.draws
-        if slab.axis is not None:
-            shape[slab.axis] = self.rows or 0
-        attributes = {"site": slab.key.name, **({"reduced_to": slab.key.field} if slab.key.field else {})}
+        if part.axis is not None:
+            shape[part.axis] = self.rows or 0
+        attributes = {"site": part.key.name, **({"reduced_to": part.key.field} if part.key.field else {})}
         fits = 0 < np.prod(chunks) <= _LARGEST
-        dims, dtype = self._dims(slab, shape), _array(slab.value).dtype
+        dims, dtype = self._dims(part, shape), _array(part.value).dtype
         self.store.create("", name, shape, dtype, dims, attributes, chunks if fits else None)
 
     def _fresh_name(self, key: Key) -> str:
@@ -58,10 +58,10 @@ class Disk:
             name += "_"
         return name
 
-    def _dims(self, slab: Slab, shape: Sequence[int]) -> list[str]:
-        lead = ["draw"] if slab.draws is not None else ["quantile"] if slab.key.field == "quantiles" else []
-        found, free, site = list(lead), itertools.count(), slab.key.name.replace("/", ".")
-        for plate, length in zip(slab.plates, shape[len(lead) :], strict=True):
+    def _dims(self, part: ArrayPart, shape: Sequence[int]) -> list[str]:
+        lead = ["draw"] if part.draws is not None else ["quantile"] if part.key.field == "quantiles" else []
+        found, free, site = list(lead), itertools.count(), part.key.name.replace("/", ".")
+        for plate, length in zip(part.plates, shape[len(lead) :], strict=True):
             name = self._plate_name(plate)
             # A site that a plate only broadcasts has one value there.
             known = name is not None and self._lengths.setdefault(name, length) == length

@@ -10,7 +10,7 @@ import torch
 from pyrovae import __version__
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.numbers import check_counts
-from pyrovae.prediction.arrays import Arrays, Key, Slab, Target
+from pyrovae.prediction.arrays import ArrayPart, Arrays, Key, Target
 from pyrovae.prediction.disk import Disk
 from pyrovae.prediction.readings import SiteRequest, pieces
 from pyrovae.prediction.reducers import MEMORY, Reducer
@@ -50,7 +50,7 @@ def _fill(
         Reducer(sampler, draws, request, reduction, memory).reduce_into(target)
         return
     for piece in pieces(sampler, sampler.tiles(draws, request.kind), request):
-        target.put(Slab(Key(piece.name), piece.value, piece.axis, piece.rows, piece.plates, piece.draws))
+        target.put(ArrayPart(Key(piece.name), piece.value, piece.axis, piece.rows, piece.plates, piece.draws))
 
 
 def _to_file(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from pyrovae.prediction.arrays import Key, Slab, Target
+from pyrovae.prediction.arrays import ArrayPart, Key, Target
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.quantiles import over_draws
 from pyrovae.prediction.readings import Piece, SiteRequest, pieces
@@ -42,10 +42,10 @@ class Reducer:
     def reduce_into(self, target: Target) -> None:
         """Hand on what comes of each tile of rows."""
         for tiles in self.sampler.tiles_by_rows(self.draws, self.request.kind):
-            for slab in self._slabs(tiles):
-                target.put(slab)
+            for part in self._slabs(tiles):
+                target.put(part)
 
-    def _slabs(self, tiles: Callable[[], Iterator[Tile]]) -> Iterator[Slab]:
+    def _slabs(self, tiles: Callable[[], Iterator[Tile]]) -> Iterator[ArrayPart]:
         moments: dict[str, RunningMoments] = {}
         waiting: dict[str, _Waiting] = {}
         for turn in itertools.count():
@@ -59,13 +59,13 @@ class Reducer:
             if all(turn + 1 >= one.turns for one in waiting.values()):
                 return
 
-    def _moments(self, piece: Piece, moments: RunningMoments) -> Iterator[Slab]:
+    def _moments(self, piece: Piece, moments: RunningMoments) -> Iterator[ArrayPart]:
         moments.add(piece.value)
         if piece.draws.stop == self.draws:
             for field in self.reduction.fields:
                 yield self._slab(piece, field, getattr(moments, field))
 
-    def _summary(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[Slab]:
+    def _summary(self, piece: Piece, waiting: _Waiting, turn: int) -> Iterator[ArrayPart]:
         if turn >= waiting.turns:
             return
         waiting.add(piece, turn)
@@ -80,8 +80,10 @@ class Reducer:
                 yield self._slab(piece, "quantiles", found[2:] if moments else found)
 
     @staticmethod
-    def _slab(piece: Piece, field: str, value: torch.Tensor) -> Slab:
-        return Slab(Key(piece.name, field), value.to(_number_type(piece.value)), piece.axis, piece.rows, piece.plates)
+    def _slab(piece: Piece, field: str, value: torch.Tensor) -> ArrayPart:
+        return ArrayPart(
+            Key(piece.name, field), value.to(_number_type(piece.value)), piece.axis, piece.rows, piece.plates
+        )
 
 
 class _Waiting:

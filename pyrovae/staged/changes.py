@@ -9,11 +9,12 @@ from typing import Any
 import pyro
 import torch
 
-from pyrovae.staged.reachable import Field, Reachable
+from pyrovae.staged.fields import Field
+from pyrovae.staged.reachable import Reachable
 from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.settings import Shown
 from pyrovae.staged.user_code import UserCode, profiled
-from pyrovae.staged.watch import Watch, difference, rebound, steady
+from pyrovae.staged.watch import Watch, difference, rebound, steady, steady_contents
 
 
 class Changes:
@@ -59,7 +60,8 @@ class Changes:
         if words is not None:
             raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")
         left_alone = steady(before, after)
-        self._watch = Watch([*left_alone, *self._stored()], after.registries)
+        contents = steady_contents(before, after)
+        self._watch = Watch([*left_alone, *self._stored()], after.registries, contents)
         tensors = {id(tensor): (name, tensor) for name, tensor in self.shown.parameters.items()}
         for field in left_alone:  # Pyro shows no parameter that is frozen
             if isinstance(field.value, torch.nn.Parameter):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyrovae.staged.changes import Changes
-from pyrovae.staged.reachable import Field, Reachable
+from pyrovae.staged.fields import Field
+from pyrovae.staged.reachable import Reachable
 from pyrovae.staged.reads import Unstageable
 
 

@@ -11,9 +11,9 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.staged import graphs
 from pyrovae.staged.capture import Inputs, capture, clipped
 from pyrovae.staged.compiler import Function
+from pyrovae.staged.fields import Field
 from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.products import onednn_is_faster, product
-from pyrovae.staged.reachable import Field
 from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.settings import Settings

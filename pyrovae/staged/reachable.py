@@ -10,53 +10,22 @@ import random
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from pyro.infer import ELBO
 from torch import nn
 
+from pyrovae.staged.fields import GONE, KEYED, PLAIN, Contents, Field
 from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.user_code import UserCode, is_of_library
 
 _SMALL = 64  # entries of a container that are looked at one by one
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+_WATCHED = 10_000  # entries of one whose copy is compared before each step, in 0.1 ms
 
 _BYTES = 1 << 20  # of an array whose contents are compared before and after a pass
-
-KEYED = (dict, types.MappingProxyType)
-
-_GONE = object()
-
-
-class Field(NamedTuple):
-    """One value that a pass may read, and where it is held."""
-
-    words: str
-    holder: Any
-    key: Any
-    value: Any
-    number: int = 1  # of those with the same words
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """What tells it from others."""
-        return self.words, self.number
-
-    def now(self) -> Any:
-        """What is there now."""
-        try:
-            if isinstance(self.holder, types.CellType):
-                return self.holder.cell_contents
-            if isinstance(self.holder, KEYED):
-                return self.holder.get(self.key, _GONE)
-            if isinstance(self.holder, list | tuple | deque):
-                return self.holder[self.key]
-            return getattr(self.holder, self.key, _GONE)
-        except (IndexError, ValueError):
-            return _GONE
 
 
 class Reachable:
@@ -66,6 +35,7 @@ class Reachable:
         self.code = code
         self.fields: list[Field] = []
         self.registries: list[tuple[str, dict]] = []  # of modules, whose sizes tell of layers and hooks that came
+        self.contents: list[Contents] = []
         self.marks: dict[tuple[str, int], Any] = {}  # what is compared before and after a pass, by words and number
         self._seen: set[int] = {id(code.names)}
         self._counts: Counter[str] = Counter()
@@ -83,8 +53,8 @@ class Reachable:
 
     def _hold(self, owner: str, held: Any, keys: Iterable[Any]) -> None:
         for key in keys:
-            value = held.get(key, _GONE)
-            if value is not _GONE:
+            value = held.get(key, GONE)
+            if value is not GONE:
                 self._add(Field(f"{owner}.{key}", held, key, value))
 
     def _add(self, field: Field) -> None:
@@ -114,7 +84,7 @@ class Reachable:
         if place.__code__ in self.code.codes:
             for name, cell in zip(place.__code__.co_freevars, place.__closure__ or (), strict=True):
                 value = Field(name, cell, None, None).now()
-                if value is not _GONE:
+                if value is not GONE:
                     self._add(Field(name, cell, None, value))
         # A decorated function stands behind the one that was called.
         self._hold(place.__name__, vars(place), [*self.code.names & set(vars(place)), "__wrapped__"])
@@ -148,15 +118,29 @@ class Reachable:
         self._mark(f"the size of {words}", len(place))
         keys = [key for key in list(place) if not isinstance(key, str) or key in self.code.names]
         self._hold(words, place, keys if len(keys) <= _SMALL else ())
+        self._contents(words, place)
 
     def _sequence(self, words: str, place: Any) -> None:
         self._mark(f"the size of {words}", len(place))
         if len(place) <= _SMALL:
             for key, value in enumerate(list(place)):
                 self._add(Field(f"{words}[{key}]", place, key, value))
+        else:
+            self._contents(words, place)
 
     def _set(self, words: str, place: Any) -> None:
         self._mark(f"the size of {words}", len(place))
+        self._contents(words, place)
+
+    def _contents(self, words: str, place: Any) -> None:
+        if len(place) > _WATCHED:
+            raise Unstageable(
+                f"the pair holds {words}, a {type(place).__name__} of {len(place):,} entries, too many to be looked at "
+                "before each step; make it a tensor or an array"
+            )
+        self.contents.append(Contents.of(words, place))
+        for entry in place.values() if isinstance(place, KEYED) else place:
+            self._visit(words, entry)
 
     def _namespace(self, words: str, place: types.ModuleType) -> None:
         if not is_of_library(place.__name__):

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from pyrovae.staged.reachable import KEYED, PLAIN, Field, Reachable
+from pyrovae.staged.fields import KEYED, PLAIN, Contents, Field, all_same, equal
+from pyrovae.staged.reachable import Reachable
 
 
 def difference(last: Reachable, before: Reachable, after: Reachable) -> str | None:
@@ -50,14 +51,26 @@ def steady(before: Reachable, after: Reachable) -> list[Field]:
     return [field for field in after.fields if old.get(field.place, field.value) is field.value]
 
 
+def steady_contents(before: Reachable, after: Reachable) -> list[Contents]:
+    """The containers that a pass has left alone."""
+    old = {id(one.held): one.entries for one in before.contents}
+    return [one for one in after.contents if all_same(old.get(id(one.held), one.entries), one.entries)]
+
+
 class Watch:
     """Looks, before each step, whether what a pair reads is still what it was."""
 
-    def __init__(self, fields: Iterable[Field], registries: Iterable[tuple[str, dict]] = ()):
+    def __init__(
+        self,
+        fields: Iterable[Field],
+        registries: Iterable[tuple[str, dict]] = (),
+        contents: Iterable[Contents] = (),
+    ):
         self._registries = list(registries)
-        self._take(fields)
+        self._take(fields, contents)
 
-    def _take(self, fields: Iterable[Field]) -> None:
+    def _take(self, fields: Iterable[Field], contents: Iterable[Contents]) -> None:
+        self._contents = list(contents)
         self._dictionaries = [held for _, held in self._registries]
         self._sizes = list(map(len, self._dictionaries))
         self.fields = [field for field in fields if not isinstance(field.holder, tuple)]  # which cannot change
@@ -83,6 +96,7 @@ class Watch:
                 or any(get(holder) != values for get, holder, values in self._many)
                 or any(holder[key] is not value for holder, key, value in self._keyed)
                 or any(field.now() is not field.value for field in self._others)
+                or any(one.moved() for one in self._contents)
             )
         except Exception:
             return True  # an entry is gone, or is a tensor that was another tensor
@@ -93,17 +107,17 @@ class Watch:
             return None
         for field in self.fields:
             now = field.now()
-            if now is not field.value and not _equal(now, field.value):
+            if now is not field.value and not equal(now, field.value):
                 shown = isinstance(now, PLAIN) and isinstance(field.value, PLAIN)
                 return f"{field.words} was {field.value!r} and is {now!r}" if shown else f"{field.words} is another one"
+        for one in self._contents:
+            if one.differs():
+                return f"{one.words} holds other entries"
         grown = [name for (name, held), size in zip(self._registries, self._sizes, strict=True) if len(held) != size]
         return f"a part, a hook or an attribute of {grown[0]} has come or gone" if grown else None
 
     def forget_changes(self) -> None:
         """Leave alone from now on what is another one now: a pass has changed it, not the user."""
         if self.moved():
-            self._take([field for field in self.fields if field.now() is field.value])
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and isinstance(one, PLAIN) and one == other
+            kept = [field for field in self.fields if field.now() is field.value]
+            self._take(kept, [one for one in self._contents if not one.moved()])

@@ -94,7 +94,7 @@ def warn_of_handlers() -> None:
 
 
 def make_plan(
-    pair: HasPair, data: Any, options: FitOptions, *, seed: int, born: bool, team: SingleProcess
+    pair: HasPair, data: Any, options: FitOptions, *, seed: int, resumed: bool, team: SingleProcess
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Look at data and pair, and put together what a trainer needs.
 
@@ -103,26 +103,26 @@ def make_plan(
         data: the training data.
         options: the arguments of `fit`.
         seed: of the order of the data.
-        born: whether parameters made at the first call must exist, to be written into.
+        resumed: whether parameters made at the first call must exist, to be written into.
         team: the processes that train together.
 
     Returns:
         The plan, and what is probably wrong with the pair.
     """
-    transform, data_plate = options.transform, options.data_plate
+    data_plate = options.data_plate
     optimiser = make_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
-    batches = as_batches(data, batch_size=options.batch_size, transform=transform, seed=seed)
+    batches = as_batches(data, batch_size=options.batch_size, transform=options.transform, seed=seed)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
-    check_nonfinite(pair, batches, options.device)
-    held_out = _held_out(pair, options.validation, batches, transform, seed, options.device)
     first = batches.first()
+    check_nonfinite(pair, batches, first, options.device)
+    held_out = _held_out(pair, options, first, batches.batch_size, seed)
     placement = find_placement(pair, first, options.device)
     batch = placement.place(first)
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
-    if born or team.size > 1:
+    if resumed or team.size > 1:
         weight_files.initialise(pair, batch)
     structure, traces = _look(pair, batch, data_plate)
     check_supports(batches, batch, traces, placement)
@@ -138,9 +138,9 @@ def make_plan(
     fixed = FixedPlate(tempered, structure.data_plate)  # as every step runs it
     check_objective(own, fixed, structure, traces, batch.args, batch.kwargs)
     try_once(own, fixed, structure, batch.args, batch.kwargs)
-    shares = shared(pair, batches, structure, team, own, placement.place) if team.size > 1 else None
+    shares = shared(pair, batches, first, structure, team, placement.place) if team.size > 1 else None
     plan = Plan(
-        pair, batches, held_out, structure, placement, own, optimiser, tempered,
+        pair, batches, first, held_out, structure, placement, own, optimiser, tempered,
         epochs=options.epochs, steps=options.steps, clip_norm=options.clip_norm, patience=options.patience,
         average=options.average, seed=seed, staged=options.staged, precision=options.precision,
         team=team, shares=shares,
@@ -167,21 +167,21 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structur
         return structure, run(pair, batch.args, batch.kwargs)
 
 
-def _held_out(
-    pair: HasPair, validation: Any, batches: Batches, transform: Any, seed: int, device: Any
-) -> Batches | None:
+def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int | None, seed: int) -> Batches | None:
+    validation = options.validation
     if validation is None:
         return None
     try:
-        size = None if isinstance(validation, torch.utils.data.DataLoader) else batches.batch_size
-        held_out = as_batches(validation, batch_size=size, transform=transform, seed=seed)
-        check_nonfinite(pair, held_out, device)
+        size = None if isinstance(validation, torch.utils.data.DataLoader) else batch_size
+        held_out = as_batches(validation, batch_size=size, transform=options.transform, seed=seed)
+        theirs = held_out.first()
+        check_nonfinite(pair, held_out, theirs, options.device)
     except DataError as error:
         raise DataError(f"validation: {error}") from None
-    mine, theirs = (_shapes(b.first(1)) for b in (batches, held_out))
-    if mine != theirs:
+    if _shapes(theirs) != _shapes(first):
         raise DataError(
-            f"validation: one datum has shape {theirs}, and {mine} in the training data; give the same columns."
+            f"validation: one datum has shape {_shapes(theirs)}, and {_shapes(first)} in the training data; give the "
+            "same columns."
         )
     return held_out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.placement import Placement
 from pyrovae.objectives.losses import Loss
@@ -20,6 +21,7 @@ class Plan(NamedTuple):
 
     pair: HasPair
     batches: Batches
+    first: Batch
     validation: Batches | None
     structure: Structure
     placement: Placement

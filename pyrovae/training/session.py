@@ -56,11 +56,12 @@ class Session:
         self._store_before = set(pyro.get_param_store().keys())
         self.resumption = Resumption(folder, options.checkpoint_every, resume=options.resume, team=self.team)
         self.seed = self._seed(options.seed)
-        plan, self.findings = make_plan(pair, data, options, seed=self.seed, born=self.resumption.found, team=self.team)
-        first = plan.batches.first()
-        self.resumption.describe(described(options), plan, first)
+        plan, self.findings = make_plan(
+            pair, data, options, seed=self.seed, resumed=self.resumption.found, team=self.team
+        )
+        self.resumption.describe(described(options), plan)
         self.resumption.prepare()
-        weight_files.keep_shapes(pair, first)
+        weight_files.keep_shapes(pair, plan.first)
         self.trainer = Trainer(plan, self.resumption)
 
     def _seed(self, seed: int | None) -> int:

@@ -24,9 +24,9 @@ from pyrovae.training.parallel.team import SingleProcess
 def shared(
     pair: HasPair,
     batches: Batches,
+    first: Batch,
     structure: Structure,
     team: SingleProcess,
-    loss: Any,
     place: Callable[[Batch], Batch],
 ) -> Shares:
     """How a batch is shared, once it is known that all processes train the same pair on the same data.
@@ -38,7 +38,6 @@ def shared(
     _check_loader(getattr(batches.source, "loader", None))
     _check_pair(pair)
     _check_last_batch(batches, team)
-    first = batches.first()
     shapes = {name: tuple(parameter.shape) for name, parameter in structure.parameters.items()}
     compared = (("parameters", shapes, ArgumentError), ("first rows of data", _digest(first), DataError))
     for what, mine, kind in compared:

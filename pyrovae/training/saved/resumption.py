@@ -73,7 +73,7 @@ class Resumption:
         """The seed of the run to go on with."""
         return None if self._content is None else self._content[3]["seed"]
 
-    def describe(self, arguments: Mapping[str, str], plan: Plan, batch: Batch) -> None:
+    def describe(self, arguments: Mapping[str, str], plan: Plan) -> None:
         """Note what must be the same when this run is resumed."""
         if self.folder is None:
             return
@@ -83,7 +83,7 @@ class Resumption:
             "arguments": dict(arguments),
             "data": describe_data(plan.batches),
             "validation": describe_data(plan.validation) if plan.validation else None,
-            "batch": shapes_of(batch),
+            "batch": shapes_of(plan.first),
             "types": {name: str(tensor.dtype) for name, tensor in plan.structure.parameters.items()},
         }
 
