@@ -13,6 +13,7 @@ from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, short
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import replaced_parameters
+from pyrovae.pairs.structure import double_parts
 from pyrovae.pairs.trace import samples, unconstrained
 
 
@@ -55,7 +56,8 @@ def _owner(traced: TracedPair, name: str, given: nn.Parameter) -> tuple[str, str
 def one_kind(traced: TracedPair) -> Iterator[Finding]:
     """Parameters and buffers are on one device, and of one floating type."""
     every = {**traced.structure.parameters, **traced.structure.buffers()}
-    floating = {name: tensor for name, tensor in every.items() if tensor.is_floating_point()}
+    own = {id(tensor) for part in double_parts(traced.structure) for tensor in part.buffers(recurse=False)}
+    floating = {name: one for name, one in every.items() if one.is_floating_point() and id(one) not in own}
     for clause, members in (("device", every), ("dtype", floating)):
         kinds = kinds_of(members, clause)
         if len(kinds) > 1:

@@ -15,6 +15,7 @@ import pyrovae as pv
 from pyrovae.cli.advice import Advice, Facts, spread_rows
 from pyrovae.errors import ArgumentError
 from pyrovae.models.nets import Chain
+from pyrovae.models.units import center_and_spread
 
 # Rows from which mean and spread of a column are measured; more would not move them where it matters.
 _MEASURED = 100_000
@@ -98,14 +99,9 @@ class Blueprint:
             spread = self.top if self.scaling == "unit" and not self.divided else 1.0
             return torch.zeros(()), torch.tensor(float(spread))
         if rows is None:
-            return torch.zeros(shape), torch.ones(shape)
+            return torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
         seen = _FUNCTIONS[self._function](torch.from_numpy(spread_rows(rows, _MEASURED).astype(np.float64)))
-        axes = 0 if shape else tuple(range(seen.dim()))
-        center, spread = seen.mean(axes), seen.std(axes, correction=0)
-        # A constant column has no spread to divide by: its own size, or 1.
-        constant = spread <= 1e-6 * center.abs()
-        spread = torch.where(constant, torch.where(center == 0, 1.0, center.abs()), spread)
-        return center.float(), spread.float()
+        return center_and_spread(seen, 0 if shape else tuple(range(seen.dim())))
 
     def _encoder(self) -> Any:
         if self.net == "conv":
@@ -155,20 +151,24 @@ _FUNCTIONS = {"identity": lambda x: x, "log": _log, "log1p": torch.log1p}
 
 
 class Scaled(nn.Module):
-    """A function of the data, less a centre, by a spread."""
+    """A function of the data, less a centre, by a spread; in double precision where these are."""
 
     center: Tensor
     spread: Tensor
+    kind: Tensor
 
     def __init__(self, function: str, center: Tensor, spread: Tensor):
         super().__init__()
         self.function = function
+        self.takes_double = center.dtype == torch.float64
         self.register_buffer("center", center)
         self.register_buffer("spread", spread)
+        self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
 
     def forward(self, x: Tensor) -> Tensor:
         """The scaled data, of the same shape."""
-        return (_FUNCTIONS[self.function](x.to(self.center.dtype)) - self.center) / self.spread
+        scaled = (_FUNCTIONS[self.function](x.to(self.center.dtype)) - self.center) / self.spread
+        return scaled.to(self.kind.dtype)
 
 
 class InUnits(pv.Conditional):
@@ -196,7 +196,8 @@ class _Shifted(nn.Module):
         self.input_dims, self.output_shape = network.input_dims, network.output_shape
 
     def forward(self, *given: Tensor) -> Tensor:
-        return self.scaled.center + self.network(*given)
+        level = self.network(*given)
+        return self.scaled.center.to(level.dtype) + level
 
 
 def bits_per_element(distortion_and_rate: float, shape: tuple[int, ...]) -> float:

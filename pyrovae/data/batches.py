@@ -186,6 +186,8 @@ def to(
     device: torch.device | str,
     dtype: torch.dtype | None = None,
     cast: Collection[int | str] = (),
+    *,
+    keep_double: bool = False,
 ) -> Batch:
     """Bring a batch to a device and its floating numbers to one type.
 
@@ -196,6 +198,7 @@ def to(
         device: where to.
         dtype: of floating leaves; None leaves them. Whole numbers and booleans stay as they are.
         cast: positions and names of leaves that become `dtype` whatever they are.
+        keep_double: leave numbers in double precision as they are.
 
     Returns:
         The batch there.
@@ -211,8 +214,11 @@ def to(
         [torch.float32, torch.float32]
     """
     device = torch.device(device)
-    moved = Batch.of({name: _move(leaf, device, dtype, name in cast) for name, leaf in batch.leaves.items()})
-    return moved._replace(positions=batch.positions)
+    moved = {}
+    for name, leaf in batch.leaves.items():
+        stays = keep_double and leaf.dtype == torch.float64
+        moved[name] = _move(leaf, device, None if stays else dtype, name in cast)
+    return Batch.of(moved)._replace(positions=batch.positions)
 
 
 def _move(leaf: torch.Tensor, device: torch.device, dtype: torch.dtype | None, cast: bool) -> torch.Tensor:

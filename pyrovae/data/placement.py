@@ -14,7 +14,7 @@ from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
-from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.structure import Structure, double_parts, inspect
 from pyrovae.pairs.trace import run, samples
 
 
@@ -24,14 +24,16 @@ class Placement(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     cast: frozenset[int | str]  # positions and names of whole-number leaves that the likelihood wants as floats
+    keep_double: bool = False  # whether the pair takes numbers in double precision as they are
 
     def place(self, batch: Batch) -> Batch:
         """The batch on the device, floating leaves in the pair's type."""
-        return to(batch, self.device, self.dtype, self.cast)
+        return to(batch, self.device, self.dtype, self.cast, keep_double=self.keep_double)
 
     def leaf(self, key: int | str, tensor: torch.Tensor) -> torch.Tensor:
         """One leaf as `place` would bring it."""
-        return to(Batch((tensor,), {}), self.device, self.dtype, [0] if key in self.cast else []).args[0]
+        cast = [0] if key in self.cast else []
+        return to(Batch((tensor,), {}), self.device, self.dtype, cast, keep_double=self.keep_double).args[0]
 
 
 def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> Placement:
@@ -49,11 +51,9 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
         if structure is None:
             continue
         move(structure.modules.values(), structure.parameters, chosen)
-        dtype = _dtype(structure)
-        if dtype is not None and dtype != candidate.dtype:
-            candidate = candidate._replace(dtype=dtype)
-            if _structure(pair, candidate, batch) is None:
-                continue
+        candidate, before = _in_type_of(structure, candidate), candidate
+        if candidate != before and _structure(pair, candidate, batch) is None:
+            continue
         usable = usable or candidate
         if not _takes_bytes_as_floats(pair, candidate, batch):
             return candidate
@@ -71,7 +71,9 @@ def placed(pair: HasPair, batch: Batch) -> Placement:
             structure = _structure(pair, candidate, batch)
             if structure is None:
                 continue
-            found = candidate._replace(dtype=_dtype(structure) or _given_dtype(pair, candidate, batch))
+            found = _in_type_of(structure, candidate)
+            if _dtype(structure) is None:
+                found = found._replace(dtype=_given_dtype(pair, candidate, batch))
             usable = usable or found
             if not _takes_bytes_as_floats(pair, candidate, batch):
                 return found
@@ -137,6 +139,11 @@ def _structure(pair: HasPair, candidate: Placement, batch: Batch) -> Structure |
 def _dtype(structure: Structure) -> torch.dtype | None:
     kinds = [p.dtype for p in structure.parameters.values() if p.is_floating_point()]
     return max(kinds, key=kinds.count) if kinds else None
+
+
+def _in_type_of(structure: Structure, candidate: Placement) -> Placement:
+    keep_double = bool(double_parts(structure))
+    return candidate._replace(dtype=_dtype(structure) or candidate.dtype, keep_double=keep_double)
 
 
 def _takes_bytes_as_floats(pair: HasPair, candidate: Placement, batch: Batch) -> bool:

@@ -68,6 +68,12 @@ def inspect(
     return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
 
 
+def double_parts(structure: Structure) -> list[nn.Module]:
+    """Modules that take numbers in double precision as they are: their class says `takes_double = True`."""
+    parts = (part for module in structure.modules.values() for part in module.modules())
+    return [part for part in parts if getattr(part, "takes_double", False) is True]
+
+
 def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | None) -> Structure:
     """Read a structure off a run that was already made."""
     raw = _raw_parameters(traces)

@@ -44,7 +44,7 @@ class Field(NamedTuple):
             return GONE
 
 
-class Contents(NamedTuple):
+class WatchedEntries(NamedTuple):
     """A container whose entries are not looked at one by one, and what was in it."""
 
     words: str
@@ -52,7 +52,7 @@ class Contents(NamedTuple):
     entries: tuple[Any, ...]
 
     @classmethod
-    def of(cls, words: str, held: Any) -> Contents:
+    def of(cls, words: str, held: Any) -> WatchedEntries:
         """What is in it now."""
         return cls(words, held, _entries(held))
 

@@ -17,7 +17,7 @@ import torch
 from pyro.infer import ELBO
 from torch import nn
 
-from pyrovae.staged.fields import GONE, KEYED, PLAIN, Contents, Field
+from pyrovae.staged.fields import GONE, KEYED, PLAIN, Field, WatchedEntries
 from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.user_code import UserCode, is_of_library
 
@@ -35,7 +35,7 @@ class Reachable:
         self.code = code
         self.fields: list[Field] = []
         self.registries: list[tuple[str, dict]] = []  # of modules, whose sizes tell of layers and hooks that came
-        self.contents: list[Contents] = []
+        self.contents: list[WatchedEntries] = []
         self.marks: dict[tuple[str, int], Any] = {}  # what is compared before and after a pass, by words and number
         self._seen: set[int] = {id(code.names)}
         self._counts: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class Reachable:
                 f"the pair holds {words}, a {type(place).__name__} of {len(place):,} entries, too many to be looked at "
                 "before each step; make it a tensor or an array"
             )
-        self.contents.append(Contents.of(words, place))
+        self.contents.append(WatchedEntries.of(words, place))
         for entry in place.values() if isinstance(place, KEYED) else place:
             self._visit(words, entry)
 

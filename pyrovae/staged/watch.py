@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.staged.fields import KEYED, PLAIN, Contents, Field, all_same, equal
+from pyrovae.staged.fields import KEYED, PLAIN, Field, WatchedEntries, all_same, equal
 from pyrovae.staged.reachable import Reachable
 
 
@@ -51,7 +51,7 @@ def steady(before: Reachable, after: Reachable) -> list[Field]:
     return [field for field in after.fields if old.get(field.place, field.value) is field.value]
 
 
-def steady_contents(before: Reachable, after: Reachable) -> list[Contents]:
+def steady_contents(before: Reachable, after: Reachable) -> list[WatchedEntries]:
     """The containers that a pass has left alone."""
     old = {id(one.held): one.entries for one in before.contents}
     return [one for one in after.contents if all_same(old.get(id(one.held), one.entries), one.entries)]
@@ -64,12 +64,12 @@ class Watch:
         self,
         fields: Iterable[Field],
         registries: Iterable[tuple[str, dict]] = (),
-        contents: Iterable[Contents] = (),
+        contents: Iterable[WatchedEntries] = (),
     ):
         self._registries = list(registries)
         self._take(fields, contents)
 
-    def _take(self, fields: Iterable[Field], contents: Iterable[Contents]) -> None:
+    def _take(self, fields: Iterable[Field], contents: Iterable[WatchedEntries]) -> None:
         self._contents = list(contents)
         self._dictionaries = [held for _, held in self._registries]
         self._sizes = list(map(len, self._dictionaries))

@@ -14,6 +14,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 
 from pyrovae.checks.check_nonfinite import check_nonfinite
 from pyrovae.checks.check_pair import findings, report
+from pyrovae.checks.check_precision import check_precision
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
@@ -119,6 +120,7 @@ def make_plan(
     check_nonfinite(pair, batches, first, options.device)
     held_out = _held_out(pair, options, first, batches.batch_size, seed)
     placement = find_placement(pair, first, options.device)
+    check_precision(first, placement)
     batch = placement.place(first)
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
