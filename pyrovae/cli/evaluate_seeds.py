@@ -14,11 +14,11 @@ from pyrovae.training.studies import over_seeds as studies
 
 def over_seeds(run: Trained, effort: Effort, seeds: int) -> dict[str, Any]:
     """Train the run's pair from so many seeds, the run's own and those after it; mean and spread of each figure."""
-    prepared = prepare_again(run.folder, run.config)
+    prepared = prepare_again(run.folder, run.config, run.own_pair)
 
     def make() -> Any:
         blueprint = run.blueprint
-        return make_pair(run.config["pair"]) if blueprint is None else blueprint.build(prepared.training)
+        return make_pair(run.own_pair or "") if blueprint is None else blueprint.build(prepared.training)
 
     spread = studies.over_seeds(
         make,

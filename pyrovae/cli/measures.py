@@ -10,9 +10,8 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.blueprint import bits_per_element
-from pyrovae.cli.trained_run import Trained
+from pyrovae.cli.trained_run import Trained, structure_of
 from pyrovae.errors import ArgumentError, PyrovaeError
-from pyrovae.pairs.structure import inspect
 from pyrovae.report.views import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -155,7 +154,7 @@ def _annealed(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
 def _bracket(pair: Any, rows: torch.Tensor) -> float | None:
     """How far apart the two ends are on data whose latent values are known; None where those cannot be made."""
     drawn = pv.generate(pair, rows, seed=0)
-    made = [drawn[site] for site in inspect(pair, (rows[:2],), {}).named("observed")]
+    made = [drawn[site] for site in structure_of(pair, rows[:2]).named("observed")]
     if len(made) != 1 or made[0].shape != rows.shape:
         return None
     both = pv.ais(pair, made[0], reverse=drawn, chains=CHAINS, steps=STEPS)

@@ -16,7 +16,6 @@ from pyrovae.cli.trained_run import Trained
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.blank import has_blank
-from pyrovae.pairs.structure import inspect
 from pyrovae.plots import pictures
 
 
@@ -30,7 +29,7 @@ def _labels(run: Trained) -> dict[str, Any]:
     site = run.observed()
     if run.data.names and run.rows(1).shape[1:] == (len(run.data.names),):
         dims[site], coords["column"] = ["column"], list(run.data.names)
-    structure = inspect(run.pair, (run.rows(2),), {})
+    structure = run.structure()
     plate = structure.data_plate
     if run.data.labels is not None and plate is not None:
         coords["label"] = (f"{plate}_plate" if plate in structure.sites else plate, run.data.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class Prepared(NamedTuple):
     """Everything that a training needs, and what config.json says about it; arrays are as the pair takes them."""
 
     folder: RunFolder
+    own_pair: str | None
     pair: Any
     training: Any
     held_out: Any
@@ -123,26 +125,29 @@ def _resumed(request: TrainRequest) -> Prepared:
     if config["blueprint"] is not None:
         config["blueprint"] = resumed(given(request.model), config["blueprint"])
     config["fit"] = resumed(given(request.training), config["fit"], free=("epochs", "staged"))
-    return prepare_again(folder, config)
+    return prepare_again(folder, {**config, "pair": request.pair}, request.pair)
 
 
-def prepare_again(folder: RunFolder, config: dict[str, Any]) -> Prepared:
-    """Everything that the training of a run begins with, from its configuration; nothing is written."""
+def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | None) -> Prepared:
+    """Everything that the training of a run begins with, from its configuration; nothing is written.
+
+    What a pair of the user's own is called comes from the user alone: a folder that says it would say what is run.
+    """
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
     data = source.load()
     if describe_array(data.values) != config["digest"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
-    return _prepared(folder, config["pair"], blueprint, parts, settings, {**config, "outcome": None})
+    return _prepared(folder, own_pair, blueprint, parts, settings, {**config, "outcome": None})
 
 
 def check_pair_option(given: str | None, before: str | None, command: str) -> None:
     """A pair of the user's own must be named again: no file says what code is run."""
     if before is not None and given is None:
         raise ArgumentError(
-            "this run trained a pair of your own. Loading executes nothing, so the pair must be named again: "
-            f"pyrovae {command} --pair {before}"
+            "this run trained a pair of somebody's own. No folder says what code is run, so name the pair again if you "
+            f"trust it; the folder calls it {before!r}: pyrovae {command} --pair {shlex.quote(before)}"
         )
     if before is None and given is not None:
         raise ArgumentError("this run was made without --pair; leave it out.")
@@ -166,4 +171,4 @@ def _prepared(
     spare_threads(pair)
     binary = blueprint is not None and blueprint.scaling == "binary"
     transform = torch.bernoulli if binary else None
-    return Prepared(folder, pair, training, held_out, settings, transform, config, blueprint, parts)
+    return Prepared(folder, own_pair, pair, training, held_out, settings, transform, config, blueprint, parts)

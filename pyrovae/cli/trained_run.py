@@ -14,17 +14,21 @@ from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
+from pyrovae.data.batch_sources import Batch
 from pyrovae.data.origin import BUNDLED, Data, DataSource, split
+from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
+from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import found
 from pyrovae.training.saved.description import describe_array
 
 
 class Trained(NamedTuple):
-    """A run: `data` are raw rows to look at, `words` say which."""
+    """A run: `data` are raw rows to look at, `words` say which; `own_pair` is what the user called the pair."""
 
     folder: RunFolder
     config: dict[str, Any]
+    own_pair: str | None
     pair: Any
     blueprint: Blueprint | None
     data: Data
@@ -48,6 +52,10 @@ class Trained(NamedTuple):
         event = self.data.values.shape[1:]
         return array.reshape(len(array), *event) if array[0].size == np.prod(event) else array
 
+    def structure(self) -> Structure:
+        """The sites and plates of the pair, on two rows of the type that it takes."""
+        return structure_of(self.pair, self.rows(2))
+
     def observed(self) -> str:
         """The observed site that holds the data."""
         sites = pv.reconstruct(self.pair, self.rows(2))
@@ -55,6 +63,12 @@ class Trained(NamedTuple):
             raise DataError("this pair observes no site, so there is nothing to draw or to reconstruct.")
         shape = self.rows(1).shape[1:]
         return next((site for site, value in sites.items() if value.shape[1:] == shape), next(iter(sites)))
+
+
+def structure_of(pair: Any, rows: torch.Tensor) -> Structure:
+    """The sites and plates of a pair, on rows of any type."""
+    batch = Batch((rows,), {})
+    return inspect(pair, placed(pair, batch).place(batch).args, {})
 
 
 def open_run(path: Path, *, pair: str | None, data: str | None, command: str) -> Trained:
@@ -72,7 +86,7 @@ def after_training(prepared: Prepared) -> Trained:
     """The run that was trained just now, with the data that are there already."""
     data, words = _looked_at(*prepared.split_data)
     config = prepared.folder.read_config()
-    return _opened(prepared.folder, config, config["pair"], prepared.blueprint, data, words)
+    return _opened(prepared.folder, config, prepared.own_pair, prepared.blueprint, data, words)
 
 
 def _opened(
@@ -81,7 +95,7 @@ def _opened(
     _check_shape(data, blueprint, words)
     built = make_pair(pair or "") if blueprint is None else blueprint.build()
     spare_threads(built)
-    opened = Trained(folder, config, built, blueprint, data, words)
+    opened = Trained(folder, config, pair, built, blueprint, data, words)
     pv.load(built, _weights(folder), opened.rows(8))
     return opened
 

@@ -1,0 +1,54 @@
+"""Every command of the command line over one folder, as attacks type them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from pyrovae.cli.commands import app
+
+PAIR = """
+import pyrovae as pv
+
+def make():
+    return pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
+"""
+
+# What each command is asked over a run; `demo` alone takes none.
+OVER_A_RUN = {
+    "train": "train --resume --out {run} --epochs 3 --quiet",
+    "evaluate": "evaluate {run} --rows 20 --evidence-draws 25",
+    "evaluate --seeds": "evaluate {run} --rows 20 --evidence-draws 25 --seeds 2",
+    "sample": "sample {run} -n 3",
+    "reconstruct": "reconstruct {run} -n 3",
+    "export": "export {run} out.nc --draws 2",
+    "report": "report {run}",
+}
+
+
+def command_names() -> set[str]:
+    """What the command line knows."""
+    return set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def typed(line: str):
+    """A command as a user types it, without a shell."""
+    return CliRunner().invoke(app, line.split())
+
+
+def in_words(result) -> bool:
+    """Whether a command did what it was asked, or said in a line why not."""
+    ended = result.exit_code == 0 or (result.exit_code == 2 and isinstance(result.exception, SystemExit))
+    return ended and "Traceback" not in result.output
+
+
+def train(out: str, *more: str) -> Path:
+    """A run of a pair of one's own on three columns, in the current folder."""
+    Path("own.py").write_text(PAIR)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    result = typed(f"train x.npy --out {out} --epochs 2 --no-report --quiet {' '.join(more)}")
+    assert result.exit_code == 0, result.output
+    return Path(out)
