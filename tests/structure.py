@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import statistics
 from collections import defaultdict
@@ -11,6 +12,8 @@ from pathlib import Path
 
 Graph = dict[str, set[str]]
 
+parsed = functools.cache(ast.parse)
+
 
 def modules(package: Path) -> dict[str, ast.Module]:
     """Dotted name below the package ("" is its `__init__`) -> parsed source."""
@@ -18,7 +21,7 @@ def modules(package: Path) -> dict[str, ast.Module]:
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        found[".".join(parts)] = parsed(path.read_text(encoding="utf-8"), str(path))
     return found
 
 

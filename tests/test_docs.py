@@ -32,6 +32,7 @@ def named(page: Path) -> str:
 WITH_CODE = [page for page in PAGES if blocks(page)]
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("page", WITH_CODE, ids=named)
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)

@@ -35,6 +35,7 @@ PICTURES = (
 )
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_runs_with_the_smoke_option(path: Path, tmp_path: Path):
     options = ["--out", str(tmp_path / "out")] if path.name in PICTURES else []

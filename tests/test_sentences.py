@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structure import parsed
 
 import pyrovae
 from pyrovae.cli.option_names import _OPTIONS
@@ -21,7 +22,7 @@ _READING = ("startswith", "endswith", "removeprefix", "removesuffix", "partition
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        yield path.relative_to(PACKAGE).as_posix(), parsed(path.read_text(encoding="utf-8"), str(path))
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
