@@ -514,13 +514,14 @@ def test_missing_folders_and_names_that_are_taken_are_told(tmp_path):
     assert os.listdir(tmp_path) == ["taken"]
 
 
-def test_a_link_stays_a_link(tmp_path, path):
+def test_a_link_is_read_and_not_written_through(tmp_path, path):
     write(path, {}, 1)
     link = tmp_path / "latest"
     link.symlink_to(path.name)
-    write(link, {}, 2)
+    with pytest.raises(pv.FileError, match=r"latest is a link to a\.safetensors"):
+        write(link, {}, 2)
     assert link.is_symlink()
-    assert files.read(path)[1] == 2
+    assert files.read(link)[1] == files.read(path)[1] == 1
 
 
 KILLER = """
@@ -564,7 +565,8 @@ def test_kill_9_at_any_moment_leaves_a_sound_file(path):
 
 
 def test_only_our_own_leftovers_are_removed(path):
-    for name in (".a.safetensors.0123abcd.partial", ".mine.partial", "b.0123abcd.partial"):
+    token = "0123abcd" * 4
+    for name in (f".a.safetensors.{token}.partial", ".mine.partial", f"b.{token}.partial"):
         (path.parent / name).touch()
     remove_partial(path.parent)
-    assert sorted(os.listdir(path.parent)) == [".mine.partial", "b.0123abcd.partial"]
+    assert sorted(os.listdir(path.parent)) == [".mine.partial", f"b.{token}.partial"]

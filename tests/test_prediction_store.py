@@ -96,13 +96,21 @@ def test_what_breaks_off_leaves_nothing(tmp_path, ending, error):
 
 
 @ENDINGS
-def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path, ending):
-    with new_store(tmp_path / f"old{ending}") as store:
-        fill(store)
-    (tmp_path / f"old{ending}").rename(tmp_path / f"results{ending}.incomplete")
-    with new_store(tmp_path / f"results{ending}") as store:
-        fill(store)
-    assert [one.name for one in tmp_path.iterdir()] == [f"results{ending}"]
+def test_two_writers_of_one_name_write_beside_each_other(tmp_path, ending):
+    """Neither takes away what the other is writing, and who ends last finds the place taken."""
+    path = tmp_path / f"results{ending}"
+
+    def write_twice():
+        with new_store(path) as one, new_store(path) as other:
+            assert len({entry.name for entry in tmp_path.iterdir() if entry.name.endswith(".partial")}) == 2
+            fill(one, rows=6)
+            written.append(fill(other, rows=6))
+
+    written = []
+    with pytest.raises(FileError, match="exists and is left as it is"):
+        write_twice()
+    assert list(tmp_path.iterdir()) == [path]
+    np.testing.assert_array_equal(read_groups(path)["draws"]["z"].values, written[0])
 
 
 def test_other_endings_are_refused(tmp_path):

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import __version__
-from pyrovae.data.whole_file import file_errors, whole_file
+from pyrovae.data.check_plain import check_plain
+from pyrovae.data.whole_file import file_errors, open_at_end, whole_file
 from pyrovae.errors import FileError
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
@@ -33,6 +34,7 @@ class RunFolder:
         self.model = path / "model.safetensors"
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
+        check_plain(self.config, self.metrics, self.model, self.checkpoints, self.report, links=False)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -77,8 +79,9 @@ class RunFolder:
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""
         lines = [json.dumps({k: _plain(v) for k, v in row._asdict().items()}) + "\n" for row in rows]
-        with _worded(self.metrics), self.metrics.open(mode, encoding="utf-8") as stream:
-            stream.writelines(lines)
+        opened = whole_file(self.metrics) if mode == "w" else open_at_end(self.metrics)
+        with _worded(self.metrics), opened as stream:
+            stream.write("".join(lines).encode())
 
     def read_metrics(self) -> tuple[Epoch, ...]:
         """The history; a half-written last line, of a run that was killed, is left out."""

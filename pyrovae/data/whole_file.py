@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 
-_PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}\.partial", re.DOTALL)
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
     """A stream whose content is at `path` when the block ends without an error; at any moment the old or the new is.
 
     Args:
-        path: where to. A link stays a link: what it points to is replaced.
+        path: where to. A link is refused: what it points to may be anything.
         make_folder: whether to make the folder, too.
         mend: a sentence for the error, where there is something to do.
 
@@ -38,15 +39,13 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
         ...     Path(folder, "a.txt").read_text()
         'whole'
     """
-    place = Path(os.path.realpath(path))
-    if place.exists() and not (place.is_file() or place.is_dir()):
-        # A device or a pipe would be replaced by a plain file.
-        raise FileError(f"{path} is there and is no plain file; choose another path")
-    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    place = Path(path)
+    check_plain(place, links=False)
+    partial = partial_of(place)
     try:
         if make_folder:
             place.parent.mkdir(parents=True, exist_ok=True)
-        with moved_when_whole(partial, place), open(partial, "xb") as stream:
+        with moved_when_whole(partial, place), open(partial, "xb") as stream:  # x: new, and no link
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -55,6 +54,24 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
     except OSError as error:
         raise FileError(f"{path} cannot be written: {_reason(place, error)}.{mend and f' {mend}'}") from error
     _sync_folder(place.parent)
+
+
+def partial_of(place: Path) -> Path:
+    """A name beside a place that nobody can foresee, and that says what it is; it is short enough for any disk."""
+    return place.with_name(f".{place.name[:50]}.{secrets.token_hex(16)}.partial")
+
+
+def open_at_end(path: Path) -> BinaryIO:
+    """A file that grows, at its end; made where it is not there.
+
+    A second name of the same file, in a copy that shares its disk space say, keeps what it has.
+    """
+    check_plain(path, links=False)
+    with suppress(FileNotFoundError):
+        if os.lstat(path).st_nlink > 1:
+            with whole_file(path) as stream:
+                stream.write(path.read_bytes())
+    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666), "ab")
 
 
 @contextmanager
@@ -84,7 +101,7 @@ def moved_when_whole(partial: Path, place: Path) -> Iterator[None]:
 def remove(path: Path) -> None:
     """Remove a file or a folder that may be there."""
     with suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def remove_partial(folder: str | os.PathLike[str]) -> None:
@@ -95,9 +112,9 @@ def remove_partial(folder: str | os.PathLike[str]) -> None:
 
 
 def _reason(place: Path, error: OSError) -> str:
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         return f"there is no folder {place.parent}; make it first"
-    if place.is_dir():
+    if os.path.isdir(place):
         return "there is a folder of that name"
     return f"{error.strerror or error}; what was there before is as it was"
 

@@ -1,7 +1,7 @@
 """Arrays on disk, written part by part: a netCDF file or a Zarr folder that appears only when it is whole.
 
-What is being written has `.incomplete` behind its name. It is renamed at the end, and removed where something goes
-wrong on the way; only a process that is killed leaves it behind, under a name that says what it is.
+What is being written has a name that nobody can foresee, with `.partial` at its end. It is renamed at the end, and
+removed where something goes wrong on the way; only a process that is killed leaves it behind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyrovae.data.whole_file import file_errors, moved_when_whole, remove
+from pyrovae.data.check_plain import check_plain
+from pyrovae.data.whole_file import file_errors, moved_when_whole, partial_of
 from pyrovae.errors import ArgumentError, FileError, argument
 
 NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
@@ -62,8 +63,8 @@ def new_store(path: str | os.PathLike, groups: Mapping[str, Any] | None = None) 
         FileError: the path exists, or cannot be written (the disk is full, say).
     """
     place = checked_path(path)
-    partial = place.with_name(place.name + ".incomplete")
-    remove(partial)
+    check_plain(place, links=False)
+    partial = partial_of(place)
     store: Store | None = None
     with moved_when_whole(partial, place):
         try:
@@ -154,7 +155,7 @@ class NetCDF:
     def __init__(self, path: Path, groups: Mapping[str, Any]):
         import h5netcdf
 
-        self.disk = _Disk(path, "w+")
+        self.disk = _Disk(path, "x+")
         self.file = h5netcdf.File(self.disk, "w")
         for name, dataset in groups.items():
             self._write_group(name, dataset)
@@ -263,6 +264,7 @@ class Zarr:
         import zarr
 
         self.path = str(path)
+        path.mkdir()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of texts, whose form is not in Zarr's standard yet
             _tree(groups).to_zarr(path, consolidated=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.check_plain import check_plain
 from pyrovae.data.whole_file import remove_partial
 from pyrovae.errors import FileError, PyrovaeWarning, argument
 from pyrovae.pairs.isolation import RandomState
@@ -29,7 +30,9 @@ def found(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; checkpoint= takes a folder.")
     named = [(int(m.group(1)), path) for path in folder.glob("checkpoint-*") if (m := _NAME.search(path.name))]
-    return [path for _, path in sorted(named, reverse=True)]
+    paths = [path for _, path in sorted(named, reverse=True)]
+    check_plain(*paths, links=False)
+    return paths
 
 
 def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: Any, document: dict[str, Any]) -> Path:

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 from pyrovae.training.saved.trees import DTYPES, RESERVED
 
@@ -62,6 +63,7 @@ def pieces(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Iterat
 
 def load_bytes(path: Path) -> bytes:
     """The content of a file, or in words why there is none."""
+    check_plain(path, links=True)
     try:
         return path.read_bytes()
     except FileNotFoundError:

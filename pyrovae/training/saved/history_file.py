@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyrovae.data.check_plain import check_plain
+from pyrovae.data.whole_file import file_errors, open_at_end
 from pyrovae.errors import FileError
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved.trees import flatten, unflatten
@@ -37,16 +39,14 @@ class HistoryFile:
     def write(self, history: Sequence[Epoch]) -> Mark:
         """Write the rows that are not there yet, so that they last whatever happens next; where they end."""
         self._before = (self._rows, self._size, self._hash)
-        try:
+        with file_errors(self.path, "could not be written"):
             if len(history) > self._rows:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._append(history)
-        except OSError as error:
-            raise FileError(f"{self.path} could not be written: {error.strerror or error}") from error
         return Mark(self._rows, self._size, self._hash.hexdigest())
 
     def _append(self, history: Sequence[Epoch]) -> None:
-        with open(self.path, "ab") as file:
+        with open_at_end(self.path) as file:
             if file.tell() < self._size:  # somebody took it away, or a part of it
                 self._take(b"", 0)
             content = b"".join(map(_line, history[self._rows :]))
@@ -62,7 +62,11 @@ class HistoryFile:
         """Take the last rows back, whose checkpoint could not be written: the folder is as it was."""
         self._rows, self._size, self._hash = self._before
         with suppress(OSError):  # a disk that takes nothing; what follows the mark counts nothing
-            os.truncate(self.path, self._size) if self._size else self.path.unlink(missing_ok=True)
+            if not self._size:
+                self.path.unlink(missing_ok=True)
+            else:
+                with open_at_end(self.path) as file:
+                    file.truncate(self._size)
 
     def read(self, mark: Sequence[Any], owner: Path) -> tuple[Epoch, ...]:
         """The rows that belong to a checkpoint; rows to come are written after them.
@@ -81,6 +85,7 @@ class HistoryFile:
         return tuple(Epoch(*unflatten({}, json.loads(line))) for line in content.splitlines())
 
     def _content(self) -> bytes:
+        check_plain(self.path, links=False)
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
