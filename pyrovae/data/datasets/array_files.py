@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import io
 import math
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -17,6 +18,8 @@ from typing import IO
 
 import numpy as np
 
+from pyrovae.data.check_memory import check_memory
+from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
 
 # The third byte of an IDX file names the type; the numbers are written in big-endian order.
@@ -32,6 +35,15 @@ _NOT_NUMBERS = {
     "c": "complex numbers",
 }
 
+# How to go on where an array does not fit into memory.
+AS_NPY = "Save it as .npy, which is read from the disk row by row, or take fewer rows or columns."
+
+_PACKED_AT_MOST = 1_032  # bytes that one byte of a gzip file can stand for
+
+_LONGEST_HEADER = 10_000  # bytes, which is numpy's own limit; a usual one has 118
+
+_read_header_2_0 = np.lib.format.read_array_header_2_0
+
 _BLOCK = 2**24  # numbers looked at in one go, so that a memory-mapped array is never in memory as a whole
 
 
@@ -43,16 +55,25 @@ def reading(path: Path) -> Iterator[None]:
     except PyrovaeError:
         raise
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is damaged or cut short: {error}. Fetch or write it again.") from error
+        raise FileError(f"{path} is damaged or cut short: {_line(error)}. Fetch or write it again.") from error
+    except MemoryError as error:
+        raise FileError(f"{path} asks for more memory than there is: {_line(error)}. {AS_NPY}") from error
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RuntimeError) as error:
-        raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {error}.") from error
+        raise FileError(f"{path} cannot be read: {error.strerror or _line(error)}.") from error
+    except Exception as error:  # parsers raise many kinds, all of them about this file
+        raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {_line(error)}.") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line of usual length whatever stands in the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".") if len(text) <= 300 else f"{text[:300]}..."
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
     """The path of a file or folder that is there and not empty; otherwise an error with the nearest names."""
     path = Path(path).expanduser()
+    check_plain(path, links=True)
     with reading(path):
         if not path.exists():
             raise FileError(_missing(path))
@@ -92,26 +113,36 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
         array([7, 9], dtype=uint8)
     """
     path = existing(path)
-    with reading(path):
-        content = path.read_bytes()
-        return parse_idx(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content, str(path))
+    with reading(path), path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        most = path.stat().st_size * (_PACKED_AT_MOST if packed else 1)
+        return parse_idx(gzip.GzipFile(fileobj=stream) if packed else stream, str(path), most)
 
 
-def parse_idx(content: bytes, label: str) -> np.ndarray:
-    """The array in the (decompressed) bytes of an IDX file; `label` names the file in errors."""
-    kind, dims = (content[2], content[3]) if len(content) >= 4 else (None, 0)
-    if kind not in _IDX_TYPES or content[:2] != b"\x00\x00" or dims == 0:
-        raise FileError(f"{label} is not an IDX file: it begins with the bytes {content[:4].hex(' ')!r}.")
-    start = 4 + 4 * dims
-    if len(content) < start:
-        raise FileError(f"{label} is cut short inside its header of {start} bytes.")
-    shape = struct.unpack(f">{dims}I", content[4:start])
+def parse_idx(stream: IO[bytes], label: str, most: int) -> np.ndarray:
+    """The array in a (decompressed) IDX file of at most so many bytes; `label` names the file in errors."""
+    beginning = stream.read(4)
+    kind, dims = (beginning[2], beginning[3]) if len(beginning) == 4 else (None, 0)
+    if kind not in _IDX_TYPES or beginning[:2] != b"\x00\x00" or dims == 0:
+        raise FileError(f"{label} is not an IDX file: it begins with the bytes {beginning.hex(' ')!r}.")
+    lengths = stream.read(4 * dims)
+    if len(lengths) < 4 * dims:
+        raise FileError(f"{label} is cut short inside its header of {4 + 4 * dims} bytes.")
+    shape = struct.unpack(f">{dims}I", lengths)
     dtype = np.dtype(_IDX_TYPES[kind])
-    promised, held = math.prod(shape) * dtype.itemsize, len(content) - start
-    if promised != held:
-        verb = "is cut short" if held < promised else "is too long"
-        raise FileError(f"{label} {verb}: shape {shape} needs {promised} bytes of data, {held} are there.")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > most:
+        raise FileError(f"{label} is cut short: shape {shape} needs {promised} bytes of data, fewer are there.")
+    check_memory(2 * promised, label, AS_NPY)
+    content = stream.read(promised + 1)
+    if promised < len(content):
+        raise FileError(f"{label} is too long: shape {shape} needs {promised} bytes of data, more are there.")
+    if promised > len(content):
+        raise FileError(
+            f"{label} is cut short: shape {shape} needs {promised} bytes of data, {len(content)} are there."
+        )
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def npy(path: Path) -> np.ndarray:
@@ -119,7 +150,7 @@ def npy(path: Path) -> np.ndarray:
     with reading(path):
         with path.open("rb") as stream:
             check_header(stream, str(path), size=path.stat().st_size)
-        return native(np.load(path, mmap_mode="r", allow_pickle=False))
+        return native(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
 
 
 def npz(path: Path, key: str | None) -> np.ndarray:
@@ -128,10 +159,12 @@ def npz(path: Path, key: str | None) -> np.ndarray:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         chosen = key if key is not None else _only_array(archive, members, path)
         if chosen not in members:
-            raise ArgumentError(f"{path} holds no array {chosen!r}; it holds {', '.join(members)}.")
+            raise ArgumentError(f"{path} holds no array {chosen!r}; it holds {_few(members)}.")
         _member_shape(archive, members[chosen], path)
+        label = f"{members[chosen]!r} in {path}"
+        check_memory(archive.getinfo(members[chosen]).file_size, label, AS_NPY)
         with archive.open(members[chosen]) as stream:
-            return native(np.lib.format.read_array(stream, allow_pickle=False))
+            return native(np.lib.format.read_array(stream, allow_pickle=False), label)
 
 
 def _only_array(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -> str:
@@ -139,40 +172,62 @@ def _only_array(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -
     tables = [name for name, shape in shapes.items() if len(shape) >= 2]
     candidates = tables or list(shapes)
     if len(candidates) != 1:
-        listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
+        listing = _few([f"{name} {shape}" for name, shape in shapes.items()])
         raise ArgumentError(f"{path} holds {listing}: say which array is meant, {argument('key', '...')}.")
     return candidates[0]
 
 
+def _few(names: Collection[str]) -> str:
+    listed = list(names)[:20]
+    return ", ".join([*listed, "..."] if len(listed) < len(names) else listed) or "nothing"
+
+
 def _member_shape(archive: zipfile.ZipFile, member: str, path: Path) -> tuple[int, ...]:
-    with archive.open(member) as stream:
-        return check_header(stream, f"{member!r} in {path}", size=archive.getinfo(member).file_size)
+    entry = archive.getinfo(member)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileError(f"{member!r} in {path} is packed in a way that numpy does not write: save it with numpy.savez.")
+    with archive.open(entry) as stream:
+        return check_header(stream, f"{member!r} in {path}", size=entry.file_size)
 
 
 def check_header(stream: IO[bytes], label: str, *, size: int) -> tuple[int, ...]:
-    """The shape in a .npy header, once its type is numbers and its promise fits in `size` bytes."""
+    """The shape in a .npy header, once its type is numbers and what it promises is what `size` bytes hold."""
     try:
         version = np.lib.format.read_magic(stream)
     except ValueError as error:
         raise DataError(
             f"{label} is not a numpy array; if it is a pickle: a pickle can execute code, so none is ever read."
         ) from error
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    width, read = (2, np.lib.format.read_array_header_1_0) if version == (1, 0) else (4, _read_header_2_0)
+    prefix = stream.read(width)
+    length = int.from_bytes(prefix, "little")
+    if length > _LONGEST_HEADER:
+        raise FileError(
+            f"{label} has a header of {length:,} bytes, and the limit is {_LONGEST_HEADER:,}: it is damaged."
+        )
     try:
-        shape, _, dtype = read(stream)
+        shape, _, dtype = read(io.BytesIO(prefix + stream.read(length)))
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         # The header is a Python literal, so damage shows as whatever Python's own parser says about it.
-        raise FileError(f"{label} has a damaged header: {error}. Fetch or write it again.") from error
+        raise FileError(f"{label} has a damaged header: {_line(error)}. Fetch or write it again.") from error
     check_numbers(dtype, label)
+    if any(type(length) is not int or not 0 <= length < 2**63 for length in shape):  # True is 1, to numpy
+        raise FileError(f"{label} has a damaged header: no array has the shape {shape}. Fetch or write it again.")
     promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if held < promised or min(shape, default=0) < 0:
-        raise FileError(f"{label} is cut short: shape {shape} needs {promised} bytes, {held} are there.")
+    if promised != held:
+        verb = "is cut short" if held < promised else "is too long"
+        raise FileError(f"{label} {verb}: shape {shape} needs {promised} bytes, {held} are there.")
     return shape
 
 
-def native(values: np.ndarray) -> np.ndarray:
+def native(values: np.ndarray, label: str) -> np.ndarray:
     """The same numbers in this machine's byte order, which is the only one torch takes."""
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+    if values.dtype.isnative:
+        return values
+    check_memory(
+        values.nbytes, label, "Save it in this machine's byte order: values.astype(values.dtype.newbyteorder('='))."
+    )
+    return values.astype(values.dtype.newbyteorder("="))
 
 
 def check_numbers(dtype: np.dtype, label: str) -> None:
@@ -180,6 +235,8 @@ def check_numbers(dtype: np.dtype, label: str) -> None:
     if dtype.kind in _NOT_NUMBERS:
         words = _NOT_NUMBERS[dtype.kind]
         raise DataError(f"{label} holds {words} (dtype {dtype}). Save it as an array of numbers.")
+    if dtype.itemsize > 8:
+        raise DataError(f"{label} holds numbers of {dtype.itemsize} bytes (dtype {dtype}). Save it as float64.")
 
 
 def check_values(values: np.ndarray, label: str, names: tuple[str, ...] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +12,20 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from pyrovae.data.check_memory import check_memory
+from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
+# What a file may be, whatever it is called: Pillow knows formats that start another program, PostScript among them.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
 # One byte a channel. Any other mode (palette, transparency, 16 bits, ...) loses something when it becomes one of
 # these, so it is converted when asked to and not otherwise.
 _MODES = ("L", "RGB")
+
+_MEND = "Scale it down, or load its numbers as .npy."
 
 # Cameras write how they were held beside the pixels; with these values rows and columns change places.
 _LYING = (5, 6, 7, 8)
@@ -43,18 +51,21 @@ def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None)
     if not paths:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise FileError(f"{folder} holds no images ({', '.join(SUFFIXES)}); it holds {held}.")
+    check_plain(*paths, links=True)
     headers = [_read_header(path, folder) for path in paths]
     height, width = size or _one_size(headers, folder)
     mode = mode or _one_mode(headers, folder)
-    channels = () if mode == "L" else (3,)
-    values = np.empty((len(paths), *channels, height, width), np.uint8)
+    shape = (len(paths), *(() if mode == "L" else (3,)), height, width)
+    mend = f"Convert them to fewer pixels ({argument('size', text='(height, width)')}), or take fewer of them."
+    check_memory(math.prod(shape), f"{folder}, {len(paths)} images of {height}x{width} pixels,", mend)
+    values = np.empty(shape, np.uint8)
     for number, path in enumerate(paths):
         values[number] = _pixels(path, (height, width), mode)
     return Pictures(values, tuple(entry.name for entry in headers))
 
 
 def _visible(path: Path, folder: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _check_choice(size: tuple[int, int] | None, mode: str | None) -> None:
@@ -67,12 +78,17 @@ def _check_choice(size: tuple[int, int] | None, mode: str | None) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             yield picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, PyrovaeError):
-            raise
-        raise FileError(f"{path} is not an image, is damaged or cut short: {error}.") from error
+    except PyrovaeError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FileError(f"{path}: {error} {_MEND}") from error
+    except Image.UnidentifiedImageError as error:
+        raise FileError(f"{path} is none of {', '.join(_FORMATS)}, or its beginning is damaged.") from error
+    except Exception as error:  # Pillow raises many kinds, all of them about this file
+        words = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FileError(f"{path} is not an image, is damaged or cut short: {words}.") from error
 
 
 def _read_header(path: Path, folder: Path) -> _ImageHeader:
@@ -84,7 +100,14 @@ def _read_header(path: Path, folder: Path) -> _ImageHeader:
                 "a choice of range: rescale it to 0..255 first, or load the numbers as .npy."
             )
         width, height = picture.size
+        if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+            raise FileError(
+                f"{path} has {width * height:,} pixels, and the limit is {Image.MAX_IMAGE_PIXELS:,}. {_MEND}"
+            )
         lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+        frames = getattr(picture, "n_frames", 1)
+        if frames != 1:
+            raise DataError(f"{path} holds {frames} frames or pages; save those that are meant as files of their own.")
         return _ImageHeader(
             path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), picture.mode
         )

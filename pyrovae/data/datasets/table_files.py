@@ -6,15 +6,22 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from pyrovae.data.datasets.array_files import reading
+from pyrovae.data.check_memory import check_memory
+from pyrovae.data.datasets.array_files import AS_NPY, reading
+from pyrovae.data.datasets.page_checksums import say_whether_checked
 from pyrovae.errors import ArgumentError, DataError, FileError, argument
 
 # What other programs write where a value is missing.
 _HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
+
+# Other words for a hole, which are no name of a column either.
+_MARKS = {mark.lower() for mark in _HOLES} | {"#n/a", "#na", "inf", "-inf", "infinity", "missing", "nil", "unknown"}
+
+_LONGEST_LINE = 2**26  # characters; a line of a million columns has a third of that
 
 _SHOWN = 5  # places named in one message
 
@@ -75,6 +82,7 @@ def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None =
     """The numbers of a .csv file as float64, of all columns or of those that are named."""
     shape = layout(path, header=header)
     wanted = _numbers(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
+    check_memory(path.stat().st_size, str(path), AS_NPY)
     with reading(path):
         table = _parsed(path, shape, wanted)
     labels = [shape.labels[number] for number in wanted]
@@ -92,6 +100,11 @@ def _numbers(columns: Sequence[str], known: list[str], path: Path, *, all: bool 
     if unknown or not columns:
         listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
         raise ArgumentError(f"{path} has no column {', '.join(map(repr, unknown)) or 'at all'}; it has {listing}.")
+    if twice := sorted({name for name in columns if known.count(name) > 1}):
+        raise DataError(
+            f"{path} has more than one column called {', '.join(map(repr, twice[:5]))}, so its columns cannot be told "
+            "apart by name: give each a name of its own."
+        )
     return [known.index(name) for name in columns]
 
 
@@ -104,7 +117,8 @@ def _parsed(path: Path, shape: TableLayout, wanted: list[int], kind=None):
     convert = csv.ConvertOptions(
         column_types=types, null_values=list(_HOLES), include_columns=[numbers[number] for number in wanted]
     )
-    read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped)
+    # A line must fit into a block.
+    read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped, block_size=2**20 + 64 * len(numbers))
     parse = csv.ParseOptions(delimiter=shape.delimiter)
     try:
         return csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
@@ -119,15 +133,19 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 
     names = column_names(path)
     wanted = [names[number] for number in _numbers(columns if columns is not None else names, names, path)]
-    with reading(path):
-        table = parquet.read_table(path, columns=wanted)
-    fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-    other = [f"{f.name!r} ({f.type})" for f in table.schema if not any(test(f.type) for test in fine)]
-    if other:
-        raise DataError(
-            f"{path}: not numbers: column {', '.join(other)}. Name those to keep "
-            f"({argument('columns')}), or encode these."
-        )
+    with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+        fields = [file.schema_arrow.field(name) for name in wanted]
+        other = [f"{field.name!r} ({field.type})" for field in fields if not any(test(field.type) for test in fine)]
+        if other:
+            raise DataError(
+                f"{path}: not numbers: column {', '.join(other)}. Name those to keep "
+                f"({argument('columns')}), or encode these."
+            )
+        # Once as the file has them, and once as a matrix.
+        check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), AS_NPY)
+        table = file.read(columns=wanted)
+        say_whether_checked(path, file.metadata)
     _check_missing(table, path, table.column_names)
     return Table(_matrix(table), tuple(table.column_names))
 
@@ -142,17 +160,28 @@ def _matrix(table) -> np.ndarray:
 def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number (from 1) and fields of each line that is not blank."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        lines = csv.reader(stream, delimiter=delimiter)
+        lines = csv.reader(_bounded(stream, path), delimiter=delimiter)
         try:
             yield from ((lines.line_num, fields) for fields in lines if fields)
         except csv.Error as error:
             raise FileError(f"{path}, line {lines.line_num}: {error}.") from error
 
 
+def _bounded(stream: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which may be longer than memory allows."""
+    while line := stream.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise FileError(
+                f"{path} has a line of more than {_LONGEST_LINE:,} characters, which is no row of a table; "
+                "a file of so many columns is read as .npy."
+            )
+        yield line
+
+
 def _head(path: Path) -> tuple[tuple[int, list[str]], list[str], str]:
     """The first line with its number, the fields of the second, and what stands between fields."""
     with path.open(encoding="utf-8-sig") as stream:
-        line = next((line for line in stream if line.strip()), "")
+        line = next((line for line in _bounded(stream, path) if line.strip()), "")
     if not line:
         raise FileError(f"{path} holds blank lines only.")
     delimiter = max(",;\t|", key=line.count)
@@ -162,10 +191,19 @@ def _head(path: Path) -> tuple[tuple[int, list[str]], list[str], str]:
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
-    """Names all along, or a word above a number; a lone hole mark such as "?" is not a name."""
-    words = [not _is_number(field) and field.strip() not in _HOLES for field in first]
-    above = any(word and _is_number(below) for word, below in zip(words, second, strict=False))
-    return above or (any(words) and not any(_is_number(field) for field in first))
+    """Names all along, or a name above a number where every number could be a name, too: a year say.
+
+    A lone hole mark such as "?" is not a name, and neither is a sign without a letter such as "-".
+    """
+    names = [_is_name(field) for field in first]
+    above = any(name and _is_number(below) for name, below in zip(names, second, strict=False))
+    numbers = [field.strip() for field in first if _is_number(field)]
+    return any(names) and (not numbers or (above and all(number.isdecimal() for number in numbers)))
+
+
+def _is_name(field: str) -> bool:
+    text = field.strip()
+    return not _is_number(text) and text.lower() not in _MARKS and any(letter.isalpha() for letter in text)
 
 
 def _is_number(field: str) -> bool:
