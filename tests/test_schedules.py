@@ -219,7 +219,10 @@ def test_what_a_function_closes_over_counts():
 
     assert fingerprint(made(1.0)) == fingerprint(made(1.0)) != fingerprint(made(2.0))
     assert fingerprint(made(1, lambda s: s)) != fingerprint(made(1, lambda s: -s))
-    assert fingerprint(made(torch.ones(2))) == fingerprint(made(torch.zeros(2)))
+    assert fingerprint(made(torch.ones(2))) == fingerprint(made(torch.ones(2))) != fingerprint(made(torch.zeros(2)))
+    assert (
+        fingerprint(made([0.1, {"a": 2}])) == fingerprint(made([0.1, {"a": 2}])) != fingerprint(made([0.1, {"a": 3}]))
+    )
 
 
 class Decay:

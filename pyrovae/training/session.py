@@ -27,9 +27,12 @@ from pyrovae.training.make_plan import (
     make_plan,
     warn_of_handlers,
 )
+from pyrovae.training.parallel.agreement import check_alike_everywhere
 from pyrovae.training.parallel.team import find_team
+from pyrovae.training.plan import Plan
 from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.resumption import Resumption
+from pyrovae.training.saved.run_description import describe_run
 from pyrovae.training.step import Step
 from pyrovae.training.trainer import Trainer
 
@@ -59,10 +62,18 @@ class Session:
         plan, self.findings = make_plan(
             pair, data, options, seed=self.seed, resumed=self.resumption.found, team=self.team
         )
-        self.resumption.describe(described(options), plan)
+        if folder is not None or self.team.size > 1:
+            self._describe(options, plan)
         self.resumption.prepare()
         weight_files.keep_shapes(pair, plan.first)
         self.trainer = Trainer(plan, self.resumption)
+
+    def _describe(self, options: FitOptions, plan: Plan) -> None:
+        """Find out what this run is, and refuse to go on with another one, or beside processes that make another."""
+        run = describe_run(described(options), plan, self.resumption.described)
+        if self.team.size > 1:
+            check_alike_everywhere(self.team, plan, run)
+        self.resumption.keep(run, plan)
 
     def _seed(self, seed: int | None) -> int:
         known = self.resumption.seed

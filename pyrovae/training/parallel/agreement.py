@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
 from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
-from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.training.parallel.shares import Shares, share_of
 from pyrovae.training.parallel.team import SingleProcess
+from pyrovae.training.plan import Plan
+from pyrovae.training.saved.description import describe_data
+from pyrovae.training.saved.run_description import Description, difference
 
 
 def shared(
@@ -29,21 +29,14 @@ def shared(
     team: SingleProcess,
     place: Callable[[Batch], Batch],
 ) -> Shares:
-    """How a batch is shared, once it is known that all processes train the same pair on the same data.
+    """How a batch is shared.
 
     Raises:
-        ArgumentError: what cannot be shared, or another pair in another process.
-        DataError: other data in another process.
+        ArgumentError: what cannot be shared.
     """
     _check_loader(getattr(batches.source, "loader", None))
     _check_pair(pair)
     _check_last_batch(batches, team)
-    shapes = {name: tuple(parameter.shape) for name, parameter in structure.parameters.items()}
-    compared = (("parameters", shapes, ArgumentError), ("first rows of data", _digest(first), DataError))
-    for what, mine, kind in compared:
-        theirs = team.all_gather(mine)
-        if any(other != mine for other in theirs):
-            raise kind(f"the processes have different {what}; give all the same pair, data and seed.")
     shares = Shares(pair, structure, team)
     shares.find(first, place(share_of(first, team)), place)
     return shares
@@ -82,12 +75,49 @@ def _check_last_batch(batches: Batches, team: SingleProcess) -> None:
         )
 
 
-def _digest(batch: Batch) -> list[str]:
-    arrays = [
-        np.ascontiguousarray(leaf.detach().cpu().float().numpy()) for leaf in batch.leaves.values() if _is_plain(leaf)
-    ]
-    return [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+def check_alike_everywhere(team: SingleProcess, plan: Plan, mine: dict[str, Any]) -> None:
+    """Refuse other data and other pairs in other processes, which would make one mixed result of two trainings.
+
+    Args:
+        team: the processes.
+        plan: this process's data and pair.
+        mine: their description.
+
+    Raises:
+        ArgumentError: the pairs differ.
+        DataError: the data differ.
+    """
+    mine = _as_far_as_all(team, plan, mine)
+    everywhere = team.all_gather(mine)
+    compared = _compared(everywhere)
+    for rank, theirs in enumerate(compared):
+        found = difference(plan, compared[0], theirs)  # each process says the same words of the same two
+        if found is not None:
+            raise found.error(
+                f"{found.what} is {found.one} in process 0 and {found.other} in process {rank}; give all processes the "
+                "same pair, data and seed."
+            )
 
 
-def _is_plain(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor)
+def _as_far_as_all(team: SingleProcess, plan: Plan, mine: dict[str, Any]) -> dict[str, Any]:
+    """The description again, of the rows of a Dataset that every process had time to read."""
+    for which, batches in (("data", plan.batches), ("validation", plan.validation)):
+        own = mine[which] and mine[which]["values"][1]
+        fewest = min(read or 0 for read in team.all_gather(own))
+        if own and batches is not None and not batches.leaves() and own > fewest > 0:
+            mine = {**mine, which: describe_data(batches, read=fewest)}
+    return mine
+
+
+def _compared(everywhere: list[Description]) -> list[dict[str, Any]]:
+    """The descriptions without arguments, which were compared, and without buffers, which are copied to all processes.
+
+    A number that is each process's own rank is left out: a pair may know in which one it is.
+    """
+    pairs = [described["pair"] for described in everywhere]
+    ranks = {name for name in pairs[0] if all(pair.get(name) == f"{float(rank)}" for rank, pair in enumerate(pairs))}
+    return [
+        {**described, "pair": {name: text for name, text in pair.items() if name not in ranks},
+         "arguments": {}, "buffers": {}}
+        for described, pair in zip(everywhere, pairs, strict=True)
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import time
@@ -24,12 +25,14 @@ from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
-from pyrovae.training.saved.description import check_the_same, describe_data
 from pyrovae.training.saved.history_file import HistoryFile
+from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
 from pyrovae.training.saved.weight_files import shapes_of, write_in_place
 from pyrovae.training.trainer import Trainer
 
 _PROBE_ROWS = 32
+
+logger = logging.getLogger("pyrovae")
 
 
 class Resumption:
@@ -73,19 +76,43 @@ class Resumption:
         """The seed of the run to go on with."""
         return None if self._content is None else self._content[3]["seed"]
 
-    def describe(self, arguments: Mapping[str, str], plan: Plan) -> None:
-        """Note what must be the same when this run is resumed."""
+    @property
+    def described(self) -> Description | None:
+        """What the run to go on with was, when it began."""
+        return None if self._content is None else self._content[3]["run"]
+
+    def keep(self, described: Description, plan: Plan) -> None:
+        """Note what must be the same when this run is resumed.
+
+        Raises:
+            ArgumentError: it is to go on with a run of other arguments, or of another pair.
+            DataError: of other data.
+        """
         if self.folder is None:
             return
+        if self._content is not None:
+            path, weights, _, document = self._content
+            self._check_alike(path, plan, without_state(document["run"], weights), described)
+            described = document["run"]
         self.document = {
             "pyrovae": __version__,
             "seed": plan.seed,
-            "arguments": dict(arguments),
-            "data": describe_data(plan.batches),
-            "validation": describe_data(plan.validation) if plan.validation else None,
+            "run": described,
             "batch": shapes_of(plan.first),
-            "types": {name: str(tensor.dtype) for name, tensor in plan.structure.parameters.items()},
         }
+
+    def _check_alike(self, path: Path, plan: Plan, before: Description, now: Description) -> None:
+        found = difference(plan, before, only_common_buffers(now, before))
+        if found is not None:
+            raise found.error(
+                f"{found.what} was {found.one} in the run of {path} and is {found.other} now; a run is resumed with "
+                f"the same pair, data and arguments ({argument('epochs')} and {argument('steps')} may grow). Go back "
+                "to what it was, or start a run of its own in another folder."
+            )
+        for which in ("data", "validation"):
+            words = now[which] and now[which]["values"][2]
+            if self.team.first and words and not words.startswith("all "):
+                logger.warning("of the run of %s, %s of the %s could be compared.", path, words, which)
 
     def prepare(self) -> None:
         """Make the folder and write to it once: a disk that takes nothing should say so before hours of training."""
@@ -166,8 +193,7 @@ class Resumption:
         """Put a trainer, its pair and all random states where the checkpoint left them."""
         if self._content is None or self._history is None:
             return
-        path, weights, state, document = self._content
-        check_the_same(path, document, self.document)
+        path, weights, state, _ = self._content
         history = self._history.read(state["history"], path)
         trainer.passes.shown.parameters = once(trainer.plan.structure.parameters)
         if state["depth"] is not None:

@@ -1,0 +1,143 @@
+"""What a pair is beside its weights, in texts that are the same in another process."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.pair import Wrapped, unwrapped
+from pyrovae.pairs.trace import run
+from pyrovae.staged.fields import PLAIN
+from pyrovae.staged.reachable import Reachable
+from pyrovae.staged.user_code import UserCode, profiled
+from pyrovae.staged.watch import steady, steady_contents
+from pyrovae.training.plan import Plan
+from pyrovae.training.saved.fingerprint import fingerprint
+
+# What torchrun tells each process of its place.
+_OF_THE_START = frozenset(
+    f"os.environ.{os.environ.encodekey(name)}"  # type: ignore[attr-defined]
+    for name in (
+        "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
+    )
+)  # fmt: skip
+
+
+def describe_pair(plan: Plan) -> dict[str, str]:
+    """Sites, parts, settings, constants and frozen weights of a pair, each with its value.
+
+    What one pass changes is left out: counters, caches.
+    """
+    sites = {f"site {site.name!r}": f"{site.role} in {site.plates}" for site in plan.structure.sites.values()}
+    return {**sites, **_modes(plan), **_wrappers(plan.pair), **_held(plan)}
+
+
+def describe_buffers(plan: Plan) -> dict[str, str]:
+    """The values that the pair's buffers begin with."""
+    return {name: fingerprint(tensor) for name, tensor in plan.structure.buffers().items()}
+
+
+def _modes(plan: Plan) -> dict[str, str]:
+    """Which parts stand in eval mode on purpose: inside a module that is in train mode."""
+    modules = (module for module in plan.structure.modules.values() if module.training)
+    return _parts(modules, lambda part: None if part.training else "in eval mode", "modes")
+
+
+def _kinds(plan: Plan) -> dict[str, str]:
+    """The classes of all parts."""
+    return _parts(plan.structure.modules.values(), lambda part: type(part).__name__, "parts")
+
+
+def _parts(modules: Iterable[nn.Module], say: Callable[[nn.Module], str | None], what: str) -> dict[str, str]:
+    """What there is to say of the parts of modules, by the classes of those: their names may still be to come."""
+    found = defaultdict(list)
+    for module in modules:
+        said = {name: say(part) for name, part in module.named_modules()}
+        found[f"the {what} of {type(module).__name__}"].append(
+            ", ".join(f"{n} {w}".strip() for n, w in said.items() if w)
+        )
+    return {name: "; ".join(sorted(texts)) for name, texts in found.items() if any(texts)}
+
+
+def _wrappers(pair: Any) -> dict[str, str]:
+    """The settings of the package's own wrappers, such as free bits."""
+    found = {}
+    while isinstance(pair, Wrapped):
+        held = {n: v for n, v in vars(pair).items() if not n.startswith("_") and isinstance(v, (*PLAIN, dict))}
+        found[f"{type(pair).__name__} around {type(pair.pair).__name__}"] = fingerprint(held)
+        pair = pair.pair
+    return found
+
+
+def _held(plan: Plan) -> dict[str, str]:
+    """What the pair's own code can read, as far as a pass leaves it alone."""
+    batch = plan.placement.place(plan.first)
+    code = UserCode()
+    try:
+        with isolated(0), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run(plan.pair, batch.args, batch.kwargs)  # makes what is made at the first call
+            with profiled(code):
+                run(plan.pair, batch.args, batch.kwargs)
+            code.given.clear()  # objects of that pass
+            before = _reached(plan, code)
+            run(plan.pair, batch.args, batch.kwargs)
+            after, kinds = _reached(plan, code), _kinds(plan)
+    except Exception:  # what no walk can follow, an iterator say: the modules' own settings are left
+        return _parts(plan.structure.modules.values(), fingerprint, "settings")
+    return {**kinds, **_texts(plan, before, after), **_numbers(code)}
+
+
+def _reached(plan: Plan, code: UserCode) -> Reachable:
+    pair = unwrapped(plan.pair)
+    return Reachable(code, [pair, pair.model, pair.guide, *plan.structure.modules.values()])
+
+
+def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
+    trained = {id(tensor) for tensor in (*plan.structure.parameters.values(), *plan.structure.buffers().values())}
+    found = defaultdict(list)
+    for field in steady(before, after):
+        text = None if id(field.value) in trained or field.words in _OF_THE_START else _text(field.value)
+        if text is not None and not field.words.endswith(".training"):
+            found[field.words].append(text)
+    for contents in steady_contents(before, after):
+        plain = [entry for entry in contents.entries if isinstance(entry, PLAIN)]
+        found[contents.words].append(fingerprint(sorted(map(fingerprint, plain))))
+    return {name: ", ".join(sorted(texts)) for name, texts in found.items()}
+
+
+def _text(value: Any) -> str | None:
+    """A value of its own; what is inside of others is looked at there."""
+    if isinstance(value, torch.Tensor):
+        return None if value.requires_grad else fingerprint(value)
+    if isinstance(value, torch.distributions.Distribution):
+        return fingerprint(
+            [type(value).__name__, {n: v for n, v in vars(value).items() if isinstance(v, torch.Tensor)}]
+        )
+    return fingerprint(value) if isinstance(value, (*PLAIN, np.ndarray)) and value is not None else None
+
+
+def _numbers(code: UserCode) -> dict[str, str]:
+    """The numbers that stand in the code itself: `dist.Normal(loc, 0.1)`."""
+    found = defaultdict(list)
+    for one in code.codes:
+        found[f"the numbers in {one.co_qualname}"] += _constants(one.co_consts)
+    return {name: fingerprint(sorted(map(repr, numbers))) for name, numbers in found.items() if numbers}
+
+
+def _constants(constants: tuple) -> list[Any]:
+    found = []
+    for constant in constants:
+        if isinstance(constant, tuple):
+            found += _constants(constant)
+        elif isinstance(constant, int | float | complex) and not isinstance(constant, bool):
+            found.append(constant)
+    return found
