@@ -107,6 +107,7 @@ CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     values.within_support,
     values.finite_draws,
     reruns.reads_only_by_obs,
+    reruns.reads_no_other_rows,
     reruns.fresh_noise,
 )
 
@@ -159,6 +160,8 @@ def helpful(found: list[Finding]) -> list[Finding]:
 
 def _explains(cause: Finding, other: Finding) -> bool:
     """Whether mending the one mends the other too, or shows what is left of it."""
+    if other.clause == "reads-other-rows":  # so do wrong shapes
+        return cause.severity == "error"
     same = cause.where == other.where
     match cause.clause:
         case "module-name-taken":

@@ -13,6 +13,7 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, replayed_model, tensors
+from pyrovae.pairs.by_row import ByRow, Move, first_rows, going_astray, rolled
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.pair import unwrapped
@@ -99,6 +100,31 @@ def _moved(node: Mapping, before: Mapping) -> bool:
     if isinstance(now, Exception) or isinstance(then, Exception):
         return False
     return now.shape != then.shape or not torch.allclose(now, then, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def reads_no_other_rows(traced: TracedPair) -> Iterator[Finding]:
+    """What is local to a row is the same whichever other rows are in the batch."""
+    plate, rows = traced.structure.data_plate, traced.rows or 0
+    before = ByRow(traced.traces, plate) if plate is not None else None
+    if before is None or rows < 4 or before.size != (rows, rows):
+        return
+    names = _astray(traced, before, first_rows(rows // 2))
+    if names and not _astray(traced, before, rolled(1)):  # else it has data, or an order, of its own
+        yield Finding(
+            "reads-other-rows",
+            "warning",
+            f"the distribution of {listed(names)} in a row moves with the other rows of the batch (a mean over the "
+            "batch, say): no figure of a single row has a meaning of its own, and evidence or novelty differ with the "
+            "company. Compute what rows share beforehand, and give it as an argument or keep it in a buffer.",
+            names[0],
+        )
+
+
+def _astray(traced: TracedPair, before: ByRow, move: Move) -> list[str]:
+    try:
+        return going_astray(traced.pair, traced.args, traced.kwargs, before, move)
+    except Exception:
+        return []  # it does not run on other rows, or has no densities; other clauses say so
 
 
 # --- random numbers -------------------------------------------------------------------------------------

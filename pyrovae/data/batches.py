@@ -76,7 +76,11 @@ class Batches:
         """
         if not self.random_access:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
-        order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
+        if self.batches_per_epoch == 1:
+            # Of one batch the order means nothing for the gradient, and much for a pair that holds something by row.
+            order = torch.arange(self.source.rows)
+        else:
+            order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
         chunks = order.split(self.batch_size or 1)[skip:]
         return (self.take(chunk) for chunk in chunks)
 

@@ -12,6 +12,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import Placement
+from pyrovae.errors import PairError
 from pyrovae.objectives.losses import Loss, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -20,7 +21,7 @@ from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
-from pyrovae.sampling.use import Use, arguments
+from pyrovae.sampling.use import UncutError, Use, arguments
 
 
 class RateDistortion(NamedTuple):
@@ -78,8 +79,15 @@ def rate_distortion(
         True
     """
     draws, seed = check_count("draws", draws), check_seed(seed)
-    batches = as_batches(arguments(data, named), batch_size=batch_size)
-    use = Use.of(pair, batches, data_plate=data_plate)
+    given = arguments(data, named)
+    batches = as_batches(given, batch_size=batch_size)
+    try:
+        use = Use.of(pair, batches, data_plate=data_plate, ordered=False)
+    except (PairError, UncutError):
+        if not batches.random_access or batches.batches_per_epoch == 1:
+            raise
+        batches = as_batches(given, batch_size=batches.rows)
+        use = Use.of(pair, batches, data_plate=data_plate)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()

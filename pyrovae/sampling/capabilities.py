@@ -15,7 +15,7 @@ from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, learn_layout
 from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
 from pyrovae.sampling.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
-from pyrovae.sampling.use import Use
+from pyrovae.sampling.use import UncutError, Use
 
 logger = logging.getLogger("pyrovae")
 
@@ -48,10 +48,6 @@ class Capabilities(NamedTuple):
     tile_rows: int
     row_width: int
     common_width: int
-
-
-class UncutError(Exception):
-    """The pair takes all of its rows at once, or none."""
 
 
 def global_sites(structure: Structure) -> list[str]:

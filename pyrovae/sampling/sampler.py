@@ -19,13 +19,13 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
-from pyrovae.sampling.capabilities import UncutError, capabilities, global_sites, shared_by_model_alone
+from pyrovae.sampling.capabilities import capabilities, global_sites, shared_by_model_alone
 from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
 from pyrovae.sampling.routes import Ask, InPlate
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.tiles import Tile
-from pyrovae.sampling.use import Use, arguments
+from pyrovae.sampling.use import UncutError, Use, arguments
 
 TILE_ROWS = 256
 

@@ -18,6 +18,7 @@ from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, placed
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.sampling.programs import WholePlate, plates_noted
@@ -39,6 +40,10 @@ def check_is_pair(pair: Any) -> None:
         )
 
 
+class UncutError(Exception):
+    """The pair takes all of its rows at once, or none."""
+
+
 class Use(NamedTuple):
     """A pair, data, and how the pair takes them."""
 
@@ -48,13 +53,20 @@ class Use(NamedTuple):
     structure: Structure
 
     @classmethod
-    def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None) -> Use:
-        """Look at the pair on the first rows."""
+    def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None, ordered: bool = True) -> Use:
+        """Look at the pair on the first rows.
+
+        Raises:
+            PairError: the pair does not run on these data, or has rows of its own and these are others.
+            UncutError: it takes its rows all at once or not at all.
+        """
         check_is_pair(pair)
         first = batches.first()
         placement = placed(pair, first)
         batch = placement.place(first)
+        _check_own(_remembered(pair, batch), batches, batch)
         structure = _look(pair, batch, data_plate)
+        _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
         _check_plate(structure, data_plate)
         _check_born(structure, lambda: _look(pair, batch, data_plate))
         return cls(pair, batches, placement, structure)
@@ -86,6 +98,32 @@ class Use(NamedTuple):
         """The batches, in order, where the pair takes them."""
         for batch in self.batches.in_order(batch_size):
             yield self.placement.place(batch)
+
+
+def _remembered(pair: HasPair, batch: Batch) -> OwnRows | None:
+    try:
+        with isolated():
+            return remembered_rows(pair, batch.args, batch.kwargs)
+    except Exception:
+        return None  # the pair does not run on these rows; the look at it says so
+
+
+def _own(pair: HasPair, batch: Batch, data_plate: str | None, *, data: bool) -> OwnRows | None:
+    try:
+        return own_rows(pair, batch.args, batch.kwargs, data_plate, data=data)
+    except PairError:
+        raise
+    except Exception:
+        return None  # nothing can be said: its subsample is another one each time, say
+
+
+def _check_own(own: OwnRows | None, batches: Batches, batch: Batch) -> None:
+    if own is None:
+        return
+    if own.count != batches.rows:
+        raise PairError(f"{own.refusal(batches.rows)}.")
+    if not own.subsampled and batch.rows < own.count:
+        raise UncutError(f"the pair has {own.words}, and takes all rows at once")
 
 
 def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:

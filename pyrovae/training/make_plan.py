@@ -32,6 +32,7 @@ from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.use import check_is_pair
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.staging import MODES
+from pyrovae.training.choose_batches import choose_batches
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.parallel.agreement import shared
@@ -113,7 +114,7 @@ def make_plan(
     data_plate = options.data_plate
     optimiser = make_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
-    batches = as_batches(data, batch_size=options.batch_size, transform=options.transform, seed=seed)
+    batches = choose_batches(pair, data, options, seed=seed, processes=team.size)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     first = batches.first()

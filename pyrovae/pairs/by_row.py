@@ -1,0 +1,147 @@
+"""A run read row by row, and the same run on rows that moved on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.trace_struct import Trace
+
+from pyrovae.errors import PairError
+from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.lawful_values import filled
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.trace import Traces, samples
+
+Move = Callable[[torch.Tensor, int], torch.Tensor]  # of a tensor's rows, which stand in an axis
+
+
+class ByRow:
+    """A run read row by row.
+
+    Attributes:
+        traces: the run.
+        plate: the plate that holds the rows.
+        local: each local site's node and its frame of that plate, by side and name.
+    """
+
+    def __init__(self, traces: Traces, data_plate: str):
+        self.traces, self.plate = traces, data_plate
+        self.local = {
+            (side, name): (node, frame)
+            for side, trace in (("guide", traces.guide), ("model", traces.model))
+            for name, node in samples(trace)
+            for frame in node["cond_indep_stack"]
+            if frame.name == data_plate and frame.dim is not None
+        }
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Length and full size of the data plate."""
+        sizes = {(int(frame.size), int(frame.full_size or frame.size)) for _, frame in self.local.values()}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def by_row(self) -> Iterator[tuple[tuple[str, str], torch.Tensor]]:
+        """Of each local site a number a row that its distribution decides: densities, or the place of a point."""
+        for key, (node, frame) in self.local.items():
+            fn, value = node["fn"], node["value"]
+            point = getattr(fn, "v", None) if "Delta" in type(fn).__name__ else None
+            found = fn.log_prob(value) if point is None else _summed(point, fn.event_dim)
+            axis = found.ndim + frame.dim
+            if 0 <= axis < found.ndim and found.shape[axis] == frame.size:
+                yield key, found.movedim(axis, 0).reshape(int(frame.size), -1).sum(1)
+
+    def check_shapes(self) -> None:
+        """Refuse observed values of another number of rows than the plate's."""
+        for (_, name), (node, frame) in self.local.items():
+            axis = node["value"].ndim - node["fn"].event_dim + frame.dim
+            length = node["value"].shape[axis] if 0 <= axis < node["value"].ndim else 1
+            if node["is_observed"] and frame.size > 0 and length not in (1, frame.size):
+                raise PairError(
+                    f"the pair observes {length:,} rows of its own at {name!r}, and is asked about {frame.size:,}: "
+                    "give all rows that it was made for"
+                )
+
+    def local_draws(self, move: Move) -> Trace:
+        """What the guide drew for single rows, points left out, for a batch whose rows are moved."""
+        moved = Trace()
+        for (side, name), (node, frame) in self.local.items():
+            value = node["value"]
+            axis = value.ndim - node["fn"].event_dim + frame.dim
+            whole = 0 <= axis < value.ndim and value.shape[axis] == frame.size
+            if side == "guide" and whole and "Delta" not in type(node["fn"]).__name__:
+                moved.add_node(name, **{**node, "value": move(value.detach(), axis), "is_observed": False})
+        return moved
+
+    def draws(self, move: Move) -> Trace:
+        """The same, and what it drew for all rows together."""
+        held = self.local_draws(move)
+        for name, node in samples(self.traces.guide):
+            if ("guide", name) not in self.local:
+                held.add_node(name, **{**node, "value": node["value"].detach(), "is_observed": False})
+        return held
+
+    def again(
+        self, pair: HasPair, args: tuple, kwargs: Mapping[str, Any], held: Trace, move: Move, *, seed: int = 0
+    ) -> ByRow:
+        """The pair on moved rows, with what was drawn for them."""
+        args = tuple(_moved(leaf, move) for leaf in args)
+        kwargs = {name: _moved(leaf, move) for name, leaf in kwargs.items()}
+        reseed(seed)
+        guide = poutine.trace(poutine.replay(pair.guide, trace=held)).get_trace(*args, **kwargs)
+        model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
+        return ByRow(Traces(model, guide), self.plate)
+
+
+def _summed(point: torch.Tensor, event_dim: int) -> torch.Tensor:
+    return point.flatten(-event_dim).sum(-1) if event_dim else point
+
+
+def _moved(leaf: Any, move: Move) -> Any:
+    return move(leaf, 0) if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf
+
+
+def rolled(count: int) -> Move:
+    """Rows that move on by some places, the last ones to the front."""
+    return lambda tensor, axis: tensor.roll(count, axis)
+
+
+def first_rows(count: int) -> Move:
+    """The first rows alone."""
+    return lambda tensor, axis: tensor.narrow(axis, 0, count)
+
+
+def as_before(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+    """Rows where they were."""
+    return tensor
+
+
+def differing(one: ByRow, other: ByRow, move: Move) -> list[str]:
+    """The sites of which a run on moved rows says something else than the run before does of the same rows."""
+    there = dict(other.by_row())
+    return [
+        name
+        for (side, name), rows in one.by_row()
+        if (side, name) not in there or not _close(move(rows, 0), there[side, name])
+    ]
+
+
+def going_astray(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow, move: Move) -> list[str]:
+    """Local sites whose densities do not go along with the rows, where all draws do."""
+
+    def run(move: Move, seed: int = 0) -> ByRow:
+        return before.again(pair, args, kwargs, before.draws(move), move, seed=seed)
+
+    base = run(as_before)
+    names = differing(base, run(move), move)
+    if not names:
+        return []
+    restless = {*differing(base, run(as_before, 1), as_before)}  # they draw numbers beside sites: nothing can be said
+    return [name for name in dict.fromkeys(names) if name not in restless]
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    one, other = one.detach(), other.detach()
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)

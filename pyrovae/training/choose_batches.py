@@ -1,0 +1,91 @@
+"""The data of a training in batches that its pair can take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batches import Batches, as_batches
+from pyrovae.data.placement import find_placement
+from pyrovae.errors import ArgumentError, PairError, argument
+from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.structure import inspect
+from pyrovae.training.fit_options import FitOptions
+
+
+def choose_batches(pair: HasPair, data: Any, options: FitOptions, *, seed: int, processes: int = 1) -> Batches:
+    """Cut the data into batches; those of a pair that holds something for each row are one batch, in their order.
+
+    Args:
+        pair: the pair.
+        data: the training data.
+        options: the arguments of `fit`.
+        seed: of the order.
+        processes: how many train together.
+
+    Raises:
+        PairError: the pair holds for other rows than these.
+        ArgumentError: an argument that would bring rows together with what belongs to others.
+    """
+    batches = as_batches(data, batch_size=options.batch_size, transform=options.transform, seed=seed)
+    own = _own(pair, batches, options)
+    if own is None:
+        return batches
+    if own.count != batches.rows and (own.subsampled or batches.batches_per_epoch == 1 or own.remembered):
+        raise PairError(f"{own.refusal(batches.rows)}.")
+    _check(own, batches, options, processes)
+    if own.subsampled or batches.batches_per_epoch == 1:
+        return batches
+    return as_batches(data, batch_size=batches.rows, transform=options.transform, seed=seed)
+
+
+def _check(own: OwnRows, batches: Batches, options: FitOptions, processes: int) -> None:
+    if options.validation is not None:
+        raise ArgumentError(
+            f"{argument('validation')}: the pair has {own.words}, so that there is nothing in it for other rows than "
+            "those of the training; leave it out."
+        )
+    if processes > 1:
+        raise ArgumentError(f"the pair has {own.words}, which processes cannot share; train in one process.")
+    if not batches.random_access:
+        raise ArgumentError(f"the pair has {own.words}; give its rows as arrays, which keep their order.")
+    if batches.batches_per_epoch != 1 and options.batch_size is not None and not own.subsampled:
+        raise ArgumentError(
+            f"{argument('batch_size', options.batch_size)}: the pair has {own.words}, which would meet other rows in "
+            f"each batch. Leave it out, so that all {batches.rows:,} rows are one batch, or let the pair draw its rows "
+            f"in its own plate: pyro.plate(name, {batches.rows}, subsample_size={options.batch_size})."
+        )
+
+
+def _own(pair: HasPair, batches: Batches, options: FitOptions) -> OwnRows | None:
+    first = batches.first()
+    batch = find_placement(pair, first, options.device).place(first)
+    try:
+        with isolated():
+            found = remembered_rows(pair, batch.args, batch.kwargs)
+        if found is not None:
+            return found
+        structure = inspect(pair, batch.args, batch.kwargs, data_plate=options.data_plate)
+    except Exception:
+        return _whole(pair, batches, batch, options)
+    try:
+        return own_rows(pair, batch.args, batch.kwargs, structure.data_plate)
+    except PairError:
+        return _whole(pair, batches, batch, options)
+    except Exception:
+        return None  # nothing can be said
+
+
+def _whole(pair: HasPair, batches: Batches, batch: Batch, options: FitOptions) -> OwnRows | None:
+    """Whether a pair that does not run on a batch runs on all rows; if not, the checks say why."""
+    rows = batches.rows
+    if not batches.random_access or rows is None or batches.batches_per_epoch == 1:
+        return None
+    try:
+        whole = find_placement(pair, batch, options.device).place(batches.first(rows))
+        inspect(pair, whole.args, whole.kwargs, data_plate=options.data_plate)
+    except Exception:
+        return None
+    return OwnRows(rows, f"something for each of {rows:,} rows, and does not run on {batch.rows} of them")

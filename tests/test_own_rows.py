@@ -1,0 +1,220 @@
+"""Rows that belong to a pair: kept in their order, all together, and no others in their place."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoIAFNormal,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+from registry import pairs
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pyrovae as pv
+from pyrovae.checks.check_pair import findings
+from pyrovae.data.batches import as_batches
+from pyrovae.pairs.own_rows import own_rows, remembered_rows
+from pyrovae.pairs.structure import inspect
+
+QUIET = {"progress": False, "seed": 0}
+X = torch.linspace(-20, 20, 140)  # more than a batch
+LONG = torch.linspace(-20, 20, 300)  # and than a tile
+GUIDES = (
+    AutoNormal, AutoDelta, AutoDiagonalNormal, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoIAFNormal,
+)  # fmt: skip
+PRIOR, NOISE = 10.0, 1.0
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, PRIOR))
+        pyro.sample("x", dist.Normal(z, NOISE), obs=x)
+
+
+def with_a_global_site(x):
+    level = pyro.sample("level", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(level, PRIOR))
+        pyro.sample("x", dist.Normal(z, NOISE), obs=x)
+
+
+def evidence(x):
+    return dist.Normal(0.0, math.hypot(PRIOR, NOISE)).log_prob(x)
+
+
+def sliced(x):
+    loc, scale = pyro.param("loc", torch.zeros(len(X))), pyro.param("scale", torch.ones(len(X)))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(loc[: len(x)], scale[: len(x)].exp()))
+
+
+def amortised(x, net=None):
+    net = net or nn.Linear(1, 2)
+
+    def guide(x):
+        pyro.module("net", net)
+        loc, scale = net(x[:, None]).unbind(-1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()))
+
+    return guide
+
+
+def observes(values):
+    def closed(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, PRIOR))
+            pyro.sample("y", dist.Normal(z + x, NOISE), obs=values)
+
+    return closed
+
+
+def open_model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, PRIOR))
+        pyro.sample("y", dist.Normal(z + x, NOISE))
+
+
+OWNERS = {
+    **{guide.__name__: lambda guide=guide: pv.Pair(model, guide(model)) for guide in GUIDES},
+    **{
+        f"{guide.__name__}-global": lambda guide=guide: pv.Pair(with_a_global_site, guide(with_a_global_site))
+        for guide in GUIDES
+    },
+    "parameters": lambda: pv.Pair(model, sliced),
+    "closure": lambda: pv.Pair(observes(X.flip(0)), amortised(X)),
+    "condition": lambda: pv.Pair(pyro.condition(open_model, data={"y": X.flip(0)}), amortised(X)),
+}
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_what_belongs_to_rows_is_found_and_trained_all_at_once_and_in_order(name):
+    torch.manual_seed(0)
+    pair = OWNERS[name]()
+    assert own_rows(pair, (X,), {}, "data").count == len(X)
+    with pytest.raises(pv.ArgumentError, match=r"batch_size=64: the pair has .*Leave it out.*subsample_size=64"):
+        pv.fit(pair, X, epochs=1, batch_size=64, **QUIET)
+    losses = [step.loss for step in pv.steps(pair, X, steps=4, learning_rate=0.01, **QUIET)]
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    plain = OWNERS[name]()
+    pyro.set_rng_seed(0)
+    svi = SVI(plain.model, plain.guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    assert losses == pytest.approx([svi.step(X) / len(X) for _ in range(4)], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_other_rows_are_refused_in_words(name):
+    pair = OWNERS[name]()
+    pv.fit(pair, X, epochs=2, **QUIET)
+    for rows in (X[10:14], torch.cat([X, X[:20]])):
+        for ask in (pv.encode, pv.elbo, pv.log_evidence, pv.rate_distortion, pv.posterior_predictive, pv.uncertainty):
+            with pytest.raises(pv.PairError, match=f"{len(X)}"):
+                ask(pair, rows)
+    for options in ({"validation": X[:50]}, {"data": X[:50]}, {"data": DataLoader(TensorDataset(X), batch_size=50)}):
+        with pytest.raises((pv.PairError, pv.ArgumentError), match=f"{len(X)}|leave it out|as arrays"):
+            pv.fit(pair, **{"data": X, "epochs": 1, **options}, **QUIET)
+
+
+def test_figures_of_a_trained_pair_are_those_of_its_rows():
+    pair, exact = pv.Pair(model, AutoNormal(model)), evidence(LONG)
+    run = pv.fit(pair, LONG, epochs=700, learning_rate=pv.linear(0.3, 0.005, steps=700), **QUIET)
+    assert run.history[-1].elbo == pytest.approx(float(exact.mean()), abs=0.1)
+    assert pv.rate_distortion(pair, LONG, draws=20).elbo == pytest.approx(float(exact.mean()), abs=0.05)
+    assert float((pv.elbo(pair, LONG, draws=50).value - exact).mean()) == pytest.approx(0, abs=0.05)
+    found = pv.log_evidence(pair, LONG, draws=200)
+    assert bool(((found.value - exact).abs() < 6 * found.error + 0.01).all())
+    mean = LONG * PRIOR**2 / (PRIOR**2 + NOISE**2)
+    assert float((pv.encode(pair, LONG)["z"].mean - mean).abs().max()) < 0.3
+
+
+def test_a_plate_that_subsamples_takes_batches_of_its_rows():
+    def scattered(x):
+        loc = pyro.param("loc", torch.zeros(len(X)))
+        with pyro.plate("data", len(X), subsample_size=len(x)) as rows:
+            pyro.sample("z", dist.Normal(loc[rows], 1.0))
+
+    def held(x):
+        with pyro.plate("data", len(X), subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, PRIOR))
+            pyro.sample("x", dist.Normal(z, NOISE), obs=x)
+
+    pair = pv.Pair(held, scattered)
+    pv.fit(pair, X, epochs=60, batch_size=50, learning_rate=0.3, **QUIET)
+    assert float((pyro.param("loc").detach() - X).abs().max()) < 2
+    assert float((pv.encode(pair, X)["z"].mean - X).abs().max()) < 2
+    with pytest.raises(pv.PairError, match="own 140 rows only, and these have 4"):
+        pv.encode(pair, X[10:14])
+    with pytest.raises(pv.ArgumentError, match="as arrays"):
+        pv.fit(pair, DataLoader(TensorDataset(X), batch_size=50), epochs=1, **QUIET)
+
+
+def test_one_batch_of_all_rows_is_in_order():
+    rows = len(X)
+    assert next(as_batches(X, batch_size=rows).epoch(3)).args[0].equal(X)
+    assert not next(as_batches(X, batch_size=rows - 1).epoch(3)).args[0].equal(X[: rows - 1])
+
+
+@pytest.mark.parametrize("entry", pairs())
+def test_amortised_pairs_own_no_rows(entry):
+    pair, data = entry.make()
+    args = data if isinstance(data, tuple) else () if isinstance(data, dict) else (data,)
+    kwargs = data if isinstance(data, dict) else {}
+    plate = "data" if "nested" in entry.traits else inspect(pair, args, kwargs).data_plate
+    if entry.name != "plate_without_size":
+        assert own_rows(pair, args, kwargs, plate) is None
+    assert "autoguide" in entry.traits or remembered_rows(pair, args, kwargs) is None
+
+
+def test_noise_beside_the_sites_and_networks_that_switch_units_off_are_no_rows():
+    net = nn.Sequential(nn.Linear(1, 300), nn.ReLU(), nn.Linear(300, 2))
+
+    def guide(x):
+        pyro.module("net", net)
+        loc, scale = net(x[:, None] + torch.randn(len(x), 1)).unbind(-1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()))
+
+    for seed in range(20):
+        torch.manual_seed(seed)
+        net.apply(lambda part: part.reset_parameters() if hasattr(part, "reset_parameters") else None)
+        assert own_rows(pv.Pair(model, guide), (X[::10],), {}, "data") is None
+
+
+def company(reads):
+    decoder, encoder = nn.Linear(2, 5), nn.Linear(5, 4)
+
+    def crowd(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        loc, scale = encoder(x - reads(x)).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    return pv.Pair(crowd, guide)
+
+
+@pytest.mark.parametrize(
+    ("reads", "found"),
+    [(lambda x: x.mean(0), True), (lambda x: x.amax(0), True), (lambda x: x.mean(1, keepdim=True), False)],
+)
+def test_a_row_that_moves_with_its_company_is_found(reads, found):
+    x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    clauses = [finding.clause for finding in findings(company(reads), (x,), {})]
+    assert clauses == (["reads-other-rows"] if found else [])
