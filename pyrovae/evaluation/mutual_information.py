@@ -14,6 +14,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.runs import Run
@@ -100,10 +101,7 @@ def mutual_information(
         aggregate = _aggregate(sampler, sites, asked) - math.log(sampler.rows)
     own, prior = (torch.stack([getattr(query, name) for query in asked]) for name in ("own", "prior"))
     if not bool(torch.isfinite(aggregate).all()):
-        raise DataError(
-            "the density of a draw at other data is not finite: the guide makes a site by a function of the datum "
-            "(an auxiliary site), so that the draws of one datum are none of another."
-        )
+        raise DataError("the density of a draw at other data is not finite, so that codes cannot be compared.")
     information, away = own - aggregate, aggregate - prior
     error = float(information.std() / math.sqrt(len(information))) if len(information) > 1 else math.nan
     return Information(float((own - prior).mean()), float(information.mean()), float(away.mean()), error)
@@ -214,4 +212,11 @@ def _with(shape: torch.Size, axis: int, length: int) -> list[int]:
 
 
 def _summed(run: Run, sites: list[str]) -> torch.Tensor:
+    for name in sites:
+        fn, value = run.node(name, "guide")["fn"], run.node(name, "guide")["value"]
+        if is_delta(fn) and not torch.allclose(fn.sample(), value, rtol=1e-4, atol=1e-5):
+            raise DataError(
+                f"the guide makes {name!r} by a function of the datum (behind an auxiliary site), so that the draws of "
+                "one datum are none of another, and have no density there."
+            )
     return torch.stack([run.per_datum(name, "guide") for name in sites]).sum(0)

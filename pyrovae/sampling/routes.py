@@ -20,6 +20,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
@@ -191,25 +192,25 @@ def agrees(route: Route, ask: Ask, shared: Any = None) -> bool:
 
 
 def _agrees(run: Run, ask: Ask, draw: int) -> bool:
-    given = Trace()
+    given, drawn = Trace(), Trace()
     for side in (run.traces.model, run.traces.guide):
         for name, node in samples(side):
             if name not in given.nodes and not node["is_observed"]:
                 key = "model" if name in run.traces.model else "guide"
                 given.add_node(name, **{**node, "value": run.value(name, key)[draw]})
+    for name, node in samples(run.traces.guide):
+        if not is_delta(node["fn"]):  # what a guide makes of its other sites, a single run makes again
+            drawn.add_node(name, **given.nodes[name])
     ask.pair.turn_to(ask.batch)
-    single = Run(_replayed(ask, given), 1, fold_single, ask.layout, ask.structure.data_plate)
+    guide = traced(poutine.replay(ask.pair.guide, trace=drawn), ask.batch)
+    model = traced(poutine.replay(ask.pair.model, trace=given), ask.batch)
+    single = Run(Traces(model, guide), 1, fold_single, ask.layout, ask.structure.data_plate)
     return all(
         _close(run.log_prob(name, side)[draw], single.log_prob(name, side)[0])
         and _close(run.value(name, side)[draw], single.value(name, side)[0])
         for side in ("model", "guide")
         for name, _ in samples(getattr(single.traces, side))
     )
-
-
-def _replayed(ask: Ask, given: Trace) -> Traces:
-    guide = traced(poutine.replay(ask.pair.guide, trace=given), ask.batch)
-    return Traces(traced(poutine.replay(ask.pair.model, trace=given), ask.batch), guide)
 
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:

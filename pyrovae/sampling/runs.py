@@ -9,6 +9,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 
 from pyrovae.objectives.figures import untempered
+from pyrovae.pairs.points import own_log_prob
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, Place
 
@@ -59,10 +60,11 @@ class Run(NamedTuple):
         plate's nor that of temper.
         """
         node = self.node(name, side)
-        log_prob = node["fn"].log_prob(node["value"])
+        fn, value = node["fn"], node["value"]
+        log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
         scale, mask = untempered(node)
         log_prob = scale_and_mask(log_prob, scale / plate_scale(node, self.data_plate), mask)
-        log_prob = torch.as_tensor(log_prob).expand(node["fn"].batch_shape)
+        log_prob = torch.as_tensor(log_prob).expand(fn.batch_shape)
         return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
 
     def _folded(self, tensor: torch.Tensor, place: Place, side: str) -> torch.Tensor:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pyro.distributions import Delta
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.programs import WholePlate
@@ -51,7 +50,7 @@ class Scorer:
     def _is_moving(self, name: str, node: Mapping[str, Any]) -> bool:
         if node["is_observed"] or not self.sampler.structure.sites[name].local:
             return False
-        return not isinstance(base_of(node["fn"]), Delta)
+        return not is_delta(node["fn"])
 
     def shared(self, draws: range) -> list[Trace] | None:
         """The global sites of some draws; None where the pair has none."""

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoDiagonalNormal, AutoGuide, AutoGuideList, AutoNormal
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoGuide, AutoGuideList, AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroModule, PyroSample
 from torch import nn
 from torch.distributions import constraints
@@ -131,6 +131,31 @@ def auto_normal():
 def auto_diagonal_normal():
     c = real()
     return Pair(_regression, AutoDiagonalNormal(_regression)), (c, (c[:, 0] > 0).float())
+
+
+@entry(
+    "broadcasts",
+    "global",
+    "subsampled",
+    "autoguide",
+    "lazy",
+    "auxiliary",
+    "shared_auxiliary",
+    latent="",
+    global_sites="shares spread",
+    auxiliary="_AutoMultivariateNormal_latent",
+)
+def bounded_global():
+    """Global sites on a simplex and in an interval: the autoguide puts a Delta behind a normal vector."""
+
+    def model(x):
+        shares = pyro.sample("shares", dist.Dirichlet(torch.full((3,), 2.0)))
+        spread = pyro.sample("spread", dist.Uniform(0.5, 4.0))
+        with pyro.plate("data", ROWS, subsample_size=len(x)):
+            mean = (shares * torch.tensor([-1.0, 0.0, 1.0])).sum(-1)
+            pyro.sample("x", dist.Normal(mean, spread), obs=x)
+
+    return Pair(model, AutoMultivariateNormal(model)), real()[:, 0]
 
 
 @entry(
