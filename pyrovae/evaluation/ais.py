@@ -118,9 +118,10 @@ def ais(
     chains, steps, leapfrogs = check_counts(chains=chains, steps=steps, leapfrogs=leapfrogs)
     if start not in ("guide", "prior"):
         raise ArgumentError(f"start={start!r}; give 'guide' or 'prior'.")
-    sampler = of_each_datum(pair, data, named, seed, data_plate)
     if start == "prior":
-        sampler = _from_the_prior(sampler, data, named, seed)
+        sampler = _from_the_prior(pair, data, named, seed, data_plate)
+    else:
+        sampler = of_each_datum(pair, data, named, seed, data_plate)
     plan = AnnealingPlan(chains, _temperatures(steps), leapfrogs)
     parts = [_of_tile(sampler, scorer, plan, reverse) for scorer in scorers(sampler)]
     lower, upper, acceptance = zip(*parts, strict=True)
@@ -149,15 +150,17 @@ def _temperatures(steps: int) -> list[float]:
     return [(value - raw[0]) / (raw[-1] - raw[0]) for value in raw]
 
 
-def _from_the_prior(sampler: Sampler, data: tuple, named: Mapping[str, Any], seed: int | None) -> Sampler:
-    summed = sampler.structure.named("enumerated", local=True)
+def _from_the_prior(
+    pair: HasPair, data: tuple, named: Mapping[str, Any], seed: int | None, data_plate: str | None
+) -> Sampler:
+    structure = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate).structure
+    summed = structure.named("enumerated", local=True)
     if summed:
         raise ArgumentError(
             f"start='prior' draws local sites one by one, and the model sums out {summed[0]!r}, on which others may "
             "depend. Leave it at start='guide'."
         )
-    pair = FromPrior(sampler.use.pair, sampler.structure)
-    return of_each_datum(pair, data, named, seed, sampler.structure.data_plate)
+    return of_each_datum(FromPrior(pair, structure), data, named, seed, structure.data_plate)
 
 
 # --- one tile of rows ---------------------------------------------------------------------------------

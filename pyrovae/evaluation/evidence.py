@@ -11,7 +11,7 @@ import torch
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.evaluation.estimate import Estimate, Mean
 from pyrovae.evaluation.importance_weights import check, checked, each_datum, joined, joint_weights, of_the_set
-from pyrovae.evaluation.per_datum import of_each_datum, sampler_of
+from pyrovae.evaluation.per_datum import check_common_densities, of_each_datum, of_the_whole
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
@@ -65,6 +65,7 @@ def elbo(
         torch.Size([64])
     """
     sampler = of_each_datum(pair, data, named, seed, data_plate)
+    check_common_densities(sampler.use)
     found, size = [], 0
     for rows, tiles in groupby(sampler.tiles(draws, "scored"), key=attrgetter("rows")):
         mean = Mean()
@@ -125,7 +126,7 @@ def log_evidence(
         True
     """
     if joint:
-        return of_the_set(sampler_of(pair, data, named, seed, data_plate), draws)
+        return of_the_set(of_the_whole(pair, data, named, seed, data_plate), draws)
     if isinstance(draws, tuple | list):
         raise ArgumentError(
             f"{argument('draws', draws)}; give a whole number, or a pair of them together with joint=True."
@@ -175,7 +176,7 @@ def psis(
         torch.Size([64])
     """
     if joint:
-        sampler = sampler_of(pair, data, named, seed, data_plate)
+        sampler = of_the_whole(pair, data, named, seed, data_plate)
         return Psis(*(part[0] for part in _smoothed(joint_weights(sampler, draws)[:, None], None)))
     sampler = of_each_datum(pair, data, named, seed, data_plate)
     found = []

@@ -11,6 +11,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.evaluation.per_datum import sampler_of
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -89,7 +90,7 @@ def mutual_information(
         >>> pv.mutual_information(vae, torch.randn(64, 5)).mutual_information < 4.2  # log 64
         True
     """
-    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler = sampler_of(pair, data, named, seed, data_plate)
     sites = [s.name for s in sampler.structure.sites.values() if s.local and s.role in ("latent", "auxiliary")]
     if not sites or sampler.rows is None:
         raise ArgumentError(

@@ -6,19 +6,51 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
+from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.use import Use
 
 
 def sampler_of(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
-    """A sampler of a pair whose draws have weights."""
+    """A sampler of a pair whose draws have weights, but for those of sites that all data share."""
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
-    forgotten = sampler.structure.named("unguided")
+    check_local_densities(sampler.use)
+    return sampler
+
+
+def of_the_whole(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
+    """A sampler of a pair whose draws have weights, those of sites that all data share included."""
+    sampler = sampler_of(pair, data, named, seed, data_plate)
+    check_common_densities(sampler.use)
+    return sampler
+
+
+def check_local_densities(use: Use) -> None:
+    """Refuse a guide that has no density for what belongs to single data."""
+    forgotten = use.structure.named("unguided")
     if forgotten:
         raise PairError(
             f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
             "or mark it with pyro.infer.config_enumerate to have it summed out."
         )
-    return sampler
+    if points := point_sites(use).local:
+        raise PairError(
+            f"the guide puts {points[0]!r} at one point for each datum (a Delta, as for a MAP estimate of codes). A "
+            "point has no density, so that there is no rate, no ELBO and no importance weight. Predictions, encode "
+            "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
+            "the site from a distribution."
+        )
+
+
+def check_common_densities(use: Use) -> None:
+    """Refuse a guide that has no density for what all data share."""
+    if points := point_sites(use).common:
+        raise PairError(
+            f"the guide puts {points[0]!r}, which all data share, at one point (a Delta, as AutoDelta does). A point "
+            "has no density, so that there is no rate, no ELBO and no evidence of the whole. log_evidence and psis of "
+            "each datum, given that point, stand, and so do predictions and log_likelihood; for the rest, draw the "
+            "site from a distribution (AutoNormal)."
+        )
 
 
 def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:

@@ -13,6 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import Placement
 from pyrovae.errors import PairError
+from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities
 from pyrovae.objectives.losses import Loss, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -88,6 +89,8 @@ def rate_distortion(
             raise
         batches = as_batches(given, batch_size=batches.rows)
         use = Use.of(pair, batches, data_plate=data_plate)
+    check_local_densities(use)
+    check_common_densities(use)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()

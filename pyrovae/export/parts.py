@@ -16,6 +16,7 @@ from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
+from pyrovae.sampling.point_sites import PointSites, point_sites
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -54,6 +55,7 @@ class Contents:
         self.structure: Structure = sampler.structure
         self._wholes = merged(self.structure)
         self._totals: dict[str, torch.Tensor] = {}
+        self._points = point_sites(sampler.use) if "sample_stats" in groups else PointSites([], [])
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
         self._whole_numbers = whole_numbers(sampler)
         self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
@@ -188,13 +190,18 @@ class Contents:
             ("log_q", densities.guide, densities.global_guide),
             ("log_weight", densities.log_weights, densities.global_model - densities.global_guide),
         ):
+            if name != "log_p" and any(self._points):
+                continue  # a point of the guide has no density
             total = self._totals.setdefault(name, torch.zeros(self.draws, dtype=torch.float64))
             total[tile.draws.start : tile.draws.stop] += (local.sum(1) + (common if first else 0.0)).cpu()
         plate = self.structure.data_plate
         if plate is not None and not self.structure.named("enumerated", local=False):
             shared = (densities.global_model - densities.global_guide) / plate_size(tile, self.sampler)
             elbo = densities.log_weights + shared.unsqueeze(1)
-            yield VariablePart("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)
+            if not any(self._points):
+                yield VariablePart("sample_stats", "elbo", elbo, (plate,), -1, tile.rows, tile.draws)
+            if self._points.local:
+                return
             if self.sampler.global_sites and self.structure.named("latent", local=True):
                 weights = densities.log_weights
                 yield VariablePart("sample_stats", "local_log_weight", weights, (plate,), -1, tile.rows, tile.draws)

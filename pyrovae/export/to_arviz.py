@@ -54,7 +54,8 @@ def to_arviz(
     | `observed_data` | what the observed sites hold, NaN where a mask leaves it out | plates, event |
     | `constant_data` | arguments that are not observed; `x_mask` where a mask says what of `x` counts | rows, ... |
 
-    Sites that the model enumerates are drawn in `posterior`, and summed out in `sample_stats`.
+    Sites that the model enumerates are drawn in `posterior`, and summed out in `sample_stats`. A guide that stands at
+    a point (AutoDelta) has no density there, and `sample_stats` nothing that needs one.
 
     Args:
         pair: any pair.

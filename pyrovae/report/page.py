@@ -13,6 +13,7 @@ import torch
 import pyrovae as pv
 from pyrovae import __version__
 from pyrovae.errors import PairError
+from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
 from pyrovae.report.overall_verdict import OverallVerdict, overall_verdict
 from pyrovae.report.section import Section
@@ -75,18 +76,30 @@ def render(
         verdict = overall_verdict(history, {}, outcome or {})
         return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
     verdict = overall_verdict(history, active, outcome or {})
-    figures = _figures(pv.rate_distortion(pair, rows, draws=_DRAWS), active, history)
+    figures = _figures(_measured(pair, rows), active, history)
     sections = make_sections(subject, history, limits, settings or {})
     return page(title, data_words, verdict, figures, sections)
 
 
-def _figures(measured: Any, active: Mapping[str, Any], history: tuple[Epoch, ...]) -> list[tuple[str, str, str]]:
+def _measured(pair: pv.HasPair, rows: torch.Tensor) -> RateDistortion | None:
+    """None where the guide stands at a point: it has no density there."""
+    try:
+        return pv.rate_distortion(pair, rows, draws=_DRAWS)
+    except PairError:
+        return None
+
+
+def _figures(
+    measured: RateDistortion | None, active: Mapping[str, Any], history: tuple[Epoch, ...]
+) -> list[tuple[str, str, str]]:
     """The figures at the top: name, value, and what it is."""
-    figures = [
-        ("ELBO", f"{measured.elbo:,.2f}", "nats per datum; higher is better"),
-        ("Rate", f"{measured.rate:,.2f}", "nats in the latent variables"),
-        ("Distortion", f"{measured.distortion:,.2f}", "nats lost in reconstruction"),
-    ]
+    figures = []
+    if measured is not None:
+        figures = [
+            ("ELBO", f"{measured.elbo:,.2f}", "nats per datum; higher is better"),
+            ("Rate", f"{measured.rate:,.2f}", "nats in the latent variables"),
+            ("Distortion", f"{measured.distortion:,.2f}", "nats lost in reconstruction"),
+        ]
     figures += [
         (f"Active {site}", f"{units.count} of {units.total}", "dimensions in use") for site, units in active.items()
     ]

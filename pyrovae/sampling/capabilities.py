@@ -178,10 +178,11 @@ class _Look:
         self.pair.turn_to(first)
         other = run_once(self.pair, first, self.structure, "posterior", given).guide
         for name, node in given.nodes.items():
+            value: Any = node["value"]
             here, there = node["fn"], other.nodes[name]["fn"]
             if is_delta(here) and not torch.allclose(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):
                 return True
-            if not torch.equal(own_log_prob(here, node["value"]), own_log_prob(there, node["value"])):
+            if not torch.equal(own_log_prob(here, value), own_log_prob(there, value)):
                 return True
         return False
 

@@ -11,12 +11,13 @@ import torch
 
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.evaluation.per_datum import check_each_datum
+from pyrovae.evaluation.per_datum import check_each_datum, check_local_densities
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.score_histograms import draw_score_histograms
 from pyrovae.sampling.densities import scored, scored_grid
+from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
 from pyrovae.trust.complexity import complexities, scales
@@ -164,11 +165,15 @@ def novelty(
 
 
 def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
+    check_local_densities(sampler.use)
     check_each_datum(sampler)
     if not sampler.structure.named("observed"):
         raise PairError("the pair has no observed site, so that no data could be new to it.")
     # What the model alone draws outside the data plate is another one for every draw of the local sites.
     held = [name for name in sampler.global_sites if sampler.structure.sites[name].role in ("latent", "auxiliary")]
+    held = [
+        name for name in held if name not in point_sites(sampler.use).common
+    ]  # a point does not disagree with itself
     if scores is None:
         return [name for name in SIDES if name != "regret" and (name != "disagreement" or held)]
     scores = [scores] if isinstance(scores, str) else list(scores)
@@ -177,8 +182,8 @@ def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
         raise ArgumentError(f"scores={scores!r}; give some of {', '.join(map(repr, SIDES))}.")
     if "disagreement" in scores and not held:
         raise PairError(
-            "disagreement is that of several draws of the global sites, and the pair has none. Give it a source of "
-            "epistemic uncertainty, weights with a posterior say, or leave this score out."
+            "disagreement is that of several draws of the global sites, and the pair has none that moves. Give it a "
+            "source of epistemic uncertainty, weights with a posterior say, or leave this score out."
         )
     return [name for name in SIDES if name in scores]
 

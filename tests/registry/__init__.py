@@ -21,6 +21,7 @@ Traits:
     loss_state       what the loss has seen (a decaying average) changes its gradients.
     auxiliary        guide sites marked `is_auxiliary`.
     shared_auxiliary one auxiliary site serves several latent sites.
+    point            the guide puts global sites at a point, which has no density.
     masked           masks of poutine or of `obs_mask`.
     buffers          modules with buffers that training changes.
     dropout          train and eval mode differ by noise.

@@ -63,6 +63,7 @@ def enumerated_mixture():
     "subsampled",
     "autoguide",
     "lazy",
+    "point",
     latent="y",
     enumerated="y",
     global_sites="weights scale centres",
