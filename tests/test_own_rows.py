@@ -90,7 +90,7 @@ OWNERS = {
     **{guide.__name__: lambda guide=guide: pv.Pair(model, guide(model)) for guide in GUIDES},
     **{
         f"{guide.__name__}-global": lambda guide=guide: pv.Pair(with_a_global_site, guide(with_a_global_site))
-        for guide in GUIDES
+        for guide in (AutoNormal, AutoDiagonalNormal)
     },
     "parameters": lambda: pv.Pair(model, sliced),
     "closure": lambda: pv.Pair(observes(X.flip(0)), amortised(X)),
@@ -218,3 +218,14 @@ def test_a_row_that_moves_with_its_company_is_found(reads, found):
     x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
     clauses = [finding.clause for finding in findings(company(reads), (x,), {})]
     assert clauses == (["reads-other-rows"] if found else [])
+
+
+def test_a_guide_that_draws_all_rows_as_one_vector_has_the_evidence_of_the_whole_alone():
+    few = X[::14]
+    pair = pv.Pair(model, AutoDiagonalNormal(model))
+    pv.fit(pair, few, steps=300, learning_rate=pv.linear(0.4, 0.01, steps=300), **QUIET)
+    for ask in (pv.log_evidence, pv.psis, pv.ais, pv.inference_gap):
+        with pytest.raises((pv.PairError, pv.ArgumentError), match=r"one vector|no local site"):
+            ask(pair, few)
+    whole = pv.log_evidence(pair, few, draws=150, joint=True)
+    assert float((whole.value - evidence(few).sum()).abs()) < 6 * float(whole.error) + 0.1

@@ -74,3 +74,12 @@ def check_each_datum(sampler: Sampler) -> None:
             "it in the guide, put it inside the data plate, or ask "
             "for the evidence of the whole: log_evidence(..., joint=True)."
         )
+    sites = sampler.structure.sites
+    for auxiliary, served in sampler.structure.auxiliaries.items():
+        rows = [name for name in served if sites[name].local]
+        if rows and not sites[auxiliary].local:
+            raise PairError(
+                f"the guide draws {rows[0]!r} of all rows as one vector, {auxiliary!r}, whose density has no part for "
+                "each row, so that no datum has a figure of its own. Take a guide with a density for each row "
+                "(AutoNormal, an amortised one), or ask for the evidence of the whole: log_evidence(..., joint=True)."
+            )
