@@ -502,6 +502,14 @@ def test_a_pair_that_was_never_run_is_refused():
             function(pair, x)
 
 
+@pytest.mark.parametrize("stray", [{"mena": True}, {"sed": 1}, {"z": torch.zeros(2)}, torch.zeros(2, 5)], ids=str)
+@pytest.mark.parametrize("ask", [pv.generate, pv.prior, pv.prior_predictive, pv.generate_with_uncertainty])
+def test_what_nobody_takes_beside_a_number_is_refused(ask, stray):
+    vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
+    with pytest.raises(pv.ArgumentError, match=f"{next(iter(stray))}=" if isinstance(stray, dict) else "1 more"):
+        ask(vae, 2, **stray) if isinstance(stray, dict) else ask(vae, 2, stray)
+
+
 def test_a_number_needs_a_pair_that_knows_its_shapes():
     pair, *_ = with_parts()
     for function in (pv.prior, pv.prior_predictive, pv.generate):

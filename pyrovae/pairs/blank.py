@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol, runtime_checkable
 
 from pyrovae.errors import ArgumentError, PairError
@@ -40,13 +41,26 @@ def has_blank(pair: HasPair) -> bool:
     return isinstance(unwrapped(pair), HasBlank)
 
 
-def blank_data(pair: HasPair, count: int) -> tuple[Any, ...]:
+def blank_data(pair: HasPair, count: int, more: tuple = (), named: Collection[str] = ()) -> tuple[Any, ...]:
     """Arguments of a pair for so many rows.
 
+    Args:
+        pair: the pair.
+        count: how many rows.
+        more: what was given behind the count, which nobody takes.
+        named: the names of what was given by name and is no option.
+
     Raises:
-        ArgumentError: fewer than one.
+        ArgumentError: fewer than one, or something beside the count.
         PairError: the pair does not say what its data look like.
     """
+    if more or named:
+        given = [f"{name}=" for name in named] or [f"{len(more)} more by position"]
+        raise ArgumentError(
+            f"a number of data ({count}) stands for all arguments of the pair, and beside it were given "
+            f"{', '.join(given)}, of which nothing would come. See the function's options for what was meant; to give "
+            "arguments of the model, give all of them, in place of the number."
+        )
     if count < 1:
         raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
     known = unwrapped(pair)

@@ -162,7 +162,7 @@ def _asked(pair: HasPair, count_or_data: Any, more: tuple, named: Mapping[str, A
     """All rows that are asked for, as one batch."""
     count = as_whole(count_or_data)
     if count is not None:
-        return Batch(blank_data(pair, count), {})
+        return Batch(blank_data(pair, count, more, tuple(named)), {})
     data = arguments(() if count_or_data is None else (count_or_data, *more), named)
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not batches.random_access or batches.rows is None:
