@@ -66,6 +66,7 @@ from pyrovae.objectives.schedules import sigmoid as sigmoid
 from pyrovae.objectives.target_rate import TargetRate as TargetRate
 from pyrovae.objectives.temper import temper as temper
 from pyrovae.pairs.blank import HasBlank as HasBlank
+from pyrovae.pairs.own_store import own_store as own_store
 from pyrovae.pairs.pair import HasPair as HasPair
 from pyrovae.pairs.pair import Pair as Pair
 from pyrovae.prediction.draws import log_likelihood as log_likelihood

@@ -159,7 +159,7 @@ def inside(modules):
 def test_nothing_is_left_behind(entry, validate):
     pair, data = entry.make()
     args, kwargs = arguments(data)
-    modules = [one for one in pair if isinstance(one, nn.Module)] if isinstance(pair, tuple) else [pair]
+    modules = [one for one in (pair if isinstance(pair, tuple) else [pair]) if isinstance(one, nn.Module)]
     before = copy.deepcopy((args, kwargs))
     with pyro.validation_enabled(validate):
         for _ in range(2):

@@ -175,7 +175,7 @@ def test_the_epistemic_part_of_weights_falls_with_the_data():
     parts = {}
     for rows in (16, 64, 256):
         pair, data = regression(rows)
-        source = epistemic.bayesian_weights(pair, *data, scale=0.05)
+        source = epistemic.bayesian_weights(pv.own_store(pair), *data, scale=0.05)
         options = {"batch_size": rows, "learning_rate": pv.cosine(0.05, 0.0, steps=300), "progress": False}
         loss = pyro.infer.TraceMeanField_ELBO()
         pv.fit(source, data, steps=300, loss=loss, seed=0, staged=False, **options)

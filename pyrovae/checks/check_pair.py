@@ -26,6 +26,7 @@ from pyrovae.checks.traced_pair import (
     with_other_rows,
 )
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.pair import HasPair, bound_modules
@@ -129,7 +130,8 @@ def findings(
     except DataError as error:
         return (Finding("data", "error", str(error)),)
     with in_isolation() as called:
-        traces = _run(pair, args, kwargs, called)
+        with claiming(pair, called, networks=False) as noted:  # modules have a clause of their own
+            traces = _run(pair, noted, args, kwargs, called)
         if isinstance(traces, Finding):
             return (traces,)
         traced, unclear = _traced_pair(pair, args, kwargs, traces, called, data_plate, dataset_size)
@@ -183,21 +185,23 @@ _SHAPES = ("to-event", "batch-outside-plate", "shape")
 
 
 # --- running the pair -----------------------------------------------------------------------------------
-def _run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.Module]) -> Traces | Finding:
+def _run(
+    pair: HasPair, noted: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.Module]
+) -> Traces | Finding:
     """Run the pair once; where it raises, the finding that explains why."""
 
     def trouble(error: Exception, side: str, *traces: Trace) -> Finding:
         names = argument_names(pair, args, kwargs)
         return explain(error, FailedRun(side, pair, args, kwargs, names, traces, roots(called)))
 
-    guide, error = traced_until_error(pair.guide, args, kwargs)
+    guide, error = traced_until_error(noted.guide, args, kwargs)
     if error:
         if isinstance(pair.guide, AutoGuide):  # its first call runs the model, which may be what failed
             model, cause = traced_until_error(pair.model, args, kwargs)
             if cause:
                 return trouble(cause, "model", model)
         return trouble(error, "guide", guide)
-    model, error = traced_until_error(replayed_model(pair, guide), args, kwargs)
+    model, error = traced_until_error(replayed_model(noted, guide), args, kwargs)
     return trouble(error, "model", guide, model) if error else Traces(model, guide)
 
 

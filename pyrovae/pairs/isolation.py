@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,7 +16,6 @@ import pyro.distributions
 import pyro.infer.util
 import pyro.poutine.util
 import torch
-from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.block_messenger import BlockMessenger
 from torch import nn
 
@@ -73,6 +74,56 @@ def forked_random(seed: int | None = None) -> Iterator[None]:
         before.restore()
 
 
+class StoreEntries:
+    """What Pyro's parameter store holds for one pair: values, their names and constraints.
+
+    Attributes:
+        held: the three, as the store has them; what appears inside a `forked_store` is forgotten with it.
+    """
+
+    def __init__(self):
+        self.held: tuple[dict, dict, dict] = ({}, {}, {})
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Pyro's store holds these, and nothing else."""
+        store: Any = pyro.get_param_store()
+        held, before = self._now(), _dicts(store)
+        _set(store, held)
+        try:
+            yield
+        finally:
+            for mine, now in zip(held, _dicts(store), strict=True):
+                if mine is not now:  # the store was cleared inside
+                    mine.clear()
+                    mine.update(now)
+            _set(store, before)
+
+    def _now(self) -> tuple[dict, dict, dict]:
+        held = self.held
+        for empty, known in _forks:
+            if self not in known:
+                known[self] = _copied(held, empty=empty)
+            held = known[self]
+        return held
+
+
+# For each `forked_store` that is open whether it began empty, and what it made of the entries of single pairs.
+_forks: list[tuple[bool, dict[StoreEntries, tuple[dict, dict, dict]]]] = []
+
+
+def _dicts(store: Any) -> tuple[dict, dict, dict]:
+    return store._params, store._param_to_name, store._constraints
+
+
+def _set(store: Any, held: tuple[dict, dict, dict]) -> None:
+    store._params, store._param_to_name, store._constraints = held
+
+
+def _copied(held: tuple[dict, dict, dict], *, empty: bool) -> tuple[dict, dict, dict]:
+    return ({}, {}, {}) if empty else (dict(held[0]), dict(held[1]), dict(held[2]))
+
+
 @contextmanager
 def forked_store(*, empty: bool = False) -> Iterator[None]:
     """Forget what appears in Pyro's parameter store; tensors that were there stay the same objects.
@@ -81,22 +132,23 @@ def forked_store(*, empty: bool = False) -> Iterator[None]:
         empty: hide what was there, so that a pair of the same names starts from its own values.
     """
     store: Any = pyro.get_param_store()
-    before = (store._params, store._param_to_name, store._constraints)
-    store._params, store._param_to_name, store._constraints = ({} if empty else dict(held) for held in before)
+    before = _dicts(store)
+    _set(store, _copied(before, empty=empty))
+    _forks.append((empty, {}))
     try:
         yield
     finally:
-        store._params, store._param_to_name, store._constraints = before
+        _forks.pop()
+        _set(store, before)
 
 
 class _Watch:
-    """Sees every module just before its first call: notes it, and puts it into eval mode."""
+    """Sees every module just before its first call: notes it and what it holds, and puts it into eval mode."""
 
     def __init__(self):
         self.found: list[nn.Module] = []
+        self.before: list[ModuleState] = []
         self._seen: set[int] = set()
-        self.modes: list[tuple[nn.Module, bool]] = []
-        self.new_guides: list[tuple[AutoGuide, dict[str, Any], dict[str, dict]]] = []
         self._thread = threading.get_ident()  # modules that other threads call are not ours
 
     def __call__(self, module: nn.Module, inputs: Any = None) -> None:
@@ -104,45 +156,100 @@ class _Watch:
             return
         self._seen.add(id(module))
         self.found.append(module)
-        if isinstance(module, AutoGuide) and module.prototype_trace is None:
-            self.new_guides.append((module, dict(vars(module)), _registries(module)))
         for part in module.modules():
-            self.modes.append((part, part.training))
+            self.before.append(ModuleState.of(part))
             part.training = False
 
-    def restore_modes(self) -> None:
-        # Backwards: a part that was seen twice gets the mode that it had at first.
-        for part, mode in reversed(self.modes):
-            part.training = mode
-
-    def restore_new_guides(self) -> None:
-        for guide, attributes, registries in self.new_guides:
-            vars(guide).clear()
-            vars(guide).update(attributes)
-            for name, entries in registries.items():
-                registry = getattr(guide, name)
-                registry.clear()
-                registry.update(entries)
+    def restore(self, *, all_of_it: bool) -> None:
+        # Backwards: a part that was seen twice gets what it had at first.
+        for state in reversed(self.before):
+            state.restore() if all_of_it else state.restore_mode()
 
 
-# What PyroModule and nn.Module keep per object; entries made during a first call live in these.
-_REGISTRIES = ("_parameters", "_buffers", "_modules", "_pyro_params", "_pyro_samples")
+class ModuleState(NamedTuple):
+    """What a module holds: its attributes, registries and containers; numbers inside tensors are left alone."""
+
+    module: nn.Module
+    training: bool
+    held: list[tuple[Any, Any]]  # a dictionary, list or set, and what was in it
+
+    @classmethod
+    def of(cls, module: nn.Module) -> ModuleState:
+        """As it is now."""
+        if getattr(module, "has_uninitialized_params", None):  # lazy layers become others at their first call
+            return cls(module, module.training, [])
+        attributes = vars(module)
+        inside = [
+            held
+            for name, held in attributes.items()
+            if isinstance(held, dict | list | set) and len(held) < _MANY and name not in _OTHERS
+        ]
+        state = cls(module, module.training, [(held, copy.copy(held)) for held in (attributes, *inside)])
+        for held, before in state.held if _displaced else ():
+            for name, value in _displaced.get(id(held), {}).items():
+                before[name] = value
+        return state
+
+    def restore(self) -> None:
+        """Put everything back where it is another one."""
+        for held, before in self.held:
+            if not _same(held, before):
+                held.clear()
+                held.extend(before) if isinstance(held, list) else held.update(before)
+        self.restore_mode()
+
+    def restore_mode(self) -> None:
+        """Train or eval as before."""
+        self.module.training = self.training
 
 
-def _registries(module: nn.Module) -> dict[str, dict]:
-    return {name: dict(getattr(module, name)) for name in _REGISTRIES if hasattr(module, name)}
+_MANY = 1_000  # entries of a container beyond which it holds data, not state
+
+# Containers of every module in which others put hooks, some for the time of a run.
+_OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+# By registry of a module what belongs there, while another tensor stands in for it.
+_displaced: dict[int, dict[str, Any]] = {}
 
 
 @contextmanager
-def eval_mode(*, reset_new_guides: bool = True) -> Iterator[list[nn.Module]]:
+def swapped(places: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
+    """Other tensors in some places of modules' registries, for the time of a run."""
+    before = [entries[name] for entries, name in places]
+    displaced = [(entries, name) for entries, name in places if name not in _displaced.get(id(entries), {})]
+    for entries, name in displaced:
+        _displaced.setdefault(id(entries), {})[name] = entries[name]
+    try:
+        for (entries, name), value in zip(places, values, strict=True):
+            entries[name] = value
+        yield
+    finally:
+        for (entries, name), tensor in zip(places, before, strict=True):
+            entries[name] = tensor
+        for entries, name in displaced:
+            del _displaced[id(entries)][name]
+            if not _displaced[id(entries)]:
+                del _displaced[id(entries)]
+
+
+def _same(held: Any, before: Any) -> bool:
+    if len(held) != len(before):
+        return False
+    if isinstance(held, dict):
+        return all(key in held and held[key] is value for key, value in before.items())
+    return held == before if isinstance(held, set) else all(map(operator.is_, held, before))
+
+
+@contextmanager
+def eval_mode(*, restores: bool = True) -> Iterator[list[nn.Module]]:
     """Run every module that is called inside in eval mode, and give each its own mode back.
 
     Which modules a pair holds shows only when it runs, so they are switched just before their first call.
 
     Args:
-        reset_new_guides: let autoguides that were never run forget the set-up made inside: they draw their starting
-            values at their first call, and kept, these would come from other random numbers than those of
-            a plain loop.
+        restores: let modules forget what they set up inside. Guides draw their starting values, and note plates and
+            sizes, at their first call; kept, these would be of other random numbers, or of other rows, than those of a
+            plain loop.
 
     Returns:
         A list of the modules, in the order of their first calls, which grows as they are called.
@@ -153,9 +260,7 @@ def eval_mode(*, reset_new_guides: bool = True) -> Iterator[list[nn.Module]]:
         yield watch.found
     finally:
         handle.remove()
-        watch.restore_modes()
-        if reset_new_guides:
-            watch.restore_new_guides()
+        watch.restore(all_of_it=restores)
 
 
 class IsolationBlock(BlockMessenger):

@@ -9,6 +9,7 @@ import torch
 from pyro.poutine.trace_struct import Trace
 from torch import nn
 
+from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
@@ -56,14 +57,19 @@ def inspect(
     *,
     data_plate: str | None = None,
     seed: int | None = None,
+    trains: bool = False,
 ) -> Structure:
     """Find sites, data plate, parameters and modules by running the pair in eval mode, isolated.
 
     The parameters returned are live only where they existed before or belong to modules: what the run
     itself created in Pyro's store is gone again.
+
+    Raises:
+        PairError: its parameters are another pair's.
     """
     with isolated(seed) as called:
-        traces = run(pair, args, kwargs)
+        with claiming(pair, called, trains=trains) as noted:
+            traces = run(noted, args, kwargs)
         plate = data_plate or find_data_plate(pair, args, kwargs, traces)
     return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
 

@@ -132,7 +132,7 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
     try:
         with plates_noted(seen):
             return inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
-    except ArgumentError:
+    except PyrovaeError:
         raise
     except Exception as error:
         for name in (data_plate,) if data_plate else tuple(seen):

@@ -164,7 +164,7 @@ def _check_last_batch(batches: Batches, structure: Structure) -> None:
 
 
 def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structure, Traces]:
-    structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
     with isolated(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return structure, run(pair, batch.args, batch.kwargs)

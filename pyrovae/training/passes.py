@@ -16,6 +16,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, DivergedError, argument
 from pyrovae.objectives.losses import loss_and_gradients
 from pyrovae.objectives.record import Recorded
+from pyrovae.pairs.claims import claim, statements_of
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated, validation
 from pyrovae.pairs.names import canonical
@@ -195,6 +196,8 @@ class Passes:
 
     def _note_validated(self) -> None:
         last = self.recorded.last_run()
+        if last is not None and not self.shown.parameters:  # the first pass, which makes them
+            claim(self.plan.pair, statements_of(last), self.plan.structure.modules.values(), trains=True)
         nodes = samples(last.model) if last is not None else ()
         self.shown.validated = frozenset(name for name, node in nodes if validates(node["fn"]))
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import constraints
 from torch.nn.functional import softplus
 
+from pyrovae.pairs.own_store import own_store
 from pyrovae.pairs.pair import Pair
 from registry.data import counts, real
 from registry.entries import LATENT, WIDTH, entry
@@ -40,6 +41,13 @@ def constrained_params():
             pyro.sample("theta", dist.Gamma(concentration, rate).to_event(1))
 
     return Pair(model, guide), counts()
+
+
+@entry("mean_field", "renyi_ok", "broadcasts", "lazy", latent="theta", observed="words")
+def own_entries():
+    """A pair around the same functions, whose parameters stand in a store of their own."""
+    pair, words = constrained_params()
+    return own_store(pair), words
 
 
 class ModuleModel(PyroModule):

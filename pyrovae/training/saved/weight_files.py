@@ -136,7 +136,7 @@ def initialise(pair: HasPair, batch: Batch) -> Structure:
     place = placed(pair, batch)
     placed_batch = place.place(batch)
     try:
-        with forked_random(), pyro.poutine.block(), eval_mode(reset_new_guides=False), _unchecked():
+        with forked_random(), pyro.poutine.block(), eval_mode(restores=False), _unchecked():
             run(pair, placed_batch.args, placed_batch.kwargs)
             return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
     except PyrovaeError:

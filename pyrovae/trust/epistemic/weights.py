@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.isolation import isolated, swapped
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
@@ -126,17 +126,10 @@ def _holders(modules: Sequence[nn.Module], tensors: Sequence[Tensor], registry: 
                 yield entries, name, position[id(tensor)]
 
 
-@contextmanager
-def _swapped(holders: Sequence[Holder], values: Sequence[Tensor]) -> Iterator[None]:
-    before = [entries[name] for entries, name, _ in holders]
-    try:
-        if values:
-            for entries, name, number in holders:
-                entries[name] = values[number]
-        yield
-    finally:
-        for (entries, name, _), tensor in zip(holders, before, strict=True):
-            entries[name] = tensor
+def _swapped(holders: Sequence[Holder], values: Sequence[Tensor]) -> AbstractContextManager[None]:
+    if not values:
+        return nullcontext()
+    return swapped([(entries, name) for entries, name, _ in holders], [values[number] for *_, number in holders])
 
 
 class _Answer(Messenger):
