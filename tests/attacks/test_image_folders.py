@@ -90,10 +90,10 @@ def test_what_pillow_does_elsewhere_is_left_as_it_is(tmp_path):
 def test_the_limit_of_pixels_is_said(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(saved("PNG"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(pv.FileError, match=r"a\.png.* 64 pixels.*limit.* 40.*Scale it down"):
+    with pytest.raises(pv.FileError, match=r"a\.png.*64 pixels.*limit.* 40.*Scale it down"):
         load(tmp_path)
     with (
         pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(pv.FileError, match=r"has 64 pixels, and the limit"),
+        pytest.raises(pv.FileError, match="has 64 pixels, and the limit"),
     ):
         load(tmp_path)

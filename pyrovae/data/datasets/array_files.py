@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
         most = path.stat().st_size * (_PACKED_AT_MOST if packed else 1)
-        return parse_idx(gzip.GzipFile(fileobj=stream) if packed else stream, str(path), most)
+        return parse_idx(cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if packed else stream, str(path), most)
 
 
 def parse_idx(stream: IO[bytes], label: str, most: int) -> np.ndarray:

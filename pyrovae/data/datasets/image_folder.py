@@ -100,10 +100,9 @@ def _read_header(path: Path, folder: Path) -> _ImageHeader:
                 "a choice of range: rescale it to 0..255 first, or load the numbers as .npy."
             )
         width, height = picture.size
-        if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-            raise FileError(
-                f"{path} has {width * height:,} pixels, and the limit is {Image.MAX_IMAGE_PIXELS:,}. {_MEND}"
-            )
+        most = Image.MAX_IMAGE_PIXELS  # Pillow warns, too, and goes on
+        if most is not None and width * height > most:
+            raise FileError(f"{path} has {width * height:,} pixels, and the limit is {most:,}. {_MEND}")
         lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
         frames = getattr(picture, "n_frames", 1)
         if frames != 1:
