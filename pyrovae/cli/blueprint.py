@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import pyrovae as pv
 from pyrovae.cli.advice import Advice, Facts, spread_rows
+from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError
 from pyrovae.models.nets import Chain
 from pyrovae.models.units import center_and_spread
@@ -54,8 +55,7 @@ class Blueprint:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Blueprint:
         """The inverse of `to_json`."""
-        shapes = {name: tuple(document[name]) for name in ("hidden", "shape")}
-        return cls(**{**document, **shapes})
+        return read_as(cls, document, "the blueprint")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

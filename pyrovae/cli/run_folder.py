@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib.metadata import version
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import __version__
+from pyrovae.cli.run_config import checked_config
+from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
+from pyrovae.data.read_as import read_as
 from pyrovae.data.whole_file import file_errors, open_at_end, whole_file
-from pyrovae.errors import FileError
+from pyrovae.errors import FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
 
@@ -59,15 +63,8 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The configuration, once it is known to be one of ours."""
         with _worded(self.config):
-            try:
-                config = json.loads(self.config.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise FileError(f"{self.config} is damaged: {error}.") from error
-        if not isinstance(config, dict) or config.get("kind") != _KIND:
-            raise FileError(f"{self.config} is the configuration of something else, not of a run of pyrovae.")
-        if config["format"] > _FORMAT:
-            raise FileError(f"{self.path} was made by a newer pyrovae ({config['versions']['pyrovae']}): install that.")
-        return config
+            content = self.config.read_bytes()
+        return checked_config(self.config, content, kind=_KIND, newest=_FORMAT)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the configuration, whole or not at all."""
@@ -84,19 +81,24 @@ class RunFolder:
             stream.write("".join(lines).encode())
 
     def read_metrics(self) -> tuple[Epoch, ...]:
-        """The history; a half-written last line, of a run that was killed, is left out."""
+        """The history; a damaged line is left out, and named where it is not the half line of a run that was killed."""
         if not self.metrics.is_file():
             return ()
         with _worded(self.metrics):
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        rows = []
+            check_memory(
+                8 * self.metrics.stat().st_size, str(self.metrics), "It is no history of a training: remove it."
+            )
+            lines = self.metrics.read_bytes().splitlines(keepends=True)
+        rows, damaged = [], []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(_epoch(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                if number == len(lines):
-                    break
-                raise FileError(f"{self.metrics}, line {number} is damaged: {error}.") from error
+                rows.append(_epoch(json.loads(line), f"line {number}"))
+            except (FileError, ValueError, RecursionError):
+                damaged += [number] if number < len(lines) or line.endswith(b"\n") else []
+        if damaged:
+            few = ", ".join(map(str, damaged[:5])) + (", ..." if len(damaged) > 5 else "")
+            words = f"{self.metrics}: {len(damaged)} damaged lines are left out of the history ({few})."
+            warnings.warn(words, PyrovaeWarning, stacklevel=2)
         return tuple(rows)
 
     def save(self, pair: Any) -> None:
@@ -122,10 +124,16 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _epoch(document: dict[str, Any]) -> Epoch:
-    always = {"loss", "elbo", "rate", "distortion", "seconds"}
-    values: dict[str, Any] = {k: math.nan if v is None and k in always else v for k, v in document.items()}
-    return Epoch(**values)
+# Never left out: what has no value there was not finite.
+_ALWAYS = ("loss", "elbo", "rate", "distortion", "weight", "learning_rate", "seconds")
+
+
+def _epoch(document: Any, where: str) -> Epoch:
+    if not isinstance(document, dict):
+        raise FileError(f"{where} is no row.")
+    lost = [name for name in _ALWAYS if name in document and document[name] is None]
+    row = read_as(Epoch, {**document, **dict.fromkeys(lost, 0.0)}, where)
+    return row._replace(**dict.fromkeys(lost, math.nan))
 
 
 def _worded(path: Path) -> AbstractContextManager[None]:

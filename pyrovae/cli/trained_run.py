@@ -15,6 +15,7 @@ from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
+from pyrovae.data.check_memory import check_memory
 from pyrovae.data.origin import BUNDLED, Data, DataSource, split
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
@@ -93,11 +94,24 @@ def _opened(
     folder: RunFolder, config: dict[str, Any], pair: str | None, blueprint: Blueprint | None, data: Data, words: str
 ) -> Trained:
     _check_shape(data, blueprint, words)
-    built = make_pair(pair or "") if blueprint is None else blueprint.build()
+    built = make_pair(pair or "") if blueprint is None else _built(blueprint, folder)
     spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
     pv.load(built, _weights(folder), opened.rows(8))
     return opened
+
+
+def _built(blueprint: Blueprint, folder: RunFolder) -> Any:
+    """The pair that a folder describes, once it is known to fit into memory."""
+    try:
+        with torch.device("meta"):
+            size = sum(tensor.numel() * tensor.element_size() for tensor in blueprint.build().state_dict().values())
+        check_memory(size, f"the pair that {folder.config} describes", "Train a smaller one.")
+        return blueprint.build()
+    except FileError:
+        raise
+    except Exception as error:  # strange numbers fail anywhere
+        raise FileError(f"{folder.config} describes a pair that cannot be built: {error}.") from error
 
 
 def _weights(folder: RunFolder) -> Path:
@@ -140,10 +154,10 @@ def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str
     suffix = Path(name).suffix
     alike = name not in BUNDLED and suffix == Path(source.name).suffix
     if columns and suffix in (".csv", ".parquet"):
-        same["columns"] = columns
+        same["columns"] = tuple(columns)
     if "label" in same and same["label"] not in _names(Path(name)):
         del same["label"]
-    data = DataSource.from_json({"name": name, **(same if alike else {})}).load()
+    data = DataSource(name, **(same if alike else {})).load()
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 

@@ -13,6 +13,7 @@ from pyrovae.data import datasets
 from pyrovae.data.datasets.array_files import existing, npz
 from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
+from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, DataError, argument
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
@@ -54,8 +55,7 @@ class DataSource:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DataSource:
         """The inverse of `to_json`."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-        return cls(**values)
+        return read_as(cls, document, "the data")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the file by its full path, so that it is found from any folder."""
@@ -126,7 +126,7 @@ class DataSource:
 def _shaped(data: Data, shape: tuple[int, ...]) -> Data:
     """Rows of pixels as images of the shape that was given."""
     values = data.values
-    if math.prod(values.shape[1:]) != math.prod(shape) or len(shape) not in (2, 3):
+    if math.prod(values.shape[1:]) != math.prod(shape) or len(shape) not in (2, 3) or min(shape) < 1:
         words = ",".join(map(str, shape))
         raise DataError(
             f"{argument('shape', text=words)}: a datum holds {math.prod(values.shape[1:])} numbers; give "

@@ -31,6 +31,7 @@ from pyrovae.training.parallel.agreement import check_alike_everywhere
 from pyrovae.training.parallel.team import find_team
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved import weight_files
+from pyrovae.training.saved.files import strange_content
 from pyrovae.training.saved.resumption import Resumption
 from pyrovae.training.saved.run_description import describe_run
 from pyrovae.training.step import Step
@@ -73,7 +74,8 @@ class Session:
         run = describe_run(described(options), plan, self.resumption.described)
         if self.team.size > 1:
             check_alike_everywhere(self.team, plan, run)
-        self.resumption.keep(run, plan)
+        with strange_content(self.resumption.folder):
+            self.resumption.keep(run, plan)
 
     def _seed(self, seed: int | None) -> int:
         known = self.resumption.seed
@@ -96,7 +98,8 @@ class Session:
             # Parts in eval mode inside a module in train mode are so on purpose: a frozen BatchNorm, say.
             if not module.training:
                 module.train()
-        self.resumption.restore(self.trainer)
+        with strange_content(self.resumption.folder):
+            self.resumption.restore(self.trainer)
         self.team.copy_(self.trainer.plan.structure.parameters.values())
         self.team.copy_(self.trainer.plan.structure.buffers().values())
 

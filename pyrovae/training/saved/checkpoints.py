@@ -55,24 +55,43 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
     return path
 
 
-def newest(folder: Path) -> tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]] | None:
+Content = tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]]
+
+
+def newest(folder: Path) -> Content | None:
     """The newest sound checkpoint as (path, weights, state, document); None where there is none.
 
     A damaged one is named in a warning, and the one before it is used.
+
+    Raises:
+        FileError: all are damaged; a start afresh would write over them.
     """
     remove_partial(folder) if folder.is_dir() else None
+    damaged = []
     for path in found(folder):
         try:
-            tensors, document = files.read(path)
+            content = _content(path)
         except FileError as error:
             if error.newer:
                 raise
-            warnings.warn(f"{str(error).rstrip('.')}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+            damaged.append(str(error).rstrip("."))
             continue
+        for words in damaged:
+            warnings.warn(f"{words}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+        return content
+    if damaged:
+        raise FileError(f"{'; '.join(damaged)}. There is no other checkpoint to go on from: choose another folder.")
+    return None
+
+
+def _content(path: Path) -> Content:
+    tensors, document = files.read(path)
+    with files.strange_content(path):
         weights, _ = of_weights(tensors, document)
         states = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
+        if type(document["seed"]) is not int or not isinstance(document["run"]["data"], dict):
+            raise TypeError("seed or data")
         return path, weights, trees.unflatten(states, document["state"]), document
-    return None
 
 
 def random_tree() -> dict[str, Any]:

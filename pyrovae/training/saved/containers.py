@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 from pyrovae.training.saved.trees import DTYPES, RESERVED
@@ -65,7 +66,10 @@ def load_bytes(path: Path) -> bytes:
     """The content of a file, or in words why there is none."""
     check_plain(path, links=True)
     try:
+        check_memory(2 * path.stat().st_size, str(path), "A machine with more memory can read it.")
         return path.read_bytes()
+    except FileError:
+        raise
     except FileNotFoundError:
         raise FileError(f"{path}: there is no such file; {_neighbours(path)}") from None
     except IsADirectoryError:
@@ -91,7 +95,7 @@ def parse(path: Path, content: bytes) -> tuple[dict[str, torch.Tensor], dict[str
         return safetensors.torch.load(content), dict(header.get(RESERVED, {}))
     except FileError:
         raise
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise FileError(f"{path} is damaged: {error}") from error
 
 
@@ -124,7 +128,7 @@ def foreign_kind(content: bytes) -> ForeignKind | None:
 def _archive_kind(content: bytes) -> ForeignKind:
     try:
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    except zipfile.BadZipFile:
+    except Exception:  # zipfile raises many kinds, all of them about this file
         return ForeignKind("a truncated zip archive")
     if any(name.endswith("data.pkl") for name in names):
         return ForeignKind("a pickle (made by torch.save)", executes=True)

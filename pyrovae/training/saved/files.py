@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pyrovae.data.whole_file import whole_file
-from pyrovae.errors import ArgumentError, FileError
+from pyrovae.errors import ArgumentError, FileError, PyrovaeError
 from pyrovae.training.saved import containers, foreign
 from pyrovae.training.saved.trees import RESERVED, check_storable, flatten, unflatten
 
@@ -112,7 +114,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
 
 def _open(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Any:
-    version = metadata.get("format_version", "")
+    version = metadata.get("format_version", "")[:20]
     if version.isdecimal() and int(version) > VERSION:
         raise FileError(
             f"{path} has format version {version} and this pyrovae knows versions up to {VERSION}: "
@@ -122,12 +124,24 @@ def _open(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
     text = metadata.get("document", "")
     if containers.digest(text, tensors) != metadata.get("digest"):
         raise FileError(f"{path} is damaged: its content does not match its digest; use an earlier copy")
-    written, aliases, skeleton = json.loads(text)
-    if str(written) != version:
-        raise FileError(f"{path} is damaged: it says version {version} and {written}")
-    for name, original in aliases.items():
-        tensors[name] = tensors[original]
-    return tensors, unflatten({}, skeleton)
+    with strange_content(path):
+        written, aliases, skeleton = json.loads(text)
+        if str(written) != version:
+            raise FileError(f"{path} is damaged: it says version {version} and {written}")
+        for name, original in aliases.items():
+            tensors[name] = tensors[original]
+        return tensors, unflatten({}, skeleton)
+
+
+@contextmanager
+def strange_content(path: Path | None) -> Iterator[None]:
+    """A document that has its digest and not its form, made by another program, is damage in words."""
+    try:
+        yield
+    except PyrovaeError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: it has not the form of a file of this package ({error!r})") from error
 
 
 def _without_copies(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

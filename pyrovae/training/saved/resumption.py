@@ -281,6 +281,8 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
 def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """The inverse of `trainer_state`."""
     for name in (*_PLAIN, "bad_epochs"):
+        if not _alike(state[name], getattr(trainer, name)):
+            raise TypeError(f"{name} is {state[name]!r}")
         setattr(trainer, name, state[name])
     trainer.averages, trainer.best = (
         {
@@ -299,6 +301,12 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
         store.setdefault(name, tensor)
         store[name] = tensor
     trainer.passes.shown.loss_state = dict(state["loss"])
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are of one type, and so are those in a list."""
+    lists = isinstance(one, list) and isinstance(other, list)
+    return type(one) is type(other) and (not lists or list(map(type, one)) == list(map(type, other)))
 
 
 def probe(trainer: Trainer) -> float:

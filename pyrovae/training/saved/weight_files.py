@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
+from pyrovae.data.check_memory import check_memory
 from pyrovae.data.placement import placed
+from pyrovae.data.read_as import read_as
 from pyrovae.errors import FileError, PairError, PyrovaeError
 from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.isolation import eval_mode, forked_random, validation
@@ -26,7 +29,7 @@ from pyrovae.pairs.trace import run
 from pyrovae.training.saved import files
 
 # The shapes that each pair was last run on, so that `save` needs no data after `fit`.
-_last_batch: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+_last_batch: weakref.WeakKeyDictionary[Any, _Shapes] = weakref.WeakKeyDictionary()
 
 
 def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> None:
@@ -85,7 +88,8 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
             tensors, document = files.read_tensors(path), {}
         except FileError:
             raise own from None
-    tensors, shapes = of_weights(tensors, document)
+    with files.strange_content(path):
+        tensors, shapes = of_weights(tensors, document)
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
     structure = initialise(pair, rows)
     write_in_place(path, _weights(structure), _named_as(structure, tensors))
@@ -107,14 +111,16 @@ def of_weights(tensors: dict[str, torch.Tensor], document: Mapping) -> tuple[dic
     """The weights in a file, be it one of weights, a checkpoint, or another program's."""
     if document.get("kind") == "checkpoint":
         prefix = "weights."
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, document["batch"]
-    return dict(zip(canonical(tensors), tensors.values(), strict=True)), document.get("batch")
+        weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    else:
+        weights = dict(zip(canonical(tensors), tensors.values(), strict=True))
+    return weights, read_as(_Shapes | None, document.get("batch"), "the shapes of a batch")
 
 
 def keep_shapes(pair: HasPair, batch: Batch) -> None:
     """Keep the shapes that a pair runs on."""
     with contextlib.suppress(TypeError):  # what cannot be referred to weakly is asked for a batch
-        _last_batch[owner(pair)] = shapes_of(batch)
+        _last_batch[owner(pair)] = read_as(_Shapes, shapes_of(batch), "a batch")
 
 
 def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
@@ -169,11 +175,23 @@ def shapes_of(batch: Batch) -> dict[str, Any]:
     return {"args": [shape(leaf) for leaf in batch.args], "kwargs": {k: shape(v) for k, v in batch.kwargs.items()}}
 
 
-def _zeros(shapes: Mapping[str, Any]) -> Batch:
-    def zeros(entry: list) -> torch.Tensor:
-        return torch.zeros(entry[0], dtype=getattr(torch, entry[1]))
+class _Shapes(NamedTuple):
+    """What `shapes_of` says."""
 
-    return Batch(tuple(map(zeros, shapes["args"])), {k: zeros(v) for k, v in shapes["kwargs"].items()})
+    args: tuple[tuple[tuple[int, ...], str], ...]
+    kwargs: dict[str, tuple[tuple[int, ...], str]]
+
+
+def _zeros(shapes: _Shapes) -> Batch:
+    def zeros(entry: tuple[tuple[int, ...], str]) -> torch.Tensor:
+        shape, name = entry
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype) or min(shape, default=0) < 0:
+            raise FileError(f"no batch has the shape {shape} and the type {name}: the file is damaged")
+        check_memory(16 * math.prod(shape), f"a batch of shape {shape}", "Give a few rows of data after the path.")
+        return torch.zeros(shape, dtype=dtype)
+
+    return Batch(tuple(map(zeros, shapes.args)), {k: zeros(v) for k, v in shapes.kwargs.items()})
 
 
 @torch.no_grad()

@@ -1,0 +1,88 @@
+"""What config.json holds: the form that a folder's own is read against, whoever made it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pyrovae.cli.advice import LIKELIHOODS, NETS, PRIORS, SCALINGS
+from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.request import TrainingSettings
+from pyrovae.data.origin import DataSource
+from pyrovae.data.read_as import read_as
+from pyrovae.errors import ArgumentError, FileError
+
+_LARGEST = 2**24  # bytes; one of a hundred thousand columns has a tenth of that
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a training ended."""
+
+    reason: str
+    words: str | None = None
+    epochs: int | None = None
+    weights: str | None = None
+    seconds: float | None = None
+    route: str | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is of, and how it was trained."""
+
+    versions: dict[str, str]
+    data: DataSource
+    digest: str
+    columns: list[str]
+    pair: str | None
+    blueprint: Blueprint | None
+    fit: TrainingSettings
+    outcome: RunOutcome | None
+
+
+def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> dict[str, Any]:
+    """The document of a config.json, once it is known to have the form of one.
+
+    Raises:
+        FileError: it is damaged, of something else, or of a newer version.
+    """
+    if len(content) > _LARGEST:
+        raise FileError(f"{path} has {len(content):,} bytes, and the limit is {_LARGEST:,}: it is no configuration.")
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: {error}.") from error
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        raise FileError(f"{path} is the configuration of something else, not of a run of pyrovae.")
+    if read_as(int, config.get("format"), f"{path}, format") > newest:
+        versions = read_as(dict[str, str], config.get("versions"), f"{path}, versions")
+        raise FileError(f"{path.parent} was made by a newer pyrovae ({versions.get('pyrovae')}): install that.")
+    known = {field.name for field in fields(RunConfig)}
+    _check_meaning(read_as(RunConfig, {k: v for k, v in config.items() if k in known}, str(path)), path)
+    return config
+
+
+def _check_meaning(config: RunConfig, path: Path) -> None:
+    """What the types alone do not say."""
+    try:
+        config.fit.check()
+    except ArgumentError as error:
+        raise FileError(f"{path}, fit is damaged: {error}") from error
+    if (config.pair is None) == (config.blueprint is None):
+        raise FileError(f"{path} is damaged: it says of the pair both or neither of what it is called and made of.")
+    one = config.blueprint
+    if one is not None and not (
+        one.likelihood in LIKELIHOODS
+        and one.scaling in SCALINGS[one.likelihood]
+        and one.net in NETS
+        and one.prior in PRIORS
+        and min(one.latent, one.components, *one.hidden, *one.shape) >= 1
+        and len(one.shape) == (3 if one.net == "conv" else len(one.shape))
+        and one.shape
+        and one.top > 0
+    ):
+        raise FileError(f"{path}, blueprint is damaged: there is no pair of that kind.")
