@@ -283,4 +283,7 @@ class PyroOptimiser:
             self.optim.optim_objs[tensor] = self.optim._get_optim(tensor)  # type: ignore[arg-type]
             self.optim.grad_clip[tensor] = self.optim._get_grad_clip(tensor)  # type: ignore[arg-type]
             _load_state_dict(self.optim.optim_objs[tensor], entry)
+            scheduled = getattr(self.optim.optim_objs[tensor], "optimizer", None)
+            if scheduled is not None:
+                scheduled._opt_called = True  # else torch warns of a scheduler that steps first
             self._names[name] = tensor

@@ -120,6 +120,17 @@ def test_rows_fewer_and_in_another_order(tmp_path):
         run(tmp_path, Mine(), X.double(), resume=True)
 
 
+def test_another_order(tmp_path):
+    def loader(**options):
+        return DataLoader(TensorDataset(X), batch_size=64, **options)
+
+    run(tmp_path, Mine(), loader(shuffle=True))
+    for other in ({}, {"shuffle": True, "generator": torch.Generator()}):
+        with pytest.raises(pv.DataError, match=r"the order of the data was RandomSampler"):
+            run(tmp_path, Mine(), loader(**other), resume=True, steps=4)
+    assert run(tmp_path, Mine(), loader(shuffle=True), resume=True, steps=4).step == 4
+
+
 def test_a_stream_is_compared_as_far_as_it_can_be_and_says_so(tmp_path, caplog):
     run(tmp_path, Mine(), Stream(X))
     with pytest.raises(pv.DataError, match="argument 0 of the data"):

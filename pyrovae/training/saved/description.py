@@ -50,5 +50,20 @@ def describe_data(batches: Batches, *, read: int | None = None) -> dict[str, Any
         read: of how many rows of a Dataset; left out, of as many as can be read in half a minute.
     """
     leaves = {str(name): _shape(leaf) for name, leaf in batches.leaves().items()}
-    digest = data_digest(batches, read=read)
-    return {"rows": batches.rows, "batches": batches.batches_per_epoch, "leaves": leaves, "values": list(digest)}
+    return {
+        "rows": batches.rows,
+        "batches": batches.batches_per_epoch,
+        "leaves": leaves,
+        "order": _order(batches),
+        "values": list(data_digest(batches, read=read)),
+    }
+
+
+def _order(batches: Batches) -> str:
+    """How a DataLoader cuts its batches; a user's own sampler may go through states, and is known by its name."""
+    loader = getattr(batches.source, "loader", None)
+    if loader is None:
+        return "its own"
+    kind, held = type(loader.sampler), vars(loader.sampler) if is_of_library(type(loader.sampler).__module__) else {}
+    settings = {name: value for name, value in held.items() if name not in ("data_source", "generator")}
+    return f"{kind.__name__}({fingerprint(settings)}), {batches.batch_size} rows, {len(batches.generators)} generators"

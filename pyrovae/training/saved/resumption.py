@@ -179,6 +179,7 @@ class Resumption:
             "random": random[0],
             "others": random[1:],  # of the other processes of a parallel run
             "start": self._start,
+            "generators": _states(trainer.plan.batches),
             "probe": probe(trainer),
         }
         try:
@@ -210,6 +211,7 @@ class Resumption:
         restore_trainer(trainer, state)
         trainer.history = history
         self._start = state["start"]
+        _set_states(trainer.plan.batches, state["generators"])
         self.last = path
         self._restore_random([state["random"], *state["others"]], trainer)
 
@@ -236,8 +238,7 @@ class Resumption:
         _warn_of_chance(batches)
         now = random_tree()
         restore_random(self._start["random"])
-        for generator, state in zip(batches.generators, self._start["generators"], strict=True):
-            generator.set_state(state)
+        _set_states(batches, self._start["generators"])
         remaining = batches.epoch(trainer.epoch, skip=trainer.position)
         restore_random(now)
         return remaining
@@ -245,6 +246,11 @@ class Resumption:
 
 def _states(batches: Batches) -> list[torch.Tensor]:
     return [generator.get_state() for generator in batches.generators]
+
+
+def _set_states(batches: Batches, states: list[torch.Tensor]) -> None:
+    for generator, state in zip(batches.generators, states, strict=True):
+        generator.set_state(state)
 
 
 def _warn_of_chance(batches: Batches) -> None:
@@ -293,6 +299,7 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     )
     trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.shown.parameters)
     trainer.plan.tempered.states = dict(state["temper"])
+    trainer.plan.tempered.step = max(trainer.step - 1, 0)  # of the last step, where the row of its epoch is yet to come
     if trainer.passes.alike is not None and state["alike"] is not None:
         trainer.passes.alike.state = state["alike"]
     trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])

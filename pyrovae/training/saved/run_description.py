@@ -73,13 +73,21 @@ def _of(one: Mapping[str, Any], other: Mapping[str, Any], words: str = "") -> It
             yield RunDifference(f"{words}{name}", values[0], values[1])
 
 
+_OF_DATA = {
+    "rows": "the number of rows",
+    "leaves": "the shapes",
+    "batches": "the number of batches",
+    "order": "the order",
+}
+
+
 def _of_data(words: str, batches: Batches | None, one: Description | None, other: Description | None) -> Iterator[Any]:
     if one is None or other is None or batches is None:
         if one is not other:
             said = ["left out" if held is None else "given" for held in (one, other)]
             yield RunDifference(words, said[0], said[1], DataError)
         return
-    for name, what in (("rows", "the number of rows"), ("leaves", "the shapes"), ("batches", "the number of batches")):
+    for name, what in _OF_DATA.items():
         if one[name] != other[name]:
             yield RunDifference(f"{what} of {words}", one[name], other[name], DataError)
     values = DataDigest(*one["values"]), DataDigest(*other["values"])
