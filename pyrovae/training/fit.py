@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import interruptible
-from pyrovae.training.progress import display, show
+from pyrovae.training.progress import Display, display, show
 from pyrovae.training.session import Session, gradients
 from pyrovae.training.step import Step
 
@@ -110,13 +111,19 @@ def fit(
     )  # fmt: skip
     with gradients():
         session = Session(pair, data, options)
-        shown = display(progress and session.team.first, epochs=epochs, steps=session.trainer.steps_in_all())
-        with IsolationBlock(), forked_random(), interruptible(session.team) as interrupted, shown as line:
-            session.begin()
-            for done in session.run():
-                if isinstance(done, Step):
-                    show(line, done)
-                    if interrupted(done.index):
-                        session.interrupt()
-                        break
-            return session.finish()
+        with closing(session):
+            return _run(
+                session, display(progress and session.team.first, epochs=epochs, steps=session.trainer.steps_in_all())
+            )
+
+
+def _run(session: Session, shown: AbstractContextManager[Display]) -> Fit:
+    with IsolationBlock(), forked_random(), interruptible(session.team) as interrupted, shown as line:
+        session.begin()
+        for done in session.run():
+            if isinstance(done, Step):
+                show(line, done)
+                if interrupted(done.index):
+                    session.interrupt()
+                    break
+        return session.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyro
@@ -53,12 +53,22 @@ class Session:
 
     def __init__(self, pair: HasPair, data: Any, options: FitOptions):
         warn_of_handlers()
+        self._closing = ExitStack()
         self.team = find_team(options.device)
+        try:
+            with self.team.failing_together():
+                self._prepare(pair, data, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, pair: HasPair, data: Any, options: FitOptions) -> None:
         options = dataclasses.replace(options, **check_arguments(pair, options))
         agree_on(options, self.team)
         folder = check_folder(self.team.broadcast(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())
         self.resumption = Resumption(folder, options.checkpoint_every, resume=options.resume, team=self.team)
+        self._closing.callback(self.resumption.release)
         self.seed = self._seed(options.seed)
         plan, self.findings = make_plan(
             pair, data, options, seed=self.seed, resumed=self.resumption.found, team=self.team
@@ -68,6 +78,10 @@ class Session:
         self.resumption.prepare()
         weight_files.keep_shapes(pair, plan.first)
         self.trainer = Trainer(plan, self.resumption)
+
+    def close(self) -> None:
+        """Let other trainings have the folder of the checkpoints."""
+        self._closing.close()
 
     def _describe(self, options: FitOptions, plan: Plan) -> None:
         """Find out what this run is, and refuse to go on with another one, or beside processes that make another."""
@@ -98,7 +112,7 @@ class Session:
             # Parts in eval mode inside a module in train mode are so on purpose: a frozen BatchNorm, say.
             if not module.training:
                 module.train()
-        with strange_content(self.resumption.folder):
+        with self.team.failing_together(), strange_content(self.resumption.folder):
             self.resumption.restore(self.trainer)
         self.team.copy_(self.trainer.plan.structure.parameters.values())
         self.team.copy_(self.trainer.plan.structure.buffers().values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import fields
 from types import TracebackType
 from typing import Any, Unpack
@@ -22,7 +23,7 @@ class Steps(Generator[Step, None, Fit]):
 
     def __init__(self, session: Session):
         self._session = session
-        self._running = _swapping(session)
+        self._running = _closed(session)
         self._result: Fit | None = None
 
     @property
@@ -73,6 +74,7 @@ class Steps(Generator[Step, None, Fit]):
     def close(self) -> None:
         """Leave the training; the last checkpoint is written, if there is a folder."""
         self._running.close()
+        self._session.close()  # also where no step was ever asked for
 
 
 def steps(pair: HasPair, data: Any, **options: Unpack[FitKeywords]) -> Steps:
@@ -105,6 +107,12 @@ def steps(pair: HasPair, data: Any, **options: Unpack[FitKeywords]) -> Steps:
         raise TypeError(f"steps() got an unexpected argument {unknown[0]!r}; it takes those of fit")
     with gradients():
         return Steps(Session(pair, data, FitOptions(**{**options, "progress": False})))
+
+
+def _closed(session: Session) -> Generator[Step | Epoch, None, Fit]:
+    """Run a session to its end, and let go of its folder."""
+    with closing(session):
+        return (yield from _swapping(session))
 
 
 def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:

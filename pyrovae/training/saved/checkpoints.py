@@ -58,15 +58,19 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
 Content = tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]]
 
 
-def newest(folder: Path) -> Content | None:
+def newest(folder: Path, *, alone: bool = True) -> Content | None:
     """The newest sound checkpoint as (path, weights, state, document); None where there is none.
 
     A damaged one is named in a warning, and the one before it is used.
 
+    Args:
+        folder: where they are.
+        alone: whether nobody else writes there, so that what is half-written is nobody's.
+
     Raises:
         FileError: all are damaged; a start afresh would write over them.
     """
-    remove_partial(folder) if folder.is_dir() else None
+    remove_partial(folder) if alone and folder.is_dir() else None
     damaged = []
     for path in found(folder):
         try:

@@ -25,6 +25,7 @@ from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
+from pyrovae.training.saved.folder_lock import FolderLock
 from pyrovae.training.saved.history_file import HistoryFile
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
 from pyrovae.training.saved.weight_files import shapes_of, write_in_place
@@ -49,6 +50,7 @@ class Resumption:
         self.document: dict[str, Any] = {}
         self._history = None if folder is None else HistoryFile(folder)
         self._content: tuple[Path, Any, Any, Any] | None = None
+        self._lock: FolderLock | None = None
         self._check()
 
     def _check(self) -> None:
@@ -58,13 +60,28 @@ class Resumption:
                     f"{argument('resume', True)} needs {argument('checkpoint')}, the folder of the run to go on with."
                 )
             return
+        found(self.folder)
+        if self.team.first:  # which alone writes
+            self._lock = FolderLock(self.folder)
+        try:
+            self._look(self.folder)
+        except BaseException:
+            self.release()
+            raise
+
+    def _look(self, folder: Path) -> None:
         if self.resume:
-            self._content = newest(self.folder)
-        elif found(self.folder):
+            self._content = newest(folder, alone=self.team.first)
+        elif found(folder):
             raise FileError(
-                f"{self.folder} holds checkpoints of an earlier run, which are left as they are. "
+                f"{folder} holds checkpoints of an earlier run, which are left as they are. "
                 f"Go on with it ({argument('resume', True)}), or choose another folder."
             )
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def found(self) -> bool:
@@ -120,7 +137,7 @@ class Resumption:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(bytes(4096))
                 file.flush()
         except OSError as error:
