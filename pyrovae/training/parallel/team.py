@@ -17,7 +17,8 @@ import torch.distributed as dist
 
 from pyrovae.errors import ArgumentError, ParallelError, argument
 
-# A process that is lost closes its connections, which shows at once; this is for one that hangs.
+# A process that is lost closes its connections, which shows at once; this is for one that hangs or was stopped. Long
+# enough for one that reads its data from a slow disk; a group that the caller has made has a limit of its own.
 _PATIENCE = datetime.timedelta(minutes=10)
 
 _TOGETHER = datetime.timedelta(seconds=20)  # within which processes that end a loop at the same step come to say so
@@ -51,6 +52,11 @@ class SingleProcess:
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""
         return flag
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """What goes wrong inside in one process ends all of them, each in words; none comes out before the others."""
+        yield
 
     def parting(self, value: Any) -> list[Any] | None:
         """Plain values of all processes where all leave a training at this step; None where others go on."""
@@ -89,13 +95,39 @@ class Team(SingleProcess):
 
     def broadcast(self, value: Any) -> Any:
         """A plain value of the first process."""
-        held = [value]
-        with _worded(self):
-            dist.broadcast_object_list(held, src=0)
-        return held[0]
+        return self.all_gather(value)[0]
 
     def all_gather(self, value: Any) -> list[Any]:
-        """Plain values of all processes, in order."""
+        """Plain values of all processes, in order.
+
+        Raises:
+            ParallelError: another process has failed, and says how in place of its value.
+        """
+        held = self._exchange((None, value))
+        failed = [(rank, words) for rank, (words, _) in enumerate(held) if words is not None]
+        if failed:
+            raise ParallelError(
+                f"process {failed[0][0]} of the {self.size} of this training has ended: {failed[0][1]} Mend that, and "
+                "start all of them again."
+            )
+        return [value for _, value in held]
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """What goes wrong inside in one process ends all of them, each in words; none comes out before the others.
+
+        Only plain values may be exchanged inside: an error is told in the place of the next one, whichever it is.
+        """
+        try:
+            yield
+            self.all_gather(None)
+        except ParallelError:
+            raise
+        except Exception as error:
+            self._exchange((f"{type(error).__name__}: {error}", None))
+            raise
+
+    def _exchange(self, value: Any) -> list[Any]:
         held: list[Any] = [None] * self.size
         with _worded(self):
             dist.all_gather_object(held, value)
@@ -154,9 +186,11 @@ def find_team(device: str | torch.device = "auto") -> SingleProcess:
     on_cuda = torch.cuda.is_available() and str(device).startswith(("auto", "cuda"))
     if on_cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    team = Team(int(os.environ["RANK"]), size)
+    with _worded(team):
+        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     atexit.register(_leave)  # and not sooner: a script may train more than once
-    return Team(dist.get_rank(), size)
+    return team
 
 
 def _leave() -> None:
@@ -170,8 +204,9 @@ def _worded(team: Team) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch's own error of a group is one
-        first = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split())[:200]
+        what = "has not answered for too long, stopped or hanging," if "imed out" in said else "was lost"
         raise ParallelError(
-            f"another of the {team.size} processes of this training was lost ({first}). Start all of them again with "
+            f"another of the {team.size} processes of this training {what} ({said}). Start all of them again with "
             f"{argument('resume', True)}."
         ) from error

@@ -51,7 +51,7 @@ def _read(like: Description | None, which: str) -> int | None:
 
 
 def difference(plan: Plan, one: Description, other: Description) -> RunDifference | None:
-    """The first thing in which two runs differ; `other` is the one of the plan."""
+    """The first thing in which two runs differ, one of which is that of the plan."""
     return next(_differences(plan, one, other), None)
 
 
@@ -92,7 +92,7 @@ def _of_data(words: str, batches: Batches | None, one: Description | None, other
             yield RunDifference(f"{what} of {words}", one[name], other[name], DataError)
     values = DataDigest(*one["values"]), DataDigest(*other["values"])
     changed = changed_values(*values)
-    if changed and _repeats(batches, values[1]):
+    if changed and _repeats(batches, values):
         held = [f"{_hash(digest)} as a digest of {digest.words}" for digest in values]
         yield RunDifference(f"{changed} of {words}", held[0], held[1], DataError)
 
@@ -101,9 +101,10 @@ def _hash(digest: DataDigest) -> str:
     return ", ".join(text[:8] for text in digest.digests.values())
 
 
-def _repeats(batches: Batches, digest: DataDigest) -> bool:
-    """Whether a Dataset gives the same values when it is asked again; where it does not, nothing can be compared."""
-    if batches.leaves() or data_digest(batches, read=digest.read).digests == digest.digests:
+def _repeats(batches: Batches, known: tuple[DataDigest, DataDigest]) -> bool:
+    """Whether a Dataset gives one of two contents again; where it never does, nothing can be compared."""
+    read = min(digest.read for digest in known)
+    if batches.leaves() or data_digest(batches, read=read).digests in [digest.digests for digest in known]:
         return True
     warnings.warn(
         "the data set gives other values when it is asked again, so that nobody can say whether it is the one that "

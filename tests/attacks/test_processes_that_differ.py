@@ -1,0 +1,89 @@
+"""Several processes train the same pair on the same data, or end in words: none hangs, and none mixes two trainings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from children import Child
+
+WORKER = Path(__file__).with_name("differing_processes.py")
+
+EXPECTED = {
+    "rows": "DataError: the number of rows of the data is 512 in process 0 and 500 in process",
+    "256 and 255, with checkpoints": "DataError: the number of rows of the data is 256 in process 0 and 255 in process",
+    "most rows": "DataError: argument 0 of the data is ",
+    "one row": "DataError: argument 0 of the data is ",
+    "one row of a dataset": "DataError: argument 0 of the data is ",
+    "validation": "DataError: argument 0 of the validation data is ",
+    "validation in one": "ArgumentError: validation is ",
+    "scale": "ArgumentError: Normal.scale is 1.0 in process 0 and 1.001 in process",
+    "dropout": "ArgumentError: Dropout.p is 0.1 in process 0 and 0.9 in process",
+    "batch size": "ArgumentError: batch_size is ",
+    "learning rate": "ArgumentError: learning_rate is ",
+    "steps": "ArgumentError: steps is ",
+    "holes in one": "(ParallelError: process . of the . of this training has ended: )?DataError: .*row 3",
+    "argument in one": "(ParallelError: process . of the . of this training has ended: )?ArgumentError: clip_norm=-1",
+    "folder": "(ParallelError: process 0 of the . of this training has ended: )?FileError: .*a_file is a file",
+}
+
+
+def start(task, folder, processes):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = str(held.getsockname()[1])
+    common = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [Child(WORKER, task, str(folder), environment={**common, "RANK": str(rank)}) for rank in range(processes)]
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize("processes", [2, 3])
+def test_every_difference_is_named_in_every_process(processes, tmp_path):
+    for child in start("differences", tmp_path, processes):
+        _, words = child.communicate()
+        assert child.returncode == 0, words
+    for rank in range(processes):
+        said = json.loads((tmp_path / f"said{rank}.json").read_text())
+        for name, expected in EXPECTED.items():
+            assert re.match(expected, said[name], re.DOTALL), (rank, name, said[name])
+        assert said["alike"] == said["rank known"] == 4
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_stopped_process_is_not_waited_for_without_end(processes, tmp_path):
+    children = start("stopped", tmp_path, processes)
+    begun = time.monotonic()
+    try:
+        for rank, child in enumerate(children[:-1]):
+            _, words = child.communicate(timeout=90)
+            assert "ParallelError" in words, words
+            assert "this training" in (tmp_path / f"said{rank}.txt").read_text()
+        assert "stopped or hanging" in "".join(path.read_text() for path in tmp_path.glob("said*.txt"))
+        assert time.monotonic() - begun < 60
+        assert list((tmp_path / "run").glob("checkpoint-*.safetensors"))
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGCONT)
+        _, words = children[-1].communicate(timeout=60)
+        assert "ParallelError" in words
+    finally:
+        children[-1].send_signal(signal.SIGKILL) if children[-1].returncode is None else None
+
+
+@pytest.mark.trial
+def test_a_request_to_end_one_process_ends_all_with_a_checkpoint(tmp_path):
+    children = start("terminated", tmp_path, 2)
+    for child in children:
+        _, words = child.communicate()
+        assert child.returncode == 0, words
+    said = {(tmp_path / f"said{rank}.txt").read_text() for rank in range(2)}
+    assert len(said) == 1
+    reason, step = said.pop().split()
+    assert reason == "interrupted"
+    assert (tmp_path / "run" / f"checkpoint-{int(step):010d}.safetensors").exists()
