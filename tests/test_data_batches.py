@@ -487,7 +487,7 @@ BAD = {
     "tuple of numbers": ((1.0, 2.0), r"tuple of 2 numbers"),
     "lists": ([[1.0, 2.0], [3.0, 4.0]], r"a list; give an array of numbers: np\.asarray"),
     "nested": ((torch.ones(2), (torch.ones(2),)), "argument 1 is a tuple"),
-    "empty tuple": ((), "an empty tuple"),
+    "empty list": ([], "an empty list"),
     "empty dict": ({}, "an empty dict"),
     "no rows": (torch.ones(0, 3), r"is empty: it has shape \(0, 3\)"),
     "no columns": (np.ones((3, 0)), r"each of its rows, shape \(0,\), holds no number"),

@@ -44,8 +44,8 @@ class Batch(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many data are in it."""
-        return len(next(iter(self.leaves.values())))
+        """How many data are in it; one, the whole, where the pair takes no arguments."""
+        return len(next(iter(self.leaves.values()))) if self.args or self.kwargs else 1
 
 
 class ArraySource:
@@ -82,6 +82,31 @@ class DatasetSource:
         """The given rows, collated as a DataLoader would."""
         wanted = list(range(*rows.indices(self.rows or 0))) if isinstance(rows, slice) else rows.tolist()
         return collate(items(self.dataset, wanted), default_collate, f"the {type(self.dataset).__name__}")
+
+
+class NoSource:
+    """The data of a pair without arguments, which holds them itself: each pass is one batch without tensors."""
+
+    random_access = False
+    generators: tuple[torch.Generator, ...] = ()
+    rows: int | None = 1
+
+    def __init__(self) -> None:
+        self.arrays: dict[int | str, Leaf] = {}
+
+    def batches(self, batch_size: int | None) -> int | None:
+        """One."""
+        return 1
+
+    def stream(self, batch_size: int | None, skip: int = 0) -> Iterator[Batch]:
+        """The one batch."""
+        return iter([Batch((), {})][skip:])
+
+    ordered = stream
+
+    def head(self, count: int) -> Batch:
+        """The one batch."""
+        return Batch((), {})
 
 
 class StreamSource:
@@ -196,6 +221,8 @@ def source_of(data: Any) -> Any:
     """What yields the rows of whatever a user gives."""
     if isinstance(data, DataLoader):
         return LoaderSource(data)
+    if isinstance(data, tuple) and not data:
+        return NoSource()
     if type(data) is TensorDataset:  # the tensors at once, rather than row by row
         return ArraySource(leaves_of(data.tensors))
     if isinstance(data, IterableDataset):

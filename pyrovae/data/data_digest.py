@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from pyrovae.data.batch_sources import Batch, DatasetSource, collate, items, length
+from pyrovae.data.batch_sources import Batch, DatasetSource, NoSource, collate, items, length
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.pairs.isolation import forked_random
@@ -68,6 +68,8 @@ def data_digest(batches: Batches, *, read: int | None = None) -> DataDigest:
         batches: the data.
         read: how many rows of a Dataset to read; left out, as many as can be read in half a minute.
     """
+    if isinstance(batches.source, NoSource):
+        return DataDigest({}, 1, "all 1 rows")
     if batches.leaves():
         rows = batches.rows or 0
         digests = {str(name): array_digest(leaf) for name, leaf in batches.leaves().items()}

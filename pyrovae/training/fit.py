@@ -22,7 +22,7 @@ from pyrovae.training.step import Step
 
 def fit(
     pair: HasPair,
-    data: Any,
+    data: Any = (),
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -54,7 +54,8 @@ def fit(
     Args:
         pair: any pair: an object with `.model` and `.guide`.
         data: a tensor or array for `model(x)`, a tuple for `model(*data)`, a dict for `model(**data)`, a
-            `Dataset`, or a `DataLoader`.
+            `Dataset`, or a `DataLoader`. Left out for a pair whose functions take no arguments: it holds its data
+            itself, and each pass is one step.
         epochs: passes over the data.
         steps: optimiser steps; with `epochs` too, whichever is reached first ends the training.
         batch_size: rows in a batch, 128 if left out; not with a `DataLoader`.

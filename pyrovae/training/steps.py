@@ -77,7 +77,7 @@ class Steps(Generator[Step, None, Fit]):
         self._session.close()  # also where no step was ever asked for
 
 
-def steps(pair: HasPair, data: Any, **options: Unpack[FitKeywords]) -> Steps:
+def steps(pair: HasPair, data: Any = (), **options: Unpack[FitKeywords]) -> Steps:
     """Train as `fit` does, and give back control after each optimiser step.
 
     Args:

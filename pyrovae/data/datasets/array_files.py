@@ -120,7 +120,7 @@ def idx(path: str | os.PathLike[str]) -> np.ndarray:
         return parse_idx(cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if packed else stream, str(path), most)
 
 
-def parse_idx(stream: IO[bytes], label: str, most: int) -> np.ndarray:
+def parse_idx(stream: IO[bytes] | gzip.GzipFile, label: str, most: int) -> np.ndarray:
     """The array in a (decompressed) IDX file of at most so many bytes; `label` names the file in errors."""
     beginning = stream.read(4)
     kind, dims = (beginning[2], beginning[3]) if len(beginning) == 4 else (None, 0)
