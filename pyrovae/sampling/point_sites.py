@@ -35,14 +35,22 @@ def point_sites(use: Use) -> PointSites:
         pair.turn_to(batch)
         one = run_once(pair, batch, structure, "posterior")
         deltas = [name for name, node in samples(one.guide) if is_delta(node["fn"]) and _is_continuous(name, one)]
+        joint = _parts_of_one_vector(one.guide, structure)
         for local, points in zip((False, True), found, strict=True):
-            here = [name for name in deltas if structure.sites[name].local == local]
+            here = [name for name in deltas if structure.sites[name].local == local and name not in joint]
             if here:
                 given = only_global(one.guide, structure) if local else None
                 other = run_once(pair, batch, structure, "guide", given).guide
                 moves = _has_random_auxiliary(one.guide, structure, local=local)
                 points += [name for name in here if not moves or _centre(name, one.guide).equal(_centre(name, other))]
     return found
+
+
+def _parts_of_one_vector(guide: Trace, structure: Any) -> set[str]:
+    """Sites of single rows that come of an auxiliary site of all rows, as in AutoDiagonalNormal."""
+    nodes = dict(samples(guide))
+    vectors = (name for name in structure.auxiliaries if not structure.sites[name].local)
+    return {one for name in vectors if not is_delta(nodes[name]["fn"]) for one in structure.auxiliaries[name]}
 
 
 def _has_random_auxiliary(guide: Trace, structure: Any, *, local: bool) -> bool:
