@@ -229,3 +229,22 @@ def test_a_guide_that_draws_all_rows_as_one_vector_has_the_evidence_of_the_whole
             ask(pair, few)
     whole = pv.log_evidence(pair, few, draws=150, joint=True)
     assert float((whole.value - evidence(few).sum()).abs()) < 6 * float(whole.error) + 0.1
+
+
+def test_rows_that_do_not_come_first_are_refused():
+    def words(x):
+        weight = pyro.sample("weight", dist.Normal(0.0, 1.0))
+        with pyro.plate("documents", x.shape[1]), pyro.plate("words", len(x)):
+            pyro.sample("x", dist.Normal(weight, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("weight", dist.Normal(pyro.param("weight_loc", torch.tensor(0.0)), 1.0))
+
+    pair, x = pv.Pair(words, guide), torch.randn(4, 30)
+    told = (
+        r"'documents' holds 30 rows, and the first dimension of the data 4\. It stands along dimension 1 of argument 0"
+    )
+    for ask in (pv.elbo, pv.rate_distortion, lambda *a, **k: pv.fit(*a, steps=1, **QUIET, **k)):
+        with pytest.raises(pv.ArgumentError, match=told):
+            ask(pair, x, data_plate="documents")
+    pv.fit(pair, x, steps=1, data_plate="words", **QUIET)

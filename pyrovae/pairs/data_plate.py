@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, with_rows
@@ -39,3 +41,22 @@ def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], trace
             f"Otherwise say which one holds the data: data_plate={likely!r}, for example."
         )
     return following[0] if following else None
+
+
+def check_rows_first(args: tuple, kwargs: Mapping[str, Any], traces: Traces, data_plate: str) -> None:
+    """Refuse a plate of the data that stands along another dimension of them than the first."""
+    rows, (length, size) = batch_rows(args, kwargs), plates(traces).get(data_plate, (-1, -1))
+    if rows is None or length < 0 or rows in (length, size):
+        return
+    axes = [
+        (words, leaf.shape.index(one))
+        for words, leaf in (*enumerate(args), *kwargs.items())
+        for one in (length, size)
+        if isinstance(leaf, torch.Tensor) and one in leaf.shape
+    ]
+    where = f" It stands along dimension {axes[0][1]} of argument {axes[0][0]!r}." if axes else ""
+    raise ArgumentError(
+        f"the plate {data_plate!r} holds {length:,} rows, and the first dimension of the data {rows:,}.{where} Rows "
+        "come first: give the data transposed (x.transpose(0, 1)), and turn them back inside model and guide, or name "
+        "the plate of the first dimension."
+    )

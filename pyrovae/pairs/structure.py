@@ -10,7 +10,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.pairs.claims import claiming
-from pyrovae.pairs.data_plate import find_data_plate
+from pyrovae.pairs.data_plate import check_rows_first, find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules
@@ -71,6 +71,8 @@ def inspect(
         with claiming(pair, called, trains=trains) as noted:
             traces = run(noted, args, kwargs)
         plate = data_plate or find_data_plate(pair, args, kwargs, traces)
+    if data_plate:
+        check_rows_first(args, kwargs, traces, data_plate)
     return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
 
 

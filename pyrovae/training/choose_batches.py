@@ -68,7 +68,9 @@ def _own(pair: HasPair, batches: Batches, options: FitOptions) -> OwnRows | None
         if found is not None:
             return found
         structure = inspect(pair, batch.args, batch.kwargs, data_plate=options.data_plate)
-    except Exception:
+    except Exception as error:
+        if options.data_plate and isinstance(error, ArgumentError):
+            raise  # it is no plate of the rows
         return _whole(pair, batches, batch, options)
     try:
         return own_rows(pair, batch.args, batch.kwargs, structure.data_plate)
