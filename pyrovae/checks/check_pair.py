@@ -32,10 +32,12 @@ from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import roots, structure_of
 from pyrovae.pairs.trace import Traces, batch_rows, plates, samples
+from pyrovae.pairs.turns import in_turn
 
 _logger = logging.getLogger("pyrovae")
 
 
+@in_turn
 def check_pair(
     pair: HasPair, *batch: Any, dataset_size: int | None = None, data_plate: str | None = None, **named: Any
 ) -> tuple[Finding, ...]:

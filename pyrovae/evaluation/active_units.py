@@ -9,6 +9,7 @@ import torch
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.encode import encodings
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -30,6 +31,7 @@ class ActiveUnits(NamedTuple):
     shares: torch.Tensor
 
 
+@in_turn
 def active_units(
     pair: HasPair, /, *data: Any, threshold: float = 0.01, data_plate: str | None = None, **named: Any
 ) -> dict[str, ActiveUnits]:

@@ -21,6 +21,7 @@ from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer, scorers
 
@@ -52,6 +53,7 @@ class Ais(NamedTuple):
     acceptance: torch.Tensor
 
 
+@in_turn
 def ais(
     pair: HasPair,
     /,

@@ -16,6 +16,7 @@ from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.programs import traced
 from pyrovae.sampling.runs import plate_scale
 from pyrovae.sampling.sampler import Sampler
@@ -54,6 +55,7 @@ class Agreement(NamedTuple):
         return self.scale / self.nuts_scale
 
 
+@in_turn
 def check_guide(
     pair: HasPair,
     /,

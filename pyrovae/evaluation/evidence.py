@@ -15,6 +15,7 @@ from pyrovae.evaluation.per_datum import check_common_densities, of_each_datum, 
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.densities import densities_of, scored
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -36,6 +37,7 @@ class Psis(NamedTuple):
     ess: torch.Tensor
 
 
+@in_turn
 def elbo(
     pair: HasPair, /, *data: Any, draws: int = 100, seed: int | None = 0, data_plate: str | None = None, **named: Any
 ) -> Estimate:
@@ -78,6 +80,7 @@ def elbo(
     return joined(found)
 
 
+@in_turn
 def log_evidence(
     pair: HasPair,
     /,
@@ -135,6 +138,7 @@ def log_evidence(
     return joined(list(each_datum(sampler, draws)))
 
 
+@in_turn
 def psis(
     pair: HasPair,
     /,

@@ -17,6 +17,7 @@ from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.scoring import Scorer, scorers
 
 _STEP_DRAWS = 8  # of the gradient of one step
@@ -45,6 +46,7 @@ class InferenceGap(NamedTuple):
     elbo: Estimate
 
 
+@in_turn
 def inference_gap(
     pair: HasPair,
     /,

@@ -11,6 +11,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.encode import encode
 
 _FOLDS = 5
@@ -31,6 +32,7 @@ class Probe(NamedTuple):
     kind: str
 
 
+@in_turn
 def linear_probe(
     pair: HasPair, /, *data: Any, labels: Any, folds: int = _FOLDS, seed: int | None = 0, **named: Any
 ) -> Probe:

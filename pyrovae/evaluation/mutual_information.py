@@ -18,6 +18,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import samples
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -52,6 +53,7 @@ class _Query(NamedTuple):
     prior: torch.Tensor  # log p(z)
 
 
+@in_turn
 def mutual_information(
     pair: HasPair,
     /,

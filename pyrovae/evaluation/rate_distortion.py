@@ -22,6 +22,7 @@ from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.use import UncutError, Use, arguments
 
 
@@ -43,6 +44,7 @@ class RateDistortion(NamedTuple):
     error: float
 
 
+@in_turn
 def rate_distortion(
     pair: HasPair,
     /,

@@ -13,6 +13,7 @@ from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 
@@ -87,6 +88,7 @@ class Resemblance(NamedTuple):
     rows: int
 
 
+@in_turn
 def resemblance(
     pair: HasPair,
     /,

@@ -20,11 +20,13 @@ from pyrovae.export.parts import GROUPS, Contents
 from pyrovae.export.places import InMemory, OnDisk, skeletons
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.store import checked_path, new_store, read_groups
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
 
 
+@in_turn
 def to_arviz(
     pair: HasPair,
     /,

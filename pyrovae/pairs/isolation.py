@@ -17,7 +17,10 @@ import pyro.infer.util
 import pyro.poutine.util
 import torch
 from pyro.poutine.block_messenger import BlockMessenger
+from pyro.poutine.runtime import _PYRO_STACK
 from torch import nn
+
+from pyrovae.pairs.turns import turn
 
 
 class RandomState(NamedTuple):
@@ -65,13 +68,14 @@ def reseed(seed: int) -> None:
 @contextmanager
 def forked_random(seed: int | None = None) -> Iterator[None]:
     """Leave every random generator as it was; inside, go on from it, or from `seed`."""
-    before = RandomState.capture()
-    try:
-        if seed is not None:
-            reseed(seed)
-        yield
-    finally:
-        before.restore()
+    with turn():
+        before = RandomState.capture()
+        try:
+            if seed is not None:
+                reseed(seed)
+            yield
+        finally:
+            before.restore()
 
 
 class StoreEntries:
@@ -265,6 +269,11 @@ def eval_mode(*, restores: bool = True) -> Iterator[list[nn.Module]]:
 
 class IsolationBlock(BlockMessenger):
     """Keeps what runs inside from the handlers outside; no other code puts up one of this kind."""
+
+    def __exit__(self, *error: Any) -> None:
+        if self in _PYRO_STACK:  # what a pair has entered and never left goes with it
+            del _PYRO_STACK[_PYRO_STACK.index(self) + 1 :]
+        super().__exit__(*error)
 
 
 @contextmanager

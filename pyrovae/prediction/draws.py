@@ -11,6 +11,7 @@ import torch
 from pyrovae.pairs.blank import blank_data
 from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.output import IN_MEMORY, Output, collect
 from pyrovae.prediction.readings import (
     SiteRequest,
@@ -31,6 +32,7 @@ _DRAWS = 100
 Sites = Collection[str] | None
 
 
+@in_turn
 def posterior(
     pair: HasPair,
     /,
@@ -78,6 +80,7 @@ def posterior(
     return drawn(sampler, draws, "posterior", sites, output=Output(reduce, out, device, memory))
 
 
+@in_turn
 def posterior_predictive(
     pair: HasPair,
     /,
@@ -129,6 +132,7 @@ def posterior_predictive(
     return drawn(sampler, draws, "predictive", sites, mean=mean, output=Output(reduce, out, device, memory))
 
 
+@in_turn
 def prior(
     pair: HasPair,
     count_or_data: Any = None,
@@ -176,6 +180,7 @@ def prior(
     return drawn(sampler, draws, "prior", sites, output=Output(reduce, out, device, memory))
 
 
+@in_turn
 def prior_predictive(
     pair: HasPair,
     count_or_data: Any = None,
@@ -225,6 +230,7 @@ def prior_predictive(
     return drawn(sampler, draws, "prior", sites, predicted=True, mean=mean, output=Output(reduce, out, device, memory))
 
 
+@in_turn
 def log_likelihood(
     pair: HasPair,
     /,

@@ -10,6 +10,7 @@ import torch
 from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
 from pyrovae.sampling.sampler import Sampler
@@ -34,6 +35,7 @@ class Encoding(NamedTuple):
     scale: torch.Tensor
 
 
+@in_turn
 def encode(
     pair: HasPair, /, *data: Any, draws: int = _DRAWS, seed: int | None = 0, data_plate: str | None = None, **named: Any
 ) -> dict[str, Encoding]:

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn, sampler_for
 from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import observed_wholes, predicted_sites, rows_first, unobserved_sites
 from pyrovae.sampling.sampler import Sampler
 
 
+@in_turn
 def generate(
     pair: HasPair,
     count_or_data: Any = None,
@@ -59,6 +61,7 @@ def generate(
     return found if draws is not None else _only(found, sampler)
 
 
+@in_turn
 def reconstruct(
     pair: HasPair,
     /,

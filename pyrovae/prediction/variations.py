@@ -14,6 +14,7 @@ from torch.distributions import ComposeTransform, Independent, TransformedDistri
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn
 from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import observed_wholes
@@ -22,6 +23,7 @@ from pyrovae.sampling.sampler import Sampler
 _DRAWS = 8
 
 
+@in_turn
 def variations(
     pair: HasPair,
     /,

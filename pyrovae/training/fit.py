@@ -16,7 +16,7 @@ from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import interruptible
 from pyrovae.training.progress import Display, display, show
-from pyrovae.training.session import Session, gradients
+from pyrovae.training.session import Session, training_turn
 from pyrovae.training.step import Step
 
 
@@ -110,7 +110,7 @@ def fit(
         transform=transform, seed=seed, device=device, precision=precision, staged=staged, checkpoint=checkpoint,
         checkpoint_every=checkpoint_every, resume=resume, progress=progress, data_plate=data_plate,
     )  # fmt: skip
-    with gradients():
+    with training_turn():
         session = Session(pair, data, options)
         with closing(session):
             return _run(

@@ -16,6 +16,7 @@ from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
+from pyrovae.pairs.turns import turn
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
@@ -42,9 +43,9 @@ verdicts = logging.getLogger("pyrovae.verdicts")
 
 
 @contextmanager
-def gradients() -> Iterator[None]:
-    """Gradients, also under the caller's no_grad or inference_mode, where nothing would be trained, silently."""
-    with torch.inference_mode(False), torch.enable_grad():
+def training_turn() -> Iterator[None]:
+    """This thread's turn, with gradients under the caller's no_grad or inference_mode, too: else nothing is trained."""
+    with turn(), torch.inference_mode(False), torch.enable_grad():
         yield
 
 

@@ -14,7 +14,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitKeywords, FitOptions
 from pyrovae.training.fit_result import Fit
-from pyrovae.training.session import Session, gradients
+from pyrovae.training.session import Session, training_turn
 from pyrovae.training.step import Step
 
 
@@ -105,7 +105,7 @@ def steps(pair: HasPair, data: Any = (), **options: Unpack[FitKeywords]) -> Step
     unknown = sorted(set(options) - {field.name for field in fields(FitOptions)})
     if unknown:
         raise TypeError(f"steps() got an unexpected argument {unknown[0]!r}; it takes those of fit")
-    with gradients():
+    with training_turn():
         return Steps(Session(pair, data, FitOptions(**{**options, "progress": False})))
 
 
@@ -117,14 +117,14 @@ def _closed(session: Session) -> Generator[Step | Epoch, None, Fit]:
 
 def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
     """Run a session with random states of its own, and the caller's in force while it is paused."""
-    with gradients(), forked_random():
+    with training_turn(), forked_random():
         session.begin()
         own = RandomState.capture()
     running = session.run()
     try:
         while True:
             if session.draws_from_torch_alone():  # numpy's states are large, and cost as much as a small step
-                with gradients(), IsolationBlock():
+                with training_turn(), IsolationBlock():
                     callers, _ = own.capture_torch(), own.restore_torch()
                     try:
                         done = next(running, None)
@@ -132,7 +132,7 @@ def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
                     finally:
                         callers.restore_torch()
             else:
-                with gradients(), IsolationBlock(), forked_random():
+                with training_turn(), IsolationBlock(), forked_random():
                     own.restore()
                     done = next(running, None)
                     own = RandomState.capture()
@@ -140,10 +140,10 @@ def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
                 break
             yield done
     except GeneratorExit:
-        with forked_random():
+        with training_turn(), forked_random():
             own.restore()
             session.part()
         raise
-    with IsolationBlock(), forked_random():
+    with training_turn(), IsolationBlock(), forked_random():
         own.restore()
         return session.finish()

@@ -11,6 +11,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
 from pyrovae.sampling.sampler import Sampler
@@ -75,6 +76,7 @@ class Calibration(NamedTuple):
         return figure
 
 
+@in_turn
 def calibration(
     pair: HasPair,
     /,

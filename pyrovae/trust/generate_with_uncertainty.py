@@ -16,6 +16,7 @@ from pyrovae.pairs.blank import blank_data
 from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes
 from pyrovae.pairs.seeds import chosen_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.layout import Place
 from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.sampler import Sampler
@@ -86,6 +87,7 @@ class _Given(Messenger):
             msg["infer"] = {key: value for key, value in msg["infer"].items() if key != "enumerate"}  # nothing to sum
 
 
+@in_turn
 def generate_with_uncertainty(
     pair: HasPair,
     count_or_data: Any = None,

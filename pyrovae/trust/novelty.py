@@ -14,6 +14,7 @@ from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import check_each_datum, check_local_densities
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.score_histograms import draw_score_histograms
 from pyrovae.sampling.densities import scored, scored_grid
@@ -91,6 +92,7 @@ class Novelty(NamedTuple):
         return figure
 
 
+@in_turn
 def novelty(
     pair: HasPair,
     /,

@@ -10,6 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.risk_over_coverage import plot_risk_over_coverage
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.predictions import Rows, check_site, inferred, predicted, source_for
@@ -120,6 +121,7 @@ class Selective(NamedTuple):
         return plot_risk_over_coverage(self.coverage, self.risk, perfect, area=self.area, perfect_area=self.best)
 
 
+@in_turn
 def selective(
     pair: HasPair,
     /,

@@ -12,6 +12,7 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_ranks
 from pyrovae.sampling.observed_arguments import with_values
@@ -70,6 +71,7 @@ class SimulationBased(NamedTuple):
         return {**self.sites, LIKELIHOOD: self.log_likelihood}
 
 
+@in_turn
 def simulation_based_calibration(
     pair: HasPair,
     /,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.uncertainty_grid import Uncertainty, grid_size, grid_spread
 
@@ -20,6 +21,7 @@ NO_SOURCE = (
 )
 
 
+@in_turn
 def uncertainty(
     pair: HasPair,
     /,

@@ -26,12 +26,14 @@ from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, owner
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
+from pyrovae.pairs.turns import in_turn
 from pyrovae.training.saved import files
 
 # The shapes that each pair was last run on, so that `save` needs no data after `fit`.
 _last_batch: weakref.WeakKeyDictionary[Any, _Shapes] = weakref.WeakKeyDictionary()
 
 
+@in_turn
 def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> None:
     """Write the weights of a pair: unconstrained parameters and buffers, each tensor once.
 
@@ -60,6 +62,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     files.write(path, _weights(structure), document)
 
 
+@in_turn
 def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> HasPair:
     """Read weights into a pair, in place; nothing in the file is executed.
 

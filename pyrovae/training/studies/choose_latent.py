@@ -13,6 +13,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.tried_settings import plot_tried_settings
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
@@ -57,6 +58,7 @@ class Choice(NamedTuple):
         return plot_tried_settings(settings, evidence, error)
 
 
+@in_turn
 def choose_latent(
     make: Callable[[Any], HasPair],
     data: Any,

@@ -15,6 +15,7 @@ from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import StartKeywords
 from pyrovae.training.fit_result import Fit
@@ -23,6 +24,7 @@ from pyrovae.training.studies.separate_runs import check_options, made, trained
 logger = logging.getLogger("pyrovae")
 
 
+@in_turn
 def fit_best(
     make: Callable[[], HasPair],
     data: Any,

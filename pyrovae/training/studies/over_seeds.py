@@ -13,6 +13,7 @@ from pyrovae.evaluation.resemblance import Resemblance, resemblance
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
 
@@ -57,6 +58,7 @@ def _of(values: Iterator[float]) -> torch.Tensor:
     return torch.tensor(list(values), dtype=torch.float64)
 
 
+@in_turn
 def over_seeds(
     make: Callable[[], HasPair],
     data: Any,

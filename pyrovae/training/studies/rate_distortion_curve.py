@@ -10,6 +10,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
+from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.distortion_over_rate import plot_distortion_over_rate
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
@@ -39,6 +40,7 @@ class Curve(NamedTuple):
         return plot_distortion_over_rate(self.weights, rates, distortions)
 
 
+@in_turn
 def rate_distortion_curve(
     make: Callable[[], HasPair],
     data: Any,

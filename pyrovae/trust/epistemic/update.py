@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
 from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import UpdateKeywords
 from pyrovae.training.fit_result import Fit
 from pyrovae.trust.epistemic.carry_over import carry_over
 
 
+@in_turn
 def update(
     pair: HasPair,
     data: Any,
