@@ -213,8 +213,10 @@ def export(
 
 
 @app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
-def report(run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None) -> None:
+def report(
+    run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None, out: options.NewReport = None
+) -> None:
     """Write report.html: a verdict, what is certain, what is strange, calibration, curves, reconstructions, samples."""
     from pyrovae.cli import outputs, trained_run
 
-    typer.echo(outputs.write_report(trained_run.open_run(run, pair=pair, data=data, command="report")))
+    typer.echo(outputs.write_report(trained_run.open_run(run, pair=pair, data=data, command="report"), out=out))

@@ -43,6 +43,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no w
 
 NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv or .npy file.", usual="in the run")]
 
+NewReport = Annotated[Path | None, _option("--out", "-o", help="A new .html file.", usual="in the run")]
+
 
 ArvizFile = Annotated[
     Path, typer.Argument(help="A new file ending in .nc (netCDF), or a new folder ending in .zarr.", show_default=False)

@@ -40,6 +40,8 @@ _TABLE = (".csv", ".npy")
 
 _IMAGES = (".png", ".npy")
 
+_ELSEWHERE = "--out names another place."
+
 # Pixels on the screen that a small image is enlarged to.
 _VISIBLE = 64
 
@@ -90,7 +92,7 @@ def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, pict
     kinds = _IMAGES if shown else _TABLE
     paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [_new_file(out, kinds)]
     for path in paths:
-        with whole_file(path, make_folder=True) as stream:
+        with whole_file(path, make_folder=True, mend=_ELSEWHERE) as stream:
             if path.suffix == ".npy":
                 np.save(stream, values)
             elif path.suffix == ".csv":
@@ -117,10 +119,11 @@ def _write_csv(stream: BinaryIO, values: np.ndarray, names: tuple[str, ...]) -> 
     text.detach()  # flushed, and the stream left open
 
 
-def write_report(run: Trained) -> Path:
-    """Write report.html into the folder of the run."""
+def write_report(run: Trained, *, out: Path | None = None) -> Path:
+    """Write report.html, into the folder of the run where no other place is given."""
     from pyrovae.report.page import render
 
+    place = run.folder.report if out is None else _new_file(out, (".html",))
     binary = run.blueprint is not None and run.blueprint.scaling == "binary"
     outcome = run.config["outcome"] or {}
     text = render(
@@ -137,9 +140,9 @@ def write_report(run: Trained) -> Path:
         outcome=outcome,
         settings=_settings(run),
     )
-    with whole_file(run.folder.report, make_folder=True) as stream:
-        stream.write(text.encode())
-    return run.folder.report
+    with whole_file(place, make_folder=True, mend=_ELSEWHERE) as stream:
+        stream.write(text.encode(errors="backslashreplace"))  # a name of a folder may be no text
+    return place
 
 
 def _settings(run: Trained) -> dict[str, str]:

@@ -7,7 +7,7 @@ import math
 import platform
 import warnings
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pyrovae.cli.run_config import checked_config
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.read_as import read_as
-from pyrovae.data.whole_file import file_errors, open_at_end, whole_file
+from pyrovae.data.whole_file import file_errors, open_at_end, remove, whole_file
 from pyrovae.errors import FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
@@ -101,6 +101,15 @@ class RunFolder:
             warnings.warn(words, PyrovaeWarning, stacklevel=2)
         return tuple(rows)
 
+    def forget(self, *, whole: bool) -> None:
+        """Remove what a training has written before there was a checkpoint, and with `whole` the folder, too."""
+        own = (self.checkpoints / name for name in ("checkpoint-history.jsonl", "checkpoint.lock"))
+        for path in (self.config, self.metrics, *own):
+            remove(path)
+        for folder in (self.checkpoints, *([self.path] if whole else [])):
+            with suppress(OSError):  # somebody else's things in it stay
+                folder.rmdir()
+
     def save(self, pair: Any) -> None:
         """Write the model."""
         weight_files.save(pair, self.model)
@@ -113,6 +122,9 @@ class Unwritten(RunFolder):
         """Nothing."""
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
+        """Nothing."""
+
+    def forget(self, *, whole: bool) -> None:
         """Nothing."""
 
     def save(self, pair: Any) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -13,13 +16,14 @@ from pyrovae.cli.messages import INTERRUPTED, complain
 from pyrovae.cli.prepare import Prepared, prepare
 from pyrovae.cli.request import STAGED, TrainRequest
 from pyrovae.cli.run_folder import RunFolder, Unwritten
-from pyrovae.errors import DivergedError
+from pyrovae.errors import DivergedError, FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import SeedlessKeywords, StudyKeywords
 from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import interruptible
 from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.progress import display, show
+from pyrovae.training.saved.checkpoints import found
 from pyrovae.training.steps import Steps
 
 
@@ -31,13 +35,26 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
     prepared = prepare(request)
     if not team.first:
         prepared = prepared._replace(folder=Unwritten(prepared.folder.path))
-    outcome = _run(prepared, request, team)
+    with _left_as_it_was(prepared.folder, new=not prepared.folder.config.exists()):
+        outcome = _run(prepared, request, team)
     prepared.folder.write_config({**prepared.config, "outcome": outcome})
     if outcome["reason"] == "interrupted":
         if team.first:
             complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
         raise typer.Exit(INTERRUPTED)
     return prepared
+
+
+@contextmanager
+def _left_as_it_was(folder: RunFolder, *, new: bool) -> Iterator[None]:
+    """A training that failed before there was anything to keep leaves no folder in the way of the same command."""
+    there = folder.path.exists()
+    try:
+        yield
+    except BaseException:
+        if new and not folder.model.exists() and not found(folder.checkpoints):
+            folder.forget(whole=not there)
+        raise
 
 
 def fit_arguments(prepared: Prepared) -> StudyKeywords:
@@ -116,14 +133,22 @@ class _Metrics:
     def __init__(self, folder: RunFolder):
         self.folder = folder
         self.written: int | None = None
+        self.failing = False
 
     def follow(self, history: tuple[Epoch, ...]) -> None:
-        """Write the epochs that the file does not hold."""
-        if self.written is None:
-            self.folder.write_metrics(history)
-        elif len(history) > self.written:
-            self.folder.write_metrics(history[self.written :], mode="a")
-        self.written = len(history)
+        """Write the epochs that the file does not hold, also those that a full disk did not take the last time."""
+        try:
+            if self.written is None:
+                self.folder.write_metrics(history)
+            elif len(history) > self.written:
+                self.folder.write_metrics(history[self.written :], mode="a")
+        except FileError as error:
+            if not self.failing:  # said once, until they are written again
+                words = f"{str(error).rstrip('.')}. The training goes on without it."
+                warnings.warn(words, PyrovaeWarning, stacklevel=2)
+            self.written, self.failing = None, True
+        else:
+            self.written, self.failing = len(history), False
 
 
 def _how_to_resume(prepared: Prepared, outcome: dict[str, Any]) -> str:

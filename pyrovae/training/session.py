@@ -170,7 +170,7 @@ class Session:
         """Write the last checkpoint, leave the right weights in the pair, and say how it went."""
         trainer = self.trainer
         history = trainer.rows_so_far()
-        self.resumption.write(trainer)
+        self.resumption.write_if_possible(trainer)
         weights = trainer.settle()
         self._forget_loss_state()
         run = Fit(

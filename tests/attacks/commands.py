@@ -52,3 +52,9 @@ def train(out: str, *more: str) -> Path:
     result = typed(f"train x.npy --out {out} --epochs 2 --no-report --quiet {' '.join(more)}")
     assert result.exit_code == 0, result.output
     return Path(out)
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Every file of a folder, or a file."""
+    found = sorted(place.rglob("*")) if place.is_dir() else [place]
+    return {str(path): path.read_bytes() for path in found if path.is_file()}

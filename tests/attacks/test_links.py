@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import OVER_A_RUN, in_words, train, typed
+from commands import OVER_A_RUN, contents, in_words, train, typed
 
 import pyrovae as pv
 from pyrovae.data.whole_file import remove_partial
@@ -26,11 +26,6 @@ def quick(*few: str, many: tuple[str, ...]):
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    found = sorted(place.rglob("*")) if place.is_dir() else [place]
-    return {str(path): path.read_bytes() for path in found if path.is_file()}
 
 
 def replaced_by_link(run: Path, name: str, make) -> Path:

@@ -78,7 +78,8 @@ def _check_choice(size: tuple[int, int] | None, mode: str | None) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        # A stream, not a path: Pillow maps some files into memory, past its own checks of what is damaged.
+        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as picture:
             yield picture
     except PyrovaeError:
         raise

@@ -33,6 +33,7 @@ class HistoryFile:
 
     def __init__(self, folder: Path):
         self.path = folder / "checkpoint-history.jsonl"
+        check_plain(self.path, links=False)
         self._take(b"", 0)
         self._before = (0, 0, hashlib.sha256())
 
@@ -85,7 +86,6 @@ class HistoryFile:
         return tuple(Epoch(*unflatten({}, json.loads(line))) for line in content.splitlines())
 
     def _content(self) -> bytes:
-        check_plain(self.path, links=False)
         try:
             return self.path.read_bytes()
         except FileNotFoundError:

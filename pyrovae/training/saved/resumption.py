@@ -45,6 +45,7 @@ class Resumption:
         self.every = every
         self.resume = resume
         self.last: Path | None = None
+        self._skipped = False
         self._due = time.monotonic() + every
         self._start: Any = None  # random states at the epoch's start, which decide a DataLoader's order
         self.document: dict[str, Any] = {}
@@ -154,15 +155,27 @@ class Resumption:
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Write a checkpoint."""
-        self.write(trainer)
+        self.write_if_possible(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
         """Write a checkpoint where the last one is long enough ago."""
         if self.folder is not None and self._is_due(trainer.step):
-            self.write(trainer)
+            self.write_if_possible(trainer)
 
     def _is_due(self, step: int) -> bool:
         return agreed(self.team, step, time.monotonic() >= self._due)
+
+    def write_if_possible(self, trainer: Trainer) -> None:
+        """Write a checkpoint now; a disk that takes none costs the checkpoint, and not the training."""
+        try:
+            self.write(trainer)
+        except FileError as error:
+            if not self._skipped:  # said once, until one is written again
+                words = f"{str(error).rstrip('.')}. This checkpoint is skipped, and the training goes on without it."
+                warnings.warn(words, PyrovaeWarning, stacklevel=2)
+            self._skipped = True
+        else:
+            self._skipped = False
 
     def write(self, trainer: Trainer) -> None:
         """Write a checkpoint now."""
