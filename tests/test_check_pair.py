@@ -103,6 +103,7 @@ def test_a_sound_pair_passes_on_any_number_of_rows(entry, clauses_hold):
         pair, data = entry.make()
         found = findings(pair, *arguments(rows(data, slice(count))), dataset_size=ROWS)
         expected = [("support", "warning")] if "unvalidated" in entry.traits else []
+        expected += [("author-scale", "warning")] if "scaled" in entry.traits else []
         assert [(finding.clause, finding.severity) for finding in found] == expected
 
 

@@ -325,6 +325,7 @@ def test_plain_svi_reaches_the_posterior(kind):
 
 @pytest.mark.parametrize("kind", [IWAE, DReG])
 @pytest.mark.parametrize("entry", pairs(without={"enumerates"}))
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_fit_takes_it_with_every_style(entry, kind):
     pyro.clear_param_store()
     pair, data = entry.make()

@@ -202,6 +202,7 @@ def test_one_weight_for_the_batch_is_refused_for_renyi_alone():
 
 
 @pytest.mark.parametrize("entry", pairs(without={"enumerates", "unvalidated", "loss_state"}))
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_renyi_is_taken_where_the_registry_says_it_is_right(entry):
     pair, data = entry.make()
     options = {**quick, "steps": 1, "data_plate": "data" if "nested" in entry.traits else None}

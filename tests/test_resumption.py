@@ -63,6 +63,7 @@ def assert_same(one, two):
 
 
 @pytest.mark.parametrize("entry", pairs())
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_resumed_bit_for_bit(entry, tmp_path):
     """Every style of pair and of loss, stopped within an epoch and at its end, in a process that forgot all."""
     whole, expected = train(entry, epochs=3, folder=tmp_path / "whole")

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
-from registry import REGISTRY, ROWS, arguments, born, pairs, real
+from registry import REGISTRY, ROWS, arguments, born, pairs, real, unweighted
 from torch import nn
 
 import pyrovae as pv
@@ -20,6 +20,7 @@ from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module
 from pyrovae.sampling.densities import densities_of, scored, scored_grid
 from pyrovae.sampling.observed_arguments import observed_arguments
+from pyrovae.sampling.programs import WholePlate
 from pyrovae.sampling.routes import LOOP
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -63,7 +64,7 @@ def test_densities_average_to_the_elbo_of_pyro(entry):
         draws.append(d.log_weights.sum(1) + d.global_model - d.global_guide)
     ours = torch.cat(draws)
     loss = TraceEnum_ELBO() if "enumerates" in entry.traits else Trace_ELBO()
-    whole = sampler.found.pair
+    whole = WholePlate(unweighted(entry, pair), sampler.structure.data_plate, follows=sampler.found.pair.follows)
     with sampler.use.quietly(1):
         whole.turn_to(sampler.use.first(sampler.tile_rows))
         theirs = torch.tensor([-loss.loss(whole.model, whole.guide, *args, **kwargs) for _ in range(120)]).double()

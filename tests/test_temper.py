@@ -161,8 +161,8 @@ def test_figures_are_those_without_temper(entry, weight):
     torch.testing.assert_close(tuple(found[0]), tuple(found[1]), rtol=1e-6, atol=1e-6)
 
 
-def test_a_mask_on_one_side_stays_on_its_side():
-    """`obs_mask`: the model masks what is observed, the guide does not."""
+def test_the_masks_of_obs_mask_stay_as_they_are():
+    """The model masks what is observed, and both sides what is not."""
     figures = []
     for weight in (1.0, 0.3, 0.0, {"y_unobserved": 0.3}):
         pair, batch = make("observation_mask")

@@ -67,6 +67,7 @@ def to_float(batch, structure):
 
 
 @pytest.mark.parametrize("entry", pairs())
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_fit_makes_the_losses_of_a_plain_loop(entry):
     expected = plain_losses(entry, epochs=3, seed=3)
     pyro.clear_param_store()
@@ -87,6 +88,7 @@ def test_fit_makes_the_losses_of_a_plain_loop(entry):
 
 
 @pytest.mark.parametrize("entry", pairs(without={"buffers"}))
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_fused_adam_trains_like_pyros(entry):
     results = []
     for options in ({"optim": Adam({"lr": 1e-3})}, {}):

@@ -106,6 +106,8 @@ CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     sites.agreeing_plates,
     sites.plate_knows_the_data_set,
     sites.equal_scales,
+    sites.equal_masks,
+    sites.author_scales,
     values.computable,
     values.within_support,
     values.finite_draws,
@@ -176,6 +178,8 @@ def _explains(cause: Finding, other: Finding) -> bool:
             return same and other.clause in ("plate-mismatch", "raises")
         case "plate-mismatch" if cause.severity == "error":
             return other.clause == "one-sided-scale" if same else other.clause in _SHAPES
+        case "one-sided-scale" | "plate-scale":
+            return other.clause == "author-scale"
         case "dtype":
             return same and other.clause == "support"
         case "support" if cause.severity == "error":

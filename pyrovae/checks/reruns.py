@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,15 +13,15 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, replayed_model, tensors
 from pyrovae.pairs.by_row import ByRow, Move, first_rows, going_astray, rolled
+from pyrovae.pairs.declared import declared
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.lawful_values import given_value
-from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.trace import rows_moved, samples
 
 
 def reads_only_by_obs(traced: TracedPair) -> Iterator[Finding]:
     """With all values fixed, no distribution of the model moves when observed data change places."""
-    if declared(traced.pair):
+    if declared(traced.pair, "reads_observed"):
         return
     for key, leaf in tensors(traced):
         if len(leaf) < 2 or not _is_observed(traced, key, leaf):
@@ -41,21 +40,6 @@ def reads_only_by_obs(traced: TracedPair) -> Iterator[Finding]:
                 "model.reads_observed = True.",
                 traced.names[key],
             )
-
-
-def declared(pair: Any) -> bool:
-    """Whether the author said that the model reads what it observes: on the pair, or on its model."""
-    pair = unwrapped(pair)
-    return any(bool(getattr(one, "reads_observed", False)) for one in (pair, *_layers(pair.model)))
-
-
-def _layers(function: Any) -> Iterator[Any]:
-    """A function and those inside of partials, of which Pyro's handlers are some."""
-    yield function
-    if isinstance(function, functools.partial):
-        for inner in (function.func, *function.args):
-            if callable(inner):
-                yield from _layers(inner)
 
 
 def _is_observed(traced: TracedPair, key: int | str, leaf: torch.Tensor) -> bool:

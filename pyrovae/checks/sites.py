@@ -9,6 +9,8 @@ import torch
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.signatures import left_out
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
+from pyrovae.objectives.figures import author_scale
+from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.structure import Site
 from pyrovae.pairs.trace import plates, samples
 
@@ -165,6 +167,35 @@ def equal_scales(traced: TracedPair) -> Iterator[Finding]:
                 "Scale both sides alike, or leave scales out and pass temper= to fit.",
                 name,
             )
+
+
+def equal_masks(traced: TracedPair) -> Iterator[Finding]:
+    """A latent site is masked alike on both sides."""
+    for name, node, other in traced.shared():
+        if not same_elements(mask_of(node), mask_of(other)):
+            yield Finding("one-sided-mask", "error", one_sided_words(name), name)
+
+
+def author_scales(traced: TracedPair) -> Iterator[Finding]:
+    """Scales of the author are in the loss, and in no figure."""
+    wanted = (traced.dataset_size or 0) / (traced.rows or 1)  # what a subsample by hand has
+    scales = {name: torch.as_tensor(author_scale(node), dtype=torch.float64) for _, name, node in traced.sites()}
+    scales = {name: scale for name, scale in scales.items() if not _is(scale, 1.0) and not _is(scale, wanted)}
+    if scales:
+        name, scale = next(iter(scales.items()))
+        number = "row by row" if scale.numel() > 1 else f"by {_number(scale)}"
+        yield Finding(
+            "author-scale",
+            "warning",
+            f"the log-probability of {listed(scales)} is scaled {number} (poutine.scale). That weights the loss; ELBO, "
+            "rate, distortion, evidence and importance weights are those of the model without it. A scale that stands "
+            "for a subsample belongs into the plate: pyro.plate(name, size=N, subsample_size=len(x)).",
+            name,
+        )
+
+
+def _is(scale: torch.Tensor, number: float) -> bool:
+    return scale.numel() == 1 and abs(float(scale) - number) <= 1e-3 * number
 
 
 def _number(value: torch.Tensor) -> str:

@@ -11,7 +11,7 @@ import torch
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.evaluation.estimate import Estimate, Mean
 from pyrovae.evaluation.importance_weights import check, checked, each_datum, joined, joint_weights, of_the_set
-from pyrovae.evaluation.per_datum import check_common_densities, of_each_datum, of_the_whole
+from pyrovae.evaluation.per_datum import check_common_densities, check_plate, of_each_datum, of_the_whole, sampler_of
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
@@ -46,8 +46,8 @@ def elbo(
     \[ \mathcal L_n = \mathbb E_{q(w)\, q(z_n \mid x_n, w)}\big[\log p(x_n, z_n \mid w) - \log q(z_n \mid x_n, w)\big]
     - \frac1N \operatorname{KL}\big(q(w) \,\|\, p(w)\big) \]
 
-    with w the sites that all data share, and N the size of the data plate. Sites that the model enumerates are
-    summed out.
+    with w the sites that all data share, and N the size of the data plate. What is observed for all data together
+    counts 1/N in each, too, so that the sum is the ELBO of the whole. Sites that the model enumerates are summed out.
 
     Args:
         pair: any pair.
@@ -66,8 +66,9 @@ def elbo(
         >>> pv.elbo(vae, torch.randn(64, 5), draws=10).value.shape
         torch.Size([64])
     """
-    sampler = of_each_datum(pair, data, named, seed, data_plate)
-    check_common_densities(sampler.use)
+    sampler = sampler_of(pair, data, named, seed, data_plate)
+    check_plate(sampler)
+    check_common_densities(sampler.use, sums=False)
     found, size = [], 0
     for rows, tiles in groupby(sampler.tiles(draws, "scored"), key=attrgetter("rows")):
         mean = Mean()

@@ -12,6 +12,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.evaluation.estimate import Estimate, LogMean
+from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
 
@@ -38,11 +39,12 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
     """
     shared, inner = _two(draws) if isinstance(draws, tuple | list) else (draws, _LOCAL_DRAWS)
-    if not sampler.global_sites:
+    tied = rows_are_tied(sampler)
+    if not sampler.global_sites and not tied:
         return _independent(sampler, shared)
     local = any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())
-    # What is summed out for all rows together ties them, and leaves no datum an evidence of its own.
-    if not local or sampler.structure.named("enumerated", local=False):
+    # What is observed, or summed out, for all rows together ties them, and leaves no datum an evidence of its own.
+    if tied or not local or sampler.structure.named("enumerated", local=False):
         terms = joint_weights(sampler, shared)
     else:
         terms = _on_a_grid(sampler, shared, inner)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.pair import HasPair
+from pyrovae.sampling.author_weights import author_weights, check_sums_over_rows, tell_of_weights
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -26,7 +28,7 @@ def of_the_whole(pair: HasPair, data: tuple, named: Any, seed: int | None, data_
 
 
 def check_local_densities(use: Use) -> None:
-    """Refuse a guide that has no density for what belongs to single data."""
+    """Refuse a guide that has no density for what belongs to single data; say which weights no figure has."""
     forgotten = use.structure.named("unguided")
     if forgotten:
         raise PairError(
@@ -40,10 +42,13 @@ def check_local_densities(use: Use) -> None:
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
+    tell_of_weights(use, author_weights(use))
 
 
-def check_common_densities(use: Use) -> None:
-    """Refuse a guide that has no density for what all data share."""
+def check_common_densities(use: Use, *, sums: bool = True) -> None:
+    """Refuse a guide that has no density for what all data share; for sums over rows, rows that may count twice."""
+    if sums:
+        check_sums_over_rows(use, author_weights(use))
     if points := point_sites(use).common:
         raise PairError(
             f"the guide puts {points[0]!r}, which all data share, at one point (a Delta, as AutoDelta does). A point "
@@ -61,7 +66,18 @@ def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data
 
 
 def check_each_datum(sampler: Sampler) -> None:
-    """Refuse a pair that has no figure for each datum. `log_evidence` has one of the whole."""
+    """Refuse a pair whose rows have no evidence of their own. `log_evidence` has one of the whole."""
+    check_plate(sampler)
+    if rows_are_tied(sampler):
+        raise PairError(
+            "an observation belongs to several rows together (a site outside the data plate that looks at what is "
+            "drawn inside, or rows that look at each other), so that no row has an evidence of its own. Ask for "
+            "that of the whole: log_evidence(..., joint=True)."
+        )
+
+
+def check_plate(sampler: Sampler) -> None:
+    """Refuse a pair that has no figure for each datum."""
     if sampler.structure.data_plate is None:
         raise ArgumentError(
             "no plate of the pair holds the data, so that there is no figure for each datum. Put what belongs to "

@@ -18,11 +18,15 @@ from pyrovae.objectives.losses import Loss, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
+from pyrovae.sampling.observed_together import observed_together
+from pyrovae.sampling.programs import WholePlate
 from pyrovae.sampling.use import UncutError, Use, arguments
 
 
@@ -93,11 +97,20 @@ def rate_distortion(
         use = Use.of(pair, batches, data_plate=data_plate)
     check_local_densities(use)
     check_common_densities(use)
+    if batches.random_access and batches.batches_per_epoch != 1 and _ties_its_rows(use):
+        batches = as_batches(given, batch_size=batches.rows)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
     with use.blaming_holes():
         return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
+
+
+def _ties_its_rows(use: Use) -> bool:
+    whole, batch = WholePlate(use.pair, use.structure.data_plate, follows=False), use.first(None)
+    whole.turn_to(batch)
+    with use.quietly():
+        return bool(observed_together(whole, batch, use.structure))
 
 
 def measure(
@@ -122,6 +135,7 @@ def measure(
             length = batch.rows
             for _ in range(draws):
                 loss_alone(loss, recorded, batch.args, batch.kwargs)
+            _check_masks(recorded)
             figures = recorded.figures()
             value = torch.stack([torch.as_tensor(f, dtype=torch.float64).cpu() for f in figures])
             sums += length * value
@@ -131,3 +145,11 @@ def measure(
     elbo = -(rate + distortion)  # exactly, whatever the rounding of sums
     spread = max(squares / max(rows, 1) - elbo**2, 0.0)
     return RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
+
+
+def _check_masks(recorded: Recorded) -> None:
+    run = recorded.last_run()
+    for name, node in samples(run.guide) if run is not None else ():
+        other: Any = run.model.nodes.get(name) if run is not None else None
+        if other is not None and not other["is_observed"] and not same_elements(mask_of(node), mask_of(other)):
+            raise PairError(one_sided_words(name))

@@ -10,10 +10,12 @@ import torch
 
 from pyrovae.checks.signatures import argument_names
 from pyrovae.errors import DataError
+from pyrovae.pairs.declared import declared
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
+from pyrovae.sampling.author_weights import author_weights, tell_of_weights
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.point_sites import PointSites, point_sites
@@ -55,7 +57,11 @@ class Contents:
         self.structure: Structure = sampler.structure
         self._wholes = merged(self.structure)
         self._totals: dict[str, torch.Tensor] = {}
-        self._points = point_sites(sampler.use) if "sample_stats" in groups else PointSites([], [])
+        self._points, self._sums = PointSites([], []), True
+        if "sample_stats" in groups:
+            self._points, weights = point_sites(sampler.use), author_weights(sampler.use)
+            tell_of_weights(sampler.use, weights)
+            self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
         self._whole_numbers = whole_numbers(sampler)
         self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
@@ -190,8 +196,8 @@ class Contents:
             ("log_q", densities.guide, densities.global_guide),
             ("log_weight", densities.log_weights, densities.global_model - densities.global_guide),
         ):
-            if name != "log_p" and any(self._points):
-                continue  # a point of the guide has no density
+            if not self._sums or (name != "log_p" and any(self._points)):
+                continue  # rows may count several times; a point of the guide has no density
             total = self._totals.setdefault(name, torch.zeros(self.draws, dtype=torch.float64))
             total[tile.draws.start : tile.draws.stop] += (local.sum(1) + (common if first else 0.0)).cpu()
         plate = self.structure.data_plate

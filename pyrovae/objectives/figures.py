@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,15 +13,18 @@ from pyro.ops.provenance import detach_provenance
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
+from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 
 TEMPERING = "_pyrovae_tempering"  # where a message says what temper did to it
+
+SHARE = "_pyrovae_share"  # where a message says what its process's part of a batch counts
 
 PARTICLES = "num_particles_vectorized"  # the name of Pyro's own plate over particles
 
 
 class Figures(NamedTuple):
-    """`elbo = -(rate + distortion)` exactly, in nats per datum, never tempered."""
+    """`elbo = -(rate + distortion)` exactly, in nats per datum, without temper, scales of the author, factors of q."""
 
     elbo: torch.Tensor
     rate: torch.Tensor
@@ -48,6 +51,21 @@ def untempered(node: Mapping[str, Any]) -> tuple[Any, Any]:
     """A site's scale and mask as they would be without temper."""
     tempering = node.get(TEMPERING, Tempering())
     return node["scale"] / tempering.factor, tempering.mask if tempering.dropped else node["mask"]
+
+
+def author_scale(node: Mapping[str, Any]) -> Any:
+    """What the author scales a site by, beyond what a subsample does: a number or a tensor."""
+    return untempered(node)[0] / subsample_scale(node)
+
+
+def unweighted(node: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A site's scale and mask as they would be without temper and without what its author scales it by."""
+    return subsample_scale(node) * node.get(SHARE, 1.0), untempered(node)[1]
+
+
+def is_factor(node: Mapping[str, Any]) -> bool:
+    """Whether a site is a `pyro.factor`."""
+    return type(node["fn"]).__name__ == "Unit"
 
 
 class Tally:
@@ -94,8 +112,7 @@ class Tally:
 # --- the number of data -----------------------------------------------------------------------------
 def is_data(node: Mapping[str, Any]) -> bool:
     """Whether a site of the model is observed and neither a factor nor deterministic."""
-    made = node["infer"].get("_deterministic") or type(node["fn"]).__name__ == "Unit"
-    return bool(node["is_observed"] and not made)
+    return bool(node["is_observed"] and not node["infer"].get("_deterministic") and not is_factor(node))
 
 
 def data_size(stacks: Sequence[Iterable[Any]], rows: int | None, data_plate: str | None = None) -> int:
@@ -141,7 +158,7 @@ def holding_plate(stacks: Sequence[Iterable[Any]], rows: int | None, data_plate:
 
 # --- without enumeration ----------------------------------------------------------------------------
 def _plain(run: Traces, totals: Mapping[tuple[str, str], torch.Tensor]) -> tuple[Any, Any]:
-    rate: torch.Tensor | float = sum(totals["guide", name] for name, _ in samples(run.guide))
+    rate: torch.Tensor | float = sum(totals["guide", name] for name, _ in _densities_of_guide(run.guide))
     distortion: torch.Tensor | float = 0.0
     for name, node in samples(run.model):
         if node["is_observed"]:
@@ -152,11 +169,18 @@ def _plain(run: Traces, totals: Mapping[tuple[str, str], torch.Tensor]) -> tuple
     return rate / particles, distortion / particles
 
 
+def _densities_of_guide(guide: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sites that make up q: a `pyro.factor` is a part of the loss alone."""
+    return ((name, node) for name, node in samples(guide) if not is_factor(node))
+
+
 def _total(node: dict) -> torch.Tensor:
-    """A site's log-probability, scaled by plates, masked, not tempered."""
-    total = node.get("log_prob_sum") if TEMPERING not in node else None
+    """A site's log-probability, scaled by plates, masked, not weighted."""
+    scale, mask = unweighted(node)
+    plain = TEMPERING not in node and isinstance(node["scale"], int | float) and node["scale"] == scale
+    total = node.get("log_prob_sum") if plain else None
     if total is None:
-        total = torch.as_tensor(scale_and_mask(_log_prob(node), *untempered(node))).sum()
+        total = torch.as_tensor(scale_and_mask(_log_prob(node), scale, mask)).sum()
     return _exact(total)
 
 
@@ -203,20 +227,20 @@ def _dice(run: Traces, keep: Callable[[str, dict], bool]) -> torch.Tensor:
 
 
 def _packed(run: Traces, keep: Callable[[str, dict], bool] = lambda name, node: True) -> tuple[Trace, Trace]:
-    """Guide and the kept sites of the model as they would be without temper, ready for a contraction."""
-    guide, model = copied(run.guide), copied(run.model, keep)
+    """Guide and the kept sites of the model as they would be without weights, ready for a contraction."""
+    guide, model = copied(run.guide, lambda name, node: not is_factor(node)), copied(run.model, keep)
     guide.pack_tensors()
     model.pack_tensors(guide.plate_to_symbol)
     return guide, model
 
 
 def copied(trace: Trace, keep: Callable[[str, dict], bool] = lambda name, node: True) -> Trace:
-    """The kept sample sites of a trace as they would be without temper, their log-probabilities computed."""
+    """The kept sample sites of a trace as they would be without weights, their log-probabilities computed."""
     copy = Trace()
     for name, node in samples(trace):
         if keep(name, node):
             fields = {k: v for k, v in node.items() if k not in ("packed", "log_prob", "log_prob_sum")}
-            scale, mask = untempered(node)
+            scale, mask = unweighted(node)
             log_prob = scale_and_mask(_log_prob(node), scale, mask)
             fields.update(scale=scale, mask=mask, log_prob=log_prob)
             if "score_parts" in fields:

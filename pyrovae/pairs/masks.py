@@ -37,6 +37,27 @@ def hides_a_part(node: Mapping[str, Any]) -> bool:
     return mask is not None and not bool(mask.all())
 
 
+def same_elements(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    """Whether two masks of one site leave the same elements in; None leaves all."""
+    if one is None or other is None:
+        mask = other if one is None else one
+        return mask is None or bool(mask.all())
+    try:
+        return torch.equal(*torch.broadcast_tensors(one, other))
+    except RuntimeError:  # enumeration adds dims to one side
+        return True
+
+
+def one_sided_words(name: str) -> str:
+    """What is wrong where a latent site's mask is not that of the other side, and the line that mends it."""
+    mask = "~obs_mask" if name.endswith("_unobserved") else "..."
+    return (
+        f"a mask hides another part of {name!r} in the guide than in the model, so that log q counts where log p does "
+        f"not, or the other way round. Put the same mask around the guide's site: with poutine.mask(mask={mask}): "
+        f"pyro.sample({name!r}, ...)."
+    )
+
+
 def _inner_masks(fn: Any) -> Iterator[tuple[Any, int]]:
     """The masks that `.mask` put around a distribution, and how many event dims each of them had."""
     while is_wrapper(fn):

@@ -14,6 +14,7 @@ from pyrovae.pairs.points import is_delta, own_log_prob
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, learn_layout
+from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
 from pyrovae.sampling.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.sampling.use import UncutError, Use
@@ -117,6 +118,9 @@ class _Look:
             raise UncutError("no plate says that the pair's rows are independent")
         if self.tried(self.last()) is None:
             raise UncutError("the pair does not run on its last rows alone")
+        self.pair.turn_to(few)
+        if together := observed_together(self.pair, few, self.structure):
+            raise UncutError(f"{together[0]!r} is observed outside the data plate, for all rows together")
         if self.draws_global_sites_by_rows(few, first):
             raise UncutError("the guide draws global sites by looking at all rows")
 

@@ -12,7 +12,9 @@ from pyro.ops.contract import contract_tensor_tree
 from pyro.ops.rings import LogRing
 from pyro.poutine.trace_struct import Trace
 
-from pyrovae.objectives.figures import copied
+from pyrovae.errors import PairError
+from pyrovae.objectives.figures import copied, is_factor
+from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.routes import DRAWS
 from pyrovae.sampling.runs import Run, plate_scale
@@ -23,8 +25,8 @@ from pyrovae.sampling.tiles import Tile
 class Densities(NamedTuple):
     """log p and log q of draws: their local parts for each datum (draws, rows), their global parts (draws,).
 
-    Masks and the author's scales are in; the scale of a subsampled data plate is not. A pair without a data plate
-    has nothing local.
+    Masks are in, and the scales of subsampled plates but that of the data. What the author scales is not, nor are
+    factors of the guide. A pair without a data plate has nothing local.
     """
 
     model: torch.Tensor
@@ -67,10 +69,28 @@ def densities_of(tile: Tile) -> Densities:
 
 
 def of_run(run: Run, rows: int) -> Densities:
-    """What the draws of one run of kind "scored" have for log-probabilities, gradients and all."""
+    """What the draws of one run of kind "scored" have for log-probabilities, gradients and all.
+
+    Raises:
+        PairError: a mask hides a part of a latent site on one side alone.
+    """
+    _check_masks(run)
     guide = [one + prior for one, prior in zip(_summed(run, "guide", rows), _drawn_by_model(run, rows), strict=True)]
     model = _contracted(run, rows) if _enumerates(run.traces) else _summed(run, "model", rows)
     return Densities(model[0], guide[0], model[1], guide[1])
+
+
+def _check_masks(run: Run) -> None:
+    for name in run.names("guide"):
+        if name in run.traces.model and not run.node(name)["is_observed"]:
+            masks = [_mask(run, name, side) for side in ("guide", "model")]
+            if not same_elements(*masks):
+                raise PairError(one_sided_words(name))
+
+
+def _mask(run: Run, name: str, side: str) -> torch.Tensor | None:
+    mask = mask_of(run.node(name, side))
+    return None if mask is None else run.of(name, lambda fn: mask, side=side)
 
 
 def _enumerates(traces: Traces) -> bool:
@@ -87,7 +107,9 @@ def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities added up over the local and over the global sites of one side."""
     local, common = torch.zeros(run.draws, rows), torch.zeros(run.draws)
-    for name in run.names(side) if only is None else only:
+    if only is None:  # a factor of the guide is no part of q
+        only = [name for name in run.names(side) if side == "model" or not is_factor(run.node(name, side))]
+    for name in only:
         term = run.per_datum(name, side).double()
         if term.ndim == 2:
             local = local.to(term) + term

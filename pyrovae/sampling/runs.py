@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 
 from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.points import own_log_prob
+from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, Place
 
@@ -56,14 +57,12 @@ class Run(NamedTuple):
         return self._folded(result.expand(shape), Place(place.ndim + behind, axis), side)
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
-        """A site's log-probability (draws, *plates), masked, under its author's scale but no other: neither the data
-        plate's nor that of temper.
-        """
+        """A site's log-probability (draws, *plates), masked, scaled by subsampled plates but that of the data alone."""
         node = self.node(name, side)
         fn, value = node["fn"], node["value"]
         log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
-        scale, mask = untempered(node)
-        log_prob = scale_and_mask(log_prob, scale / plate_scale(node, self.data_plate), mask)
+        scale, mask = subsample_scale(node, without=self.data_plate), untempered(node)[1]
+        log_prob = scale_and_mask(log_prob, scale, mask)
         log_prob = torch.as_tensor(log_prob).expand(fn.batch_shape)
         return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
 

@@ -76,11 +76,15 @@ class Scorer:
         """What runs hold at the guide's random local sites."""
         return {site: torch.cat([run.value(site, "guide") for run in runs]) for site in self.sites}
 
-    def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:
-        """The densities of values."""
+    def runs(self, values: Values, shared: Sequence[Trace] | None) -> list[Run]:
+        """Guide and model with values."""
         draws = len(next(iter(values.values())))
         given = [self._single(values, draw, shared) for draw in range(draws)]
-        made = self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
+        return self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
+
+    def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:
+        """The densities of values."""
+        made = self.runs(values, shared)
         return GuideScores(*(torch.cat(part) for part in zip(*map(self._of_run, made), strict=True)))
 
     def _of_run(self, run: Run) -> GuideScores:

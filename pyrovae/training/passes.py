@@ -75,7 +75,7 @@ class Passes:
         self.shown = Shown()
         self.step = 0
         self.epoch = 0
-        self.share = Share(1.0, {}, 1.0)
+        self.share = Share(1.0, 1.0, {}, 1.0)
         self.random: torch.Tensor | None = None  # torch's generator before the step, where others may be lost in it
         self._error: Exception | None = None
         self._worst: str | None = None
@@ -150,7 +150,8 @@ class Passes:
         """Figures and gradients of the whole batch, from this process's and the others' parts."""
         gradients = [gradient * self.share.whole for gradient in gradients]
         figures = figures.clone()
-        figures[:4] *= self.share.whole * self.share.size
+        figures[:1] *= self.share.whole * self.share.size
+        figures[1:4] *= self.share.plain * self.share.size
         self.plan.team.average_([*gradients, figures])
         return figures, gradients
 

@@ -8,7 +8,8 @@ import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroSample
-from registry import LATENT, WIDTH, Encoder, amortised_guide, decoder_net, real, standard_normal
+from registry import LATENT, WIDTH, Encoder, amortised_guide, decoder_net, labels, real, standard_normal
+from torch import nn
 
 from broken.entries import broken, sound_model
 from pyrovae.pairs.pair import Pair
@@ -159,3 +160,49 @@ def plate_made_twice():
             pyro.sample("u", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
 
     return Pair(sound_model(decoder_net()), guide), real()
+
+
+# Masks.
+
+
+@broken("one-sided-mask", "error", "y_unobserved", "poutine.mask(mask=~obs_mask)")
+def guide_draws_what_is_observed_unmasked():
+    # silent: log q of labels that are known counts, and no log p; the ELBO lies above the evidence.
+    head, encoder, classifier = nn.Linear(LATENT, 1), Encoder(), nn.Linear(WIDTH, 2)
+    decoder = decoder_net()
+
+    def model(x, y, known):
+        pyro.module("decoder", decoder)
+        pyro.module("head", head)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", standard_normal(x))
+            y = pyro.sample("y", dist.Normal(head(z).squeeze(-1), 0.5), obs=y, obs_mask=known)
+            pyro.sample("x", dist.Normal(decoder(z) + y.unsqueeze(-1), 0.5).to_event(1), obs=x)
+
+    def guide(x, y, known):
+        pyro.module("encoder", encoder)
+        pyro.module("classifier", classifier)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(*encoder(x)).to_event(1))
+            loc, log_scale = classifier(x).unbind(-1)
+            pyro.sample("y_unobserved", dist.Normal(loc, log_scale.exp()))
+
+    return Pair(model, guide), (real(), real(2)[:, 0], labels(2) == 0)
+
+
+def _masked(program):
+    return lambda x, seen: poutine.mask(program, mask=seen)(x)
+
+
+@broken("one-sided-mask", "error", "z", "poutine.mask", "guide")
+def plate_masked_in_the_model_only():
+    # silent: log q of rows that are not there counts.
+    guide = amortised_guide(Encoder())
+    return Pair(_masked(sound_model(decoder_net())), lambda x, seen: guide(x)), (real(), labels(2) == 0)
+
+
+@broken("one-sided-mask", "error", "z", "poutine.mask", "guide")
+def guide_masked_alone():
+    # silent: log p of z counts in rows where log q does not.
+    model = sound_model(decoder_net())
+    return Pair(lambda x, seen: model(x), _masked(amortised_guide(Encoder()))), (real(), labels(2) == 0)

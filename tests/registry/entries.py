@@ -10,7 +10,9 @@ from typing import Any
 import pyro
 import pytest
 from pyro.infer import ELBO, Trace_ELBO
+from pyro.poutine.messenger import Messenger
 
+from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 
 ROWS = 32
@@ -74,6 +76,18 @@ def born(entry: Entry) -> tuple[Any, tuple, dict]:
         warnings.simplefilter("ignore")
         run(pair, args, kwargs)
     return pair, args, kwargs
+
+
+class _Unweighted(Messenger):
+    def _pyro_sample(self, msg):
+        msg["scale"] = 1.0
+
+
+def unweighted(entry: Entry, pair):
+    """The pair without the scales of its author, which no figure has."""
+    if "scaled" not in entry.traits:
+        return pair
+    return Pair(_Unweighted()(pair.model), _Unweighted()(pair.guide))
 
 
 def plate_of(entry: Entry) -> str | None:

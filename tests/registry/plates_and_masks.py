@@ -153,7 +153,8 @@ def observation_mask():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(*encoder(x)).to_event(1))
             loc, log_scale = classifier(x).unbind(-1)
-            pyro.sample("y_unobserved", dist.Normal(loc, log_scale.exp()))
+            with poutine.mask(mask=~known):
+                pyro.sample("y_unobserved", dist.Normal(loc, log_scale.exp()))
 
     return Pair(model, guide), (real(), real(2)[:, 0], labels(2) == 0)
 

@@ -11,19 +11,38 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.objectives.figures import SHARE
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import run, samples
 from pyrovae.training.parallel.team import SingleProcess
+
+
+class SiteWeight(NamedTuple):
+    """By what a site is scaled in the loss, and in the figures."""
+
+    loss: float
+    plain: float
+
+
+class _Scales(NamedTuple):
+    """What a site's scale is, and that of its plates alone; the shape of its values; whether it stands in the plate."""
+
+    all: float
+    plates: float
+    shape: Any
+    local: bool
 
 
 class Share(NamedTuple):
     """The weights of one process's part of a batch."""
 
-    whole: float  # by which gradients and figures are multiplied before they are averaged
-    sites: Mapping[str, float]  # by which single sites are scaled instead, where some are global
+    whole: float  # by which gradients and the loss are multiplied before they are averaged
+    plain: float  # by which the other figures are, which do not have the author's scales
+    sites: Mapping[str, SiteWeight]  # by which single sites are scaled instead, where some are global
     size: float  # the size of the data plate in the part, over its size in the whole
 
 
@@ -74,17 +93,19 @@ class Shares:
     def _measure(self, whole: Batch, part: Batch) -> Share:
         (before, size), (after, part_size) = self._scales(whole), self._scales(part)
         weights, common = {}, set()
-        for name, (scale, shape, local) in after.items():
-            follows = local or shape != before[name][1]
-            weights[name] = (self.team.size if follows else 1.0) * before[name][0] / scale
+        for name, one in after.items():
+            follows, whole_one = one.local or one.shape != before[name].shape, before[name]
+            times = self.team.size if follows else 1.0
+            weights[name] = SiteWeight(times * whole_one.all / one.all, times * whole_one.plates / one.plates)
             common |= set() if follows else {name} & self._latent
         self.global_sites = frozenset(common)
         ratio = part_size / size
         if len(set(weights.values())) == 1:
-            return Share(next(iter(weights.values())), {}, ratio)
-        return Share(1.0, weights, ratio)
+            weight = next(iter(weights.values()))
+            return Share(weight.loss, weight.plain, {}, ratio)
+        return Share(1.0, 1.0, weights, ratio)
 
-    def _scales(self, batch: Batch) -> tuple[dict[str, tuple[float, Any, bool]], float]:
+    def _scales(self, batch: Batch) -> tuple[dict[str, _Scales], float]:
         recorded = Recorded(self.pair, data_plate=self.data_plate)
         try:
             with isolated(0), torch.no_grad():
@@ -99,7 +120,7 @@ class Shares:
         for trace in traces:
             for name, node in samples(trace):
                 inside = any(frame.name == self.data_plate for frame in node["cond_indep_stack"])
-                found[name] = (_number(node["scale"]), node["fn"].shape(), inside)
+                found[name] = _Scales(_number(node["scale"]), subsample_scale(node), node["fn"].shape(), inside)
         return found, size
 
 
@@ -113,7 +134,7 @@ class Weighted(Wrapped):
 
     def __init__(self, pair: HasPair):
         self.pair = pair
-        self.weights: Mapping[str, float] = {}
+        self.weights: Mapping[str, SiteWeight] = {}
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Messenger:
         """The weights, around both sides."""
@@ -121,11 +142,12 @@ class Weighted(Wrapped):
 
 
 class _Scale(Messenger):
-    def __init__(self, weights: Mapping[str, float]):
+    def __init__(self, weights: Mapping[str, SiteWeight]):
         super().__init__()
         self.weights = weights
 
     def _pyro_sample(self, msg: Any) -> None:
-        weight = self.weights.get(msg["name"], 1.0)
-        if weight != 1.0 and not site_is_subsample(msg):
-            msg["scale"] = msg["scale"] * weight
+        weight = self.weights.get(msg["name"])
+        if weight is not None and not site_is_subsample(msg):
+            msg["scale"] = msg["scale"] * weight.loss
+            msg[SHARE] = weight.plain

@@ -1,0 +1,35 @@
+"""Rows that have no evidence of their own, since an observation belongs to several of them."""
+
+from __future__ import annotations
+
+import torch
+
+from pyrovae.sampling.densities import Densities, of_run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.scoring import Scorer
+
+
+def rows_are_tied(sampler: Sampler) -> bool:
+    """Whether another draw for the first row alone moves a density of other rows, or one that all rows share."""
+    batch = sampler.use.first(sampler.tile_rows)
+    with sampler.use.quietly():
+        scorer = Scorer(sampler, batch, range(batch.rows))
+        if not scorer.sites:
+            return False
+        shared = scorer.shared(range(1))
+        shared = shared and shared * 2
+        drawn = scorer.values(scorer.drawn(2, shared))
+        values = {site: _with_first_row_of_the_second(scorer, site, value) for site, value in drawn.items()}
+        parts = [of_run(run, batch.rows) for run in scorer.runs(values, shared)]
+    found = Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))
+    rest = (found.model[:, 1:], found.guide[:, 1:], found.global_model)
+    return not all(torch.allclose(one[0], one[1], rtol=1e-4, atol=1e-4, equal_nan=True) for one in rest)
+
+
+def _with_first_row_of_the_second(scorer: Scorer, site: str, value: torch.Tensor) -> torch.Tensor:
+    axis = scorer.sampler.layout.place(("guide", site)).axis
+    if axis is None:
+        return value
+    mixed = value[0].clone()
+    mixed.narrow(axis, 0, 1).copy_(value[1].narrow(axis, 0, 1))
+    return torch.stack([value[0], mixed])
