@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 import pickle
 import random
@@ -223,6 +224,17 @@ def test_what_a_function_closes_over_counts():
     assert (
         fingerprint(made([0.1, {"a": 2}])) == fingerprint(made([0.1, {"a": 2}])) != fingerprint(made([0.1, {"a": 3}]))
     )
+
+
+def test_how_far_an_iterator_has_come_is_no_setting():
+    counted = itertools.count()
+
+    def counting(step):
+        return next(counted)
+
+    before = fingerprint(counting)
+    assert counting(0) == 0
+    assert fingerprint(counting) == before
 
 
 class Decay:

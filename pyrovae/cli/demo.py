@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import typer
 from pyrovae.cli import outputs
 from pyrovae.cli.evaluate import evaluate
 from pyrovae.cli.measures import Effort
+from pyrovae.cli.messages import INTERRUPTED, complain
+from pyrovae.cli.prepare import Prepared
 from pyrovae.cli.request import ModelOptions, TrainingOptions, TrainRequest
-from pyrovae.cli.train import train
+from pyrovae.cli.train import train, what_is_written
 from pyrovae.cli.trained_run import after_training
 from pyrovae.errors import ArgumentError
 from pyrovae.training.parallel.team import find_team
@@ -37,11 +41,22 @@ def train_and_tell(request: TrainRequest, *, report: bool) -> None:
         if outcome["weights"] == "best":
             typer.echo("The weights kept are those of the best epoch.")
     if report:
-        outputs.write_report(after_training(prepared))
+        with _told_when_stopped(prepared):
+            outputs.write_report(after_training(prepared))
     if not request.quiet:
         pair = f" --pair {shlex.quote(request.pair)}" if request.pair else ""
         typer.echo(f"Wrote {folder.path}{' with report.html' if report else ''}.")
         typer.echo(f"Next: pyrovae evaluate {shlex.quote(str(folder.path))}{pair}")
+
+
+@contextmanager
+def _told_when_stopped(prepared: Prepared) -> Iterator[None]:
+    """A stop after training says what is there already."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("Stopped", what_is_written(prepared), color=typer.colors.YELLOW)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
@@ -52,11 +67,13 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
     if not quiet:
         typer.echo(f"Training on the bundled digits, into {place}")
     training = replace(_TRAINING, epochs=epochs)
-    run = after_training(train(TrainRequest("digits", place, model=_MODEL, training=training, quiet=quiet)))
-    if not quiet:
-        evaluate(run, Effort())
-        typer.echo(run.config["outcome"]["verdict"])
-    path = outputs.write_report(run)
+    prepared = train(TrainRequest("digits", place, model=_MODEL, training=training, quiet=quiet))
+    with _told_when_stopped(prepared):
+        run = after_training(prepared)
+        if not quiet:
+            evaluate(run, Effort())
+            typer.echo(run.config["outcome"]["verdict"])
+        path = outputs.write_report(run)
     typer.echo(f"Open the report in a browser: {path.resolve()}")
 
 

@@ -20,10 +20,11 @@ from pyrovae.errors import DivergedError, FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import SeedlessKeywords, StudyKeywords
 from pyrovae.training.fit_result import Fit
-from pyrovae.training.interrupts import interruptible
+from pyrovae.training.interrupts import Interruption, interruptible
 from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.progress import display, show
 from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved.folder_lock import in_use
 from pyrovae.training.steps import Steps
 
 
@@ -35,12 +36,15 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
     prepared = prepare(request)
     if not team.first:
         prepared = prepared._replace(folder=Unwritten(prepared.folder.path))
-    with _left_as_it_was(prepared.folder, new=not prepared.folder.config.exists()):
-        outcome = _run(prepared, request, team)
-    prepared.folder.write_config({**prepared.config, "outcome": outcome})
-    if outcome["reason"] == "interrupted":
-        if team.first:
-            complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
+    with interruptible(team) as interrupted:
+        with _left_as_it_was(prepared.folder, new=not prepared.folder.config.exists()):
+            outcome = _run(prepared, request, interrupted)
+        prepared.folder.write_config({**prepared.config, "outcome": outcome})
+    if outcome["reason"] == "interrupted" and team.first:
+        complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
+    elif interrupted.requested and team.first:
+        complain("Stopped", what_is_written(prepared), color=typer.colors.YELLOW)
+    if outcome["reason"] == "interrupted" or interrupted.requested:
         raise typer.Exit(INTERRUPTED)
     return prepared
 
@@ -52,9 +56,19 @@ def _left_as_it_was(folder: RunFolder, *, new: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if new and not folder.model.exists() and not found(folder.checkpoints):
+        if new and not in_use(folder.checkpoints) and not folder.model.exists() and not found(folder.checkpoints):
             folder.forget(whole=not there)
         raise
+
+
+def what_is_written(prepared: Prepared) -> str:
+    """What a stop after training costs."""
+    path = shlex.quote(str(prepared.folder.path))
+    pair = f" --pair {shlex.quote(prepared.config['pair'])}" if prepared.config["pair"] else ""
+    return (
+        f"when training was over: {prepared.folder.path} holds model, history and checkpoints. What follows, "
+        f"the report, was not done: pyrovae report {path}{pair}"
+    )
 
 
 def fit_arguments(prepared: Prepared) -> StudyKeywords:
@@ -85,28 +99,27 @@ def _steps(prepared: Prepared, request: TrainRequest) -> Steps:
     return pv.steps(prepared.pair, prepared.training, seed=prepared.settings.seed, **options)
 
 
-def _run(prepared: Prepared, request: TrainRequest, team: SingleProcess) -> dict[str, Any]:
+def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -> dict[str, Any]:
     """Train to the end, to Ctrl-C or to a loss that goes bad; what config.json says about it."""
     folder, settings = prepared.folder, prepared.settings
-    with interruptible(team) as interrupted:
-        running = _steps(prepared, request)  # checks everything, and writes nothing yet
-        folder.write_config(prepared.config)
-        metrics = _Metrics(folder)
-        shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
-        with shown as line:
-            try:
-                for step in running:
-                    metrics.follow(running.history)
-                    show(line, step)
-                    if interrupted(step.index):
-                        return _interrupted(prepared, running)
-            except DivergedError as error:
+    running = _steps(prepared, request)  # checks everything, and writes nothing yet
+    folder.write_config(prepared.config)
+    metrics = _Metrics(folder)
+    shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
+    with shown as line:
+        try:
+            for step in running:
                 metrics.follow(running.history)
-                folder.write_config({**prepared.config, "outcome": {"reason": "diverged", "words": str(error)}})
-                folder.save(prepared.pair)
-                raise
-        metrics.follow(running.result.history)
-        return _finished(prepared, running.result)
+                show(line, step)
+                if interrupted(step.index):
+                    return _interrupted(prepared, running)
+        except DivergedError as error:
+            metrics.follow(running.history)
+            folder.write_config({**prepared.config, "outcome": {"reason": "diverged", "words": str(error)}})
+            folder.save(prepared.pair)
+            raise
+    metrics.follow(running.result.history)
+    return _finished(prepared, running.result)
 
 
 def _interrupted(prepared: Prepared, running: Steps) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size
+from tqdm import tqdm
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
@@ -121,10 +124,26 @@ def _values(sampler: Sampler, draws: int, site: str) -> torch.Tensor:
     return parts[0] if axis is None else torch.cat(parts, axis)
 
 
+@contextmanager
+def _no_monitor() -> Iterator[None]:
+    """A progress bar, shown or not, starts a thread that stays."""
+    before, tqdm.monitor_interval = tqdm.monitor_interval, 0
+    try:
+        yield
+    finally:
+        tqdm.monitor_interval = before
+
+
 def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tensor]:
     batch: Batch = next(sampler.use.placed_batches(sampler.rows))
     _check_takes(sampler, batch)
-    with isolated(sampler.seed), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+    with (
+        _no_monitor(),
+        isolated(sampler.seed),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         try:
             kernel = NUTS(sampler.model_on(batch))

@@ -127,4 +127,7 @@ def _run(session: Session, shown: AbstractContextManager[Display]) -> Fit:
                 if interrupted(done.index):
                     session.interrupt()
                     break
-        return session.finish()
+        run = session.finish()
+        if interrupted.requested and run.reason != "interrupted":
+            session.came_too_late(run)
+        return run

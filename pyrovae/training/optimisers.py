@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, cast
@@ -61,6 +63,8 @@ class Optimiser(Protocol):
 
 def make_optimiser(optim: Any, learning_rate: Rate | Mapping[str, Rate] | None) -> Optimiser:
     """The optimiser for what the user gave: nothing, a function of parameters, or one of Pyro's."""
+    with warnings.catch_warnings():  # torch's optimisers import it, and with it SymPy, which leaves a filter
+        importlib.import_module("torch._dynamo")
     if isinstance(optim, PyroOptim):
         refuse_closures(optim.pt_optim_constructor)
         if learning_rate is not None:

@@ -155,6 +155,14 @@ class Session:
         """Note that the user stopped the run."""
         self.trainer.reason = "interrupted"
 
+    @staticmethod
+    def came_too_late(run: Fit) -> None:
+        """Say what is written: an interrupt has come when the last step was made."""
+        written = (
+            "no checkpoint was asked for" if run.checkpoint is None else f"the last checkpoint is {run.checkpoint}"
+        )
+        logger.warning("the interrupt came when training was over: the result is whole, and %s.", written)
+
     def part(self) -> None:
         """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
         if not self.resumption.part(self.trainer):

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pyro
@@ -119,13 +120,16 @@ def stopped(folder: Path) -> None:
     counted = itertools.count()
 
     def transform(x):
-        if LAST and next(counted) == 20:
+        if LAST and next(counted) == 20 and not (folder / "pid").exists():  # once, and not when it is gone on with
             (folder / "pid").write_text(str(os.getpid()))
             os.kill(os.getpid(), 19)
         return x
 
     try:
-        fit(vae(), X, steps=100, transform=transform, checkpoint=folder / "run")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(vae(), X, steps=100, transform=transform, checkpoint=folder / "run", resume=True)
+        (folder / f"gone_on{RANK}.txt").write_text("\n".join(str(warning.message) for warning in caught))
     except pv.ParallelError as error:
         (folder / f"said{RANK}.txt").write_text(str(error))
         raise

@@ -74,6 +74,12 @@ def test_a_stopped_process_is_not_waited_for_without_end(processes, tmp_path):
         assert "ParallelError" in words
     finally:
         children[-1].send_signal(signal.SIGKILL) if children[-1].returncode is None else None
+    for child in start("stopped", tmp_path, processes):
+        _, words = child.communicate(timeout=90)
+        assert child.returncode == 0, words
+    said = (tmp_path / "gone_on0.txt").read_text()
+    assert f"lost a process, and with it the random numbers of {processes - 1} of its {processes}" in said
+    assert not (tmp_path / "gone_on1.txt").read_text()
 
 
 @pytest.mark.trial

@@ -123,9 +123,13 @@ class _Reading:
 
     def _object(self, value: Any) -> str:
         """What the object says of itself, and of a user's own what it holds."""
+        if isinstance(value, types.ModuleType):
+            return value.__name__
+        if hasattr(value, "__next__"):  # how far an iterator has come is no setting
+            return type(value).__qualname__
         text = repr(value)
         readable = not _ADDRESS.search(text)
-        if _is_closed(value):
+        if is_of_library(type(value).__module__):
             return text if readable else type(value).__qualname__
         held = {**getattr(value, "__dict__", {}), **_slots(value)}
         return f"{text if readable else ''}{self._kind(value)}({self.text(held)})"
@@ -152,11 +156,6 @@ _KINDS: tuple[tuple[Any, Callable[[_Reading, Any], str]], ...] = (
     (nn.Module, _Reading._module),
     (object, _Reading._object),
 )
-
-
-def _is_closed(value: Any) -> bool:
-    """Whether a library's own code alone looks into it; what stands in an iterator or a generator of numbers moves."""
-    return isinstance(value, types.ModuleType) or hasattr(value, "__next__") or is_of_library(type(value).__module__)
 
 
 def _is_setting(name: str, held: Any) -> bool:

@@ -42,6 +42,11 @@ class FolderLock:
         self.release = weakref.finalize(self, _release, descriptor, folder, made, os.getpid())
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a training has a folder, or had it when it was killed."""
+    return (folder / _FILE).exists()
+
+
 def _acquired(path: Path) -> int:
     """The descriptor of the locked file."""
     while True:

@@ -208,6 +208,7 @@ class Resumption:
             "history": self._history.write(trainer.history),
             "random": random[0],
             "others": random[1:],  # of the other processes of a parallel run
+            "processes": self.team.size,
             "start": self._start,
             "generators": _states(trainer.plan.batches),
             "probe": probe(trainer),
@@ -243,20 +244,22 @@ class Resumption:
         self._start = state["start"]
         _set_states(trainer.plan.batches, state["generators"])
         self.last = path
-        self._restore_random([state["random"], *state["others"]], trainer)
+        self._restore_random([state["random"], *state["others"]], state["processes"], trainer)
 
-    def _restore_random(self, states: list[Any], trainer: Trainer) -> None:
-        if len(states) == self.team.size:
+    def _restore_random(self, states: list[Any], processes: int, trainer: Trainer) -> None:
+        if len(states) == processes == self.team.size:
             restore_random(states[self.team.rank])
             return
         reseed((trainer.plan.seed + trainer.step * 0x9E3779B97F4A7C15 + self.team.rank) % 2**63)
         if not self.team.first:
             return
+        why = (
+            f"drew its random numbers in {processes} process(es), and is gone on with in {self.team.size}"
+            if processes != self.team.size
+            else f"lost a process, and with it the random numbers of {processes - len(states)} of its {processes}"
+        )
         warnings.warn(
-            f"the run of {self.last} drew its random numbers in {len(states)} process(es), and is gone on with in "
-            f"{self.team.size}: they are drawn afresh from here on.",
-            PyrovaeWarning,
-            stacklevel=4,
+            f"the run of {self.last} {why}: they are drawn afresh from here on.", PyrovaeWarning, stacklevel=4
         )
 
     def batches(self, trainer: Trainer) -> Iterator[Batch]:
