@@ -15,6 +15,7 @@ from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, repl
 from pyrovae.pairs.by_row import ByRow, Move, first_rows, going_astray, rolled
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.trace import rows_moved, samples
 
@@ -148,4 +149,4 @@ def _frozen(node: Mapping, other: Mapping | None) -> bool:
         return False
     with torch.no_grad():
         first, second = node["fn"].sample(), node["fn"].sample()
-    return not node["fn"].support.is_discrete and not torch.equal(first, second)
+    return not known_support(node["fn"]).is_discrete and not torch.equal(first, second)

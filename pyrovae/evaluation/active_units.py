@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.encode import encodings
@@ -94,6 +95,6 @@ def _variance(fn: Any) -> Any:
         variance = fn.variance
     except (NotImplementedError, AttributeError):
         return None
-    if getattr(fn.support, "is_discrete", False) or not bool(torch.isfinite(variance).all()):
+    if getattr(known_support(fn), "is_discrete", False) or not bool(torch.isfinite(variance).all()):
         return None
     return variance

@@ -10,6 +10,7 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.known_support import known_support
 from pyrovae.sampling.layout import Place
 from pyrovae.sampling.runs import summed
 from pyrovae.sampling.scoring import Scorer
@@ -45,7 +46,7 @@ class Coordinates:
         self.rows = len(scorer.rows)
         self._parts: dict[str, _Part] = {}
         for site, node in scorer.sites.items():
-            support: Constraint = node["fn"].support
+            support: Constraint = known_support(node["fn"])
             if support.is_discrete:
                 raise ArgumentError(
                     f"{purpose} moves the guide's local sites continuously, and {site!r} is discrete. Have it summed "

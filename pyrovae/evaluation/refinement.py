@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
-from torch.distributions import biject_to, constraints
+from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import Side, Wrapped
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.programs import WholePlate
@@ -51,12 +52,12 @@ def changes_of(scorer: Scorer, *, full: bool) -> dict[str, Change]:
     values = scorer.values(scorer.drawn(count, shared and shared * count))
     found = {}
     for site, node in scorer.sites.items():
-        if not node["fn"].has_rsample:
+        if not node["fn"].has_rsample or type(node["fn"]).rsample is Distribution.rsample:  # wrappers draw by a call
             raise ArgumentError(
                 f"the guide is refined by pathwise gradients, which {site!r} ({type(node['fn']).__name__}) does not "
                 "have. Have it summed out by the model, if it is discrete."
             )
-        free = biject_to(node["fn"].support).inv(values[site])
+        free = biject_to(known_support(node["fn"])).inv(values[site])
         middle, spread = free.mean(0), free.std(0).clamp(min=1e-4)
         shear = torch.zeros_like(middle)[..., None].expand(*middle.shape, middle.shape[-1]).clone() if full else None
         shear = shear if len(node["fn"].event_shape) == 1 else None
@@ -93,7 +94,7 @@ class _Changing(Messenger):
 
 def _changed(fn: Any, change: Change) -> Any:
     """The distribution of changed draws; transforms remember their last draw, since some flows have no inverse."""
-    free = biject_to(fn.support).with_cache(1)
+    free = biject_to(known_support(fn)).with_cache(1)
     shape = free.inverse_shape(fn.batch_shape + fn.event_shape)
     m, d, s, r = (_in_rows(part, change.axis, shape) for part in change[:4])
     if change.shear is None:

@@ -11,6 +11,7 @@ import torch
 from pyrovae.checks.signatures import argument_names
 from pyrovae.errors import DataError
 from pyrovae.pairs.declared import declared
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
@@ -217,7 +218,7 @@ def whole_numbers(sampler: Sampler) -> dict[str, torch.dtype]:
     """Sites of whole numbers that Pyro holds as floats, and the type that plots tell them from fractions by."""
     found = {}
     for name, node in samples(next(sampler.tiles(1)).runs[0].traces.model):
-        support = getattr(node["fn"], "support", None)
+        support = known_support(node["fn"])
         if getattr(support, "is_discrete", False) and node["value"].is_floating_point():
             binary = type(getattr(support, "base_constraint", support)).__name__ in ("_Boolean", "_OneHot")
             found[name] = torch.int8 if binary else torch.int64

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.known_support import known_support
 
 _LABELS, _ONE_HOT, _BINARY = "labels", "one-hot", "binary"
 
@@ -21,7 +22,7 @@ def class_form(fn: Any) -> str | None:
         return _ONE_HOT
     if "Categorical" in name:
         return _LABELS
-    return _BINARY if "Bernoulli" in name and fn.support.is_discrete else None
+    return _BINARY if "Bernoulli" in name and known_support(fn).is_discrete else None
 
 
 def probabilities(fn: Any) -> torch.Tensor:

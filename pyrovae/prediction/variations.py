@@ -13,6 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch.distributions import ComposeTransform, Independent, TransformedDistribution, biject_to
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn
@@ -98,7 +99,7 @@ class _Spreading(Messenger):
 
 
 def _has_distances(fn: Any) -> bool:
-    return not isinstance(fn, Delta) and not getattr(fn.support, "is_discrete", False)
+    return not isinstance(fn, Delta) and not getattr(known_support(fn), "is_discrete", False)
 
 
 class _Around(TorchDistribution):
@@ -112,7 +113,7 @@ class _Around(TorchDistribution):
 
     @property
     def support(self):
-        return self.base.support
+        return known_support(self.base)
 
     @property
     def has_rsample(self):
@@ -138,7 +139,7 @@ def around(fn: Any, value: torch.Tensor, scale: float) -> torch.Tensor:
     if isinstance(fn, TransformedDistribution):
         chain: Any = ComposeTransform(list(fn.transforms))
         return chain(around(fn.base_dist, chain.inv(value), scale))
-    unbounded: Any = biject_to(fn.support)
+    unbounded: Any = biject_to(known_support(fn))
     centre = _centre(fn, unbounded, value.shape)
     return value if centre is None else unbounded(centre + scale * (unbounded.inv(value) - centre))
 

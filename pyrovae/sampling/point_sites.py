@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.poutine.trace_struct import Trace
 
+from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.programs import WholePlate, only_global, run_once
@@ -65,5 +66,5 @@ def _centre(name: str, trace: Trace) -> torch.Tensor:
 
 def _is_continuous(name: str, run: Traces) -> bool:
     node: Any = run.model.nodes.get(name, run.guide.nodes[name])
-    discrete = getattr(getattr(node["fn"], "support", None), "is_discrete", False)
+    discrete = getattr(known_support(node["fn"]), "is_discrete", False)
     return node["value"].is_floating_point() and not discrete

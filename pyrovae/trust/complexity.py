@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.known_support import known_support
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
@@ -48,7 +49,7 @@ def _observed(sampler: Sampler) -> list[str]:
 
 
 def _scale(fn: Any, drawn: torch.Tensor) -> Scale | None:
-    support = base_of(fn).support
+    support = known_support(base_of(fn))
     low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
     if type(support).__name__ in ("_Boolean", "_OneHot"):
         return Scale(0.0, 1.0)

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.classes import probabilities
+from pyrovae.pairs.known_support import known_support
 
 
 class Parts(NamedTuple):
@@ -123,7 +124,7 @@ def gaussian_nats(variance: Tensor, spacing: float = 0.0) -> Tensor:
 
 def spacing_of(base: Any) -> float:
     """The distance of neighbouring values: what the distribution says, 1 for whole numbers, 0 where there is none."""
-    whole = bool(getattr(getattr(base, "support", None), "is_discrete", False))
+    whole = bool(getattr(known_support(base), "is_discrete", False))
     return float(getattr(base, "spacing", 1.0 if whole else 0.0))
 
 
