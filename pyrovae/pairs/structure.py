@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +14,9 @@ from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import check_rows_first, find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, bound_modules
+from pyrovae.pairs.pair import HasPair, bound_modules, replaced_parameters
 from pyrovae.pairs.trace import Traces, run, samples, unconstrained
+from pyrovae.pairs.untrained import noting_use
 
 
 class Site(NamedTuple):
@@ -34,6 +36,7 @@ class Structure(NamedTuple):
     parameters: dict[str, torch.Tensor]  # canonical name -> unconstrained tensor
     modules: dict[str, nn.Module]  # canonical prefix -> module
     auxiliaries: dict[str, tuple[str, ...]]  # auxiliary site -> the latent sites that depend on it
+    untrained: Mapping[str, torch.Tensor] = MappingProxyType({})  # parameters that no statement of a run shows
 
     def named(self, role: str, *, local: bool | None = None) -> list[str]:
         """Names of the sites with a role, in the order in which they ran."""
@@ -68,12 +71,14 @@ def inspect(
         PairError: its parameters are another pair's.
     """
     with isolated(seed) as called:
-        with claiming(pair, called, trains=trains) as noted:
+        with claiming(pair, called, trains=trains) as noted, noting_use() as used:
             traces = run(noted, args, kwargs)
         plate = data_plate or find_data_plate(pair, args, kwargs, traces)
     if data_plate:
         check_rows_first(args, kwargs, traces, data_plate)
-    return structure_of(traces, roots([*bound_modules(pair), *called]), plate)
+    structure = structure_of(traces, roots([*bound_modules(pair), *called]), plate)
+    known, replaced = structure.parameters.values(), replaced_parameters(pair)
+    return structure._replace(untrained=used.untrained(known, structure.modules, replaced))
 
 
 def double_parts(structure: Structure) -> list[nn.Module]:

@@ -266,14 +266,18 @@ class Trainer:
     def _judge(self, elbo: float) -> None:
         if elbo > self.best_elbo:
             self.best_elbo, self.bad_epochs = elbo, 0
-            self.best = {name: tensor.detach().clone() for name, tensor in self.weights().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in self._moving().items()}
             return
         self.bad_epochs += 1
 
     # --- weights --------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Parameters and buffers: what a prediction depends on."""
+        """Parameters and buffers, frozen ones too: what a prediction depends on."""
+        return {**self._moving(), **self.plan.structure.untrained}
+
+    def _moving(self) -> dict[str, torch.Tensor]:
+        """Those that training may change."""
         return {**self.passes.shown.parameters, **self.plan.structure.buffers()}
 
     @torch.no_grad()
@@ -282,7 +286,7 @@ class Trainer:
         chosen, name = (
             (self.best, "best") if self.best else (self.averages, "average") if self.averages else ({}, "last")
         )
-        for key, tensor in self.weights().items():
+        for key, tensor in self._moving().items():
             if key in chosen:
                 tensor.copy_(chosen[key])
         return name

@@ -35,7 +35,7 @@ _last_batch: weakref.WeakKeyDictionary[Any, _Shapes] = weakref.WeakKeyDictionary
 
 @in_turn
 def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any) -> None:
-    """Write the weights of a pair: unconstrained parameters and buffers, each tensor once.
+    """Write the weights of a pair: unconstrained parameters, frozen ones too, and buffers, each tensor once.
 
     Args:
         pair: any pair.
@@ -166,7 +166,7 @@ def _unchecked() -> Iterator[None]:
 
 
 def _weights(structure: Structure) -> dict[str, torch.Tensor]:
-    return {**structure.parameters, **structure.buffers()}
+    return {**structure.parameters, **structure.buffers(), **structure.untrained}
 
 
 def shapes_of(batch: Batch) -> dict[str, Any]:
