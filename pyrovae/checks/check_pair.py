@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pyro.infer.autoguide import AutoGuide
@@ -192,7 +192,7 @@ _SHAPES = ("to-event", "batch-outside-plate", "shape")
 
 # --- running the pair -----------------------------------------------------------------------------------
 def _run(
-    pair: HasPair, noted: HasPair, args: tuple, kwargs: Mapping[str, Any], called: list[nn.Module]
+    pair: HasPair, noted: HasPair, args: tuple, kwargs: Mapping[str, Any], called: Iterable[nn.Module]
 ) -> Traces | Finding:
     """Run the pair once; where it raises, the finding that explains why."""
 
@@ -229,7 +229,7 @@ def _traced_pair(
     args: tuple,
     kwargs: Mapping[str, Any],
     traces: Traces,
-    called: list[nn.Module],
+    called: Iterable[nn.Module],
     data_plate: str | None,
     dataset_size: int | None,
 ) -> tuple[TracedPair, ArgumentError | None]:

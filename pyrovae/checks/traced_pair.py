@@ -15,6 +15,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.errors import PyrovaeError
+from pyrovae.pairs.held_objects import Keeper
 from pyrovae.pairs.isolation import isolated, reseed
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
@@ -55,11 +56,11 @@ class TracedPair(NamedTuple):
 
 # --- running ------------------------------------------------------------------------------------------
 @contextmanager
-def in_isolation() -> Iterator[list[nn.Module]]:
+def in_isolation() -> Iterator[Keeper]:
     """Run a pair so that it sees nothing of the caller, who sees nothing of it; the same numbers each time.
 
     Returns:
-        The modules that are called, which grow as they are.
+        The modules that are called, as they are.
     """
     taken, _DIM_ALLOCATOR._stack = _DIM_ALLOCATOR._stack, []  # plates around the caller take no dim of ours
     try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import operator
 import random
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,8 +15,8 @@ import pyro.poutine.util
 import torch
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
-from torch import nn
 
+from pyrovae.pairs.held_objects import Keeper, eval_mode
 from pyrovae.pairs.turns import turn
 
 
@@ -146,127 +143,6 @@ def forked_store(*, empty: bool = False) -> Iterator[None]:
         _set(store, before)
 
 
-class _Watch:
-    """Sees every module just before its first call: notes it and what it holds, and puts it into eval mode."""
-
-    def __init__(self):
-        self.found: list[nn.Module] = []
-        self.before: list[ModuleState] = []
-        self._seen: set[int] = set()
-        self._thread = threading.get_ident()  # modules that other threads call are not ours
-
-    def __call__(self, module: nn.Module, inputs: Any = None) -> None:
-        if id(module) in self._seen or threading.get_ident() != self._thread:
-            return
-        self._seen.add(id(module))
-        self.found.append(module)
-        for part in module.modules():
-            self.before.append(ModuleState.of(part))
-            part.training = False
-
-    def restore(self, *, all_of_it: bool) -> None:
-        # Backwards: a part that was seen twice gets what it had at first.
-        for state in reversed(self.before):
-            state.restore() if all_of_it else state.restore_mode()
-
-
-class ModuleState(NamedTuple):
-    """What a module holds: its attributes, registries and containers; numbers inside tensors are left alone."""
-
-    module: nn.Module
-    training: bool
-    held: list[tuple[Any, Any]]  # a dictionary, list or set, and what was in it
-
-    @classmethod
-    def of(cls, module: nn.Module) -> ModuleState:
-        """As it is now."""
-        if getattr(module, "has_uninitialized_params", None):  # lazy layers become others at their first call
-            return cls(module, module.training, [])
-        attributes = vars(module)
-        inside = [
-            held
-            for name, held in attributes.items()
-            if isinstance(held, dict | list | set) and len(held) < _MANY and name not in _OTHERS
-        ]
-        state = cls(module, module.training, [(held, copy.copy(held)) for held in (attributes, *inside)])
-        for held, before in state.held if _displaced else ():
-            for name, value in _displaced.get(id(held), {}).items():
-                before[name] = value
-        return state
-
-    def restore(self) -> None:
-        """Put everything back where it is another one."""
-        for held, before in self.held:
-            if not _same(held, before):
-                held.clear()
-                held.extend(before) if isinstance(held, list) else held.update(before)
-        self.restore_mode()
-
-    def restore_mode(self) -> None:
-        """Train or eval as before."""
-        self.module.training = self.training
-
-
-_MANY = 1_000  # entries of a container beyond which it holds data, not state
-
-# Containers of every module in which others put hooks, some for the time of a run.
-_OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
-
-# By registry of a module what belongs there, while another tensor stands in for it.
-_displaced: dict[int, dict[str, Any]] = {}
-
-
-@contextmanager
-def swapped(places: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
-    """Other tensors in some places of modules' registries, for the time of a run."""
-    before = [entries[name] for entries, name in places]
-    displaced = [(entries, name) for entries, name in places if name not in _displaced.get(id(entries), {})]
-    for entries, name in displaced:
-        _displaced.setdefault(id(entries), {})[name] = entries[name]
-    try:
-        for (entries, name), value in zip(places, values, strict=True):
-            entries[name] = value
-        yield
-    finally:
-        for (entries, name), tensor in zip(places, before, strict=True):
-            entries[name] = tensor
-        for entries, name in displaced:
-            del _displaced[id(entries)][name]
-            if not _displaced[id(entries)]:
-                del _displaced[id(entries)]
-
-
-def _same(held: Any, before: Any) -> bool:
-    if len(held) != len(before):
-        return False
-    if isinstance(held, dict):
-        return all(key in held and held[key] is value for key, value in before.items())
-    return held == before if isinstance(held, set) else all(map(operator.is_, held, before))
-
-
-@contextmanager
-def eval_mode(*, restores: bool = True) -> Iterator[list[nn.Module]]:
-    """Run every module that is called inside in eval mode, and give each its own mode back.
-
-    Which modules a pair holds shows only when it runs, so they are switched just before their first call.
-
-    Args:
-        restores: let modules forget what they set up inside. Guides draw their starting values, and note plates and
-            sizes, at their first call; kept, these would be of other random numbers, or of other rows, than those of a
-            plain loop.
-
-    Returns:
-        A list of the modules, in the order of their first calls, which grows as they are called.
-    """
-    watch = _Watch()
-    handle = nn.modules.module.register_module_forward_pre_hook(watch)
-    try:
-        yield watch.found
-    finally:
-        handle.remove()
-        watch.restore(all_of_it=restores)
-
-
 class IsolationBlock(BlockMessenger):
     """Keeps what runs inside from the handlers outside; no other code puts up one of this kind."""
 
@@ -277,14 +153,14 @@ class IsolationBlock(BlockMessenger):
 
 
 @contextmanager
-def isolated(seed: int | None = None) -> Iterator[list[nn.Module]]:
-    """Run pairs so that nothing is seen outside: random numbers, store, modes, Pyro's outer handlers.
+def isolated(seed: int | None = None) -> Iterator[Keeper]:
+    """Run pairs so that nothing is seen outside: random numbers, store, objects and modes, Pyro's outer handlers.
 
     Returns:
-        A list of the modules that are called, which grows as they are.
+        The modules that are called, as they are.
     """
-    with forked_random(seed), forked_store(), IsolationBlock(), eval_mode() as modules:
-        yield modules
+    with forked_random(seed), forked_store(), IsolationBlock(), eval_mode() as called:
+        yield called
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from pyro.infer.autoguide import AutoContinuous
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.pairs.by_row import ByRow, going_astray, rolled
+from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, bound_modules
+from pyrovae.pairs.pair import HasPair, bound_modules, unwrapped
 from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows
 
 _ROLLS = (1, 2)
@@ -42,7 +43,8 @@ def remembered_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Ow
     An autoguide with local sites is one. Call it inside `isolated`.
     """
     rows = batch_rows(args, kwargs)
-    guide = _sizes(poutine.trace(pair.guide).get_trace(*args, **kwargs))
+    with kept(unwrapped(pair).guide):
+        guide = _sizes(poutine.trace(pair.guide).get_trace(*args, **kwargs))
     if rows is None or all(size == rows for size in guide.values()):
         return None
     alone = _sizes(poutine.trace(pair.model).get_trace(*args, **kwargs))

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from pyrovae.pairs.held_objects import kept
+
 
 @runtime_checkable
 class HasPair(Protocol):
@@ -69,12 +71,12 @@ class Wrapped:
 
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """The pair's model, within `around`."""
-        with self.around("model", args, kwargs):
+        with kept(unwrapped(self).model), self.around("model", args, kwargs):
             return self.pair.model(*args, **kwargs)
 
     def guide(self, *args: Any, **kwargs: Any) -> Any:
         """The pair's guide, within `around`."""
-        with self.around("guide", args, kwargs):
+        with kept(unwrapped(self).guide), self.around("guide", args, kwargs):
             return self.pair.guide(*args, **kwargs)
 
 

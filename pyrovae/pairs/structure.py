@@ -37,6 +37,7 @@ class Structure(NamedTuple):
     modules: dict[str, nn.Module]  # canonical prefix -> module
     auxiliaries: dict[str, tuple[str, ...]]  # auxiliary site -> the latent sites that depend on it
     untrained: Mapping[str, torch.Tensor] = MappingProxyType({})  # parameters that no statement of a run shows
+    sets_up: bool = False  # whether the pair notes something at its first call
 
     def named(self, role: str, *, local: bool | None = None) -> list[str]:
         """Names of the sites with a role, in the order in which they ran."""
@@ -78,7 +79,8 @@ def inspect(
         check_rows_first(args, kwargs, traces, data_plate)
     structure = structure_of(traces, roots([*bound_modules(pair), *called]), plate)
     known, replaced = structure.parameters.values(), replaced_parameters(pair)
-    return structure._replace(untrained=used.untrained(known, structure.modules, replaced))
+    untrained = used.untrained(known, structure.modules, replaced)
+    return structure._replace(untrained=untrained, sets_up=called.set_up)
 
 
 def double_parts(structure: Structure) -> list[nn.Module]:

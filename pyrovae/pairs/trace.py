@@ -10,8 +10,9 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
+from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.lawful_values import filled
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, unwrapped
 
 
 class Traces(NamedTuple):
@@ -28,8 +29,10 @@ INTERNAL = "_pyrovae_internal"
 # --- running a pair ---------------------------------------------------------------------------------
 def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
     """Run the guide, then the model against its draws; both traces hold `param` sites too."""
-    guide = poutine.trace(pair.guide).get_trace(*args, **kwargs)
-    model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
+    inner = unwrapped(pair)
+    with kept(inner.guide), kept(inner.model):
+        guide = poutine.trace(pair.guide).get_trace(*args, **kwargs)
+        model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
     return Traces(model, guide)
 
 

@@ -17,10 +17,11 @@ from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, placed
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.trace import run
 from pyrovae.sampling.programs import WholePlate, plates_noted
 
 
@@ -75,7 +76,15 @@ class Use(NamedTuple):
     def quietly(self, seed: int | None = 0) -> Iterator[None]:
         """Eval mode, no gradients, isolated random numbers and store."""
         with self.blaming_holes(), isolated(seed), torch.inference_mode(False), torch.no_grad(), _without_warnings():
+            if self.structure.sets_up:
+                self._set_up()
             yield
+
+    def _set_up(self) -> None:
+        """What notes sizes at its first call is first given the whole first batch, as in a training."""
+        batch = self.placement.place(self.batches.first())
+        with forked_random():
+            run(self.pair, batch.args, batch.kwargs)
 
     @contextmanager
     def blaming_holes(self) -> Iterator[None]:

@@ -21,7 +21,8 @@ from pyrovae.data.placement import placed
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import FileError, PairError, PyrovaeError
 from pyrovae.pairs.blank import blank_data, has_blank
-from pyrovae.pairs.isolation import eval_mode, forked_random, validation
+from pyrovae.pairs.held_objects import eval_mode
+from pyrovae.pairs.isolation import forked_random, validation
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, owner
 from pyrovae.pairs.structure import Structure, inspect

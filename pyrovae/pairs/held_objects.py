@@ -1,0 +1,258 @@
+"""What a pair's objects hold, put back after a look at it: what they set up, note or count belongs to training."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import threading
+import types
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from pyrovae.pairs.inside import inside
+
+_MANY = 1_000  # entries of a container beyond which it holds data, not state
+
+# Containers of every module in which others put hooks, some for the time of a run.
+_OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+
+_GONE = object()
+
+
+class Keeper:
+    """Sees every module just before its first call, and every program; notes what they hold.
+
+    Attributes:
+        found: the modules, in the order of their first calls.
+        set_up: whether anything was there that had not been there before; known after `restore`.
+    """
+
+    def __init__(self):
+        self.found: list[nn.Module] = []
+        self.set_up = False
+        self._before: list[ModuleState | Contents | CellContents] = []
+        self._seen: set[int] = set()
+        self._kept: set[int] = set()
+        self._thread = threading.get_ident()  # modules that other threads call are not ours
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.found)
+
+    def see(self, module: nn.Module, inputs: Any = None) -> None:
+        """Note a module, and put it into eval mode."""
+        if id(module) in self._seen or threading.get_ident() != self._thread:
+            return
+        self._seen.add(id(module))
+        self.found.append(module)
+        for part in module.modules():
+            self._before.append(ModuleState.of(part))
+            part.training = False
+
+    def keep(self, program: Any) -> None:
+        """Note what a model or a guide can reach, before its first run."""
+        if id(program) in self._kept:
+            return
+        for one in inside(program):
+            if id(one) not in self._kept:
+                self._kept.add(id(one))
+                self._note(one)
+
+    def _note(self, one: Any) -> None:
+        if isinstance(one, nn.Module):
+            self._before.append(ModuleState.of(one))
+            self._kept.update(map(id, vars(one).values()))
+        elif isinstance(one, types.CellType):
+            self._before.append(CellContents.of(one))
+        elif isinstance(one, dict | list | set | deque):
+            if len(one) < _MANY:
+                self._before.append(Contents.of(one))
+        elif hasattr(one, "__dict__") and not isinstance(one, types.MethodType):
+            self._before.append(Contents.of(vars(one)))
+
+    def restore(self, *, all_of_it: bool) -> None:
+        """Put everything back, or the modules' modes alone."""
+        # Backwards: what was seen twice gets what it had at first.
+        for state in reversed(self._before):
+            if all_of_it:
+                self.set_up |= state.restore()
+            elif isinstance(state, ModuleState):
+                state.restore_mode()
+
+    def undo(self) -> None:
+        """Put everything back and go on: a run that failed half way may have left plates behind, say."""
+        self.restore(all_of_it=True)
+        for module in self.found:
+            module.eval()
+
+
+class Contents(NamedTuple):
+    """A dictionary, list or set, and what was in it."""
+
+    held: Any
+    before: Any
+
+    @classmethod
+    def of(cls, held: Any) -> Contents:
+        """As it is now."""
+        return cls(held, copy.copy(held))
+
+    def restore(self) -> bool:
+        """Put it back where it is another one; whether something had come that was not there."""
+        held, before = self
+        if _same(held, before):
+            return False
+        came = len(held) > len(before)
+        if isinstance(held, dict):
+            came |= any(value is not None and before.get(key) is None for key, value in held.items())
+        held.clear()
+        held.extend(before) if isinstance(held, list | deque) else held.update(before)
+        return came
+
+
+def _same(held: Any, before: Any) -> bool:
+    if len(held) != len(before):
+        return False
+    if isinstance(held, dict):
+        return all(key in held and held[key] is value for key, value in before.items())
+    return held == before if isinstance(held, set) else all(map(operator.is_, held, before))
+
+
+class CellContents(NamedTuple):
+    """A variable of a closure, and what was in it."""
+
+    cell: types.CellType
+    before: Any
+
+    @classmethod
+    def of(cls, cell: types.CellType) -> CellContents:
+        """As it is now."""
+        return cls(cell, _content(cell))
+
+    def restore(self) -> bool:
+        """Put it back; whether something had come that was not there."""
+        now = _content(self.cell)
+        if now is self.before:
+            return False
+        if self.before is _GONE:
+            del self.cell.cell_contents
+        else:
+            self.cell.cell_contents = self.before
+        return self.before is _GONE or self.before is None
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet bound
+        return _GONE
+
+
+class ModuleState(NamedTuple):
+    """What a module holds: its attributes, registries and containers; numbers inside tensors are left alone."""
+
+    module: nn.Module
+    training: bool
+    contents: list[Contents]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> ModuleState:
+        """As it is now."""
+        if getattr(module, "has_uninitialized_params", None):  # lazy layers become others at their first call
+            return cls(module, module.training, [])
+        attributes = vars(module)
+        within = [
+            held
+            for name, held in attributes.items()
+            if isinstance(held, dict | list | set) and len(held) < _MANY and name not in _OTHERS
+        ]
+        contents = [Contents.of(held) for held in (attributes, *within)]
+        for held, before in contents if _displaced else ():
+            for name, value in _displaced.get(id(held), {}).items():
+                before[name] = value
+        return cls(module, module.training, contents)
+
+    def restore(self) -> bool:
+        """Put everything back; whether something had come that was not there."""
+        came = [one.restore() for one in self.contents]
+        self.restore_mode()
+        return any(came)
+
+    def restore_mode(self) -> None:
+        """Train or eval as before."""
+        self.module.training = self.training
+
+
+# --- tensors that stand in for others -------------------------------------------------------------------
+
+# By registry of a module what belongs there meanwhile.
+_displaced: dict[int, dict[str, Any]] = {}
+
+
+@contextmanager
+def swapped(places: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
+    """Other tensors in some places of modules' registries, for the time of a run."""
+    before = [entries[name] for entries, name in places]
+    displaced = [(entries, name) for entries, name in places if name not in _displaced.get(id(entries), {})]
+    for entries, name in displaced:
+        _displaced.setdefault(id(entries), {})[name] = entries[name]
+    try:
+        for (entries, name), value in zip(places, values, strict=True):
+            entries[name] = value
+        yield
+    finally:
+        for (entries, name), tensor in zip(places, before, strict=True):
+            entries[name] = tensor
+        for entries, name in displaced:
+            del _displaced[id(entries)][name]
+            if not _displaced[id(entries)]:
+                del _displaced[id(entries)]
+
+
+# --- who looks ------------------------------------------------------------------------------------------
+_open: list[Keeper] = []
+
+
+def kept(program: Any) -> AbstractContextManager[Any]:
+    """A run of a model or a guide, after which somebody may put back what it can reach; at once where it fails."""
+    return _kept(getattr(program, "__self__", program), _open[-1]) if _open else nullcontext()
+
+
+@contextmanager
+def _kept(program: Any, keeper: Keeper) -> Iterator[None]:
+    keeper.keep(program)
+    try:
+        yield
+    except Exception:
+        keeper.undo()
+        raise
+
+
+@contextmanager
+def eval_mode(*, restores: bool = True) -> Iterator[Keeper]:
+    """Run every module that is called inside in eval mode, and give each its own mode back.
+
+    Which modules a pair holds shows only when it runs, so they are switched just before their first call.
+
+    Args:
+        restores: let the pair's objects forget what they set up inside. Guides draw their starting values, and note
+            plates and sizes, at their first call; kept, these would be of other random numbers, or of other rows, than
+            those of a plain loop.
+
+    Returns:
+        The modules that are called, as they are.
+    """
+    keeper = Keeper()
+    handle = nn.modules.module.register_module_forward_pre_hook(keeper.see)
+    if restores:
+        _open.append(keeper)
+    try:
+        yield keeper
+    finally:
+        handle.remove()
+        if restores:
+            _open.remove(keeper)
+        keeper.restore(all_of_it=restores)

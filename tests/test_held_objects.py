@@ -1,0 +1,166 @@
+"""After any question every object is as it was: what a guide sets up at its first call belongs to training."""
+
+from __future__ import annotations
+
+import copy
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.contrib.easyguide import EasyGuide
+from pyro.infer import SVI, Trace_ELBO
+from torch import nn
+
+import pyrovae as pv
+
+X = torch.linspace(-1, 1, 20)
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def drawn(loc):
+    shift = pyro.param("shift", torch.zeros(()))
+    with pyro.plate("data", len(loc)):
+        pyro.sample("z", dist.Normal(loc + shift, 1.0))
+
+
+class Attribute:
+    """An object of the author's own."""
+
+    loc: torch.Tensor | None = None
+
+    def guide(self, x):
+        if self.loc is None:
+            self.loc = torch.zeros(len(x))
+        drawn(self.loc)
+
+
+class Module(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.loc: nn.Parameter | None = None
+        self.noted: dict[str, int] = {}
+
+    def forward(self, x):
+        if self.loc is None:
+            self.loc = nn.Parameter(torch.zeros(len(x)))
+        self.noted["rows"] = len(x)
+        pyro.module("guide", self)
+        drawn(self.loc)
+
+    def method(self, x):
+        """Its forward is not called, nor its hooks."""
+        self.forward(x)
+
+
+def dictionary():
+    known = {}
+
+    def guide(x):
+        drawn(known.setdefault("loc", torch.zeros(len(x))))
+
+    return guide
+
+
+def variable():
+    size = None
+
+    def guide(x):
+        nonlocal size
+        size = len(x) if size is None else size
+        drawn(torch.zeros(size))
+
+    return guide
+
+
+def of_the_function():
+    def guide(x):
+        guide.__dict__.setdefault("loc", torch.zeros(len(x)))
+        drawn(guide.__dict__["loc"])
+
+    return guide
+
+
+class Grouped(EasyGuide):
+    def guide(self, x):
+        group = self.group(match="z")
+        loc = pyro.param("loc", lambda: torch.zeros(len(x)))
+        with self.plate("data", len(x)):
+            group.sample("group", dist.Normal(loc.unsqueeze(-1), 1.0).to_event(1))
+
+
+guides = pytest.mark.parametrize(
+    "make",
+    [lambda: Attribute().guide, Module, lambda: Module().method, dictionary, variable, of_the_function],
+    ids=["attribute", "module", "method", "dictionary", "variable", "function"],
+)
+
+
+def trained(pair, x):
+    svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    return [svi.step(x) for _ in range(3)]
+
+
+@guides
+def test_a_loop_after_a_look_is_the_loop_alone(make):
+    expected = trained(pv.Pair(model, make()), X)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    pair = pv.Pair(model, make())
+    pv.check_pair(pair, X[:8])
+    assert trained(pair, X) == expected
+
+
+def test_a_group_of_an_easy_guide():
+    guide = Grouped(model)
+    before = copy.copy(vars(guide))
+    pv.check_pair(pv.Pair(model, guide), X[:8])
+    assert vars(guide) == before
+    assert (guide.frames, guide.groups, guide.plates) == ({}, {}, {})
+    trained(pv.Pair(model, guide), X)
+    known = {name: dict(getattr(guide, name)) for name in ("frames", "groups", "plates")}
+    pv.posterior(pv.Pair(model, guide), X, draws=3)
+    assert {name: getattr(guide, name) for name in known} == known
+
+
+def test_a_run_that_fails_half_way_leaves_no_plate_to_the_next():
+    """A guide's plates are cleared at the end of its run; here one row less fails within."""
+    guide = Grouped(model)
+    pair = pv.Pair(model, guide)
+    trained(pair, X)
+    assert pv.check_pair(pair, X) == ()
+    assert guide.plates == {}
+    assert pv.posterior(pair, X, draws=2)["z"].shape == (2, 20)
+    assert guide.plates == {}
+
+
+@guides
+def test_a_guide_that_is_not_set_up_is_first_given_the_whole_first_batch(make):
+    """Its parameters exist, of a guide that is gone; tiles and tries of a few rows do not decide its size."""
+    x = torch.linspace(-1, 1, 300)
+    trained(pv.Pair(model, make()), x)
+    if "guide$$$loc" in pyro.get_param_store():
+        return  # a module's own parameters go with it
+    pair = pv.Pair(model, make())
+    assert pv.posterior(pair, x[:40], draws=3, sites=["z"])["z"].shape == (3, 40)
+
+
+def test_lists_sets_and_counts():
+    calls, names, counts = [], set(), {"n": 0}
+
+    def guide(x):
+        calls.append(len(x))
+        names.add(len(x))
+        counts["n"] += 1
+        drawn(torch.zeros(len(x)))
+
+    pair = pv.Pair(model, guide)
+    trained(pair, X)
+    before = list(calls), set(names), dict(counts)
+    pv.elbo(pair, X)
+    assert (calls, names, counts) == before
