@@ -164,3 +164,26 @@ def test_lists_sets_and_counts():
     before = list(calls), set(names), dict(counts)
     pv.elbo(pair, X)
     assert (calls, names, counts) == before
+
+
+def test_a_site_for_each_datum():
+    """The numbers are those of the conjugate model: Beta(8, 4) after 6 ones and 2 zeros."""
+    coins = torch.tensor([1.0, 1, 1, 0, 1, 0, 1, 1])
+
+    def tossed(x):
+        fairness = pyro.sample("fairness", dist.Beta(2.0, 2.0))
+        for number in range(len(x)):
+            pyro.sample(f"toss_{number}", dist.Bernoulli(fairness), obs=x[number])
+
+    def posterior(x):
+        alpha = pyro.param("alpha", torch.tensor(8.0))
+        pyro.sample("fairness", dist.Beta(alpha, 4.0))
+
+    pair = pv.Pair(tossed, posterior)
+    trained_once = pv.fit(pair, coins, steps=1, learning_rate=1e-6, progress=False)
+    assert trained_once.step == 1
+    evidence = pv.log_evidence(pair, coins, joint=True, seed=0)
+    assert abs(evidence.value + 5.3936) < 1e-3
+    names = {f"toss_{number}" for number in range(8)}
+    assert pv.posterior_predictive(pair, coins, draws=2000)["toss_7"].mean() == pytest.approx(8 / 12, abs=0.03)
+    assert set(pv.uncertainty(pair, coins, draws=10)) == names == set(pv.log_likelihood(pair, coins, draws=2))

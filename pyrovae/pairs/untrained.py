@@ -60,11 +60,11 @@ def noting_use() -> Iterator[Used]:
         used.entries[name] = detach_provenance(store._params[name])
         return value
 
-    with mock.patch.object(ParamStoreDict, "__getitem__", noted), _Noting(used):
+    with mock.patch.object(ParamStoreDict, "__getitem__", noted), _NotingParameters(used):
         yield used
 
 
-class _Noting(TorchFunctionMode):
+class _NotingParameters(TorchFunctionMode):
     def __init__(self, used: Used):
         super().__init__()
         self.used = used

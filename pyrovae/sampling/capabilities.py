@@ -96,7 +96,7 @@ class _Look:
         """A few rows, or all of the first ones where the pair takes its own number of rows only, and a run on them."""
         few = cut(first, min(first.rows, _FEW))
         one = self.tried(few)
-        if one is not None:
+        if one is not None and self.shows_all_sites(one):
             if few is not first:
                 self.check_runs_on(first)
             return few, one
@@ -106,6 +106,11 @@ class _Look:
         if first.rows == self.rows:
             raise PairError(f"the model does not run against given draws: {self.trouble}")
         raise UncutError("the pair runs on all of its rows only")
+
+    def shows_all_sites(self, run: Traces) -> bool:
+        """Not so where each datum has a site of its own, `obs_0`, `obs_1`, ..."""
+        shown = {name for trace in run for name, _ in samples(trace)}
+        return all(name in shown for name in self.structure.sites)
 
     def check_may_be_cut(self, few: Batch, first: Batch) -> None:
         """Refuse to work tile by tile on what all rows have to do with."""
