@@ -15,7 +15,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.pairs.held_objects import Keeper
+from pyrovae.pairs.held_objects import StateKeeper
 from pyrovae.pairs.isolation import isolated, reseed
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
@@ -56,7 +56,7 @@ class TracedPair(NamedTuple):
 
 # --- running ------------------------------------------------------------------------------------------
 @contextmanager
-def in_isolation() -> Iterator[Keeper]:
+def in_isolation() -> Iterator[StateKeeper]:
     """Run a pair so that it sees nothing of the caller, who sees nothing of it; the same numbers each time.
 
     Returns:

@@ -23,7 +23,7 @@ _OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 _GONE = object()
 
 
-class Keeper:
+class StateKeeper:
     """Sees every module just before its first call, and every program; notes what they hold.
 
     Attributes:
@@ -34,7 +34,9 @@ class Keeper:
     def __init__(self):
         self.found: list[nn.Module] = []
         self.set_up = False
-        self._before: list[ModuleState | Contents | CellContents] = []
+        self._before: list[ModuleState | ContainerState | CellState] = []
+        self._good: list[ModuleState | ContainerState | CellState] | None = None
+        self._settled = 0
         self._seen: set[int] = set()
         self._kept: set[int] = set()
         self._thread = threading.get_ident()  # modules that other threads call are not ours
@@ -66,12 +68,12 @@ class Keeper:
             self._before.append(ModuleState.of(one))
             self._kept.update(map(id, vars(one).values()))
         elif isinstance(one, types.CellType):
-            self._before.append(CellContents.of(one))
+            self._before.append(CellState.of(one))
         elif isinstance(one, dict | list | set | deque):
             if len(one) < _MANY:
-                self._before.append(Contents.of(one))
+                self._before.append(ContainerState.of(one))
         elif hasattr(one, "__dict__") and not isinstance(one, types.MethodType):
-            self._before.append(Contents.of(vars(one)))
+            self._before.append(ContainerState.of(vars(one)))
 
     def restore(self, *, all_of_it: bool) -> None:
         """Put everything back, or the modules' modes alone."""
@@ -82,23 +84,33 @@ class Keeper:
             elif isinstance(state, ModuleState):
                 state.restore_mode()
 
+    def settle(self) -> None:
+        """Take what the first run has set up for what a run that fails goes back to."""
+        if self._good is None:
+            self._good, self._settled = [state.again() for state in self._before], len(self._before)
+
     def undo(self) -> None:
-        """Put everything back and go on: a run that failed half way may have left plates behind, say."""
-        self.restore(all_of_it=True)
+        """Go on after a run that failed half way, which may have left plates behind, say."""
+        for state in reversed([*(self._good or []), *self._before[self._settled :]]):
+            state.restore()
         for module in self.found:
             module.eval()
 
 
-class Contents(NamedTuple):
+class ContainerState(NamedTuple):
     """A dictionary, list or set, and what was in it."""
 
     held: Any
     before: Any
 
     @classmethod
-    def of(cls, held: Any) -> Contents:
+    def of(cls, held: Any) -> ContainerState:
         """As it is now."""
         return cls(held, copy.copy(held))
+
+    def again(self) -> ContainerState:
+        """What is there now."""
+        return ContainerState.of(self.held)
 
     def restore(self) -> bool:
         """Put it back where it is another one; whether something had come that was not there."""
@@ -121,16 +133,20 @@ def _same(held: Any, before: Any) -> bool:
     return held == before if isinstance(held, set) else all(map(operator.is_, held, before))
 
 
-class CellContents(NamedTuple):
+class CellState(NamedTuple):
     """A variable of a closure, and what was in it."""
 
     cell: types.CellType
     before: Any
 
     @classmethod
-    def of(cls, cell: types.CellType) -> CellContents:
+    def of(cls, cell: types.CellType) -> CellState:
         """As it is now."""
         return cls(cell, _content(cell))
+
+    def again(self) -> CellState:
+        """What is there now."""
+        return CellState.of(self.cell)
 
     def restore(self) -> bool:
         """Put it back; whether something had come that was not there."""
@@ -156,7 +172,7 @@ class ModuleState(NamedTuple):
 
     module: nn.Module
     training: bool
-    contents: list[Contents]
+    contents: list[ContainerState]
 
     @classmethod
     def of(cls, module: nn.Module) -> ModuleState:
@@ -169,11 +185,15 @@ class ModuleState(NamedTuple):
             for name, held in attributes.items()
             if isinstance(held, dict | list | set) and len(held) < _MANY and name not in _OTHERS
         ]
-        contents = [Contents.of(held) for held in (attributes, *within)]
+        contents = [ContainerState.of(held) for held in (attributes, *within)]
         for held, before in contents if _displaced else ():
             for name, value in _displaced.get(id(held), {}).items():
                 before[name] = value
         return cls(module, module.training, contents)
+
+    def again(self) -> ModuleState:
+        """What is there now."""
+        return ModuleState.of(self.module)
 
     def restore(self) -> bool:
         """Put everything back; whether something had come that was not there."""
@@ -213,7 +233,7 @@ def swapped(places: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any])
 
 
 # --- who looks ------------------------------------------------------------------------------------------
-_open: list[Keeper] = []
+_open: list[StateKeeper] = []
 
 
 def kept(program: Any) -> AbstractContextManager[Any]:
@@ -222,17 +242,18 @@ def kept(program: Any) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _kept(program: Any, keeper: Keeper) -> Iterator[None]:
+def _kept(program: Any, keeper: StateKeeper) -> Iterator[None]:
     keeper.keep(program)
     try:
         yield
     except Exception:
         keeper.undo()
         raise
+    keeper.settle()
 
 
 @contextmanager
-def eval_mode(*, restores: bool = True) -> Iterator[Keeper]:
+def eval_mode(*, restores: bool = True) -> Iterator[StateKeeper]:
     """Run every module that is called inside in eval mode, and give each its own mode back.
 
     Which modules a pair holds shows only when it runs, so they are switched just before their first call.
@@ -245,7 +266,7 @@ def eval_mode(*, restores: bool = True) -> Iterator[Keeper]:
     Returns:
         The modules that are called, as they are.
     """
-    keeper = Keeper()
+    keeper = StateKeeper()
     handle = nn.modules.module.register_module_forward_pre_hook(keeper.see)
     if restores:
         _open.append(keeper)

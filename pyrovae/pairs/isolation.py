@@ -16,7 +16,7 @@ import torch
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 
-from pyrovae.pairs.held_objects import Keeper, eval_mode
+from pyrovae.pairs.held_objects import StateKeeper, eval_mode
 from pyrovae.pairs.turns import turn
 
 
@@ -153,7 +153,7 @@ class IsolationBlock(BlockMessenger):
 
 
 @contextmanager
-def isolated(seed: int | None = None) -> Iterator[Keeper]:
+def isolated(seed: int | None = None) -> Iterator[StateKeeper]:
     """Run pairs so that nothing is seen outside: random numbers, store, objects and modes, Pyro's outer handlers.
 
     Returns:
