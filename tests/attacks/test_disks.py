@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import shutil
 import warnings
 from pathlib import Path
 
@@ -52,23 +51,35 @@ def test_a_folder_that_takes_nothing_is_said_with_another_way(command, monkeypat
 FAILS = "import pyrovae as pv\n\ndef make():\n    return pv.Pair(lambda x: 1 / 0, lambda x: None)\n"
 
 
-def test_a_training_that_failed_is_not_in_the_way_of_the_same_command(monkeypatch):
-    run = train("first", "--hidden 4")
-    shutil.rmtree(run)
-    real = RunFolder.write_metrics
+LATER = """
+import own
 
-    def broken(self, *words, **more):
-        raise RuntimeError("in the middle")
+def make():
+    pair = own.make()
+    model = pair.likelihood.forward
+    def forward(*given):
+        if pair.training:
+            raise ValueError("in the middle")
+        return model(*given)
+    pair.likelihood.forward = forward
+    return pair
+"""
 
-    for made in (False, True):
-        if made:
-            run.mkdir()
-        with monkeypatch.context() as patch:
-            patch.setattr(RunFolder, "write_metrics", broken)
-            assert isinstance(typed("train x.npy --out first --epochs 1 --quiet").exception, RuntimeError)
-        assert run.exists() == made
-    assert RunFolder.write_metrics is real
-    train("first", "--hidden 4")
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_training_that_failed_is_not_in_the_way_of_the_same_command(made, monkeypatch):
+    train("other", "--hidden 4")
+    Path("late.py").write_text(LATER)
+    if made:
+        Path("run").mkdir()
+    result = typed("train x.npy --pair late.py:make --out run --epochs 1 --quiet --staged false")
+    assert result.exit_code != 0
+    assert "in the middle" in str(result.exception) + result.output
+    del result
+    gc.collect()
+    assert Path("run").exists() == made
+    assert not made or not any(Path("run").iterdir())
+    train("run", "--pair own.py:make")
 
 
 def test_a_pair_that_fails_is_not_in_the_way_of_the_same_command():
