@@ -65,13 +65,14 @@ class ByRow:
                 )
 
     def local_draws(self, move: Move) -> Trace:
-        """What the guide drew for single rows, points left out, for a batch whose rows are moved."""
+        """What was drawn for single rows, points left out, for a batch whose rows are moved."""
         moved = Trace()
         for (side, name), (node, frame) in self.local.items():
             value = node["value"]
             axis = value.ndim - node["fn"].event_dim + frame.dim
             whole = 0 <= axis < value.ndim and value.shape[axis] == frame.size
-            if side == "guide" and whole and "Delta" not in type(node["fn"]).__name__:
+            drawn = side == "guide" or (name not in self.traces.guide.nodes and not node["is_observed"])
+            if drawn and whole and "Delta" not in type(node["fn"]).__name__:
                 moved.add_node(name, **{**node, "value": move(value.detach(), axis), "is_observed": False})
         return moved
 
@@ -91,7 +92,9 @@ class ByRow:
         kwargs = {name: _moved(leaf, move) for name, leaf in kwargs.items()}
         reseed(seed)
         guide = poutine.trace(poutine.replay(pair.guide, trace=held)).get_trace(*args, **kwargs)
-        model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
+        # What the model draws alone, too, which it would enumerate elsewhere.
+        alone = poutine.replay(pair.model, trace=held)
+        model = poutine.trace(filled(poutine.replay(alone, trace=guide))).get_trace(*args, **kwargs)
         return ByRow(Traces(model, guide), self.plate)
 
 
