@@ -89,6 +89,7 @@ class Session:
         run = describe_run(described(options), plan, self.resumption.described)
         if self.team.size > 1:
             check_alike_everywhere(self.team, plan, run)
+            run = self.team.broadcast(run)  # a transform, say, may know in which process it is
         with strange_content(self.resumption.folder):
             self.resumption.keep(run, plan)
 
