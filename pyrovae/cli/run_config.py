@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,13 @@ class RunConfig:
     outcome: RunOutcome | None
 
 
+def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with a digest of all that it says: another seed, say, would make training rows "held out"."""
+    plain = {name: value for name, value in config.items() if name != "seal"}
+    text = json.dumps(json.loads(json.dumps(plain)), sort_keys=True)
+    return {**plain, "seal": hashlib.sha256(text.encode()).hexdigest()[:32]}
+
+
 def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> dict[str, Any]:
     """The document of a config.json, once it is known to have the form of one.
 
@@ -63,6 +72,11 @@ def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> dic
         raise FileError(f"{path.parent} was made by a newer pyrovae ({versions.get('pyrovae')}): install that.")
     known = {field.name for field in fields(RunConfig)}
     _check_meaning(read_as(RunConfig, {k: v for k, v in config.items() if k in known}, str(path)), path)
+    if config.get("seal") != sealed(config)["seal"]:
+        raise FileError(
+            f"{path} is not as it was written: its content does not match its digest. Put it back as it was; what the "
+            "run was trained on, and how, cannot be known from it now."
+        )
     return config
 
 

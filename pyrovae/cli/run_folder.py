@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import __version__
-from pyrovae.cli.run_config import checked_config
+from pyrovae.cli.run_config import checked_config, sealed
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.read_as import read_as
@@ -69,7 +69,7 @@ class RunFolder:
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the configuration, whole or not at all."""
         heading = {"kind": _KIND, "format": _FORMAT, "versions": _versions()}
-        text = json.dumps({**heading, **config}, indent=2) + "\n"
+        text = json.dumps(sealed({**heading, **config}), indent=2) + "\n"
         with whole_file(self.config, make_folder=True) as stream:
             stream.write(text.encode())
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from commands import OVER_A_RUN, PAIR, command_names, in_words, train, typed
 
+from pyrovae.cli.run_config import sealed
+
 OTHER_KINDS = (".npz", ".csv", ".parquet", "-ubyte", ".pt", ".pkl")
 
 CANARY = "from pathlib import Path\nPath({there!r}).touch()\n"
@@ -41,7 +43,7 @@ def poison(run: Path, there: Path) -> None:
         place.write_text(CANARY.format(there=str(there)) + PAIR)
     config = json.loads((run / "config.json").read_text())
     config["pair"] = "evil.py:make"
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(sealed(config)))
 
 
 def test_every_command_is_walked():
@@ -99,7 +101,7 @@ def test_no_command_opens_data_that_are_a_pickle(suffix, there):
         Path(name).write_bytes(pickle.dumps(Touch(there)))
     config = json.loads((run / "config.json").read_text())
     config["data"]["name"] = str(Path(name).resolve())
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(sealed(config)))
     for command, line in OVER_A_RUN.items():
         result = typed(line.format(run=run))
         assert result.exit_code == 2, (command, result.output)

@@ -13,8 +13,10 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from typer.testing import CliRunner
 
 import pyrovae as pv
+from pyrovae.cli.commands import app
 
 ROWS = 3_000  # more than a sample of them would hold
 X = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(0))
@@ -316,3 +318,21 @@ def test_another_argument_however_deep(name, make, tmp_path):
     with pytest.raises(pv.ArgumentError, match=rf"^{name} was"):
         run(tmp_path, Mine(), resume=True, steps=4, **{name: make(0.02)})
     assert run(tmp_path, Mine(), resume=True, steps=4, **{name: make(0.01)}).step == 4
+
+
+# --- the command line ---------------------------------------------------------------------------------
+def test_a_changed_configuration_of_a_run(tmp_path):
+    """Another seed makes training rows "held out", and another part held out does, too."""
+    folder = tmp_path / "run"
+    words = ["train", "digits", "--latent", "2", "--epochs", "1", "--seed", "0", "--out", str(folder)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    whole = (folder / "config.json").read_text()
+    for old, new in (('"seed": 0', '"seed": 1'), ('"validation": 0.1', '"validation": 0.2')):
+        assert old in whole
+        (folder / "config.json").write_text(whole.replace(old, new))
+        for command in (["evaluate", str(folder)], ["train", "--resume", "--out", str(folder), "--epochs", "2"]):
+            ended = CliRunner().invoke(app, command)
+            assert ended.exit_code == 2
+            assert "is not as it was written" in " ".join(ended.output.split())
+    (folder / "config.json").write_text(whole)
+    assert CliRunner().invoke(app, ["evaluate", str(folder), "--draws", "4"]).exit_code == 0
