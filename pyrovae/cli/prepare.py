@@ -61,7 +61,7 @@ def _goes_on(request: TrainRequest) -> bool:
     if request.out is None:
         raise ArgumentError("--resume needs --out, the folder of the run to go on with.")
     # With nothing to go on with it is a start afresh, so that one command can be repeated until it is done.
-    return request.out.exists() or request.data is None
+    return request.data is None or (request.out.exists() and not RunFolder.unbegun(request.out))
 
 
 # --- a new run ----------------------------------------------------------------------------------------

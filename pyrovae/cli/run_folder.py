@@ -17,7 +17,7 @@ from pyrovae.cli.run_config import checked_config, sealed
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.read_as import read_as
-from pyrovae.data.whole_file import file_errors, open_at_end, remove, whole_file
+from pyrovae.data.whole_file import file_errors, is_partial, open_at_end, remove, whole_file
 from pyrovae.errors import FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
@@ -53,9 +53,18 @@ class RunFolder:
         return folder
 
     @classmethod
+    def unbegun(cls, path: Path) -> bool:
+        """Whether a folder holds nothing, or what a training that was killed at its very start has left."""
+        inside = [*path.iterdir()] if path.is_dir() else [path]
+        if (path / "checkpoints") in inside and not (path / "checkpoints").is_symlink():
+            inside.remove(path / "checkpoints")
+            inside += (path / "checkpoints").glob("*")
+        return all(one.name == "checkpoint.lock" or is_partial(one) for one in inside)
+
+    @classmethod
     def fresh(cls, path: Path) -> RunFolder:
         """A place for a new run, where nothing stands yet; nothing is made."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not cls.unbegun(path):
             again = f"`--resume --out {path}` goes on with it; or " if (path / "config.json").is_file() else ""
             raise FileError(f"{path} exists and is left as it is: {again}choose another folder with --out.")
         return cls(path)

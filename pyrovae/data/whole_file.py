@@ -107,8 +107,13 @@ def remove(path: Path) -> None:
 def remove_partial(folder: str | os.PathLike[str]) -> None:
     """Remove what a killed process left half-written in a folder; only where no other process writes there."""
     for entry in Path(folder).glob(".*.partial"):
-        if _PARTIAL.fullmatch(entry.name):
+        if is_partial(entry):
             remove(entry)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file bears the name of something half-written."""
+    return _PARTIAL.fullmatch(path.name) is not None
 
 
 def _reason(place: Path, error: OSError) -> str:
