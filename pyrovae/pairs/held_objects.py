@@ -91,7 +91,8 @@ class StateKeeper:
 
     def undo(self) -> None:
         """Go on after a run that failed half way, which may have left plates behind, say."""
-        for state in reversed([*(self._good or []), *self._before[self._settled :]]):
+        states: list[Any] = [*(self._good or []), *self._before[self._settled :]]
+        for state in reversed(states):
             state.restore()
         for module in self.found:
             module.eval()
