@@ -60,9 +60,7 @@ def test_holes_from_a_loader():
     fails(pv.DataError, "row", DataLoader(TensorDataset(holed(math.nan)), batch_size=40))
 
 
-@pytest.mark.parametrize(
-    "data", [torch.zeros(0, 5), np.zeros((0, 5)), (), {}], ids=["tensor", "array", "tuple", "dict"]
-)
+@pytest.mark.parametrize("data", [torch.zeros(0, 5), np.zeros((0, 5)), [], {}], ids=["tensor", "array", "list", "dict"])
 def test_empty_data(data):
     fails(pv.DataError, "empty|no data|no rows|nothing", data)
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from children import Child
@@ -405,6 +406,7 @@ def test_a_run_that_diverges_is_kept_and_said():
     words = fails("train x.npy --pair own.py:make --epochs 3 --batch-size 8 --learning-rate 1e4 --out run")
     assert "Lower the learning rate" in words
     assert RunFolder(Path("run")).read_config()["outcome"]["reason"] == "diverged"
+    pyro.clear_param_store()  # a command is a process of its own
     succeeds("report run --pair own.py:make")
     assert "Diverged" in Path("run/report.html").read_text()
 
