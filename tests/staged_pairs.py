@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pyro
@@ -74,7 +74,8 @@ def fitted(entry: Entry, staged, *, steps=STEPS, loss=None, **options):
 def weights_of(run) -> dict[str, torch.Tensor]:
     """What a saved file would hold: parameters and buffers."""
     pair, store = run.pair, pyro.get_param_store()
-    found = {name: store._params[name].detach().clone() for name in store.keys()}  # noqa: SIM118
+    with pair.entries() if hasattr(pair, "entries") else nullcontext():
+        found = {name: store._params[name].detach().clone() for name in store.keys()}  # noqa: SIM118
     parts = [pair] if isinstance(pair, nn.Module) else [getattr(f, "__self__", f) for f in (pair.model, pair.guide)]
     for number, part in enumerate(parts):
         if isinstance(part, nn.Module):

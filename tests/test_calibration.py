@@ -292,6 +292,7 @@ def test_masked_elements_count_nowhere():
     assert torch.equal(one.coverage, two.coverage)
     assert torch.equal(one.crps, two.crps)
     assert torch.equal(one.energy, two.energy)
+    pyro.clear_param_store()
     pair, (x, label, known), _ = born(REGISTRY["masked_rows"])
     result = pv.calibration(pair, x, label, known, draws=10)["label"]
     assert torch.equal(result.crps.isnan(), ~known)

@@ -132,6 +132,7 @@ def test_a_step_before_anybody_had_claimed_the_names():
 
 
 # --- what is not refused ------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_the_same_pair_again_and_what_is_put_around_it():
     model, guide = regression(), normal()
     first = pv.Pair(model, guide)

@@ -71,6 +71,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(line: str):
     """A command as a user types it, without a shell."""
+    pyro.clear_param_store()  # a command is a process of its own
     return CliRunner().invoke(app, line.split())
 
 
@@ -406,7 +407,6 @@ def test_a_run_that_diverges_is_kept_and_said():
     words = fails("train x.npy --pair own.py:make --epochs 3 --batch-size 8 --learning-rate 1e4 --out run")
     assert "Lower the learning rate" in words
     assert RunFolder(Path("run")).read_config()["outcome"]["reason"] == "diverged"
-    pyro.clear_param_store()  # a command is a process of its own
     succeeds("report run --pair own.py:make")
     assert "Diverged" in Path("run/report.html").read_text()
 

@@ -321,7 +321,8 @@ def test_pairs_and_numbers_that_give_no_score_are_refused():
     summed = pv.Pair(pyro.infer.config_enumerate(drawn), lambda x: None)
     with pytest.raises(pv.PairError, match="'k', which all data share"):
         pv.novelty(summed, x, calibration=x)
-    assert pv.novelty(pv.Pair(drawn, lambda x: None), x, calibration=x).disagreement is None
+    with pytest.raises(pv.PairError, match="'k' is drawn by the model alone"):
+        pv.novelty(pv.Pair(drawn, lambda x: None), x, calibration=x)
 
 
 @pytest.mark.parametrize("alpha", ["a", None])

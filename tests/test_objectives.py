@@ -164,6 +164,7 @@ def test_temper_is_refused_where_weights_are_exponentials(kind, weight):
 
 
 @exponentiating
+@pytest.mark.filterwarnings("ignore:.author-scale")
 def test_free_bits_and_scales_are_refused_there(kind):
     pair, data = REGISTRY["plain_functions"].make()
     for free in (pv.free_bits(pair, {"z": 1.0}), pv.temper(pv.free_bits(pair, {"z": 1.0}), 1.0)):

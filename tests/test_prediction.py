@@ -386,10 +386,10 @@ def test_draws_agree_with_pyros_own_predictive(entry):
 
 def with_parts(width: int = 3):
     """A latent site, a deterministic one before and one after what is observed, and a factor."""
-    calls = []
+    calls = torch.zeros(())  # a list would be as it was after a question
 
     def model(x):
-        calls.append("model")
+        calls.add_(1)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             loc = pyro.deterministic("loc", z * 2)
@@ -427,9 +427,9 @@ def test_what_is_computed_of_observations_is_computed_of_the_drawn_ones():
 def test_latent_sites_of_the_guide_need_no_model():
     pair, x, calls = with_parts()
     sampler = Sampler.of(pair, (x,), {}, seed=0)
-    calls.clear()
+    calls.zero_()
     drawn(sampler, 10, "posterior", ["z"])
-    assert calls == []
+    assert not calls
     drawn(sampler, 10, "posterior", ["loc"])
     assert calls
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from array import array
 from types import SimpleNamespace
 
 import pyro
@@ -60,7 +61,7 @@ def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
 def test_a_change_that_cannot_be_seen_is_caught_later_and_traced_again():
     def losses_of(staged):
         pyro.clear_param_store()
-        held, losses = [0.0] * 100, []  # too long to be looked at before each step
+        held, losses = array("d", [0.0]), []  # whose entries nobody looks at
         for step in pv.steps(pair_of(lambda loc: held[-1]), X, steps=120, batch_size=20, seed=0, staged=staged):
             held[-1] = 1.0 if step.index >= 10 else 0.0
             losses.append(step.loss)

@@ -37,6 +37,7 @@ UNSTAGEABLE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.reads-other-rows")
 @pytest.mark.parametrize("name", UNSTAGEABLE)
 def test_what_a_graph_cannot_repeat_is_said(name):
     noise, words = UNSTAGEABLE[name]
@@ -46,6 +47,7 @@ def test_what_a_graph_cannot_repeat_is_said(name):
     assert torch.tensor(2.0).item() == 2.0
 
 
+@pytest.mark.filterwarnings("ignore:.reads-other-rows")
 @pytest.mark.parametrize("name", UNSTAGEABLE)
 def test_auto_trains_it_on_the_plain_path_with_the_reason(name, monkeypatch):
     monkeypatch.setattr(step_route, "worth_tracing", asked_to)

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -52,12 +52,15 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
 @contextmanager
 def _left_as_it_was(folder: RunFolder, *, new: bool) -> Iterator[None]:
     """A training that failed before there was anything to keep leaves no folder in the way of the same command."""
-    there = folder.path.exists()
+    there, made = folder.path.exists(), [parent for parent in folder.path.parents if not parent.exists()]
     try:
         yield
     except BaseException:
         if new and not in_use(folder.checkpoints) and not folder.model.exists() and not found(folder.checkpoints):
             folder.forget(whole=not there)
+            for parent in made:
+                with suppress(OSError):  # somebody else's things in it stay
+                    parent.rmdir()
         raise
 
 

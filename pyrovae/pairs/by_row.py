@@ -117,8 +117,8 @@ def first_rows(count: int) -> Move:
 
 
 def as_before(tensor: torch.Tensor, axis: int) -> torch.Tensor:
-    """Rows where they were."""
-    return tensor
+    """Rows where they were, in memory of their own."""
+    return tensor.clone()
 
 
 def differing(one: ByRow, other: ByRow, move: Move) -> list[str]:

@@ -87,7 +87,8 @@ def own_rows(
     if rows is None or rows < 2 or data_plate is None:
         return None
     with isolated(0), torch.inference_mode(False), torch.enable_grad():
-        before = ByRow(run(pair, args, kwargs), data_plate)
+        # Copies: a pair may change its data in place.
+        before = ByRow(run(pair, tuple(map(_copy, args)), {k: _copy(v) for k, v in kwargs.items()}), data_plate)
         before.check_shapes()
         if before.size is None or before.size[0] != rows:
             return None
@@ -106,6 +107,10 @@ def own_rows(
 
 
 # --- parameters -----------------------------------------------------------------------------------------
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
 def _parameters_by_row(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow) -> dict[str, int]:
     """The parameters that hold something for single rows, and for how many."""
     raw = {

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 import pyrovae as pv
 from pyrovae.training.parallel import team
 
-RANK = int(os.environ["RANK"])
-LAST = int(os.environ["WORLD_SIZE"]) - 1 == RANK  # the process that differs
+RANK = int(os.environ.get("RANK", 0))
+LAST = int(os.environ.get("WORLD_SIZE", 1)) - 1 == RANK  # the process that differs
 X = torch.randn(512, 3, generator=torch.Generator().manual_seed(0))
 
 
