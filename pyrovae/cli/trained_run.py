@@ -87,14 +87,22 @@ def after_training(prepared: Prepared) -> Trained:
     """The run that was trained just now, with the data that are there already."""
     data, words = _looked_at(*prepared.split_data)
     config = prepared.folder.read_config()
-    return _opened(prepared.folder, config, prepared.own_pair, prepared.blueprint, data, words)
+    # A pair of the user's own as it stands: made again, it would claim the names of its own parameters.
+    own = prepared.pair if prepared.blueprint is None else None
+    return _opened(prepared.folder, config, prepared.own_pair, prepared.blueprint, data, words, own)
 
 
 def _opened(
-    folder: RunFolder, config: dict[str, Any], pair: str | None, blueprint: Blueprint | None, data: Data, words: str
+    folder: RunFolder,
+    config: dict[str, Any],
+    pair: str | None,
+    blueprint: Blueprint | None,
+    data: Data,
+    words: str,
+    made: Any = None,
 ) -> Trained:
     _check_shape(data, blueprint, words)
-    built = make_pair(pair or "") if blueprint is None else _built(blueprint, folder)
+    built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
     spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
     pv.load(built, _weights(folder), opened.rows(8))
