@@ -71,7 +71,9 @@ def folder(tmp_path, monkeypatch):
 
 def run(line: str):
     """A command as a user types it, without a shell."""
-    pyro.clear_param_store()  # a command is a process of its own
+    # A command is a process of its own: nothing is in the store, and no module of the user's is imported.
+    pyro.clear_param_store()
+    sys.modules.pop("own", None)
     return CliRunner().invoke(app, line.split())
 
 
