@@ -88,8 +88,7 @@ class ByRow:
         self, pair: HasPair, args: tuple, kwargs: Mapping[str, Any], held: Trace, move: Move, *, seed: int = 0
     ) -> ByRow:
         """The pair on moved rows, with what was drawn for them."""
-        args = tuple(_moved(leaf, move) for leaf in args)
-        kwargs = {name: _moved(leaf, move) for name, leaf in kwargs.items()}
+        args, kwargs = moved_rows(args, kwargs, move)
         reseed(seed)
         guide = poutine.trace(poutine.replay(pair.guide, trace=held)).get_trace(*args, **kwargs)
         # What the model draws alone, too, which it would enumerate elsewhere.
@@ -102,8 +101,13 @@ def _summed(point: torch.Tensor, event_dim: int) -> torch.Tensor:
     return point.flatten(-event_dim).sum(-1) if event_dim else point
 
 
-def _moved(leaf: Any, move: Move) -> Any:
-    return move(leaf, 0) if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf
+def moved_rows(args: tuple, kwargs: Mapping[str, Any], move: Move) -> tuple[tuple, dict[str, Any]]:
+    """A batch whose rows are moved."""
+
+    def moved(leaf: Any) -> Any:
+        return move(leaf, 0) if isinstance(leaf, torch.Tensor) and leaf.ndim else leaf
+
+    return tuple(map(moved, args)), {name: moved(leaf) for name, leaf in kwargs.items()}
 
 
 def rolled(count: int) -> Move:

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous
 from pyro.poutine.trace_struct import Trace
 
-from pyrovae.pairs.by_row import ByRow, going_astray, rolled
+from pyrovae.pairs.by_row import ByRow, as_before, going_astray, moved_rows, rolled
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
@@ -88,7 +88,7 @@ def own_rows(
         return None
     with isolated(0), torch.inference_mode(False), torch.enable_grad():
         # Copies: a pair may change its data in place.
-        before = ByRow(run(pair, tuple(map(_copy, args)), {k: _copy(v) for k, v in kwargs.items()}), data_plate)
+        before = ByRow(run(pair, *moved_rows(args, kwargs, as_before)), data_plate)
         before.check_shapes()
         if before.size is None or before.size[0] != rows:
             return None
@@ -107,10 +107,6 @@ def own_rows(
 
 
 # --- parameters -----------------------------------------------------------------------------------------
-def _copy(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
 def _parameters_by_row(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow) -> dict[str, int]:
     """The parameters that hold something for single rows, and for how many."""
     raw = {

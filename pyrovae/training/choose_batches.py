@@ -71,6 +71,7 @@ def _own(pair: HasPair, batches: Batches, options: FitOptions) -> OwnRows | None
     except Exception as error:
         if options.data_plate and isinstance(error, ArgumentError):
             raise  # it is no plate of the rows
+        # The author's code stops on a part of his rows in any way it likes.
         return _whole(pair, batches, batch, options)
     try:
         return own_rows(pair, batch.args, batch.kwargs, structure.data_plate)
@@ -89,5 +90,5 @@ def _whole(pair: HasPair, batches: Batches, batch: Batch, options: FitOptions) -
         whole = find_placement(pair, batch, options.device).place(batches.first(rows))
         inspect(pair, whole.args, whole.kwargs, data_plate=options.data_plate)
     except Exception:
-        return None
+        return None  # it does not run at all; check_pair, which comes next, says why
     return OwnRows(rows, f"something for each of {rows:,} rows, and does not run on {batch.rows} of them")
