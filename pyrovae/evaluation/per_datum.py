@@ -7,7 +7,7 @@ from typing import Any
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.pair import HasPair
-from pyrovae.sampling.author_weights import author_weights, check_sums_over_rows, tell_of_weights
+from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -35,21 +35,23 @@ def check_local_densities(use: Use) -> None:
             f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
             "or mark it with pyro.infer.config_enumerate to have it summed out."
         )
-    if points := point_sites(use).local:
+    run = use.posterior_run()
+    if points := point_sites(use, run).local:
         raise PairError(
             f"the guide puts {points[0]!r} at one point for each datum (a Delta, as for a MAP estimate of codes). A "
             "point has no density, so that there is no rate, no ELBO and no importance weight. Predictions, encode "
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
-    tell_of_weights(use, author_weights(use))
+    tell_of_weights(use, weights_in(run))
 
 
 def check_common_densities(use: Use, *, sums: bool = True) -> None:
     """Refuse a guide that has no density for what all data share; for sums over rows, rows that may count twice."""
+    run = use.posterior_run()
     if sums:
-        check_sums_over_rows(use, author_weights(use))
-    if points := point_sites(use).common:
+        check_sums_over_rows(use, weights_in(run))
+    if points := point_sites(use, run).common:
         raise PairError(
             f"the guide puts {points[0]!r}, which all data share, at one point (a Delta, as AutoDelta does). A point "
             "has no density, so that there is no rate, no ELBO and no evidence of the whole. log_evidence and psis of "

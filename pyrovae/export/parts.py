@@ -16,7 +16,7 @@ from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
-from pyrovae.sampling.author_weights import author_weights, tell_of_weights
+from pyrovae.sampling.author_weights import tell_of_weights, weights_in
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.point_sites import PointSites, point_sites
@@ -60,7 +60,8 @@ class Contents:
         self._totals: dict[str, torch.Tensor] = {}
         self._points, self._sums = PointSites([], []), True
         if "sample_stats" in groups:
-            self._points, weights = point_sites(sampler.use), author_weights(sampler.use)
+            run = sampler.use.posterior_run()
+            self._points, weights = point_sites(sampler.use, run), weights_in(run)
             tell_of_weights(sampler.use, weights)
             self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()

@@ -15,7 +15,6 @@ from pyrovae.objectives.figures import author_scale, is_factor
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.pair import owner
 from pyrovae.pairs.trace import Traces, samples
-from pyrovae.sampling.programs import WholePlate, run_once
 from pyrovae.sampling.use import Use
 
 logger = logging.getLogger("pyrovae")
@@ -31,16 +30,8 @@ class AuthorWeights(NamedTuple):
     factors: list[str]
 
 
-def author_weights(use: Use) -> AuthorWeights:
-    """Find them in one run on the first rows."""
-    batch, pair = use.first(None), WholePlate(use.pair, use.structure.data_plate, follows=False)
-    with use.quietly():
-        pair.turn_to(batch)
-        return weights_in(run_once(pair, batch, use.structure, "posterior"))
-
-
 def weights_in(run: Traces) -> AuthorWeights:
-    """Find them in a run that was made."""
+    """Find them in a run of the pair."""
     scales = {name: author_scale(node) for trace in run for name, node in samples(trace) if not is_factor(node)}
     scaled = {name: torch.as_tensor(scale) for name, scale in scales.items() if not _is_one(scale)}
     factors = [name for name, node in samples(run.guide) if is_factor(node)]

@@ -21,10 +21,14 @@ class PointSites(NamedTuple):
     local: list[str]
 
 
-def point_sites(use: Use) -> PointSites:
+def point_sites(use: Use, one: Traces) -> PointSites:
     """Find them by more runs of the guide: what has a density moves, by an auxiliary site that has the density.
 
     A discrete site at a point has the mass 1 there, and is none of them.
+
+    Args:
+        use: the pair and its data.
+        one: `use.posterior_run()`.
     """
     pair, structure, batch = (
         WholePlate(use.pair, use.structure.data_plate, follows=False),
@@ -32,9 +36,8 @@ def point_sites(use: Use) -> PointSites:
         use.first(None),
     )
     found = PointSites([], [])
-    with use.quietly():
+    with use.quietly(1):  # other random numbers than those of the first run
         pair.turn_to(batch)
-        one = run_once(pair, batch, structure, "posterior")
         deltas = [name for name, node in samples(one.guide) if is_delta(node["fn"]) and _is_continuous(name, one)]
         joint = _parts_of_one_vector(one.guide, structure)
         for local, points in zip((False, True), found, strict=True):

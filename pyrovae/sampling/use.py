@@ -21,8 +21,8 @@ from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.pairs.trace import run
-from pyrovae.sampling.programs import WholePlate, plates_noted
+from pyrovae.pairs.trace import Traces, run
+from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
 
 
 @contextmanager
@@ -102,6 +102,13 @@ class Use(NamedTuple):
     def first(self, rows: int | None) -> Batch:
         """The first rows where the pair takes them; None for those of the first batch."""
         return self.placement.place(self.batches.first(rows))
+
+    def posterior_run(self) -> Traces:
+        """One run of guide and model on the first rows, the same at every call."""
+        batch, pair = self.first(None), WholePlate(self.pair, self.structure.data_plate, follows=False)
+        with self.quietly():
+            pair.turn_to(batch)
+            return run_once(pair, batch, self.structure, "posterior")
 
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches, in order, where the pair takes them."""

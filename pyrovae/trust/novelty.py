@@ -173,9 +173,9 @@ def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
         raise PairError("the pair has no observed site, so that no data could be new to it.")
     # What the model alone draws outside the data plate is another one for every draw of the local sites.
     held = [name for name in sampler.global_sites if sampler.structure.sites[name].role in ("latent", "auxiliary")]
-    held = [
-        name for name in held if name not in point_sites(sampler.use).common
-    ]  # a point does not disagree with itself
+    if held:  # a point does not disagree with itself
+        points = point_sites(sampler.use, sampler.use.posterior_run()).common
+        held = [name for name in held if name not in points]
     if scores is None:
         return [name for name in SIDES if name != "regret" and (name != "disagreement" or held)]
     scores = [scores] if isinstance(scores, str) else list(scores)
