@@ -61,23 +61,36 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
     return usable or Placement(chosen, torch.get_default_dtype(), frozenset())
 
 
+class Seen(NamedTuple):
+    """How a pair takes a batch, and its structure there, where it was looked at in that very placement."""
+
+    placement: Placement
+    structure: Structure | None
+
+
 def placed(pair: HasPair, batch: Batch) -> Placement:
     """The placement of a pair that is used as it stands: on the device where its parameters are."""
+    return seen_in_place(pair, batch, "-").placement
+
+
+def seen_in_place(pair: HasPair, batch: Batch, data_plate: str | None) -> Seen:
+    """The same, and what the pair shows there; see `inspect`."""
     usable = None
     for device in dict.fromkeys([*(str(p.device) for m in bound_modules(pair) for p in m.parameters()), "cpu", "cuda"]):
         if device.startswith("cuda") and not torch.cuda.is_available():
             continue
         for candidate in _candidates(pair, batch, torch.device(device)):
-            structure = _structure(pair, candidate, batch)
+            structure = _structure(pair, candidate, batch, data_plate)
             if structure is None:
                 continue
             found = _in_type_of(structure, candidate)
             if _dtype(structure) is None:
                 found = found._replace(dtype=_given_dtype(pair, candidate, batch))
-            usable = usable or found
+            seen = Seen(found, structure if found == candidate else None)
+            usable = usable or seen
             if not _takes_bytes_as_floats(pair, candidate, batch):
-                return found
-    return usable or Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset())
+                return seen
+    return usable or Seen(Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset()), None)
 
 
 def _given_dtype(pair: HasPair, candidate: Placement, batch: Batch) -> torch.dtype:
@@ -129,9 +142,9 @@ def _is_bytes(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.dtype in (torch.uint8, torch.bool)
 
 
-def _structure(pair: HasPair, candidate: Placement, batch: Batch) -> Structure | None:
+def _structure(pair: HasPair, candidate: Placement, batch: Batch, data_plate: str | None = "-") -> Structure | None:
     try:
-        return inspect(pair, *candidate.place(batch)[:2], data_plate="-")
+        return inspect(pair, *candidate.place(batch)[:2], data_plate=data_plate)
     except Exception:
         return None  # this candidate does not fit; another may
 

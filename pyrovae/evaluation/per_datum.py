@@ -35,7 +35,7 @@ def check_local_densities(use: Use) -> None:
             f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
             "or mark it with pyro.infer.config_enumerate to have it summed out."
         )
-    run = use.posterior_run()
+    run = use.posterior_run
     if points := point_sites(use, run).local:
         raise PairError(
             f"the guide puts {points[0]!r} at one point for each datum (a Delta, as for a MAP estimate of codes). A "
@@ -48,7 +48,7 @@ def check_local_densities(use: Use) -> None:
 
 def check_common_densities(use: Use, *, sums: bool = True) -> None:
     """Refuse a guide that has no density for what all data share; for sums over rows, rows that may count twice."""
-    run = use.posterior_run()
+    run = use.posterior_run
     if sums:
         check_sums_over_rows(use, weights_in(run))
     if points := point_sites(use, run).common:

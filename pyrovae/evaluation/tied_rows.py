@@ -18,7 +18,7 @@ def rows_are_tied(sampler: Sampler) -> bool:
             return False
         shared = scorer.shared(range(1))
         shared = shared and shared * 2
-        drawn = scorer.values(scorer.drawn(2, shared))
+        drawn = scorer.values(scorer.drawn(2, shared, kind="guide"))
         values = {site: _with_first_row_of_the_second(scorer, site, value) for site, value in drawn.items()}
         parts = [of_run(run, batch.rows) for run in scorer.runs(values, shared)]
     found = Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))

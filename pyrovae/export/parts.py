@@ -60,7 +60,7 @@ class Contents:
         self._totals: dict[str, torch.Tensor] = {}
         self._points, self._sums = PointSites([], []), True
         if "sample_stats" in groups:
-            run = sampler.use.posterior_run()
+            run = sampler.use.posterior_run
             self._points, weights = point_sites(sampler.use, run), weights_in(run)
             tell_of_weights(sampler.use, weights)
             self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")

@@ -55,14 +55,19 @@ class ByRow:
 
     def check_shapes(self) -> None:
         """Refuse observed values of another number of rows than the plate's."""
+        for name, length, size in self.other_lengths():
+            raise PairError(
+                f"the pair observes {length:,} rows of its own at {name!r}, and is asked about {size:,}: "
+                "give all rows that it was made for"
+            )
+
+    def other_lengths(self) -> Iterator[tuple[str, int, int]]:
+        """Observed sites of another number of rows than the plate's, with both."""
         for (_, name), (node, frame) in self.local.items():
             axis = node["value"].ndim - node["fn"].event_dim + frame.dim
             length = node["value"].shape[axis] if 0 <= axis < node["value"].ndim else 1
             if node["is_observed"] and frame.size > 0 and length not in (1, frame.size):
-                raise PairError(
-                    f"the pair observes {length:,} rows of its own at {name!r}, and is asked about {frame.size:,}: "
-                    "give all rows that it was made for"
-                )
+                yield name, length, int(frame.size)
 
     def local_draws(self, move: Move) -> Trace:
         """What was drawn for single rows, points left out, for a batch whose rows are moved."""

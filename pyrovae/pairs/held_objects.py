@@ -39,6 +39,7 @@ class StateKeeper:
         self._settled = 0
         self._seen: set[int] = set()
         self._kept: set[int] = set()
+        self._noted: set[int] = set()  # modules; they are held, so that no other object gets their place
         self._thread = threading.get_ident()  # modules that other threads call are not ours
 
     def __iter__(self) -> Iterator[nn.Module]:
@@ -51,8 +52,9 @@ class StateKeeper:
         self._seen.add(id(module))
         self.found.append(module)
         for part in module.modules():
-            self._before.append(ModuleState.of(part))
-            part.training = False
+            self._note_module(part)
+            if part.training:
+                part.training = False
 
     def keep(self, program: Any) -> None:
         """Note what a model or a guide can reach, before its first run."""
@@ -65,7 +67,7 @@ class StateKeeper:
 
     def _note(self, one: Any) -> None:
         if isinstance(one, nn.Module):
-            self._before.append(ModuleState.of(one))
+            self._note_module(one)
             self._kept.update(map(id, vars(one).values()))
         elif isinstance(one, types.CellType):
             self._before.append(CellState.of(one))
@@ -74,6 +76,11 @@ class StateKeeper:
                 self._before.append(ContainerState.of(one))
         elif hasattr(one, "__dict__") and not isinstance(one, types.MethodType):
             self._before.append(ContainerState.of(vars(one)))
+
+    def _note_module(self, module: nn.Module) -> None:
+        if id(module) not in self._noted:
+            self._noted.add(id(module))
+            self._before.append(ModuleState.of(module))
 
     def restore(self, *, all_of_it: bool) -> None:
         """Put everything back, or the modules' modes alone."""
@@ -184,7 +191,7 @@ class ModuleState(NamedTuple):
         within = [
             held
             for name, held in attributes.items()
-            if isinstance(held, dict | list | set) and len(held) < _MANY and name not in _OTHERS
+            if name not in _OTHERS and isinstance(held, dict | list | set) and len(held) < _MANY
         ]
         contents = [ContainerState.of(held) for held in (attributes, *within)]
         for held, before in contents if _displaced else ():

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous
-from pyro.poutine.trace_struct import Trace
 
 from pyrovae.pairs.by_row import ByRow, as_before, going_astray, moved_rows, rolled
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, unwrapped
-from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows
+from pyrovae.pairs.trace import batch_rows, plate_sizes, run, unconstrained, with_rows
 
 _ROLLS = (1, 2)
 
@@ -44,24 +43,19 @@ def remembered_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Ow
     """
     rows = batch_rows(args, kwargs)
     with kept(unwrapped(pair).guide):
-        guide = _sizes(poutine.trace(pair.guide).get_trace(*args, **kwargs))
+        guide = plate_sizes(poutine.trace(pair.guide).get_trace(*args, **kwargs))
     if rows is None or all(size == rows for size in guide.values()):
         return None
-    alone = _sizes(poutine.trace(pair.model).get_trace(*args, **kwargs))
+    alone = plate_sizes(poutine.trace(pair.model).get_trace(*args, **kwargs))
     for name, size in guide.items():
         if size != rows and alone.get(name) == rows and _follows(pair, args, kwargs, name, rows):
             return OwnRows(size, f"a guide that was set up with {size:,} rows in the plate {name!r}", remembered=True)
     return None
 
 
-def _sizes(trace: Trace) -> dict[str, int]:
-    frames = (frame for _, node in samples(trace) for frame in node["cond_indep_stack"])
-    return {frame.name: int(frame.full_size or frame.size) for frame in frames if frame.dim is not None}
-
-
 def _follows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], name: str, rows: int) -> bool:
     other = with_rows(args, kwargs, rows + 1)
-    return _sizes(poutine.trace(pair.model).get_trace(*other[0], **other[1])).get(name) == rows + 1
+    return plate_sizes(poutine.trace(pair.model).get_trace(*other[0], **other[1])).get(name) == rows + 1
 
 
 def own_rows(

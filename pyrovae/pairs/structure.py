@@ -10,12 +10,13 @@ import torch
 from pyro.poutine.trace_struct import Trace
 from torch import nn
 
+from pyrovae.pairs.by_row import ByRow
 from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import check_rows_first, find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, replaced_parameters
-from pyrovae.pairs.trace import Traces, run, samples, unconstrained
+from pyrovae.pairs.trace import Traces, plate_sizes, run, samples, unconstrained
 from pyrovae.pairs.untrained import noting_use
 
 
@@ -38,6 +39,8 @@ class Structure(NamedTuple):
     auxiliaries: dict[str, tuple[str, ...]]  # auxiliary site -> the latent sites that depend on it
     untrained: Mapping[str, torch.Tensor] = MappingProxyType({})  # parameters that no statement of a run shows
     sets_up: bool = False  # whether the pair notes something at its first call
+    guide_sizes: frozenset[int] = frozenset()  # full sizes of the guide's plates
+    other_rows: bool = False  # whether an observed site holds another number of rows than the data plate
 
     def named(self, role: str, *, local: bool | None = None) -> list[str]:
         """Names of the sites with a role, in the order in which they ran."""
@@ -99,6 +102,8 @@ def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | Non
         parameters=parameters_of(traces),
         modules=_named_modules(modules, raw),
         auxiliaries=_auxiliaries(traces, sites),
+        guide_sizes=frozenset(plate_sizes(traces.guide).values()),
+        other_rows=data_plate is not None and any(ByRow(traces, data_plate).other_lengths()),
     )
 
 

@@ -49,6 +49,12 @@ def unconstrained(value: Any) -> torch.Tensor:
     return value.unconstrained() if hasattr(value, "unconstrained") else value
 
 
+def plate_sizes(trace: Trace) -> dict[str, int]:
+    """The full size of every plate of one side that has a dimension."""
+    frames = (frame for _, node in samples(trace) for frame in node["cond_indep_stack"])
+    return {frame.name: int(frame.full_size or frame.size) for frame in frames if frame.dim is not None}
+
+
 def plates(traces: Traces) -> dict[str, tuple[int, int]]:
     """Every plate as (length of the subsample, full size)."""
     return {

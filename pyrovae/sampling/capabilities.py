@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -95,12 +95,12 @@ class _Look:
     def few(self, first: Batch) -> tuple[Batch, Traces]:
         """A few rows, or all of the first ones where the pair takes its own number of rows only, and a run on them."""
         few = cut(first, min(first.rows, _FEW))
-        one = self.tried(few)
+        one = self.tried(few) if few is not first else self.tried(first, self.on_first)
         if one is not None and self.shows_all_sites(one):
             if few is not first:
                 self.check_runs_on(first)
             return few, one
-        one = self.tried(first)
+        one = self.tried(first, self.on_first)
         if one is not None:
             return first, one
         if first.rows == self.rows:
@@ -133,16 +133,20 @@ class _Look:
         self.pair.turn_to(batch)
         return run_once(self.pair, batch, self.structure, kind)
 
-    def tried(self, batch: Batch) -> Traces | None:
+    def tried(self, batch: Batch, run: Callable[[Batch], Traces] | None = None) -> Traces | None:
         try:
-            return self.run(batch)
+            return (run or self.run)(batch)
         except Exception as error:
             self.trouble = f"{type(error).__name__}: {error}"
             return None
 
+    def on_first(self, batch: Batch) -> Traces:
+        """A run on the first rows, which others look at, too."""
+        return self.use.posterior_run if batch.rows == self.use.first(None).rows else self.run(batch)
+
     def check_runs_on(self, batch: Batch) -> None:
         try:
-            self.run(batch)
+            self.on_first(batch)
         except Exception as error:
             words = str(error).split("Trace Shapes", 1)[0].strip()
             raise PairError(

@@ -28,7 +28,7 @@ def point_sites(use: Use, one: Traces) -> PointSites:
 
     Args:
         use: the pair and its data.
-        one: `use.posterior_run()`.
+        one: `use.posterior_run`.
     """
     pair, structure, batch = (
         WholePlate(use.pair, use.structure.data_plate, follows=False),

@@ -165,9 +165,12 @@ def _with_discrete_sites(pair: HasPair, batch: Batch, structure: Structure, guid
 
 
 def _enumerated(pair: HasPair, batch: Batch, guide: Trace) -> Trace:
-    dims = _depth(guide, traced(poutine.replay(pair.model, trace=guide), batch))
+    plain = traced(poutine.replay(pair.model, trace=guide), batch)
+    if not any(node["infer"].get("enumerate") for _, node in samples(plain)):
+        return plain
     # Replay outside: a site that was replayed first is done before enumeration can note what it depends on.
-    return traced(poutine.replay(poutine.enum(pair.model, first_available_dim=-1 - dims), trace=guide), batch)
+    first = -1 - _depth(guide, plain)
+    return traced(poutine.replay(poutine.enum(pair.model, first_available_dim=first), trace=guide), batch)
 
 
 def _depth(*traces: Trace) -> int:

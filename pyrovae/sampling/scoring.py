@@ -12,7 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
-from pyrovae.sampling.programs import WholePlate
+from pyrovae.sampling.programs import Kind, WholePlate
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 
@@ -44,7 +44,7 @@ class Scorer:
 
     def __init__(self, sampler: Sampler, batch: Batch, rows: range):
         self.sampler, self.batch, self.rows = sampler, batch, rows
-        guide = sampler.run(batch).guide
+        guide = sampler.run(batch, "guide").guide
         self.sites = {name: node for name, node in samples(guide) if self._is_moving(name, node)}
 
     def _is_moving(self, name: str, node: Mapping[str, Any]) -> bool:
@@ -57,7 +57,11 @@ class Scorer:
         return [self.sampler.global_draw(draw) for draw in draws] if self.sampler.global_sites else None
 
     def drawn(
-        self, draws: int, shared: Sequence[Trace] | None, around: Callable[[WholePlate], Any] = lambda pair: pair
+        self,
+        draws: int,
+        shared: Sequence[Trace] | None,
+        around: Callable[[WholePlate], Any] = lambda pair: pair,
+        kind: Kind = "scored",
     ) -> list[Run]:
         """Runs of the guide and of the model.
 
@@ -65,8 +69,9 @@ class Scorer:
             draws: how many.
             shared: the global sites of each; None where there are none.
             around: what is put around the pair, such as handlers of the guide.
+            kind: "guide" for the guide alone.
         """
-        ask = self.sampler.ask(self.batch, "scored")
+        ask = self.sampler.ask(self.batch, kind)
         alike = shared is None or _alike(shared)
         route = self.sampler.found.inner if alike else self.sampler.found.outer
         given = None if shared is None else shared[0] if alike else list(shared)

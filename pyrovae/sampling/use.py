@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import pyro
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import nonfinite_words
-from pyrovae.data.placement import Placement, placed
+from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
@@ -45,13 +46,11 @@ class UncutError(Exception):
     """The pair takes all of its rows at once, or none."""
 
 
-class Use(NamedTuple):
+class Use:
     """A pair, data, and how the pair takes them."""
 
-    pair: HasPair
-    batches: Batches
-    placement: Placement
-    structure: Structure
+    def __init__(self, pair: HasPair, batches: Batches, placement: Placement, structure: Structure):
+        self.pair, self.batches, self.placement, self.structure = pair, batches, placement, structure
 
     @classmethod
     def of(cls, pair: HasPair, batches: Batches, *, data_plate: str | None = None, ordered: bool = True) -> Use:
@@ -63,11 +62,13 @@ class Use(NamedTuple):
         """
         check_is_pair(pair)
         first = batches.first()
-        placement = placed(pair, first)
+        placement, structure = seen_in_place(pair, first, data_plate)
         batch = placement.place(first)
-        _check_own(_remembered(pair, batch), batches, batch)
-        structure = _look(pair, batch, data_plate)
-        _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
+        if structure is None or structure.guide_sizes - {batch.rows}:
+            _check_own(_remembered(pair, batch), batches, batch)
+        structure = structure or _look(pair, batch, data_plate)
+        if not ordered or _may_hold_rows(structure, batch):
+            _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
         _check_plate(structure, data_plate)
         _check_born(structure, lambda: _look(pair, batch, data_plate))
         return cls(pair, batches, placement, structure)
@@ -103,8 +104,9 @@ class Use(NamedTuple):
         """The first rows where the pair takes them; None for those of the first batch."""
         return self.placement.place(self.batches.first(rows))
 
+    @cached_property
     def posterior_run(self) -> Traces:
-        """One run of guide and model on the first rows, the same at every call."""
+        """One run of guide and model on the first rows."""
         batch, pair = self.first(None), WholePlate(self.pair, self.structure.data_plate, follows=False)
         with self.quietly():
             pair.turn_to(batch)
@@ -122,6 +124,13 @@ def _remembered(pair: HasPair, batch: Batch) -> OwnRows | None:
             return remembered_rows(pair, batch.args, batch.kwargs)
     except Exception:
         return None  # the pair does not run on these rows; the look at it says so
+
+
+def _may_hold_rows(structure: Structure, batch: Batch) -> bool:
+    """Whether the pair has parameters that are large enough to hold something for each row, or data of its own."""
+    return structure.other_rows or any(
+        max(tensor.shape, default=0) >= batch.rows for tensor in structure.parameters.values()
+    )
 
 
 def _own(pair: HasPair, batch: Batch, data_plate: str | None, *, data: bool) -> OwnRows | None:

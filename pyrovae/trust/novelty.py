@@ -174,7 +174,7 @@ def _wanted(sampler: Sampler, scores: Sequence[str] | None) -> list[str]:
     # What the model alone draws outside the data plate is another one for every draw of the local sites.
     held = [name for name in sampler.global_sites if sampler.structure.sites[name].role in ("latent", "auxiliary")]
     if held:  # a point does not disagree with itself
-        points = point_sites(sampler.use, sampler.use.posterior_run()).common
+        points = point_sites(sampler.use, sampler.use.posterior_run).common
         held = [name for name in held if name not in points]
     if scores is None:
         return [name for name in SIDES if name != "regret" and (name != "disagreement" or held)]
