@@ -12,6 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import to
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.data_checks import DataCheck, check_data, data_checks
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import Structure, double_parts, inspect
@@ -25,9 +26,11 @@ class Placement(NamedTuple):
     dtype: torch.dtype
     cast: frozenset[int | str]  # positions and names of whole-number leaves that the likelihood wants as floats
     keep_double: bool = False  # whether the pair takes numbers in double precision as they are
+    checks: tuple[DataCheck, ...] = ()  # of the pair's own, for each batch
 
     def place(self, batch: Batch) -> Batch:
-        """The batch on the device, floating leaves in the pair's type."""
+        """The batch on the device, floating leaves in the pair's type, after the pair's own checks of its data."""
+        check_data(self.checks, batch.args, batch.kwargs)  # here, where no device has to be waited for
         return to(batch, self.device, self.dtype, self.cast, keep_double=self.keep_double)
 
     def leaf(self, key: int | str, tensor: torch.Tensor) -> torch.Tensor:
@@ -54,11 +57,12 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
         candidate, before = _in_type_of(structure, candidate), candidate
         if candidate != before and _structure(pair, candidate, batch) is None:
             continue
-        usable = usable or candidate
+        found = candidate._replace(checks=data_checks(pair, structure.modules.values()))
+        usable = usable or found
         if not _takes_bytes_as_floats(pair, candidate, batch):
-            return candidate
+            return found
     # Where nothing ran, the contract says in words why.
-    return usable or Placement(chosen, torch.get_default_dtype(), frozenset())
+    return usable or Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair))
 
 
 class Seen(NamedTuple):
@@ -86,11 +90,13 @@ def seen_in_place(pair: HasPair, batch: Batch, data_plate: str | None) -> Seen:
             found = _in_type_of(structure, candidate)
             if _dtype(structure) is None:
                 found = found._replace(dtype=_given_dtype(pair, candidate, batch))
-            seen = Seen(found, structure if found == candidate else None)
+            looked = structure if found == candidate else None
+            seen = Seen(found._replace(checks=data_checks(pair, structure.modules.values())), looked)
             usable = usable or seen
             if not _takes_bytes_as_floats(pair, candidate, batch):
                 return seen
-    return usable or Seen(Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset()), None)
+    nowhere = Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset(), checks=data_checks(pair))
+    return usable or Seen(nowhere, None)
 
 
 def _given_dtype(pair: HasPair, candidate: Placement, batch: Batch) -> torch.dtype:

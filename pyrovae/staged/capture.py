@@ -102,14 +102,13 @@ def capture(
         raise Unstageable("one tensor is given to the pair twice")
     notes: dict[str, Any] = {}
     before = {name: tensor.detach().clone() for name, tensor in inputs.state.items()}
-    fixed = [tensor for tensor in inputs.buffers.values() if not tensor.is_floating_point()]
     try:
         with (
             forked_random(),
             warnings.catch_warnings(),
             _shapes_noted_once(),
             undone() as writes,
-            traceable(fixed, flat) as reading,
+            traceable(inputs.buffers.values(), flat) as reading,
         ):
             warnings.simplefilter("ignore")
             program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, supports=supports)

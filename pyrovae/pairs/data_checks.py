@@ -1,0 +1,62 @@
+"""What parts of a pair declare of its data: a look at each batch where it comes in, outside model and guide."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.pair import HasPair, bound_modules, unwrapped
+
+DataCheck = Callable[..., None]
+
+
+def data_checks(pair: HasPair, modules: Iterable[nn.Module] = ()) -> tuple[DataCheck, ...]:
+    """The methods `check_data` that a pair declares, or any part of it.
+
+    A part may declare `check_data(*args, **kwargs)`. It gets what model and guide get, once for each batch and before
+    they run, and raises where they must not. There it may read values, which a model that is to be staged must not.
+
+    Args:
+        pair: the pair; the objects whose methods its model and guide are belong to it.
+        modules: those that it was seen to register.
+    """
+    inner = unwrapped(pair)
+    owners = [inner, *(getattr(function, "__self__", function) for function in (inner.model, inner.guide))]
+    parts = [*owners, *(part for module in (*bound_modules(pair), *modules) for part in module.modules())]
+    once = {id(part): part for part in parts}
+    return tuple(part.check_data for part in once.values() if callable(getattr(part, "check_data", None)))
+
+
+def check_data(checks: Iterable[DataCheck], args: tuple, kwargs: Mapping[str, Any]) -> None:
+    """Let all of them look at a batch.
+
+    Raises:
+        ArgumentError: one takes other arguments than the pair.
+    """
+    for check in checks:
+        try:
+            check(*args, **kwargs)
+        except TypeError:
+            _check_signature(check, args, kwargs)
+            raise
+
+
+def _check_signature(check: DataCheck, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(check).bind(*args, **kwargs)
+    except TypeError as error:
+        owner = type(getattr(check, "__self__", check)).__name__
+        raise ArgumentError(
+            f"{owner}.check_data is called with the pair's data, once for each batch, and does not take them: "
+            f"{error}. Give it the arguments of the model, or another name."
+        ) from None
+
+
+def may_read() -> bool:
+    """Whether values may be looked at now: not while a graph is traced, whose data were looked at when they came in."""
+    return get_proxy_mode() is None
