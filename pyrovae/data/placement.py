@@ -39,8 +39,20 @@ class Placement(NamedTuple):
         return to(Batch((tensor,), {}), self.device, self.dtype, cast, keep_double=self.keep_double).args[0]
 
 
+class Seen(NamedTuple):
+    """How a pair takes a batch, and its structure there, where it was looked at in that very placement."""
+
+    placement: Placement
+    structure: Structure | None = None
+
+
 def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> Placement:
-    """Find how a pair takes this batch, by running it; its modules and parameters are moved to the device.
+    """Find how a pair takes this batch, by running it; its modules and parameters are moved to the device."""
+    return seen_on(pair, batch, device, "-").placement
+
+
+def seen_on(pair: HasPair, batch: Batch, device: str | torch.device, data_plate: str | None) -> Seen:
+    """The same, and what the pair shows there; see `inspect`.
 
     Floating leaves go to the parameters' type. uint8 leaves are cast where the pair does not run on them
     as they are, or where they are observed by anything but a categorical distribution (a Poisson
@@ -50,26 +62,21 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
     move(bound_modules(pair), {}, chosen)
     usable = None
     for candidate in _candidates(pair, batch, chosen):
-        structure = _structure(pair, candidate, batch)
+        structure = _structure(pair, candidate, batch, data_plate)
         if structure is None:
             continue
         move(structure.modules.values(), structure.parameters, chosen)
         candidate, before = _in_type_of(structure, candidate), candidate
-        if candidate != before and _structure(pair, candidate, batch) is None:
+        if candidate != before:
+            structure = _structure(pair, candidate, batch, data_plate)
+        if structure is None:
             continue
-        found = candidate._replace(checks=data_checks(pair, structure.modules.values()))
-        usable = usable or found
+        seen = Seen(candidate._replace(checks=data_checks(pair, structure.modules.values())), structure)
+        usable = usable or seen
         if not _takes_bytes_as_floats(pair, candidate, batch):
-            return found
+            return seen
     # Where nothing ran, the contract says in words why.
-    return usable or Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair))
-
-
-class Seen(NamedTuple):
-    """How a pair takes a batch, and its structure there, where it was looked at in that very placement."""
-
-    placement: Placement
-    structure: Structure | None
+    return usable or Seen(Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair)))
 
 
 def placed(pair: HasPair, batch: Batch) -> Placement:
@@ -96,7 +103,7 @@ def seen_in_place(pair: HasPair, batch: Batch, data_plate: str | None) -> Seen:
             if not _takes_bytes_as_floats(pair, candidate, batch):
                 return seen
     nowhere = Placement(torch.device("cpu"), torch.get_default_dtype(), frozenset(), checks=data_checks(pair))
-    return usable or Seen(nowhere, None)
+    return usable or Seen(nowhere)
 
 
 def _given_dtype(pair: HasPair, candidate: Placement, batch: Batch) -> torch.dtype:

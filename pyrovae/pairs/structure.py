@@ -74,6 +74,19 @@ def inspect(
     Raises:
         PairError: its parameters are another pair's.
     """
+    return inspected(pair, args, kwargs, data_plate=data_plate, seed=seed, trains=trains)[0]
+
+
+def inspected(
+    pair: HasPair,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    *,
+    data_plate: str | None = None,
+    seed: int | None = None,
+    trains: bool = False,
+) -> tuple[Structure, Traces]:
+    """The same, and the run that showed it."""
     with isolated(seed) as called:
         with claiming(pair, called, trains=trains) as noted, noting_use() as used:
             traces = run(noted, args, kwargs)
@@ -83,7 +96,7 @@ def inspect(
     structure = structure_of(traces, roots([*bound_modules(pair), *called]), plate)
     known, replaced = structure.parameters.values(), replaced_parameters(pair)
     untrained = used.untrained(known, structure.modules, replaced)
-    return structure._replace(untrained=untrained, sets_up=called.set_up)
+    return structure._replace(untrained=untrained, sets_up=called.set_up), traces
 
 
 def double_parts(structure: Structure) -> list[nn.Module]:

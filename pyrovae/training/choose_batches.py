@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches
-from pyrovae.data.placement import find_placement
+from pyrovae.data.placement import Placement, find_placement, seen_on
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.structure import inspect
+from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.fit_options import FitOptions
 
 
-def choose_batches(pair: HasPair, data: Any, options: FitOptions, *, seed: int, processes: int = 1) -> Batches:
+class Chosen(NamedTuple):
+    """The batches, and how the pair takes the first of them where that is known."""
+
+    batches: Batches
+    placement: Placement | None = None
+
+
+def choose_batches(pair: HasPair, data: Any, options: FitOptions, *, seed: int, processes: int = 1) -> Chosen:
     """Cut the data into batches; those of a pair that holds something for each row are one batch, in their order.
 
     Args:
@@ -30,15 +37,16 @@ def choose_batches(pair: HasPair, data: Any, options: FitOptions, *, seed: int, 
         ArgumentError: an argument that would bring rows together with what belongs to others.
     """
     batches = as_batches(data, batch_size=options.batch_size, transform=options.transform, seed=seed)
-    own = _own(pair, batches, options)
+    placement, structure = seen_on(pair, batches.first(), options.device, options.data_plate)
+    own = _own(pair, batches, options, placement.place(batches.first()), structure)
     if own is None:
-        return batches
+        return Chosen(batches, placement)
     if own.count != batches.rows and (own.subsampled or batches.batches_per_epoch == 1 or own.remembered):
         raise PairError(f"{own.refusal(batches.rows)}.")
     _check(own, batches, options, processes)
     if own.subsampled or batches.batches_per_epoch == 1:
-        return batches
-    return as_batches(data, batch_size=batches.rows, transform=options.transform, seed=seed)
+        return Chosen(batches, placement)
+    return Chosen(as_batches(data, batch_size=batches.rows, transform=options.transform, seed=seed))
 
 
 def _check(own: OwnRows, batches: Batches, options: FitOptions, processes: int) -> None:
@@ -59,15 +67,16 @@ def _check(own: OwnRows, batches: Batches, options: FitOptions, processes: int) 
         )
 
 
-def _own(pair: HasPair, batches: Batches, options: FitOptions) -> OwnRows | None:
-    first = batches.first()
-    batch = find_placement(pair, first, options.device).place(first)
+def _own(
+    pair: HasPair, batches: Batches, options: FitOptions, batch: Batch, structure: Structure | None
+) -> OwnRows | None:
     try:
-        with isolated():
-            found = remembered_rows(pair, batch.args, batch.kwargs)
-        if found is not None:
-            return found
-        structure = inspect(pair, batch.args, batch.kwargs, data_plate=options.data_plate)
+        if structure is None or structure.guide_sizes - {batch.rows}:
+            with isolated():
+                found = remembered_rows(pair, batch.args, batch.kwargs)
+            if found is not None:
+                return found
+        structure = structure or inspect(pair, batch.args, batch.kwargs, data_plate=options.data_plate)
     except Exception as error:
         if options.data_plate and isinstance(error, ArgumentError):
             raise  # it is no plate of the rows

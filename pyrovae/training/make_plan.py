@@ -24,11 +24,9 @@ from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.numbers import as_number, check_count, check_positive
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.pairs.trace import Traces, run
+from pyrovae.pairs.structure import Structure, inspected
 from pyrovae.sampling.use import check_is_pair
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.staging import MODES
@@ -114,20 +112,20 @@ def make_plan(
     data_plate = options.data_plate
     optimiser = make_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
-    batches = choose_batches(pair, data, options, seed=seed, processes=team.size)
+    batches, placement = choose_batches(pair, data, options, seed=seed, processes=team.size)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     first = batches.first()
     check_nonfinite(pair, batches, first, options.device)
     held_out = _held_out(pair, options, first, batches.batch_size, seed)
-    placement = find_placement(pair, first, options.device)
+    placement = placement or find_placement(pair, first, options.device)
     check_precision(first, placement)
     batch = placement.place(first)
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
     if resumed or team.size > 1:
         weight_files.initialise(pair, batch)
-    structure, traces = _look(pair, batch, data_plate)
+    structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)
     if not any(parameter.requires_grad for parameter in structure.parameters.values()):
@@ -161,13 +159,6 @@ def _check_last_batch(batches: Batches, structure: Structure) -> None:
             f"{argument('batch_size', size)} leaves one row of {rows} for the last batch, of which BatchNorm has no "
             f"statistics. Choose a batch size that does not, {size + 1} say, or leave one row out."
         )
-
-
-def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> tuple[Structure, Traces]:
-    structure = inspect(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
-    with isolated(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return structure, run(pair, batch.args, batch.kwargs)
 
 
 def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int | None, seed: int) -> Batches | None:
