@@ -284,3 +284,19 @@ def test_the_model_enumerates_and_the_loss_does_not():
 
     pair = pv.Pair(model, lambda x: None)
     fails(pv.ArgumentError, "TraceEnum_ELBO", pair=pair, loss=pyro.infer.Trace_ELBO())
+
+
+def test_a_default_device_that_holds_no_numbers():
+    pair = vae()
+    with torch.device("meta"):
+        fails(pv.ArgumentError, "default device is 'meta'.*set_default_device", pair=pair)
+        with pytest.raises(pv.ArgumentError, match="holds? no numbers"):
+            pv.elbo(pair, X)
+
+
+def test_a_pair_made_where_nothing_can_be_trained():
+    with torch.inference_mode():
+        fails(pv.PairError, r"made inside torch.inference_mode.*outside of it")
+    pair = vae()
+    with torch.inference_mode():
+        assert pv.fit(pair, X, **OPTIONS).history

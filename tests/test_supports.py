@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -147,6 +149,16 @@ def far(value, kind=np.float32):
 def test_a_bad_row_far_away_is_found(kind):
     with pytest.raises(pv.DataError, match=r"outside the support of Poisson.*in row 17000, column 2.*value -1"):
         check(model_of(dist.Poisson), far(-1, kind))
+
+
+def test_where_nothing_validates_a_bad_row_far_away_is_told_of():
+    pair = model_of(lambda rate: dist.Poisson(rate, validate_args=False))
+    with pytest.warns(pv.PyrovaeWarning, match=r"support of Poisson.*in row 17000, column 2.*validation is off"):
+        check(pair, far(-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(pair, far(3))
+        check(pair, -np.ones((20, 3), dtype=np.float32))  # a finding of the first batch, which may be meant
 
 
 def test_rows_that_are_sound_pass():

@@ -98,6 +98,12 @@ _KNOWN = (
         "The network gives a parameter that the distribution cannot take: bound it (softplus), or look for NaN.",
     ),
     (
+        "parameter",
+        r"inference tensors? .{0,60}(not allowed|outside)|Inference tensors cannot",
+        "Its parameters were made inside torch.inference_mode(), where nothing made can ever be trained. Make the pair "
+        "outside of it (torch.no_grad() does no such harm).",
+    ),
+    (
         "raises",
         r"Multiple sample sites named",
         "Give each site and each plate its own name, or make the plate once and enter the same object twice.",

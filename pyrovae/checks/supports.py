@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.distributions import constraints
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.placement import Placement
-from pyrovae.errors import DataError, argument
+from pyrovae.errors import DataError, PyrovaeWarning, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.lawful_values import elements_inside, given_value
 from pyrovae.pairs.masks import mask_around, mask_of
@@ -130,26 +131,34 @@ def _is_inside(fn: Any, number: float) -> bool:
 
 # --- all rows, before training ------------------------------------------------------------------------
 def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
-    """TracedPair through arrays for values outside the support of the site that observes them.
+    """Look through arrays for values outside the support of the site that observes them.
 
-    Only where the support does not depend on parameters, and where the site validates its values; the
-    rest is checked batch by batch by the site itself.
+    Only where the support does not depend on parameters; the rest is checked batch by batch by the site itself, if it
+    validates its values. One that does not may be meant to take them, so that it is told of them.
     """
     if batches.transform is not None or not batches.leaves():
         return
     for key, leaf in batch.leaves.items():
         for name, node in samples(traces.model):
-            whole = node["is_observed"] and given_value(node) is leaf and mask_of(node) is None
-            if whole and validates(node["fn"]):
-                _check_leaf(name, node["fn"], batches.leaves()[key], key, placement)
+            if node["is_observed"] and given_value(node) is leaf and mask_of(node) is None:
+                found = _outside_in(name, node["fn"], batches.leaves()[key], key, placement)
+                if found and validates(node["fn"]):
+                    raise DataError(found.words)
+                if found and found.first >= batch.rows:  # those of the first batch were told of with the pair
+                    warnings.warn(f"{found.words} Nothing stops there, since validation is off.", PyrovaeWarning, 2)
 
 
-def _check_leaf(name: str, fn: Any, array: Any, key: int | str, placement: Placement) -> None:
+class _Outside(NamedTuple):
+    first: int  # row
+    words: str
+
+
+def _outside_in(name: str, fn: Any, array: Any, key: int | str, placement: Placement) -> _Outside | None:
     support = _constant_support(fn)
     if support is None or support is constraints.real:
-        return
+        return None
     ends = _ends_without_density(base_of(fn), support)
-    count, message = 0, ""
+    count, at, message = 0, 0, ""
     for start, rows in _chunks(array):
         placed = placement.leaf(key, rows)
         outside = ~support.check(placed)
@@ -158,10 +167,11 @@ def _check_leaf(name: str, fn: Any, array: Any, key: int | str, placement: Place
         if bool(outside.any()):
             count += int(outside.reshape(len(rows), -1).any(1).sum())
             first = outside.nonzero()[0].tolist()
-            where = _place((start + first[0], *first[1:]))
-            message = message or f"{where} with the value {placed[tuple(first)].item():g}. {_mend(fn, placed)}"
-    if message:
-        raise DataError(f"{_outside(name, fn)}: {count} of {len(array)} rows, the first {message}")
+            if not message:
+                at = start + first[0]
+                value = placed[tuple(first)].item()
+                message = f"{_place((at, *first[1:]))} with the value {value:g}. {_mend(fn, placed)}"
+    return _Outside(at, f"{_outside(name, fn)}: {count} of {len(array)} rows, the first {message}") if message else None
 
 
 def _ends_without_density(base: Any, support: Any) -> list[float]:

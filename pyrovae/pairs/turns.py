@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+import torch
 from pyro.poutine.runtime import _PYRO_STACK
+
+from pyrovae.errors import ArgumentError
 
 logger = logging.getLogger("pyrovae")
 
@@ -47,6 +50,7 @@ def turn() -> Iterator[None]:
 
     A thread that has its turn may take it again.
     """
+    _check_default_device()
     turns = _turns  # of this process: a fork has turns of its own
     turns.take()
     handlers = _PYRO_STACK[:]
@@ -66,6 +70,14 @@ def in_turn(function: Callable[_In, _Out]) -> Callable[_In, _Out]:
             return function(*args, **kwargs)
 
     return taking_turns
+
+
+def _check_default_device() -> None:
+    if torch.get_default_device().type == "meta":
+        raise ArgumentError(
+            "torch's default device is 'meta', whose tensors hold no numbers, so that nothing can be computed. Set it "
+            "back first: torch.set_default_device('cpu'), or leave the block `with torch.device('meta'):`."
+        )
 
 
 def _anew() -> None:
