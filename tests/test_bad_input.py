@@ -290,7 +290,7 @@ def test_a_default_device_that_holds_no_numbers():
     pair = vae()
     with torch.device("meta"):
         fails(pv.ArgumentError, "default device is 'meta'.*set_default_device", pair=pair)
-        with pytest.raises(pv.ArgumentError, match="holds? no numbers"):
+        with pytest.raises(pv.ArgumentError, match="hold no numbers"):
             pv.elbo(pair, X)
 
 

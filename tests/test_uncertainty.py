@@ -12,13 +12,14 @@ import pytest
 import torch
 from known_models import classes
 from pyro.infer import config_enumerate
-from registry import born, pairs, real
+from registry import REGISTRY, ROWS, born, pairs, real
 
 import pyrovae as pv
 from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
 from pyrovae.pairs.pair import Pair
 from pyrovae.sampling import sampler as sampler_module
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.whole_sites import observed_part
 from pyrovae.trust import uncertainty_grid
 from pyrovae.trust.uncertainty_parts import measure_for
 
@@ -168,13 +169,13 @@ def test_running_sums_are_those_of_all_draws_together(entry, monkeypatch):
         monkeypatch.setattr(sampler_module, "TILE_ROWS", 20)
     monkeypatch.setattr(sampler_module, "_TILE_NUMBERS", 2 * 12 * 20)  # two draws or so in a tile
     found = pv.uncertainty(pair, *args, draws=(3, 5), measure="auto", seed=1, **kwargs)
-    assert set(found) == set(entry.observed)
+    assert set(found) == {site.removesuffix("_observed") for site in entry.observed}
     sampler = Sampler.of(pair, args, kwargs, seed=1)
     shared, inner = uncertainty_grid.grid_size(sampler, (3, 5))
     for name, one in found.items():
         assert torch.equal(one.total, one.aleatoric + one.latent + torch.nan_to_num(one.epistemic))
         assert one.epistemic.isnan().all() == (not sampler.global_sites)
-        noise, within, total = together(sampler, name, one.measure, shared, inner)
+        noise, within, total = together(sampler, observed_part(sampler.structure, name), one.measure, shared, inner)
         assert torch.allclose(one.aleatoric.double(), noise, rtol=1e-4, atol=1e-6)
         assert torch.allclose((one.latent - one.moved).double(), within - noise, rtol=1e-4, atol=1e-6)
         assert torch.allclose(one.total.double(), total, rtol=1e-4, atol=1e-6)
@@ -423,3 +424,14 @@ def test_a_generated_chain_that_the_model_enumerates_has_the_noise_of_its_own_st
         states = made.values[f"s_{t}"]
         assert torch.allclose(made.uncertainty[f"x_{t}"].aleatoric, scales[states] ** 2)
     assert len(made.values["s_2"].unique()) == 2
+
+
+def test_a_site_observed_in_part_has_the_name_that_predictions_give_it():
+    pair, args, kwargs = born(REGISTRY["observation_mask"])
+    known = set(pv.posterior_predictive(pair, *args, draws=2, **kwargs)) - {"y_unobserved"}
+    assert set(pv.uncertainty(pair, *args, draws=4, **kwargs)) == known == {"x", "y"}
+    assert set(pv.uncertainty(pair, *args, draws=4, sites=["y"], **kwargs)) == {"y"}
+    assert set(pv.calibration(pair, *args, draws=4, **kwargs)) == known
+    assert pv.selective(pair, *args, site="y", draws=4, **kwargs).loss.shape == (ROWS,)
+    with pytest.raises(pv.ArgumentError, match="observed sites are 'y', 'x'"):
+        pv.uncertainty(pair, *args, sites="other", **kwargs)

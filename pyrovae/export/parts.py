@@ -15,7 +15,7 @@ from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
-from pyrovae.prediction.readings import merged, plates_of, unobserved_sites
+from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
@@ -23,6 +23,7 @@ from pyrovae.sampling.point_sites import PointSites, point_sites
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.whole_sites import merged
 
 DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
 

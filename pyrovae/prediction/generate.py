@@ -10,8 +10,9 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn, sampler_for
 from pyrovae.prediction.output import Output
-from pyrovae.prediction.readings import observed_wholes, predicted_sites, rows_first, unobserved_sites
+from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.whole_sites import observed_wholes
 
 
 @in_turn

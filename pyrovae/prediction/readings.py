@@ -14,6 +14,7 @@ from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.whole_sites import merged, whole_of
 
 What = Literal["value", "mean", "log_prob"]
 
@@ -116,13 +117,6 @@ def rows_first(value: torch.Tensor, axis: int | None) -> torch.Tensor:
 
 
 # --- which sites --------------------------------------------------------------------------------------
-def merged(structure: Structure) -> dict[str, str]:
-    """Sites of which a mask tells what is observed: the site that Pyro makes of its observed part -> the whole."""
-    observed = structure.named("observed")
-    wholes = {name: name.removesuffix("_observed") for name in observed if name.endswith("_observed")}
-    return {part: whole for part, whole in wholes.items() if f"{whole}_unobserved" in structure.sites}
-
-
 def unobserved_sites(structure: Structure) -> list[str]:
     """What the posterior is about: every site that no data are given for, and what is computed of them."""
     roles = ("latent", "enumerated", "unguided", "deterministic")
@@ -135,11 +129,6 @@ def predicted_sites(structure: Structure) -> list[str]:
     rest = {f"{whole}_unobserved" for whole in parts.values()}
     roles = ("observed", "deterministic")
     return [s.name for s in structure.sites.values() if (s.role in roles or s.name in rest) and s.name not in parts]
-
-
-def observed_wholes(structure: Structure) -> list[str]:
-    """What data are given for; a site that is observed in part by the name of its whole."""
-    return [merged(structure).get(name, name) for name in structure.named("observed")]
 
 
 def values_of(structure: Structure, names: Collection[str], *, mean: bool = False) -> tuple[Reading, ...]:
@@ -172,7 +161,7 @@ def _comes_before(reading: Reading, order: list[str], observed: list[int]) -> bo
 
 def log_probs_of(structure: Structure, names: Collection[str] | None) -> tuple[Reading, ...]:
     """Readings of the log-probabilities of the observed sites."""
-    known = {merged(structure).get(name, name): name for name in structure.named("observed")}
+    known = {whole_of(structure, name): name for name in structure.named("observed")}
     chosen = checked_sites(structure, names, known)
     if foreign := [name for name in chosen if name not in known]:
         raise ArgumentError(f"sites={foreign!r}: not observed. {_listed('Observed sites', known)}")

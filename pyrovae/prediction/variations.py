@@ -18,8 +18,8 @@ from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn
 from pyrovae.prediction.output import Output
-from pyrovae.prediction.readings import observed_wholes
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.whole_sites import observed_wholes
 
 _DRAWS = 8
 

@@ -15,7 +15,8 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.predictions import SOURCES, PredictedPart, Rows, Source, check_site, predicted, source_for
+from pyrovae.sampling.whole_sites import whole_of
+from pyrovae.trust.predictions import SOURCES, PredictedPart, Rows, Source, predicted, source_for
 from pyrovae.trust.proper_scores import Scores, Scoring
 from pyrovae.trust.ranks import Ranks
 from pyrovae.trust.reliability import Reliability, ReliabilityTally
@@ -139,7 +140,7 @@ def calibrations(
     if source is not None and source not in SOURCES:
         raise ArgumentError(f"source={source!r}; give one of {', '.join(map(repr, SOURCES))}, or leave it out.")
     return {
-        site: _of_site(sampler, check_site(sampler, site), draws, levels, source or source_for(sampler, site))
+        whole_of(sampler.structure, site): _of_site(sampler, site, draws, levels, source or source_for(sampler, site))
         for site in sampler.structure.named("observed")
     }
 

@@ -22,6 +22,7 @@ from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
+from pyrovae.sampling.whole_sites import whole_of
 from pyrovae.trust.uncertainty import check_measure
 from pyrovae.trust.uncertainty_grid import GridSplit, Uncertainty, grid_size, grid_spread
 
@@ -145,7 +146,7 @@ def generate_with_uncertainty(
     parts = {name: _together(own[name], encoded[name], comparable=comparable) for name in own if name in encoded}
     roles = {name: site.role for name, site in sampler.structure.sites.items()}
     shown = {name: value.cpu() for name, value in values.items() if roles.get(name, "factor") != "factor"}
-    return Generated(shown, {name: split.summary() for name, split in parts.items()})
+    return Generated(shown, {whole_of(sampler.structure, name): split.summary() for name, split in parts.items()})
 
 
 def _together(own: GridSplit, encoded: GridSplit, *, comparable: bool) -> GridSplit:

@@ -14,6 +14,7 @@ from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabi
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.whole_sites import observed_part, observed_wholes
 from pyrovae.trust.amortisation import guide_reads
 from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
@@ -48,11 +49,12 @@ def source_for(sampler: Sampler, site: str) -> Source:
 
 
 def check_site(sampler: Sampler, site: str) -> str:
-    """Refuse a site that is not observed."""
-    observed = sampler.structure.named("observed")
-    if site not in observed:
-        raise ArgumentError(f"site={site!r} is no observed site of the pair; it has {', '.join(map(repr, observed))}.")
-    return site
+    """The observed site of the pair that a user means; refuse what is none."""
+    part = observed_part(sampler.structure, site)
+    if part not in sampler.structure.named("observed"):
+        known = ", ".join(map(repr, observed_wholes(sampler.structure)))
+        raise ArgumentError(f"site={site!r} is no observed site of the pair; it has {known}.")
+    return part
 
 
 def predicted(sampler: Sampler, site: str, draws: int, source: Source) -> Iterator[Rows]:

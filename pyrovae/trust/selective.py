@@ -178,7 +178,7 @@ def selective(
 
 def _rows(sampler: Sampler, site: str, truth: Any, draws: int) -> Iterator[Rows]:
     if truth is None:
-        check_site(sampler, site)
+        site = check_site(sampler, site)
         if source_for(sampler, site) != "rest":
             raise PairError(
                 f"the guide looks at {site!r}, so that a prediction would know the answer. Write a guide that draws "

@@ -10,6 +10,7 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.whole_sites import observed_part, observed_wholes, whole_of
 from pyrovae.trust.uncertainty_grid import Uncertainty, grid_size, grid_spread
 
 logger = logging.getLogger("pyrovae")
@@ -79,7 +80,8 @@ def uncertainty(
     shared, inner = grid_size(sampler, draws)
     if not sampler.global_sites:
         logger.warning("%s", NO_SOURCE)
-    return {name: spread.summary() for name, spread in grid_spread(sampler, wanted, shared, inner, measure).items()}
+    found = grid_spread(sampler, wanted, shared, inner, measure)
+    return {whole_of(sampler.structure, name): spread.summary() for name, spread in found.items()}
 
 
 def check_measure(measure: str) -> None:
@@ -90,14 +92,13 @@ def check_measure(measure: str) -> None:
 
 def observed(sampler: Sampler, sites: Collection[str] | None) -> list[str]:
     """The observed sites that are asked for."""
-    there = sampler.structure.named("observed")
-    if isinstance(sites, str):
-        sites = [sites]
-    unknown = sorted(set(sites or ()) - set(there))
-    if unknown:
-        raise ArgumentError(
-            f"{unknown[0]!r} is no observed site of this pair; its observed sites are {', '.join(map(repr, there))}."
-        )
+    structure = sampler.structure
+    there = structure.named("observed")
+    if sites is not None:
+        sites = {observed_part(structure, name) for name in ([sites] if isinstance(sites, str) else sites)}
+    if unknown := sorted((sites or set()) - set(there)):
+        known = ", ".join(map(repr, observed_wholes(structure)))
+        raise ArgumentError(f"{unknown[0]!r} is no observed site of this pair; its observed sites are {known}.")
     if not there:
         raise PairError("the pair has no observed site, so there is nothing to be uncertain of.")
     return [name for name in there if sites is None or name in sites]
