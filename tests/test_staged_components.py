@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from components import FAMILIES, PRIORS, Component, components
@@ -140,7 +141,8 @@ def test_every_recipe_is_staged(name):
 @pytest.mark.trial
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_compiled(name):
-    staged_alike(*RECIPES[name], "compiled")
+    make, data = RECIPES[name]
+    staged_alike(make, data, "compiled")
 
 
 # --- data are looked at where they come in ------------------------------------------------------------
@@ -194,14 +196,14 @@ def test_a_part_of_ones_own_declares_a_check():
     def model(x, offset):
         pyro.module("decoder", decoder)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", pyro.distributions.Normal(torch.zeros(2), 1.0).to_event(1))
-            pyro.sample("x", pyro.distributions.Normal(decoder(z), 1.0).to_event(1), obs=x)
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
 
     def guide(x, offset):
         pyro.module("encoder", encoder)
         loc, scale = encoder(x, offset).chunk(2, -1)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", pyro.distributions.Normal(loc, scale.exp()).to_event(1))
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
 
     pair, data = pv.Pair(model, guide), (COLUMNS.exp(), torch.zeros(24, 1))
     with steps_alone():

@@ -30,10 +30,10 @@ def selecting(loc):
 
 UNSTAGEABLE = {
     "branching": (branching, r"\.item\(\).*staged_pairs.py, line \d+"),
-    "numbers": (numbers, r"\.numpy\(\)"),
-    "numpy_noise": (lambda loc: np.random.normal(), "Python or numpy"),  # noqa: NPY002 - as a user may write it
-    "python_noise": (lambda loc: random.random(), "Python or numpy"),
-    "selecting": (selecting, "selects by values"),
+    "numbers": (numbers, r"\.numpy\(\) in .*staged_refusals.py, line \d+"),
+    "numpy_noise": (lambda loc: np.random.normal(), r"Python or numpy in .*staged_refusals.py, line \d+"),  # noqa: NPY002 - as a user may write it
+    "python_noise": (lambda loc: random.random(), r"Python or numpy in .*staged_refusals.py, line \d+"),
+    "selecting": (selecting, r"selects by values \(aten.index.Tensor in .*staged_refusals.py, line \d+\)"),
 }
 
 

@@ -24,10 +24,12 @@ from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.trace import Traces, samples, unconstrained
+from pyrovae.staged.batch_reads import BatchReads
 from pyrovae.staged.precision import computing_in
-from pyrovae.staged.reads import Guard, Unstageable, traceable
+from pyrovae.staged.reads import Guard, Traced, TracedReads, traceable
 from pyrovae.staged.selections import select_in_place
-from pyrovae.staged.writes import storage_of, undone
+from pyrovae.staged.unstageable import Unstageable
+from pyrovae.staged.writes import Writes, storage_of, undone
 
 
 class Pass(NamedTuple):
@@ -53,9 +55,21 @@ class Inputs(NamedTuple):
 
     def flat(self) -> list[torch.Tensor]:
         """All of them in one order."""
-        batch = [leaf for leaf in (*self.args, *self.kwargs.values()) if isinstance(leaf, torch.Tensor)]
-        index = [] if self.index is None else [self.index]
-        return [*self.held(), *self.weights.values(), *index, *batch]
+        return [*self.held(), *self.weights.values(), *self._index(), *self.leaves()]
+
+    def leaves(self) -> list[torch.Tensor]:
+        """Those of the batch."""
+        return [leaf for leaf in (*self.args, *self.kwargs.values()) if isinstance(leaf, torch.Tensor)]
+
+    def _index(self) -> list[torch.Tensor]:
+        return [] if self.index is None else [self.index]
+
+    def traced(self, *, may_read_batch: bool) -> Traced:
+        """The same by what may be read of them."""
+        flat, leaves = self.flat(), self.leaves()
+        sources = [*flat[: len(flat) - len(leaves)], *range(len(leaves))]
+        others = [*self.parameters.values(), *self.state.values(), *self.weights.values(), *self._index()]
+        return Traced(flat, sources, others, may_read_batch)
 
     def held(self) -> list[torch.Tensor]:
         """Those that stay the same objects from step to step."""
@@ -71,6 +85,7 @@ class Captured(NamedTuple):
     size: int
     guards: tuple[Guard, ...]
     written: tuple[torch.Tensor, ...]  # what a pass writes into, each storage as one flat tensor
+    reads: BatchReads | None  # what it has read of the batch
 
 
 def capture(
@@ -80,6 +95,8 @@ def capture(
     frozen: Collection[str] = (),
     clip_norm: float | None = None,
     supports: Collection[str] = (),
+    may_read_batch: bool = True,
+    draws: str | None = None,
 ) -> Captured:
     """Trace one pass, and leave no trace of it: random states, buffers, gradients and Pyro's store are as before.
 
@@ -89,6 +106,8 @@ def capture(
         frozen: parameters whose gradients nobody needs.
         clip_norm: the largest norm of all gradients together.
         supports: sites where the last figure is to be NaN if data are outside the likelihood's support.
+        may_read_batch: whether the graph may be one for certain values of the batch.
+        draws: the line at which the pair was seen to draw random numbers that are not torch's.
 
     Returns:
         The graph, with parameters as inputs: it computes on the tensors that it is given. Its figures are the
@@ -99,7 +118,7 @@ def capture(
     """
     flat = inputs.flat()
     if len({id(tensor) for tensor in flat}) != len(flat):
-        raise Unstageable("one tensor is given to the pair twice")
+        raise Unstageable("one tensor is given to the pair twice; give it once, or a copy (x.clone())")
     notes: dict[str, Any] = {}
     before = {name: tensor.detach().clone() for name, tensor in inputs.state.items()}
     try:
@@ -108,20 +127,21 @@ def capture(
             warnings.catch_warnings(),
             _shapes_noted_once(),
             undone() as writes,
-            traceable(inputs.buffers.values(), flat) as reading,
+            traceable(inputs.buffers.values(), inputs.traced(may_read_batch=may_read_batch)) as reading,
         ):
             warnings.simplefilter("ignore")
-            program = _program(one, inputs, notes, frozen=frozen, clip_norm=clip_norm, supports=supports)
+            program = _program(one, inputs, notes, reading, frozen=frozen, clip_norm=clip_norm, supports=supports)
             graph = make_fx(program, tracing_mode="real")(*flat)
-            _refuse_other_randomness(notes)
+            _refuse_other_randomness(notes, draws)
     finally:
         _restore(inputs, before)
     select_in_place(graph)
     _refuse_shapes_that_depend_on_values(graph)
+    reads = reading.of_batch()
+    _refuse_moving_constants([*(guard.tensor for guard in reading.guards), *(reads.held if reads else ())], writes)
+    _refuse_written_data(inputs, writes)
     written = tuple(whole for whole, _ in writes.written.values())
-    _refuse_moving_constants(reading.guards, written)
-    _refuse_written_data(inputs, written)
-    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written)
+    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written, reads)
 
 
 def _shapes_noted_once() -> AbstractContextManager[Any]:
@@ -133,6 +153,7 @@ def _program(
     one: Pass,
     inputs: Inputs,
     notes: dict[str, Any],
+    reading: TracedReads,
     *,
     frozen: Collection[str],
     clip_norm: float | None,
@@ -143,7 +164,12 @@ def _program(
         generators = _other_generators()
         for parameter in inputs.parameters.values():
             parameter.grad = None
-        with computing_in(one.precision), one.fixed.given(inputs.index), one.tempered.given(inputs.weights):
+        with (
+            reading.provenance,
+            computing_in(one.precision),
+            one.fixed.given(inputs.index),
+            one.tempered.given(inputs.weights),
+        ):
             loss = loss_and_gradients(one.loss, one.recorded, inputs.args, dict(inputs.kwargs))
             outside = _outside_support(one.recorded.last_run(), supports)
             size = one.recorded.size()
@@ -151,7 +177,9 @@ def _program(
         graded = {name: p.grad for name, p in inputs.parameters.items() if p.grad is not None and name not in frozen}
         notes.update(graded=tuple(graded), size=size, generators=(generators, _other_generators()))
         if any(gradient.is_sparse for gradient in graded.values()):
-            raise Unstageable("the pair has sparse gradients")
+            raise Unstageable(
+                f"the pair has sparse gradients ({_sparse(graded)}); make the embedding with sparse=False"
+            )
         own = torch.as_tensor(loss, dtype=figures.rate.dtype, device=figures.rate.device).detach() / size
         norm, gradients = clipped(list(graded.values()), clip_norm)
         norm = norm.to(own)
@@ -160,6 +188,10 @@ def _program(
         return [torch.stack([own, *figures, norm]), *gradients, *_state_after(inputs)]
 
     return program
+
+
+def _sparse(graded: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(repr(name) for name, gradient in graded.items() if gradient.is_sparse)
 
 
 def clipped(gradients: Sequence[torch.Tensor], bound: float | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -206,17 +238,23 @@ def _other_generators() -> tuple[Any, Any]:
     return random.getstate(), np.random.get_state()  # noqa: NPY002 - what a user's model may draw from
 
 
-def _refuse_other_randomness(notes: Mapping[str, Any]) -> None:
+def _refuse_other_randomness(notes: Mapping[str, Any], draws: str | None) -> None:
     (python, numpy), (python_after, numpy_after) = notes["generators"]
     if python != python_after or repr(numpy) != repr(numpy_after):
-        raise Unstageable("the pair draws random numbers from Python or numpy, which a graph would repeat; use torch's")
+        where = f" in {draws}" if draws else ""
+        raise Unstageable(
+            f"the pair draws random numbers from Python or numpy{where}, which a graph would repeat; use torch's"
+        )
 
 
 def _refuse_shapes_that_depend_on_values(graph: GraphModule) -> None:
     for node in graph.graph.nodes:
         tags = getattr(node.target, "tags", ())
         if torch.Tag.dynamic_output_shape in tags and not _keeps_shape(node):
-            raise Unstageable(f"the pair selects by values ({node.target}), so that shapes differ from step to step")
+            raise Unstageable(
+                f"the pair selects by values ({node.target} in {node.meta.get('place', 'a library')}), so that shapes "
+                "differ from step to step; keep all of them, and choose by torch.where or multiply by the mask"
+            )
 
 
 def _keeps_shape(node: torch.fx.Node) -> bool:
@@ -227,13 +265,18 @@ def _keeps_shape(node: torch.fx.Node) -> bool:
     return all(i is None or i.meta["val"].dtype not in (torch.bool, torch.uint8) for i in indices)
 
 
-def _refuse_moving_constants(guards: Sequence[Guard], written: Sequence[torch.Tensor]) -> None:
-    read = {storage_of(guard.tensor) for guard in guards}
-    if read & set(map(storage_of, written)):
-        raise Unstageable("the pair reads a buffer that it also changes")
+def _refuse_moving_constants(read: Sequence[torch.Tensor], writes: Writes) -> None:
+    for tensor in read:
+        if storage_of(tensor) in writes.written:
+            raise Unstageable(
+                f"the pair reads the value of a tensor that it also changes ({writes.where[storage_of(tensor)]}); keep "
+                "what depends on it in tensors, by torch.where say"
+            )
 
 
-def _refuse_written_data(inputs: Inputs, written: Sequence[torch.Tensor]) -> None:
-    data = {storage_of(leaf) for leaf in (*inputs.args, *inputs.kwargs.values()) if isinstance(leaf, torch.Tensor)}
-    if data & set(map(storage_of, written)):
-        raise Unstageable("the pair changes its data in place")
+def _refuse_written_data(inputs: Inputs, writes: Writes) -> None:
+    for leaf in inputs.leaves():
+        if storage_of(leaf) in writes.written:
+            raise Unstageable(
+                f"the pair changes its data in place ({writes.where[storage_of(leaf)]}); work on a copy, x.clone()"
+            )

@@ -11,8 +11,8 @@ import torch
 
 from pyrovae.staged.fields import Field
 from pyrovae.staged.reachable import Reachable
-from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.settings import Shown
+from pyrovae.staged.unstageable import Unstageable
 from pyrovae.staged.user_code import UserCode, profiled
 from pyrovae.staged.watch import Watch, difference, rebound, steady, steady_contents
 
@@ -31,6 +31,11 @@ class Changes:
         """See what of the user's code the pass runs that is made inside."""
         return profiled(self._code)
 
+    @property
+    def draws(self) -> str | None:
+        """The line at which the pair was seen to draw random numbers that are not torch's."""
+        return self._code.draws
+
     def look(self) -> Reachable:
         """Everything that the pair's code can reach now.
 
@@ -38,7 +43,10 @@ class Changes:
             Unstageable: it reads what no graph can follow: a clock, an iterator.
         """
         if self._code.clock is not None:
-            raise Unstageable(f"the pair reads the clock ({self._code.clock}), which would stand still in a graph")
+            raise Unstageable(
+                f"the pair reads the clock ({self._code.clock}), which would stand still in a graph; give what depends "
+                "on the time as an argument, or to temper= as a schedule"
+            )
         return Reachable(self._code, self._places())
 
     def compare(self, last: Reachable, before: Reachable, after: Reachable) -> list[Field]:

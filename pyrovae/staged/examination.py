@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pyrovae.staged.changes import Changes
 from pyrovae.staged.fields import Field
 from pyrovae.staged.reachable import Reachable
-from pyrovae.staged.reads import Unstageable
+from pyrovae.staged.unstageable import Unstageable
 
 
 class Examination:
@@ -37,7 +37,10 @@ class Examination:
             yield
         after = self._look()
         if any(parameter.data_ptr() != storage for parameter, storage in storages):
-            self.words = "the pair puts other numbers behind a parameter (.data = ...)"
+            self.words = (
+                "the pair puts other numbers behind a parameter (.data = ...); write into it under torch.no_grad() "
+                "(copy_, clamp_), or train it under a constraint"
+            )
         last, self._last = self._last, after
         if last is not None and before is not None and after is not None:
             self._compare(last, before, after)

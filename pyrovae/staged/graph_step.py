@@ -14,9 +14,9 @@ from pyrovae.staged.compiler import Function
 from pyrovae.staged.fields import Field
 from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.products import onednn_is_faster, product
-from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.settings import Settings
+from pyrovae.staged.unstageable import Unstageable, words_of
 from pyrovae.staged.weight_update import Fused, Update, make_update
 
 
@@ -36,15 +36,17 @@ class GraphStep:
     Attributes:
         captured: the pass as it was traced.
         module: a function of `examples` that gives figures, gradients and the new state of the loss.
+        reads: the values of the batch that it holds for; None for all.
     """
 
-    def __init__(self, settings: Settings, batch: Batch, rebound: Sequence[Field] = ()):
+    def __init__(self, settings: Settings, batch: Batch, rebound: Sequence[Field] = (), draws: str | None = None):
         """Trace a pass on a batch, and leave no trace of it.
 
         Args:
             settings: the training's.
             batch: the batch, on its device.
             rebound: where passes put tensors in the place of others, which the graph must not read.
+            draws: the line at which the pair was seen to draw random numbers that are not torch's.
 
         Raises:
             Unstageable: the pair does something that a graph cannot repeat.
@@ -61,19 +63,39 @@ class GraphStep:
             frozen={name for name in inputs.parameters if settings.optimiser.frozen(name)},
             clip_norm=settings.clip_norm,
             supports=settings.shown.validated if settings.check_support else (),
+            may_read_batch=not settings.shared,
+            draws=draws,
         )
+        self.reads = self.captured.reads
         self.module = self.captured.graph
         graphs.simplify(self.module)
         self._constants = graphs.lift_constants(self.module, len(inputs.flat()))
-        _refuse_carried(before, self._constants)
+        _refuse_carried(before, [*self._constants, *(self.reads.held if self.reads else ())])
         graphs.replace_products(self.module, onednn_is_faster, product)
         graphs.plain(self.module)
         self._graded = {name: inputs.parameters[name] for name in self.captured.graded}
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self._update: Update | None = None
+        self._check_reads(batch)
+
+    def _check_reads(self, batch: Batch) -> None:
+        """Refuse to look at values, before each step, by what gives others each time."""
+        random = self.random() if self.reads is not None else None
+        words = self._misread(batch)
+        if words is None and random is not None and not torch.equal(random, self.random()):
+            set_random(random, self._device)
+            words = "a value that the pair reads of its batch depends on random draws"
+        if words is not None:
+            raise Unstageable(words)
+
+    def _misread(self, batch: Batch) -> str | None:
+        """Which value of a batch is another one than the graph holds for, in words."""
+        if self.reads is None or self.reads.of(leaves_of(batch)) == self.reads.values:
+            return None
+        return f"a value that the pair read of its batch is another one ({self.reads.words})"
 
     def _inputs(self, batch: Batch) -> Inputs:
-        leaves = _tensors(batch)
+        leaves = leaves_of(batch)
         index = None if batch.positions is None else _on(batch.positions, leaves)
         parameters, state = dict(self._shown.parameters), dict(self._shown.loss_state)
         return Inputs(parameters, self._buffers, state, self._weights, index, batch.args, batch.kwargs)
@@ -94,7 +116,7 @@ class GraphStep:
         weights = self._one.tempered.moving()
         for key, tensor in self._weights.items():
             tensor.fill_(weights[key])
-        leaves = _tensors(batch)
+        leaves = leaves_of(batch)
         index = [] if batch.positions is None else [_on(batch.positions, leaves)]
         state, weighted = self._shown.loss_state.values(), self._weights.values()
         return [*self._held, *state, *weighted, *index, *leaves, *self._constants]
@@ -141,13 +163,16 @@ class GraphStep:
         guard = next((g for g in self.captured.guards if not g.holds()), None)
         if guard is not None:
             return f"a value that the pair read has changed from {guard.value}"
+        misread = self._misread(batch)
+        if misread is not None:
+            return misread
         if set(plain.state) != set(self.captured.state):
             return "the loss keeps other things than before"
         self.restore(before)
         try:
             figures, gradients, state = self.run(function, batch)
         except Exception as error:
-            return f"it does not run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            return f"it does not run ({words_of(error)})"
         self.keep(state)
         staged = self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
         return difference(plain, staged, low_precision=self._one.precision is not None)
@@ -222,7 +247,8 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.grad
 
 
-def _tensors(batch: Batch) -> list[torch.Tensor]:
+def leaves_of(batch: Batch) -> list[torch.Tensor]:
+    """The tensors of a batch, in the order in which graphs take them."""
     return [leaf for leaf in (*batch.args, *batch.kwargs.values()) if isinstance(leaf, torch.Tensor)]
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
+import numpy as np
 import pyro.infer.traceenum_elbo
 import pyro.util
 import torch
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
-from pyrovae.errors import PyrovaeError
 from pyrovae.pairs.isolation import validation
-
-
-class Unstageable(PyrovaeError):
-    """A step that cannot be turned into a graph; the words say why."""
-
+from pyrovae.staged.batch_reads import BatchReading, BatchReads
+from pyrovae.staged.provenance import Provenance
+from pyrovae.staged.unstageable import Unstageable
+from pyrovae.staged.user_lines import place
 
 # Each turns a tensor into something that Python can branch on.
 _READERS = ("item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__")
@@ -48,13 +47,19 @@ class Guard:
 
 
 class TracedReads:
-    """Decides about each value that is read: Pyro's own reports, constants of the pair, or a refusal."""
+    """Decides about each value that is read: Pyro's own reports, constants of the pair, the batch, or a refusal."""
 
-    def __init__(self, constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor]):
+    def __init__(self, constants: Iterable[torch.Tensor], traced: Traced):
         self.guards: list[Guard] = []
+        self.provenance = Provenance(traced.others, self.data)
         self._constants = {id(tensor) for tensor in constants}
-        self._traced = {id(tensor) for tensor in traced}
+        self._traced = {id(tensor) for tensor in traced.inputs}
+        self._batch = BatchReading(traced.sources) if traced.may_read_batch else None
         self._thread = threading.get_ident()
+
+    def of_batch(self) -> BatchReads | None:
+        """What was read of the batch; None where nothing was."""
+        return None if self._batch is None else self._batch.finished()
 
     def reader(self, name: str) -> Callable[..., Any]:
         """What stands in for a method of `torch.Tensor` while tracing."""
@@ -74,17 +79,53 @@ class TracedReads:
                 with disable_proxy_modes_tracing():
                     self.guards.append(Guard(tensor, lambda t: original(t, *args, **kwargs)))
                 return self.guards[-1].value
-            raise Unstageable(
-                f"the pair reads the value of a tensor ({_call(name)} in {_place()}), on which what it does may depend"
+            return self.data(
+                lambda t: _copied(original(t, *args, **kwargs)),
+                [tensor],
+                f"{_call(name)} in {place()}",
+                kind=f"{name}{args}{kwargs}",
             )
 
         return read
+
+    def data(self, reader: Callable[..., Any], tensors: Sequence[torch.Tensor], words: str, kind: str) -> Any:
+        """A value that was read of the batch, and nothing else.
+
+        Args:
+            reader: gives the value of the tensors.
+            tensors: the tensors.
+            words: what reads, and where.
+            kind: what tells the reader from others.
+
+        Raises:
+            Unstageable: they depend on parameters or on random draws, so that no graph can hold for their value.
+        """
+        if not self.provenance.of_batch(tensors):
+            raise Unstageable(
+                f"the pair reads a value that parameters or random draws decide ({words}), on which what it does may "
+                "depend; keep it a tensor: torch.where(condition, this, that) for an if, clamp for a bound"
+            )
+        if self._batch is None:
+            raise Unstageable(
+                f"the pair reads a value of its batch ({words}), of which each process has another part; train in one "
+                "process, or keep it a tensor"
+            )
+        return self._batch.read(reader, tensors, words, kind)
 
     def _is_constant(self, tensor: torch.Tensor) -> bool:
         if id(tensor) in self._constants:
             return True
         # A tensor that was there before and is no input: an attribute of the user's own.
         return id(tensor) not in self._traced and not _is_tracked(tensor)
+
+
+class Traced(NamedTuple):
+    """The inputs of a trace, by what may be read of them."""
+
+    inputs: Sequence[torch.Tensor]
+    sources: Sequence[int | torch.Tensor]  # for each of them its place in the batch, or the tensor itself
+    others: Sequence[torch.Tensor]  # those of which nothing may be read: they change from step to step
+    may_read_batch: bool
 
 
 def _is_tracked(tensor: torch.Tensor) -> bool:
@@ -95,22 +136,13 @@ def _is_tracked(tensor: torch.Tensor) -> bool:
     return mode is not None and has_proxy_slot(tensor, mode.tracer)
 
 
+def _copied(value: Any) -> Any:
+    """A value that stays what it is when the tensor it was read of changes."""
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 def _call(name: str) -> str:
     return f"{name.strip('_')}()" if name.startswith("__") else f".{name}()"
-
-
-_OURS = ("torch.", "pyro.", "pyrovae.", "unittest.")
-
-
-def _place() -> str:
-    """The innermost line that is neither torch's nor Pyro's nor ours."""
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not f"{name}.".startswith(_OURS):
-            return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
-        frame = frame.f_back
-    return "a library"
 
 
 def _zeroed(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -126,7 +158,7 @@ def _first(scales: Any) -> Any:
 
 
 @contextmanager
-def traceable(constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor]) -> Iterator[TracedReads]:
+def traceable(constants: Iterable[torch.Tensor], traced: Traced) -> Iterator[TracedReads]:
     """Make Pyro's passes traceable: its reports of numbers are tensors, its validation is off.
 
     The checks that are off have been made by the plain passes before, are made again by the pass that repeats
@@ -134,7 +166,7 @@ def traceable(constants: Iterable[torch.Tensor], traced: Iterable[torch.Tensor])
 
     Args:
         constants: tensors that a pair may read, since no step changes them.
-        traced: the tensors that are inputs of the graph.
+        traced: the inputs of the graph.
 
     Yields:
         What was read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +11,10 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, PyrovaeWarning
 from pyrovae.staged.changes import Changes
+from pyrovae.staged.graph_step import leaves_of
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.value_routes import ValueRoutes
 from pyrovae.staged.verdicts import Outlook, Task, Verdict
 
 MODES = ("auto", True, False, "traced", "compiled")
@@ -42,7 +45,7 @@ class Staging:
         self._strict = strict  # whether a pair that cannot be staged is an error
         self._why = why
         self._changes = Changes(settings.places, settings.shown)
-        self._routes: dict[Any, StepRoute] = {}
+        self._routes: dict[Any, ValueRoutes] = {}  # by shape
         self._before: list[tuple[int, int, str]] = []  # the switches of the run that this one goes on with
 
     # --- before a step --------------------------------------------------------------------------------
@@ -60,25 +63,38 @@ class Staging:
             ArgumentError: the pair cannot be staged, and was to be.
         """
         self._look_for_changes()
-        route = self._route(batch, rows)
+        routes = self._routes_of(batch, rows)
+        route = routes.find(leaves_of(batch))
         if route.name != "plain" and not route.graph.guards_hold():
             self._note("a tensor whose value it read while it was traced is another one")
         if route.outdated is not None:
             route.part(batch, index)
         if route.undecided:
-            self._act(route, route.decide(batch, index, self._outlook(route, batch, steps_left)))
+            self._act(route, route.decide(batch, index, self._outlook(route, batch, steps_left, routes.first is route)))
+        routes.decided(route, batch, index)
+        if route is routes.rest:
+            self._act(route, Verdict(refused=route.why))
         return NextStep(route.task(batch), route)
 
-    def _route(self, batch: Batch, rows: int) -> StepRoute:
+    def _routes_of(self, batch: Batch, rows: int) -> ValueRoutes:
         key = (rows, *_key(batch, self.settings))
         if key not in self._routes:
-            self._routes[key] = StepRoute(self.mode, self.settings, self._changes, self._why)
+            self._routes[key] = ValueRoutes(self._new_route)
         return self._routes[key]
 
-    def _outlook(self, route: StepRoute, batch: Batch, steps_left: float) -> Outlook:
-        share = (route.count + 1) / (1 + sum(other.count for other in self._routes.values()))
-        known = {rows: name for _, rows, name in self._before}.get(batch.rows)
+    def _new_route(self, why: str | None) -> StepRoute:
+        """A route; one that stays on the plain path where there are words why."""
+        if why is None:
+            return StepRoute(self.mode, self.settings, self._changes, self._why)
+        return StepRoute(False, self.settings, self._changes, why)
+
+    def _outlook(self, route: StepRoute, batch: Batch, steps_left: float, first: bool) -> Outlook:
+        share = (route.count + 1) / (1 + sum(other.count for other in self._all_routes()))
+        known = {rows: name for _, rows, name in self._before}.get(batch.rows) if first else None
         return Outlook(steps_left * share, self.main_route() is route, known)
+
+    def _all_routes(self) -> Iterator[StepRoute]:
+        return (route for routes in self._routes.values() for route in routes)
 
     # --- what was found -------------------------------------------------------------------------------
 
@@ -119,7 +135,7 @@ class Staging:
     def _turn_old(self, words: str) -> None:
         self.pending = None
         self._changes.forget()
-        for route in self._routes.values():
+        for route in self._all_routes():
             route.turn_old(words)
 
     def _act(self, route: StepRoute, verdict: Verdict) -> None:
@@ -140,22 +156,26 @@ class Staging:
     @property
     def switches(self) -> list[tuple[int, int, str]]:
         """Each change of route as (step, rows, route), for the checkpoint."""
-        own = (switch for route in self._routes.values() for switch in route.switches)
+        own = (switch for route in self._all_routes() for switch in route.switches)
         return [*self._before, *sorted(own, key=lambda switch: switch[0])]
 
     @property
     def staged(self) -> bool:
         """Whether the pair is on a graph: it then draws from torch alone, which was seen when it was traced."""
-        return any(route.name != "plain" for route in self._routes.values())
+        return any(route.name != "plain" for route in self._all_routes())
 
     @property
     def summary(self) -> str:
         """What was done and why, in one line."""
-        return self.main_route().summary if self._routes else "no step was made"
+        if not self._routes:
+            return "no step was made"
+        main = self.main_route()
+        words = next(routes.words for routes in self._routes.values() if main in routes)
+        return f"{main.summary}; {words}" if words and main.name != "plain" else main.summary
 
     def main_route(self) -> StepRoute:
         """The route that was taken most often; of several the first."""
-        return max(self._routes.values(), key=lambda route: route.steps)
+        return max(self._all_routes(), key=lambda route: route.steps)
 
 
 def _key(batch: Batch, settings: Settings) -> Any:

@@ -13,9 +13,9 @@ from pyrovae.staged.compiler import Compiling, Function, compile_graph, seconds_
 from pyrovae.staged.decision import worth_compiling, worth_tracing
 from pyrovae.staged.examination import Examination
 from pyrovae.staged.graph_step import GraphStep, device_of
-from pyrovae.staged.reads import Unstageable
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_times import MEASURED, StepTimes
+from pyrovae.staged.unstageable import words_of
 from pyrovae.staged.verdicts import Outlook, Task, Verdict
 
 logger = logging.getLogger("pyrovae")
@@ -141,7 +141,7 @@ class StepRoute:
     def _trace(self, batch: Batch) -> str | None:
         """Make the graph; why it cannot be made, in words."""
         try:
-            self.graph = GraphStep(self._settings, batch, self.examination.rebound)
+            self.graph = GraphStep(self._settings, batch, self.examination.rebound, self._changes.draws)
         except Exception as error:
             return words_of(error)
         self.function = self.graph.module
@@ -275,6 +275,17 @@ class StepRoute:
         if self._broken >= _TRIES:
             self._close(f"the pair goes on changing: {words}")
 
+    def let_go(self, batch: Batch, index: int) -> None:
+        """Give the graph away: others are used more often."""
+        self._compiling, self._examining = None, False
+        del self.graph, self.function
+        self._forget()
+        self._switch("plain", index, batch)
+
+    def stay_plain(self, why: str) -> None:
+        """Make no graph from now on."""
+        self._close(why)
+
     def _forget(self) -> None:
         """Begin anew: the pair is not what it was."""
         self.count, self.outdated = 0, None
@@ -295,9 +306,3 @@ class StepRoute:
         """The route, the times measured, and the reason."""
         times = self.times.words
         return f"{self.name}" + (f" ({times} a step)" if times else "") + (f": {self.why}" if self.why else "")
-
-
-def words_of(error: Exception | None) -> str:
-    """Why something could not be done, in words."""
-    text = " ".join(str(error).split())
-    return text[:300] if isinstance(error, Unstageable) else f"{type(error).__name__}: {text[:200]}"

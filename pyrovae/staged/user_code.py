@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import inspect
+import random
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 # Code that keeps nothing of its own from pass to pass, or whose state is looked after elsewhere.
@@ -33,6 +35,7 @@ class UserCode:
         outside: the globals of each module whose functions ran, and the names that they say.
         given: arguments and variables from around the functions, by name.
         clock: where the time was asked for; None where nobody did.
+        draws: where random numbers were drawn that are not torch's; None where nobody did.
     """
 
     def __init__(self):
@@ -41,16 +44,30 @@ class UserCode:
         self.outside: dict[str, tuple[dict[str, Any], set[str]]] = {}
         self.given: list[tuple[str, Any]] = []
         self.clock: str | None = None
+        self.draws: str | None = None
+        self._drawn: Any = None  # the generators as they were last seen
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._drawn = _generators()
 
     def __call__(self, frame: types.FrameType, event: str, argument: Any) -> None:
         """Called by Python at each call and return."""
-        if event not in ("call", "c_call") or is_of_library(frame.f_globals.get("__name__")):
+        if is_of_library(frame.f_globals.get("__name__")):
             return
-        if event == "c_call":
+        if event == "return":
+            self._note_draws(frame)
+        elif event == "c_call":
             if _tells_time(argument):
                 self.clock = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
-            return
-        self._enter(frame)
+        elif event == "call":
+            self._enter(frame)
+
+    def _note_draws(self, frame: types.FrameType) -> None:
+        """The innermost function in which a generator has moved on; nothing else shows that numpy has drawn."""
+        before, self._drawn = self._drawn, _generators()
+        if self.draws is None and before not in (None, self._drawn):
+            self.draws = f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
     def _enter(self, frame: types.FrameType) -> None:
         code = frame.f_code
@@ -73,6 +90,7 @@ def profiled(code: UserCode) -> Iterator[None]:
     gc.disable()
     try:
         with _paused_profiler():
+            code.begin()
             sys.setprofile(code)
             yield
     finally:
@@ -95,6 +113,11 @@ def _paused_profiler() -> Iterator[None]:
     finally:
         sys.setprofile(None)
         before.enable()
+
+
+def _generators() -> Any:
+    state: Any = np.random.get_state()  # noqa: NPY002 - what a user's model may draw from
+    return random.getstate(), state[1].tobytes(), state[2:]
 
 
 def _texts(constants: tuple) -> Iterator[str]:

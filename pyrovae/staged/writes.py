@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyrovae.staged.graphs import SILENT_WRITERS
-from pyrovae.staged.reads import Unstageable
+from pyrovae.staged.unstageable import Unstageable
+from pyrovae.staged.user_lines import place
 
 
 class Writes(TorchDispatchMode):
@@ -20,18 +21,23 @@ class Writes(TorchDispatchMode):
 
     Attributes:
         written: each such storage as one flat tensor, and what was in it before.
+        where: the line that wrote into each of them.
     """
 
     def __init__(self):
         super().__init__()
+        self.where: dict[int, str] = {}
         self.written: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._own: set[int] = set()  # storages that were made inside
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if isinstance(kwargs.get("generator"), torch.Generator):
-            raise Unstageable("the pair draws from a torch.Generator of its own, which a graph cannot hold")
-        for tensor in _targets(func, args, kwargs):
+            raise Unstageable(
+                f"the pair draws from a torch.Generator of its own ({place()}), which a graph cannot hold; leave "
+                "generator= out, and seed by pyro.set_rng_seed"
+            )
+        for tensor in targets(func, args, kwargs):
             self._keep(tensor)
         result = func(*args, **kwargs)
         given = {storage_of(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
@@ -40,11 +46,12 @@ class Writes(TorchDispatchMode):
         return result
 
     def _keep(self, tensor: torch.Tensor) -> None:
-        place = storage_of(tensor)
-        if place not in self._own and place not in self.written:
+        storage = storage_of(tensor)
+        if storage not in self._own and storage not in self.written:
             with disable_proxy_modes_tracing():
                 whole = whole_of(tensor)
-                self.written[place] = whole, whole.clone()
+                self.written[storage] = whole, whole.clone()
+                self.where[storage] = place()
 
     @torch.no_grad()
     def undo(self) -> None:
@@ -77,7 +84,7 @@ def storage_of(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
 
-def _targets(func: Any, args: tuple, kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
+def targets(func: Any, args: tuple, kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
     """The tensors that an operation writes into."""
     if func in SILENT_WRITERS:
         found: list[Any] = list(args[3:5])

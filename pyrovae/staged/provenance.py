@@ -1,0 +1,96 @@
+"""Which tensors of a pass are functions of its batch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, has_proxy_slot
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from pyrovae.staged.unstageable import Unstageable
+from pyrovae.staged.user_lines import place
+from pyrovae.staged.writes import storage_of, targets
+
+# A traced operation takes about a millisecond, and a graph of so many as long as some seconds of training.
+MOST_OPERATIONS = 30_000
+
+_PACKS = torch.ops.aten._pack_padded_sequence.default
+
+
+class Provenance(TorchDispatchMode):
+    """Follows, operation by operation, what comes from the batch and from tensors that stay, and from nothing else.
+
+    What an operation writes into counts as coming from elsewhere, though it may not: nothing is looked up in the past.
+    """
+
+    def __init__(self, others: Iterable[torch.Tensor], read: Callable[..., Any]):
+        """Begin.
+
+        Args:
+            others: inputs that change from step to step and are not the batch: parameters, the loss's own state.
+            read: called with a function and the tensors whose values it is to give; see `TracedReads.data`.
+        """
+        super().__init__()
+        self._pure = dict.fromkeys(map(storage_of, others), False)
+        self._read = read
+        self._operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if get_proxy_mode() is None:  # a look at a value, of which the graph has nothing
+            return func(*args, **kwargs)
+        if torch.Tag.data_dependent_output in func.tags:
+            return self._value(func, args, kwargs)
+        self._count()
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        pure = torch.Tag.nondeterministic_seeded not in func.tags and self.of_batch(tensors)
+        if func is _PACKS:  # whose lengths decide about what recurrent networks do, unseen
+            self._read(torch.Tensor.tolist, [args[1]], f"lengths of packed sequences in {place()}", "tolist")
+        result = func(*args, **kwargs)
+        if torch.Tag.dynamic_output_shape in func.tags:
+            _note_place(result)
+        given = set(map(storage_of, tensors))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and storage_of(leaf) not in given:
+                self._pure[storage_of(leaf)] = pure
+        for tensor in targets(func, args, kwargs):
+            self._pure[storage_of(tensor)] = False
+        return result
+
+    def of_batch(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Whether these are functions of the batch and of what stays."""
+        return all(self._pure.get(storage_of(tensor), True) for tensor in tensors)
+
+    def _value(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operation reads that torch does by itself, such as of a length that is a tensor."""
+        leaves, structure = tree_flatten((args, kwargs))
+        places = [number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+
+        def reader(*tensors: torch.Tensor) -> Any:
+            given = list(leaves)
+            for number, tensor in zip(places, tensors, strict=True):
+                given[number] = tensor
+            positional, named = tree_unflatten(given, structure)
+            return func(*positional, **named)
+
+        name = str(func).removeprefix("aten.").partition(".")[0].replace("_local_scalar_dense", "a number for torch")
+        kind = f"{func}{[leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)]}"
+        return self._read(reader, [leaves[number] for number in places], f"{name} in {place()}", kind)
+
+    def _count(self) -> None:
+        self._operations += 1
+        if self._operations > MOST_OPERATIONS:
+            raise Unstageable(
+                f"a pass has more than {MOST_OPERATIONS:,} operations, the last of them in {place()}: a graph would "
+                "hold each turn of a loop. Do many turns in one operation, as torch.nn.GRU or vectorised plates do"
+            )
+
+
+def _note_place(result: Any) -> None:
+    mode: Any = get_proxy_mode()
+    for leaf in tree_leaves(result):
+        if isinstance(leaf, torch.Tensor) and has_proxy_slot(leaf, mode.tracer):
+            get_proxy_slot(leaf, mode.tracer).proxy.node.meta["place"] = place()

@@ -1,0 +1,142 @@
+"""The routes of one shape of batch, where graphs hold for values of the batch only: one route for each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from pyrovae.data.batch_sources import Batch
+from pyrovae.staged.batch_reads import BatchReads, Values
+from pyrovae.staged.step_route import StepRoute
+
+GRAPHS = 16  # that are kept for one shape of batch; of more, the least recently used goes
+
+_THROWN = 16  # graphs after which no new ones are made: they take longer than they save
+
+_MET = 32  # values after which it is asked whether they ever come again
+
+_ROUTES = 256  # of values; beyond them all others have one
+
+
+class _Branch:
+    """The route of those batches that come as far as here, and where the others go on, by what the graph here reads."""
+
+    def __init__(self, route: StepRoute):
+        self.route = route
+        self.reads: BatchReads | None = None
+        self.others: dict[Values | None, _Branch] = {}
+
+
+class ValueRoutes:
+    """Finds the route of a batch by the values that graphs were made for.
+
+    A graph with which a batch goes on is one whose own reads give of this batch what they gave when it was traced: by
+    induction, the pair then does the same, read by read.
+
+    Attributes:
+        rest: the one route of all further values, once there are too many.
+    """
+
+    def __init__(self, make: Callable[[str | None], StepRoute]):
+        """Begin with one route for all batches.
+
+        Args:
+            make: makes a route; of one that is to stay on the plain path, the argument says why.
+        """
+        self._make = make
+        self._first = _Branch(make(None))
+        self._branches = {id(self._first.route): self._first}
+        self._held: OrderedDict[int, _Branch] = OrderedDict()  # those with a graph, the least recently used first
+        self._thrown = 0
+        self._found = 0
+        self.rest: StepRoute | None = None
+
+    def __iter__(self) -> Iterator[StepRoute]:
+        yield from (branch.route for branch in self._branches.values())
+        if self.rest is not None:
+            yield self.rest
+
+    @property
+    def first(self) -> StepRoute:
+        """The route of the batches before anything was known to be read."""
+        return self._first.route
+
+    @property
+    def words(self) -> str:
+        """How many graphs there are, and for values of what."""
+        reads = self._first.reads
+        count = len(self._held)
+        return f"{count} graph{'s' * (count != 1)} by the value of {reads.words}" if reads is not None else ""
+
+    def find(self, leaves: Sequence[torch.Tensor]) -> StepRoute:
+        """The route of a batch, by its tensors."""
+        branch, known = self._first, dict[Any, Values | None]()
+        while branch.reads is not None:
+            reads = branch.reads
+            values = known[reads.signature] = known.get(reads.signature) or reads.of(leaves)
+            if values == reads.values:
+                break
+            if values not in branch.others:
+                rest = self._rest_for(reads)
+                if rest is not None:
+                    return rest
+                branch.others[values] = self._new()
+            branch = branch.others[values]
+        self._found += 1
+        if id(branch.route) in self._held:
+            self._held.move_to_end(id(branch.route))
+        return branch.route
+
+    def _new(self) -> _Branch:
+        branch = _Branch(self._make(None))
+        self._branches[id(branch.route)] = branch
+        return branch
+
+    def decided(self, route: StepRoute, batch: Batch, index: int) -> None:
+        """A route may have got a graph, or lost it."""
+        branch = self._branches.get(id(route))
+        if branch is None:
+            return
+        if route.name == "plain":
+            self._held.pop(id(route), None)
+        elif id(route) not in self._held:
+            branch.reads = route.graph.reads
+            self._held[id(route)] = branch
+            self._throw(batch, index)
+
+    def _throw(self, batch: Batch, index: int) -> None:
+        """Let go of the graph that was not used for longest, where there are too many."""
+        while len(self._held) > GRAPHS:
+            _, branch = self._held.popitem(last=False)
+            branch.route.let_go(batch, index)
+            self._thrown += 1
+            if self._thrown >= _THROWN and branch.reads is not None:
+                self._end(branch.reads, seldom=False)
+
+    # --- too many values ------------------------------------------------------------------------------
+
+    def _rest_for(self, reads: BatchReads) -> StepRoute | None:
+        """The one route of all further values, once there are too many."""
+        met = len(self._branches)
+        seldom = met > _MET and 2 * met > self._found
+        if self.rest is None and (met >= _ROUTES or seldom):
+            self._end(reads, seldom=seldom)
+        return self.rest
+
+    def _end(self, reads: BatchReads, *, seldom: bool) -> None:
+        """Make no more graphs; those that are there go on."""
+        why = self._words(reads, seldom=seldom)
+        self.rest = self._make(why)
+        for branch in self._branches.values():
+            if branch.route.name == "plain":
+                branch.route.stay_plain(why)
+
+    def _words(self, reads: BatchReads, *, seldom: bool) -> str:
+        found = "is another one in most batches" if seldom else f"has more values than {GRAPHS} graphs can hold for"
+        return (
+            f"a value that the pair reads of its batch ({reads.words}) {found}; read less of it (a comparison in place "
+            "of a number, a length rounded up), or use masks and torch.where, which read nothing"
+        )
