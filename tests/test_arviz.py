@@ -729,3 +729,18 @@ def test_groups_that_fit_one_by_one_may_be_too_many(linear, monkeypatch):
     with pytest.raises(pv.ArgumentError, match="more than this machine's memory"):
         pv.to_arviz(linear, x, draws=500)
     assert "x" in groups_of(linear, x, draws=500, groups=["posterior_predictive"])["posterior_predictive"]
+
+
+def test_what_is_computed_of_latent_sites_is_no_observed_data(caplog):
+    def model(x):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("residual", dist.Normal(0.0, 1.0), obs=x - level)
+            pyro.sample("x", dist.Normal(level, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("level", dist.Normal(0.0, 1.0))
+
+    found = pv.to_arviz(pv.Pair(model, guide), torch.randn(5), draws=3, groups=["observed_data", "posterior"])
+    assert set(found["observed_data"].data_vars) == {"x"}
+    assert "'residual' is computed of latent sites" in caplog.text

@@ -570,3 +570,11 @@ def test_refit_returns_a_pair(refit):
     truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
     with pytest.raises(pv.ArgumentError, match="refit"):
         pv.simulation_based_calibration(truth, truth.sample(5), simulations=1, draws=5, refit=refit)
+
+
+def test_a_site_that_is_observed_in_part_has_the_name_of_its_whole():
+    pair, args, kwargs = born(REGISTRY["observation_mask"])
+    asked = {"draws": 3, **kwargs}
+    assert set(pv.calibration(pair, *args, **asked)) == {"x", "y"} == set(pv.uncertainty(pair, *args, **asked))
+    assert set(pv.uncertainty(pair, *args, sites=["y"], **asked)) == {"y"}
+    assert len(pv.selective(pair, *args, site="y", **asked).loss) == len(args[0])

@@ -230,8 +230,9 @@ def test_a_discrete_point_has_the_mass_one():
 class Weighed:
     """A linear-Gaussian pair whose guide is off; `around` is put around both sides, `penalty` is a factor of q."""
 
-    def __init__(self, around=None, likelihood=1.0, penalty=None, size=None):
+    def __init__(self, around=None, likelihood=1.0, penalty=None, size=None, observes=None):
         self.around, self.likelihood, self.penalty, self.size = around, likelihood, penalty, size
+        self.observes = observes
 
     def plate(self, x):
         return pyro.plate("data", self.size or len(x), subsample_size=len(x))
@@ -245,6 +246,8 @@ class Weighed:
     def guide(self, x):
         with poutine.scale(scale=1.0 if self.around is None else self.around), self.plate(x):
             pyro.sample("z", dist.Normal(0.7 * x, 0.6))
+            if self.observes is not None:
+                pyro.sample("x", dist.Normal(self.observes, 0.1), obs=x, infer={"is_auxiliary": True})
             if self.penalty is not None:
                 pyro.factor("penalty", self.penalty * x, has_rsample=True)
 
@@ -255,6 +258,7 @@ WEIGHTS = {
     "likelihood": {"likelihood": 2.0},
     "factor of the guide": {"penalty": 40.0},
     "subsample": {"size": 360},
+    "what the guide observes": {"observes": 3.0},
     "all of them": {"around": 0.5, "likelihood": 3.0, "penalty": -7.0, "size": 360},
 }
 FIGURES = {
@@ -276,13 +280,14 @@ FIGURES = {
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_weights_of_the_author_are_in_no_figure(weights, caplog):
     options = WEIGHTS[weights]
-    pair, plain = Weighed(**options), Weighed(penalty=1e-9 if "penalty" in options else None)  # of the same draws
+    same_draws = {"penalty": 1e-9, "observes": 0.0}
+    pair, plain = Weighed(**options), Weighed(**{key: same_draws[key] for key in options if key in same_draws})
     for name, figure in FIGURES.items():
         for one, other in zip(figure(pair), figure(plain), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
     said = [record.message for record in caplog.records]
     assert sum("scales" in words for words in said) == bool({"around", "likelihood"} & set(options))
-    assert sum("pyro.factor" in words for words in said) == 2 * ("penalty" in options)  # once for each pair
+    assert sum("pyro.factor" in words for words in said) == 2 * bool({"penalty", "observes"} & set(options))
     exact = dist.Normal(0.0, 1.25**0.5).log_prob(X).double()
     found = pv.log_evidence(pair, X, draws=2000)
     assert float(((found.value - exact) / found.error).abs().max()) < 4.5

@@ -97,3 +97,14 @@ def test_a_pair_that_takes_data_is_not_trained_without():
             ask()
     with pytest.raises(pv.DataError, match="validation"):
         pv.fit(pv.Pair(model, AutoNormal(model)), steps=1, validation=Y, **QUIET)
+
+
+def test_one_that_was_never_fitted_is_saved_and_loaded_without_data(tmp_path):
+    def guide():
+        pyro.sample("level", dist.Normal(pyro.param("loc", torch.tensor(0.5)), 1.0))
+
+    pair = pv.Pair(model, guide)
+    pv.save(pair, tmp_path / "pair.safetensors")
+    pyro.get_param_store()["loc"] = torch.tensor(9.0)
+    pv.load(pair, tmp_path / "pair.safetensors")
+    assert pyro.param("loc").item() == 0.5

@@ -41,8 +41,17 @@ def matching_sites(traced: TracedPair) -> Iterator[Finding]:
             "obs= if it has one, or mark it infer={'is_auxiliary': True} if other sites of the guide are made from it.",
             name,
         )
+    marked = {name for name, node in samples(traced.traces.guide) if node["infer"].get("is_auxiliary")}
     for name in drawn:
-        if sites[name].role == "observed":
+        if sites[name].role == "observed" and name in marked:
+            yield Finding(
+                "observed-in-guide",
+                "warning",
+                f"{name!r} is observed in the guide, too. That is no part of q and in no figure, and Trace_ELBO makes "
+                "its likelihood small; a loss that makes it large is pyro.contrib.cevae.TraceCausalEffect_ELBO.",
+                name,
+            )
+        elif sites[name].role == "observed":
             yield Finding(
                 "site-missing-in-model",
                 "error",

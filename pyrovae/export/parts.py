@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import merged
+
+logger = logging.getLogger("pyrovae")
 
 DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
 
@@ -68,6 +71,7 @@ class Contents:
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
         self._whole_numbers = whole_numbers(sampler)
         self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
+        self._residuals = self._of_latents() if "observed_data" in groups else set()
         self._covariates = [key for key in next(sampler.tiles(1)).batch.leaves if key not in observed]
 
     def _passes(self) -> Iterator[tuple[Kind, Callable[[Tile], Iterator[VariablePart]]]]:
@@ -161,6 +165,8 @@ class Contents:
 
     def _observed(self, tile: Tile) -> Iterator[VariablePart]:
         for site in self.structure.named("observed"):
+            if site in self._residuals:
+                continue
             value, mask = tile.value(site)[0], _mask(tile, site)
             if mask is None and site in self._whole_observations:
                 value = value.to(self._whole_numbers[site])
@@ -168,6 +174,16 @@ class Contents:
                 value = value if value.is_floating_point() else value.double()
                 value = value.masked_fill(~mask.expand(value.shape), torch.nan)
             yield from self._part(tile, "observed_data", self._wholes.get(site, site), site, value, drawn=False)
+
+    def _of_latents(self) -> set[str]:
+        """Observed sites whose values change with the latents, as residuals do: they are not what was observed."""
+        tile, found = next(self.sampler.tiles(2)), set()
+        for site in self.structure.named("observed"):
+            one, other = tile.value(site)
+            if not torch.equal(one.nan_to_num(), other.nan_to_num()):
+                found.add(site)
+                logger.warning("%r is computed of latent sites, and no data: it is left out of observed_data.", site)
+        return found
 
     def _without_fractions(self) -> set[str]:
         """Observed sites of whole numbers whose data are that: grey pixels under a Bernoulli are not."""

@@ -68,6 +68,11 @@ def is_factor(node: Mapping[str, Any]) -> bool:
     return type(node["fn"]).__name__ == "Unit"
 
 
+def is_part_of_q(node: Mapping[str, Any]) -> bool:
+    """Whether a guide's site is drawn: factors, and what the guide observes, weight the loss alone."""
+    return not is_factor(node) and (not node["is_observed"] or bool(node["infer"].get("_deterministic")))
+
+
 class Tally:
     """What a recorder keeps of runs: sums without gradients, never the runs themselves."""
 
@@ -170,8 +175,8 @@ def _plain(run: Traces, totals: Mapping[tuple[str, str], torch.Tensor]) -> tuple
 
 
 def _densities_of_guide(guide: Trace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sites that make up q: a `pyro.factor` is a part of the loss alone."""
-    return ((name, node) for name, node in samples(guide) if not is_factor(node))
+    """The sites that make up q."""
+    return ((name, node) for name, node in samples(guide) if is_part_of_q(node))
 
 
 def _total(node: dict) -> torch.Tensor:
@@ -228,7 +233,7 @@ def _dice(run: Traces, keep: Callable[[str, dict], bool]) -> torch.Tensor:
 
 def _packed(run: Traces, keep: Callable[[str, dict], bool] = lambda name, node: True) -> tuple[Trace, Trace]:
     """Guide and the kept sites of the model as they would be without weights, ready for a contraction."""
-    guide, model = copied(run.guide, lambda name, node: not is_factor(node)), copied(run.model, keep)
+    guide, model = copied(run.guide, lambda name, node: is_part_of_q(node)), copied(run.model, keep)
     guide.pack_tensors()
     model.pack_tensors(guide.plate_to_symbol)
     return guide, model

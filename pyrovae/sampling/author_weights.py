@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import PairError
-from pyrovae.objectives.figures import author_scale, is_factor
+from pyrovae.objectives.figures import author_scale, is_factor, is_part_of_q
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.pair import owner
 from pyrovae.pairs.trace import Traces, samples
@@ -34,7 +34,7 @@ def weights_in(run: Traces) -> AuthorWeights:
     """Find them in a run of the pair."""
     scales = {name: author_scale(node) for trace in run for name, node in samples(trace) if not is_factor(node)}
     scaled = {name: torch.as_tensor(scale) for name, scale in scales.items() if not _is_one(scale)}
-    factors = [name for name, node in samples(run.guide) if is_factor(node)]
+    factors = [name for name, node in samples(run.guide) if not is_part_of_q(node)]
     return AuthorWeights([*scaled], [name for name, scale in scaled.items() if scale.numel() > 1], factors)
 
 
@@ -62,8 +62,8 @@ def _sentences(found: AuthorWeights) -> Iterator[str]:
         )
     if found.factors:
         yield (
-            f"the guide has a pyro.factor ({', '.join(map(repr, found.factors))}). It is in the loss, but no part of "
-            "q: ELBO, rate, evidence and importance weights are without it."
+            f"the guide has a pyro.factor, or observes a site ({', '.join(map(repr, found.factors))}). That is in the "
+            "loss, but no part of q: ELBO, rate, evidence and importance weights are without it."
         )
 
 

@@ -13,7 +13,7 @@ from pyro.ops.rings import LogRing
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
-from pyrovae.objectives.figures import copied, is_factor
+from pyrovae.objectives.figures import copied, is_part_of_q
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.routes import DRAWS
@@ -107,8 +107,8 @@ def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities added up over the local and over the global sites of one side."""
     local, common = torch.zeros(run.draws, rows), torch.zeros(run.draws)
-    if only is None:  # a factor of the guide is no part of q
-        only = [name for name in run.names(side) if side == "model" or not is_factor(run.node(name, side))]
+    if only is None:
+        only = [name for name in run.names(side) if side == "model" or is_part_of_q(run.node(name, side))]
     for name in only:
         term = run.per_datum(name, side).double()
         if term.ndim == 2:

@@ -11,6 +11,8 @@ from torch import nn
 from broken.entries import broken, sound_model
 from pyrovae.pairs.pair import Pair
 
+AUXILIARY = {"is_auxiliary": True}
+
 # Sites that do not match.
 
 
@@ -21,6 +23,17 @@ def guide_forgets_a_site():
         pass
 
     return Pair(sound_model(decoder_net()), guide), real()
+
+
+@broken("observed-in-guide", "warning", "'x'", "no part of q", "TraceCausalEffect_ELBO")
+def guide_observes_a_site():
+    # trains: Trace_ELBO counts log q(x) as a part of q, and makes it small.
+    decoder = decoder_net()
+
+    def more(x):
+        pyro.sample("x", dist.Normal(pyro.param("level", torch.zeros(WIDTH)), 1.0).to_event(1), obs=x, infer=AUXILIARY)
+
+    return Pair(sound_model(decoder), _guide_with(more)), real()
 
 
 @broken("site-missing-in-guide", "error", "z", "latent", "guide")

@@ -8,6 +8,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.held_objects import eval_mode
 from pyrovae.pairs.isolation import forked_random, validation
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, owner
+from pyrovae.pairs.pair import HasPair, owner, unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 from pyrovae.pairs.turns import in_turn
@@ -41,7 +42,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     Args:
         pair: any pair.
         path: the file, `model.safetensors` by custom. It is replaced at once or not at all.
-        *batch: a few rows of data, needed only for a pair that was never fitted and that has no `blank`.
+        *batch: a few rows of data, needed only for a pair that takes some, was never fitted, and has no `blank`.
         **named: the same by name.
 
     Raises:
@@ -133,12 +134,21 @@ def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
         return batches.first(batches.rows)
     with contextlib.suppress(TypeError, KeyError):
         return _zeros(_last_batch[owner(pair)])
+    if _takes_nothing(pair):
+        return Batch((), {})
     if not has_blank(pair):
         raise PairError(
             "what this pair's parameters are shows only when it runs, and it was not fitted here. "
             "Give a few rows of its data: save(pair, path, x[:8]), load(pair, path, x[:8])."
         )
     return Batch(blank_data(pair, 2), {})
+
+
+def _takes_nothing(pair: HasPair) -> bool:
+    try:
+        return not signature(unwrapped(pair).model).parameters
+    except (TypeError, ValueError):
+        return False  # a function that does not say what it takes
 
 
 def initialise(pair: HasPair, batch: Batch) -> Structure:
