@@ -66,6 +66,7 @@ from pyrovae.objectives.schedules import sigmoid as sigmoid
 from pyrovae.objectives.target_rate import TargetRate as TargetRate
 from pyrovae.objectives.temper import temper as temper
 from pyrovae.pairs.blank import HasBlank as HasBlank
+from pyrovae.pairs.masked import masked as masked
 from pyrovae.pairs.own_store import own_store as own_store
 from pyrovae.pairs.pair import HasPair as HasPair
 from pyrovae.pairs.pair import Pair as Pair
@@ -81,6 +82,7 @@ from pyrovae.prediction.generate import reconstruct as reconstruct
 from pyrovae.prediction.reductions import Moments as Moments
 from pyrovae.prediction.reductions import Summary as Summary
 from pyrovae.prediction.variations import variations as variations
+from pyrovae.tables.impute import impute as impute
 from pyrovae.training.epoch import Epoch as Epoch
 from pyrovae.training.fit import fit as fit
 from pyrovae.training.fit_result import Fit as Fit

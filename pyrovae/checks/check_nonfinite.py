@@ -13,7 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import Leaf, is_floating, nonfinite, nonfinite_words
 from pyrovae.data.placement import find_placement
-from pyrovae.errors import DataError
+from pyrovae.errors import DataError, PyrovaeError
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import run, samples, unconstrained
@@ -35,8 +35,12 @@ def check_nonfinite(pair: HasPair, batches: Batches, first: Batch, device: Any) 
         DataError: there are holes, and masks do not hide all of them.
     """
     words = holes(batches, first)
-    if words and not all(_is_sound(pair, batch, device) for batch in _with_holes(batches, first)):
-        raise DataError(words)
+    try:
+        if words and not all(_is_sound(pair, batch, device) for batch in _with_holes(batches, first)):
+            raise DataError(words)
+    except PyrovaeError as error:
+        said = str(error).split("Trace Shapes", 1)[0].strip()
+        raise error if said == words else DataError(f"{words}. The pair stopped there: {said}") from error
 
 
 def holes(batches: Batches, first: Batch) -> str:
@@ -88,6 +92,8 @@ def _is_sound(pair: HasPair, batch: Batch, device: Any) -> bool:
             total, live = torch.stack(scores).sum(), [one for one in parameters if one.requires_grad]
             gradients = torch.autograd.grad(total, live, allow_unused=True) if live and total.requires_grad else ()
         return all(bool(torch.isfinite(one).all()) for one in (total, *gradients) if one is not None)
+    except PyrovaeError:
+        raise  # it may say in words what is wrong with holes in this pair
     except Exception:
         return False  # the refusal says what is in the data
 

@@ -17,6 +17,7 @@ from pyrovae.pairs.declared import declared
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.part_observed import without_masks
 from pyrovae.pairs.trace import rows_moved, samples
 
 
@@ -81,7 +82,8 @@ def _moved(node: Mapping, before: Mapping) -> bool:
     if type(before["fn"]).__name__ == "Unit" or before["infer"].get("_deterministic"):
         return False
     with torch.no_grad():
-        now, then = log_prob(node, before["value"]), log_prob(before)
+        # Without masks inside, which follow the holes of the data and not their values.
+        now, then = (log_prob({**one, "fn": without_masks(one["fn"])}, before["value"]) for one in (node, before))
     if isinstance(now, Exception) or isinstance(then, Exception):
         return False
     return now.shape != then.shape or not torch.allclose(now, then, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -240,7 +240,8 @@ def nonfinite_words(leaf: Leaf, name: int | str) -> str | None:
     shown = "; ".join(_place(place) for place in places)
     return (
         f"{argument_words(name)} has NaN or infinity in {count} of {len(leaf)} rows, first at {shown}. "
-        "Fill the holes, and pass a mask as another argument where the model should know of them"
+        "Let what is missing count nowhere (pv.masked(pair)), or fill it, and pass a mask as another argument where "
+        "the model should know of it"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pyrovae.pairs.base_of import is_wrapper
+from pyrovae.pairs.part_observed import PartNormal
 
 
 def mask_of(node: Mapping[str, Any]) -> torch.Tensor | None:
@@ -64,3 +65,5 @@ def _inner_masks(fn: Any) -> Iterator[tuple[Any, int]]:
         if type(fn).__name__ == "MaskedDistribution":
             yield fn._mask, len(fn.event_shape)
         fn = fn.base_dist
+    if isinstance(fn, PartNormal):
+        yield fn.seen_elements, 0

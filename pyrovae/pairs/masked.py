@@ -1,0 +1,168 @@
+"""Any pair for data with holes: what is missing counts nowhere, and the guide is given something in its place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.held_objects import kept
+from pyrovae.pairs.lawful_values import fill_hidden
+from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
+from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
+
+Fill = float | torch.Tensor | Mapping[int | str, "float | torch.Tensor"]
+
+
+def masked(pair: HasPair, *, fill: Fill = 0.0) -> Masked:
+    r"""A pair around a pair that takes data with holes (NaN).
+
+    The model's observed sites count what is there: with o the observed cells of a row,
+
+    \[ \log p(x_o, z) = \log p(z) + \sum_{i \in o} \log p(x_i \mid z) \]
+
+    where cells are independent given z; of a `MultivariateNormal` the marginal of the observed part counts; other joint
+    events have to be seen whole or not at all. Everything takes the pair as any other: `fit` (with
+    `objectives.IWAE(K)`, a MIWAE), `elbo`, `log_evidence`, predictions, `impute`.
+
+    A guide sees `fill` in the place of holes. If its signature has a parameter `mask` (or `x_mask` beside an argument
+    `x`), it is given what is there, too: True where a cell is observed. So is the model, which may so observe the mask.
+
+    Args:
+        pair: any pair. Its model may use the data by `obs=` alone, cut, cast or rescaled cell by cell.
+        fill: for the guide: a number, a tensor of one row's shape, or either of them by argument name or place.
+
+    Returns:
+        The pair, with the same arguments.
+
+    References:
+        Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data sets" (2019).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+        >>> pair = pv.masked(truth)
+        >>> pv.log_evidence(pair, torch.tensor([[1.0, float("nan"), float("nan")]]), draws=1000).value.shape
+        torch.Size([1])
+    """
+    return pair if isinstance(pair, Masked) else Masked(pair, fill)
+
+
+class Masked(Wrapped):
+    """What `masked` returns."""
+
+    def __init__(self, pair: HasPair, fill: Fill = 0.0):
+        self.pair, self.fill = pair, fill
+
+    def model(self, *args: Any, **kwargs: Any) -> Any:
+        """The pair's model; what is missing of observed values counts nowhere."""
+        inner = self.pair.model
+        with kept(unwrapped(self).model), _Cells(args, kwargs):
+            return inner(*args, **kwargs, **_masks_for(inner, args, kwargs))
+
+    def guide(self, *args: Any, **kwargs: Any) -> Any:
+        """The pair's guide, given something in the place of what is missing."""
+        inner, names = self.pair.guide, _names(self.pair.guide, args)
+        masks = _masks_for(inner, args, kwargs)
+        full = [self._filled(leaf, name, place) for place, (leaf, name) in enumerate(zip(args, names, strict=True))]
+        named = {name: self._filled(leaf, name) for name, leaf in kwargs.items()}
+        with kept(unwrapped(self).guide):
+            return inner(*full, **named, **masks)
+
+    def _filled(self, leaf: Any, name: str, place: int | None = None) -> Any:
+        holes = holes_in(leaf) if isinstance(leaf, torch.Tensor) else None
+        if holes is None:
+            return leaf
+        fill = self.fill
+        if isinstance(fill, Mapping):
+            fill = fill.get(name, 0.0 if place is None else fill.get(place, 0.0))
+        put = torch.as_tensor(fill).to(leaf)
+        try:
+            return torch.where(holes, put, leaf)
+        except RuntimeError:
+            raise ArgumentError(
+                f"fill has the shape {tuple(put.shape)}, and a row of {name!r} {tuple(leaf.shape[1:])}; give a number "
+                "or a tensor of one row's shape."
+            ) from None
+
+
+def _names(function: Callable[..., Any], args: tuple) -> list[str]:
+    """The names of positional arguments, as far as the function says."""
+    try:
+        known = [name for name, one in inspect.signature(function).parameters.items() if one.kind < one.VAR_POSITIONAL]
+    except (TypeError, ValueError):
+        known = []
+    return [known[place] if place < len(known) else f"argument_{place}" for place in range(len(args))]
+
+
+def _masks_for(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """What is there, for those parameters that ask for it and are not given."""
+    try:
+        asked = set(inspect.signature(function).parameters) - set(kwargs) - set(_names(function, args))
+    except (TypeError, ValueError):
+        return {}
+    leaves = {**dict(zip(_names(function, args), args, strict=True)), **kwargs}
+    seen = {
+        name: ~holes
+        for name, leaf in leaves.items()
+        if isinstance(leaf, torch.Tensor) and leaf.ndim and (holes := _holes_or_none(leaf)) is not None
+    }
+    found = {f"{name}_mask": one for name, one in seen.items() if f"{name}_mask" in asked}
+    return {"mask": next(iter(seen.values())), **found} if "mask" in asked and seen else found
+
+
+def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
+    holes = holes_in(leaf)
+    return torch.zeros_like(leaf, dtype=torch.bool) if holes is None else holes
+
+
+class _Cells(Messenger):
+    """Around a model: of what it observes, what is missing counts nowhere."""
+
+    def __init__(self, args: tuple, kwargs: Mapping[str, Any]):
+        super().__init__()
+        tensors = [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, torch.Tensor)]
+        # Counted where values may be looked at; a graph is traced of what was looked at before.
+        self.holed = [leaf for leaf in tensors if may_read() and bool(_holes_or_none(leaf).any())]
+        self.elements = self.hidden = 0
+
+    def _pyro_sample(self, msg) -> None:
+        value = msg["value"]
+        if not msg["is_observed"] or not isinstance(value, torch.Tensor) or site_is_subsample(msg):
+            return
+        if type(msg["fn"]).__name__ == "Unit" or msg["infer"].get("_deterministic"):
+            return
+        holes = holes_in(value)
+        if may_read():
+            self.elements += value.numel()
+        if holes is None or (may_read() and not bool(holes.any())):
+            return
+        if may_read():
+            self.hidden += int(holes.sum())
+            if not value.is_floating_point() and not is_kept_by_casts(value.device):
+                raise PairError(
+                    f"{msg['name']!r} observes whole numbers, and {value.device} forgets what is missing when it "
+                    "casts: give them as 64-bit numbers, with the lowest one for what is missing."
+                )
+        msg["fn"] = observing(msg["fn"], ~holes, msg["name"])
+        fill_hidden(msg)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        done = super().__exit__(kind, error, trace)
+        if self.holed and isinstance(error, ValueError) and "invalid values" in str(error) and "nan" in str(error):
+            raise PairError(
+                "the model computes with what is missing in the data: they have holes, and a distribution's "
+                "parameters come out as NaN. Let it use these data by obs= alone, or fill what it reads beforehand."
+            ) from error
+        if error is None and self.holed and not self.hidden and self.elements >= max(one.numel() for one in self.holed):
+            raise PairError(
+                "the data have holes, and what the model observes has none: it makes something of them (a comparison, "
+                "a cast to bytes) that does not show what is missing. Observe the values themselves."
+            )
+        return done

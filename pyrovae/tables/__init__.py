@@ -1,0 +1,1 @@
+"""From a table with holes to a pair and back: imputation."""

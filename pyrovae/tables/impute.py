@@ -1,0 +1,295 @@
+"""Draws of what is missing in data, given what is there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pyrovae.data.batches import as_batches
+from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.importance_weights import check
+from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
+from pyrovae.export.arviz_versions import psislw
+from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.masked import masked
+from pyrovae.pairs.masks import mask_of
+from pyrovae.pairs.numbers import check_count
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.part_observed import completed, with_holes
+from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.turns import in_turn
+from pyrovae.sampling.densities import densities_of
+from pyrovae.sampling.runs import Run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.use import arguments
+from pyrovae.sampling.whole_sites import merged, whole_of
+from pyrovae.trust.site_rows import rows_second, seen_in
+
+logger = logging.getLogger("pyrovae")
+
+_TRUSTED = 0.7  # khat up to which importance weights can be
+_CANDIDATES = 20  # for each draw that is asked for where weights are over all of them
+_FEWEST = 200  # weights for which the tail of a row is looked at
+
+
+class Imputed(NamedTuple):
+    """Completed data, and how far their draws can be trusted.
+
+    Attributes:
+        values: `{observed site: (draws, rows, ...)}`: what is there as it is, and draws of what is missing.
+        missing: `{observed site: (rows, ...)}`: True where a cell was drawn.
+        khat: of each row, the tail of the weights by which its latents were chosen; below 0.7 they can be trusted.
+        ess: of each row, how many of the candidates count.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.1)
+        >>> x = torch.tensor([[2.0, float("nan"), 2.0]])
+        >>> found = pv.impute(pv.masked(truth, fill=2.0), x, draws=100)
+        >>> [round(one) for one in found.mean()["x"][0].tolist()]
+        [2, 2, 2]
+    """
+
+    values: dict[str, torch.Tensor]
+    missing: dict[str, torch.Tensor]
+    khat: torch.Tensor
+    ess: torch.Tensor
+
+    def mean(self) -> dict[str, torch.Tensor]:
+        """Completed data with the means of the draws, (rows, ...)."""
+        return {site: value.double().mean(0).to(value.dtype) for site, value in self.values.items()}
+
+    def interval(self, level: float = 0.9) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The ends of central intervals, each (rows, ...); both are the value itself where it is there."""
+        if not 0 < level < 1:
+            raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
+        ends = (1 - level) / 2, (1 + level) / 2
+        return {
+            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0)) for end in ends)  # type: ignore[misc]  # two
+            for site, value in self.values.items()
+        }
+
+
+@in_turn
+def impute(
+    pair: HasPair,
+    /,
+    *data: Any,
+    mask: Any = None,
+    draws: int = 20,
+    candidates: int | None = None,
+    seed: int | None = 0,
+    data_plate: str | None = None,
+    **named: Any,
+) -> Imputed:
+    r"""Draw what is missing from its distribution given what is there.
+
+    The guide's draws of the latents are resampled by their importance weights for the observed part o of each row, so
+    that its being trained on full rows, or on something in the place of holes, shows in `khat` and not in the draws:
+
+    \[ x_h \sim p(x_h \mid z, x_o), \qquad z \sim \sum_k \tilde w_k\, \delta_{z_k}, \qquad
+    w_k = \frac{p(x_o, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x) \]
+
+    with Pareto-smoothed weights. Sites that all data share are drawn from the guide, anew for each draw.
+
+    Args:
+        pair: any pair; one that `masked` has not made is put into it, with the means of the columns for its guide.
+        *data: the arguments of model and guide, N rows, with NaN for what is missing.
+        mask: what is there, where it is not NaN that says so: True for observed cells, of the shape of the data, or by
+            argument name.
+        draws: of each row: multiple imputations.
+        candidates: draws of the latents that are weighed: left out, 20 for each draw, and 200 at least. Where the pair
+            has sites that all data share, for each of these.
+        seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
+        data_plate: the plate of the data, where it cannot be found.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        An `Imputed`, by observed site.
+
+    Raises:
+        PairError: a joint event is observed in part and its marginal is not known, or the model reads what is missing.
+
+    References:
+        Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data sets" (2019).
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+        >>> x = torch.randn(8, 5)
+        >>> x[0, 2] = float("nan")
+        >>> found = pv.impute(vae, x, draws=10)
+        >>> found.values["x"].shape, int(found.missing["x"].sum())
+        (torch.Size([10, 8, 5]), 1)
+    """
+    draws = check_count("draws", draws)
+    count = max(_CANDIDATES * draws, _FEWEST) if candidates is None else check_count("candidates", candidates)
+    given = _marked(arguments(data, named), mask)
+    pair = masked(pair, fill=_means(given))
+    sampler = sampler_of(pair, *_split(given), seed, data_plate)
+    check_each_datum(sampler)
+    parts = list(_of_tiles(sampler, draws, count))
+    sites = parts[0].values
+    found = Imputed(
+        {site: torch.cat([part.values[site] for part in parts], 1) for site in sites},
+        {site: torch.cat([part.missing[site] for part in parts]) for site in sites},
+        torch.cat([part.khat for part in parts]),
+        torch.cat([part.ess for part in parts]),
+    )
+    _tell(found)
+    return found
+
+
+def _tell(found: Imputed) -> None:
+    """Say where draws cannot be trusted."""
+    holed = torch.stack([holes.reshape(len(holes), -1).any(1) for holes in found.missing.values()]).any(0)
+    bad = holed & (found.khat > _TRUSTED)
+    if bad.any():
+        logger.warning(
+            "the guide's draws stand badly for the posterior of %d of %d rows with holes (khat above %g, effective "
+            "size down to %.3g): their imputations are too narrow. Train the pair on data with holes (pv.masked), or "
+            "give more candidates.",
+            int(bad.sum()), int(holed.sum()), _TRUSTED, float(found.ess[bad].min()),
+        )  # fmt: skip
+
+
+# --- data -----------------------------------------------------------------------------------------------
+def _split(given: Any) -> tuple[tuple, dict[str, Any]]:
+    if isinstance(given, dict):
+        return (), given
+    return (given if isinstance(given, tuple) else (given,)), {}
+
+
+def _marked(given: Any, mask: Any) -> Any:
+    """The data with NaN where the mask says that nothing was observed."""
+    if mask is None:
+        return given
+    args, kwargs = _split(given)
+    if isinstance(mask, Mapping):
+        if unknown := [name for name in mask if name not in kwargs]:
+            raise ArgumentError(f"mask has {unknown[0]!r}; the data have {', '.join(map(repr, kwargs)) or 'no names'}.")
+        return {name: _holed(leaf, mask[name]) if name in mask else leaf for name, leaf in kwargs.items()}
+    if not args:
+        raise ArgumentError("mask is one array, and the data are given by name: give a dictionary of masks, too.")
+    return (_holed(args[0], mask), *args[1:])
+
+
+def _holed(leaf: Any, mask: Any) -> torch.Tensor:
+    leaf, seen = torch.as_tensor(leaf), torch.as_tensor(mask)
+    if seen.dtype != torch.bool or seen.shape != leaf.shape:
+        raise ArgumentError(
+            f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "
+            f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
+        )
+    return with_holes(leaf, seen)
+
+
+def _means(given: Any) -> dict[int | str, torch.Tensor]:
+    """Of each column the mean of what is there: the least strange to a guide that was trained on full rows."""
+    found: dict[int | str, torch.Tensor] = {}
+    for key, leaf in as_batches(given).leaves().items():
+        value = torch.as_tensor(leaf)
+        if value.is_floating_point() and value.ndim:
+            found[key] = value.nanmean(0).nan_to_num(0.0)
+    return found
+
+
+# --- draws ----------------------------------------------------------------------------------------------
+def _of_tiles(sampler: Sampler, draws: int, count: int) -> Iterator[Imputed]:
+    together = _on_a_grid if sampler.global_sites else _by_rows
+    for rows, weights, tiles in together(sampler, draws, count):
+        chosen, khat, ess = _chosen(weights, rows, draws, sampler.seed)
+        yield _completed(sampler, tiles, chosen, khat, ess)
+
+
+def _by_rows(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
+    """For each tile of rows the log weights (1, candidates, rows) and a way to the tiles of their draws."""
+    scored, made = sampler.tiles_by_rows(count, "scored"), sampler.tiles_by_rows(count)
+    for scores, values in zip(scored, made, strict=True):
+        found = [(tile.rows, densities_of(tile).log_weights.cpu()) for tile in scores()]
+        yield found[0][0], torch.cat([weights for _, weights in found])[None], values
+
+
+def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
+    """The same with global draws in front: for each row, candidates beside every one of them."""
+    by_rows = attrgetter("rows")
+    pairs = zip(
+        groupby(sampler.grid(draws, count, "scored"), key=by_rows),
+        groupby(sampler.grid(draws, count), key=by_rows),
+        strict=True,
+    )
+    for (rows, scored), (_, made) in pairs:
+        parts = [
+            torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
+            for _, tiles in groupby(scored, key=attrgetter("part"))
+        ]
+        yield rows, torch.stack(parts), partial(iter, made)
+
+
+def _chosen(
+    log_weights: torch.Tensor, rows: range, draws: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Which candidates are taken, (draws, rows); khat and effective size, (rows,), the worst of several."""
+    shared, count, size = log_weights.shape
+    check(log_weights.logsumexp(1).flatten(), None)
+    smoothed, khat = map(torch.from_numpy, psislw(log_weights.movedim(1, 2).reshape(-1, count).numpy()))
+    ess = 1 / (2 * smoothed).exp().sum(-1)
+    with forked_random(seed_for(seed, "chosen", rows.start)):
+        taken = smoothed.exp().multinomial(max(draws // shared, 1), replacement=True)
+    taken = taken.reshape(shared, size, -1).movedim(2, 1).reshape(-1, size)
+    return taken, khat.reshape(shared, size).amax(0), ess.reshape(shared, size).amin(0)
+
+
+def _completed(sampler: Sampler, tiles: Any, chosen: torch.Tensor, khat: torch.Tensor, ess: torch.Tensor) -> Imputed:
+    """The data of a tile of rows, completed by the candidates that were chosen."""
+    values: dict[str, torch.Tensor] = {}
+    missing: dict[str, torch.Tensor] = {}
+    for number, tile in enumerate(tiles()):
+        with sampler.use.quietly(seed_for(sampler.seed, "completed", number, tile.rows.start)):
+            for site, (full, holes) in _cells(sampler, tile).items():
+                missing[site] = holes
+                whole = values.setdefault(site, full.new_empty((len(chosen), *full.shape[1:])))
+                _take(whole, full, chosen, tile, grid=bool(sampler.global_sites))
+    return Imputed(values, missing, khat, ess)
+
+
+def _take(whole: torch.Tensor, full: torch.Tensor, chosen: torch.Tensor, tile: Tile, *, grid: bool) -> None:
+    """Put those draws of a tile that were chosen where they belong."""
+    here = (chosen >= tile.draws.start) & (chosen < tile.draws.stop)
+    if grid:  # draw d was chosen beside the global draw d
+        here &= torch.arange(len(chosen))[:, None] == tile.part
+    draw, row = here.nonzero(as_tuple=True)
+    whole[draw, row] = full[chosen[draw, row] - tile.draws.start, row]
+
+
+def _cells(sampler: Sampler, tile: Tile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Of each observed site its completed values (draws, rows, ...) and which of them are missing (rows, ...)."""
+    structure, found = sampler.structure, {}
+    parts = merged(structure)
+    for site in structure.named("observed"):
+        seen = rows_second(sampler, torch.cat([seen_in(run, site) for run in tile.runs]), site)
+        if site in parts:  # Pyro has a latent site for what is missing, and puts both together itself
+            full = rows_second(sampler, tile.value(parts[site]), parts[site])
+        else:
+            full = rows_second(sampler, torch.cat([_drawn(run, site) for run in tile.runs]), site)
+        found[whole_of(structure, site)] = full.cpu(), ~seen[0].cpu()
+    return found
+
+
+def _drawn(run: Run, site: str) -> torch.Tensor:
+    node = run.node(site)
+    mask = mask_of(node)
+
+    def drawn(fn: Any) -> torch.Tensor:
+        value = node["value"].expand(fn.batch_shape + fn.event_shape)
+        return value if mask is None else completed(fn, value, mask)
+
+    return run.of(site, drawn)

@@ -1,0 +1,244 @@
+"""Pairs for data with holes: what is there counts as the marginal says, in every function and in training."""
+
+from __future__ import annotations
+
+import math
+from queue import SimpleQueue
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import pyrovae as pv
+from pyrovae.pairs.part_observed import PartNormal, completed, observing
+
+ROWS, WIDTH = 60, 5
+WEIGHT = torch.randn(WIDTH, 2, generator=torch.Generator().manual_seed(3))
+NOISE = 0.25 * torch.eye(WIDTH)
+TIED = NOISE + 0.1
+
+
+def factorised(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z @ WEIGHT.T, 0.5).to_event(1), obs=x)
+
+
+def joint(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.MultivariateNormal(z @ WEIGHT.T, TIED), obs=x)
+
+
+def by_column(x):
+    """Each column a site of its own, of values that are cut out and rescaled."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        mean = z @ WEIGHT.T
+        for column in range(WIDTH):
+            pyro.sample(f"x{column}", dist.Normal(2 * mean[..., column], 1.0), obs=2 * x[..., column])
+
+
+def wide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(2), 1.2).to_event(1))
+
+
+@pytest.fixture(scope="module")
+def holed():
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(ROWS, 2, generator=noise) @ WEIGHT.T + 0.5 * torch.randn(ROWS, WIDTH, generator=noise)
+    hidden = torch.rand(x.shape, generator=noise) < 0.3
+    hidden[0], hidden[1] = True, False
+    return x.masked_fill(hidden, math.nan)
+
+
+def exact(x, noise):
+    """log N(x_o; 0, (W W' + noise)_oo) of each row."""
+    whole = WEIGHT @ WEIGHT.T + noise
+    found = []
+    for row in x:
+        seen = ~row.isnan()
+        block = dist.MultivariateNormal(torch.zeros(int(seen.sum())), whole[seen][:, seen]) if seen.any() else None
+        found.append(block.log_prob(row[seen]) if block else torch.zeros(()))
+    return torch.stack(found)
+
+
+def differences(estimate, truth):
+    return ((estimate.value - truth) / estimate.error.clamp(min=1e-9)).abs()
+
+
+@pytest.mark.parametrize(("model", "noise"), [(factorised, NOISE), (joint, TIED)])
+def test_the_evidence_is_that_of_what_is_there(model, noise, holed):
+    found = pv.log_evidence(pv.masked(pv.Pair(model, wide)), holed, draws=6000)
+    assert float(differences(found, exact(holed, noise)).max()) < 4.5
+
+
+def test_cells_may_be_cut_out_and_rescaled(holed):
+    found = pv.log_evidence(pv.masked(pv.Pair(by_column, wide)), holed, draws=6000)
+    truth = exact(holed, NOISE) - math.log(2) * (~holed.isnan()).sum(1)
+    assert float(differences(found, truth).max()) < 4.5
+
+
+def test_without_holes_nothing_changes(holed):
+    full = holed.nan_to_num(0.3)
+    pair = pv.Pair(factorised, wide)
+    assert torch.equal(pv.elbo(pv.masked(pair), full, draws=20).value, pv.elbo(pair, full, draws=20).value)
+
+
+def small(width=4):
+    torch.manual_seed(0)
+    return pv.VAE(
+        pv.StandardNormal(2), pv.Normal(pv.MLP(2, [8], WIDTH), scale=1.0), pv.DiagNormal(pv.MLP(WIDTH, [8], 2 * 2))
+    )
+
+
+@pytest.mark.parametrize("loss", [None, pv.objectives.IWAE(4)], ids=["elbo", "miwae"])
+def test_a_graph_trains_as_the_plain_path(loss, holed):
+    ends = {}
+    for staged in (False, "traced"):
+        pyro.clear_param_store()
+        vae = small()
+        run = pv.fit(pv.masked(vae), holed, steps=20, batch_size=20, seed=0, loss=loss, staged=staged, progress=False)
+        assert (staged is False) or run.route.startswith("traced")
+        ends[staged] = torch.cat([one.detach().flatten() for one in vae.parameters()])
+    assert torch.allclose(ends[False], ends["traced"], atol=1e-5)
+
+
+def test_the_loss_is_that_of_the_cells_that_are_there(holed):
+    """Against a sum written by hand, and no cell that is missing moves it."""
+    vae = small()
+    draws = 4000
+    found = pv.elbo(pv.masked(vae), holed, draws=draws)
+    with torch.no_grad():
+        q = vae.posterior(holed.nan_to_num(0.0))
+        z = q.sample((draws,))
+        location = vae.likelihood(z).base_dist.loc
+        cells = torch.where(holed.isnan(), 0.0, dist.Normal(location, 1.0).log_prob(holed.nan_to_num(7.0))).sum(-1)
+        prior = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        by_hand = cells + prior.log_prob(z) - q.log_prob(z)
+    error = by_hand.std(0) / draws**0.5
+    assert float(((found.value - by_hand.mean(0)) / (2**0.5 * error)).abs().max()) < 4.5
+
+
+def test_a_guide_that_asks_is_given_the_mask(holed):
+    seen = SimpleQueue()
+
+    def guide(x, mask):
+        seen.put(mask)
+        wide(x)
+
+    pv.elbo(pv.masked(pv.Pair(factorised, guide), fill=9.0), holed, draws=2)
+    assert torch.equal(seen.get(), ~holed.isnan())
+
+
+def test_the_fill_is_what_the_guide_sees(holed):
+    seen = SimpleQueue()
+
+    def guide(x):
+        seen.put(x)
+        wide(x)
+
+    columns = torch.arange(float(WIDTH))
+    for fill in (columns, {"x": columns}, {0: columns}):
+        pv.elbo(pv.masked(pv.Pair(factorised, guide), fill=fill), holed, draws=1)
+        while not seen.empty():
+            assert torch.equal(seen.get()[0], columns)
+    with pytest.raises(
+        pv.PyrovaeError, match=r"NaN.*stopped there: fill has the shape \(3,\), and a row of 'x' \(5,\)"
+    ):
+        pv.fit(pv.masked(pv.Pair(factorised, guide), fill=torch.zeros(3)), holed, steps=1, progress=False)
+
+
+def test_labels_may_be_missing():
+    """Whole numbers have their lowest one for what is missing, which is what NaN becomes where it is cast."""
+    labels = torch.tensor([0.0, 1.0, math.nan, 1.0])
+
+    def model(y):
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Categorical(logits=torch.stack([z, -z], -1)), obs=y.long())
+
+    def guide(y):
+        with pyro.plate("data", len(y)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    pair = pv.masked(pv.Pair(model, guide))
+    found = pv.log_evidence(pair, labels, draws=4000)
+    assert float(differences(found, torch.tensor([0.5, 0.5, 1.0, 0.5]).log())[[0, 1, 3]].max()) < 4
+    assert found.value[2] == pytest.approx(0.0, abs=1e-6)  # its guide is the prior
+
+
+def refused(model, match, data=None):
+    x = torch.randn(20, WIDTH) if data is None else data
+    x[3, 1] = math.nan
+    with pytest.raises(pv.PyrovaeError, match=match):
+        pv.elbo(pv.masked(pv.Pair(model, wide)), x, draws=2)
+
+
+def test_what_hides_the_holes_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z @ WEIGHT.T).to_event(1), obs=(x > 0).float())
+
+    refused(model, "what the model observes has none")
+
+
+def test_a_model_that_reads_the_holes_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ WEIGHT.T + 0.1 * x.roll(1, -1), 0.5).to_event(1), obs=x)
+
+    refused(model, "computes with what is missing")
+
+
+def test_a_joint_event_in_part_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            flow = dist.transforms.AffineTransform(0.0, 2.0)
+            base = dist.MultivariateNormal(z @ WEIGHT.T, TIED)
+            pyro.sample("x", dist.TransformedDistribution(base, [flow]), obs=x)
+
+    refused(model, "'x' is observed in part, and its TransformedDistribution is a joint distribution")
+
+
+@pytest.mark.parametrize("seen", [[True, True, False], [False, True, False], [True, True, True], [False, False, False]])
+def test_a_normal_vector_has_its_marginal_and_its_conditional(seen):
+    seen = torch.tensor(seen)
+    root = torch.tensor([[1.0, 0.0, 0.0], [0.7, 0.6, 0.0], [-0.4, 0.5, 0.3]])
+    mean, value = torch.tensor([1.0, -1.0, 0.5]), torch.tensor([0.2, 0.1, -0.3])
+    whole = dist.MultivariateNormal(mean, scale_tril=root)
+    part = observing(whole, seen, "x")
+    assert isinstance(part, PartNormal)
+    block = whole.covariance_matrix
+    marginal = dist.MultivariateNormal(mean[seen], block[seen][:, seen]).log_prob(value[seen]) if seen.any() else 0.0
+    assert float(part.log_prob(value)) == pytest.approx(float(marginal), abs=1e-5)
+    torch.manual_seed(0)
+    count = 20_000
+    drawn = completed(part.expand([count]), value.expand(count, 3), seen.expand(count, 3))
+    assert torch.equal(drawn[:, seen], value[seen].expand(count, -1))
+    gain = block[~seen][:, seen] @ torch.linalg.inv(block[seen][:, seen])
+    expected = mean[~seen] + gain @ (value[seen] - mean[seen])
+    spread = block[~seen][:, ~seen] - gain @ block[seen][:, ~seen]
+    assert torch.allclose(drawn[:, ~seen].mean(0), expected, atol=0.03)
+    assert torch.allclose(torch.cov(drawn[:, ~seen].T).reshape(spread.shape), spread, atol=0.04)
+
+
+def test_a_network_of_torch_is_no_hindrance(holed):
+    encoder = nn.Linear(2 * WIDTH, 4)
+
+    def guide(x, mask):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            loc, scale = encoder(torch.cat([x, mask.to(x)], -1)).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    run = pv.fit(pv.masked(pv.Pair(factorised, guide)), holed, epochs=60, learning_rate=0.02, seed=0, progress=False)
+    bound = float(exact(holed, NOISE).mean())
+    assert run.history[0].elbo < run.history[-1].elbo < bound + 0.2
+    assert run.history[-1].elbo > bound - 1.5
