@@ -148,8 +148,6 @@ def test_the_fill_is_what_the_guide_sees(holed):
             assert torch.equal(seen.get()[0], columns)
     words = r"NaN.*stopped there: fill has the shape \(3,\), and a row of 'x' \(5,\)"
     with pytest.raises(pv.PyrovaeError, match=words):
-        pv.PyrovaeError, match=r"NaN.*stopped there: fill has the shape \(3,\), and a row of 'x' \(5,\)"
-    ):
         pv.fit(pv.masked(pv.Pair(factorised, guide), fill=torch.zeros(3)), holed, steps=1, progress=False)
 
 
