@@ -28,11 +28,16 @@ def selecting(loc):
     return loc[loc > 0].sum() * 0.01
 
 
+def counting(loc):
+    return 0.01 * len(loc[loc > 0])
+
+
 UNSTAGEABLE = {
     "branching": (branching, r"\.item\(\).*staged_pairs.py, line \d+"),
     "numbers": (numbers, r"\.numpy\(\) in .*staged_refusals.py, line \d+"),
     "numpy_noise": (lambda loc: np.random.normal(), r"Python or numpy in .*staged_refusals.py, line \d+"),  # noqa: NPY002 - as a user may write it
     "python_noise": (lambda loc: random.random(), r"Python or numpy in .*staged_refusals.py, line \d+"),
+    "counting": (counting, r"counts what a selection by values has left \(.*staged_refusals.py, line \d+\)"),
     "selecting": (selecting, r"selects by values \(aten.index.Tensor in .*staged_refusals.py, line \d+\)"),
 }
 

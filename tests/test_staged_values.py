@@ -62,6 +62,8 @@ READS = {
     "full": lambda x: torch.full((4,), large(x)) * 0.1,
     "equal": lambda x: 0.1 if torch.equal(large(x), torch.tensor(1)) else -0.1,
     "several": several,
+    "selection": lambda x: 0.1 * x[:, 1][x[:, 0] > 1.5].detach().sum().clamp(-1, 1) * torch.zeros(()),
+    "nonzero": lambda x: 0.1 * len((x[:, 0] > 1.5).nonzero()),
 }
 
 

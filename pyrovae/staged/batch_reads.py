@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,17 @@ class BatchReads(NamedTuple):
         return [one for one in self.sources if isinstance(one, torch.Tensor)]
 
 
+class _Record(NamedTuple):
+    """One value that was read."""
+
+    reader: Reader
+    nodes: list[Node]  # of the way there
+    value: Any
+    words: str
+    kind: str
+    needed_by: Node | None  # the operation of the trace whose shape it decides
+
+
 class BatchReading:
     """Collects the reads of one trace, and the operations that lead to them."""
 
@@ -77,13 +88,11 @@ class BatchReading:
         self._sources: list[int | torch.Tensor] = []
         self._last: Node | None = None  # of the graph's own inputs
         self._varying: set[Node] = set()  # what depends on any input
-        self._outputs: list[Node] = []
-        self._readers: list[tuple[Reader, int]] = []
-        self._values: list[Any] = []
-        self._words: list[str] = []
-        self._kinds: list[str] = []
+        self._records: list[_Record] = []
 
-    def read(self, reader: Reader, tensors: Sequence[torch.Tensor], words: str, kind: str) -> Any:
+    def read(
+        self, reader: Reader, tensors: Sequence[torch.Tensor], words: str, kind: str, needed_by: Node | None = None
+    ) -> Any:
         """The value that a reader gives of tensors, from now on one of those that the graph holds for.
 
         Args:
@@ -91,6 +100,7 @@ class BatchReading:
             tensors: they depend on the inputs of the trace alone.
             words: what reads, and where.
             kind: what tells the reader from others.
+            needed_by: the operation of the trace that needs it; where that is rewritten, nothing does.
         """
         with disable_proxy_modes_tracing():
             value = reader(*tensors)
@@ -102,24 +112,30 @@ class BatchReading:
         found = [self._copy_of(tensor) for tensor in tensors]
         if not self._varying.intersection(found):
             return value  # of constants, which are the same in each pass
-        self._outputs += found
-        self._readers.append((reader, len(tensors)))
-        self._values.append(_key(value))
-        self._words.append(words)
-        self._kinds.append(kind)
+        self._records.append(_Record(reader, found, _key(value), words, kind, needed_by))
         return value
 
-    def finished(self) -> BatchReads | None:
-        """All that was read; None where nothing was."""
-        if not self._readers:
+    def finished(self, rewritten: Collection[Node]) -> BatchReads | None:
+        """All that was read; None where nothing was.
+
+        Args:
+            rewritten: operations of the trace that need no value any more.
+        """
+        records = [one for one in self._records if one.needed_by is None or one.needed_by not in rewritten]
+        if not records:
             return None
-        self._graph.output(self._outputs)
+        self._graph.output([node for record in records for node in record.nodes])
+        self._graph.eliminate_dead_code()
         module = GraphModule({}, self._graph)
         fixed = tuple(one if isinstance(one, int) else id(one) for one in self._sources)
         return BatchReads(
-            module.forward, tuple(self._sources), tuple(self._readers), tuple(self._values), self._words[0],
-            (module.code, fixed, tuple(self._kinds)),
-        )  # fmt: skip
+            module.forward,
+            tuple(self._sources),
+            tuple((record.reader, len(record.nodes)) for record in records),
+            tuple(record.value for record in records),
+            records[0].words,
+            (module.code, fixed, tuple(record.kind for record in records)),
+        )
 
     # --- the way to a tensor --------------------------------------------------------------------------
 

@@ -135,9 +135,11 @@ def capture(
             _refuse_other_randomness(notes, draws)
     finally:
         _restore(inputs, before)
-    select_in_place(graph)
+    graph.graph.eliminate_dead_code()
+    _refuse_unseen_shapes(graph, reading)
+    rewritten = select_in_place(graph)
     _refuse_shapes_that_depend_on_values(graph)
-    reads = reading.of_batch()
+    reads = reading.of_batch(rewritten)
     _refuse_moving_constants([*(guard.tensor for guard in reading.guards), *(reads.held if reads else ())], writes)
     _refuse_written_data(inputs, writes)
     written = tuple(whole for whole, _ in writes.written.values())
@@ -257,8 +259,24 @@ def _refuse_shapes_that_depend_on_values(graph: GraphModule) -> None:
             )
 
 
+def _refuse_unseen_shapes(graph: GraphModule, reading: TracedReads) -> None:
+    """Refuse a selection of which nothing but its shape was used: the graph has lost it, and holds that of today."""
+    there = set(graph.graph.nodes)
+    for node in reading.provenance.selections:
+        if node not in there and not node.meta.get("counted"):
+            raise Unstageable(
+                f"the pair counts what a selection by values has left ({node.meta['place']}); count by "
+                "(condition).sum(), and keep that a tensor"
+            )
+
+
 def _keeps_shape(node: torch.fx.Node) -> bool:
-    """Whether an operation whose shape may depend on values does not do so here: an index by whole numbers."""
+    """Whether an operation whose shape may depend on values does not do so here.
+
+    It is an index by whole numbers, or a selection by the batch alone, for whose count the graph holds.
+    """
+    if node.meta.get("counted"):
+        return True
     if node.target is not torch.ops.aten.index.Tensor:
         return False
     indices: Any = node.args[1]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, has_proxy_slot
+from torch.fx import Node
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -17,6 +18,10 @@ from pyrovae.staged.writes import storage_of, targets
 # A traced operation takes about a millisecond, and a graph of so many as long as some seconds of training.
 MOST_OPERATIONS = 30_000
 
+_SELECTS, _FINDS = torch.ops.aten.index.Tensor, torch.ops.aten.nonzero.default
+
+_TOLIST, _ITEM = torch.Tensor.tolist, torch.Tensor.item  # as they are while nothing is traced
+
 _PACKS = torch.ops.aten._pack_padded_sequence.default
 
 
@@ -24,6 +29,9 @@ class Provenance(TorchDispatchMode):
     """Follows, operation by operation, what comes from the batch and from tensors that stay, and from nothing else.
 
     What an operation writes into counts as coming from elsewhere, though it may not: nothing is looked up in the past.
+
+    Attributes:
+        selections: the operations that select by values.
     """
 
     def __init__(self, others: Iterable[torch.Tensor], read: Callable[..., Any]):
@@ -37,6 +45,7 @@ class Provenance(TorchDispatchMode):
         self._pure = dict.fromkeys(map(storage_of, others), False)
         self._read = read
         self._operations = 0
+        self.selections: list[Node] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -48,10 +57,10 @@ class Provenance(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         pure = torch.Tag.nondeterministic_seeded not in func.tags and self.of_batch(tensors)
         if func is _PACKS:  # whose lengths decide about what recurrent networks do, unseen
-            self._read(torch.Tensor.tolist, [args[1]], f"lengths of packed sequences in {place()}", "tolist")
+            self._read(_TOLIST, [args[1]], f"lengths of packed sequences in {place()}", "tolist")
         result = func(*args, **kwargs)
-        if torch.Tag.dynamic_output_shape in func.tags:
-            _note_place(result)
+        if func in (_SELECTS, _FINDS):
+            self._note_selection(func, args, result)
         given = set(map(storage_of, tensors))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor) and storage_of(leaf) not in given:
@@ -80,6 +89,20 @@ class Provenance(TorchDispatchMode):
         kind = f"{func}{[leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)]}"
         return self._read(reader, [leaves[number] for number in places], f"{name} in {place()}", kind)
 
+    def _note_selection(self, func: Any, args: Any, result: Any) -> None:
+        """Let a selection by the batch hold for how much it selects."""
+        mode: Any = get_proxy_mode()
+        node = get_proxy_slot(result, mode.tracer).proxy.node
+        node.meta["place"] = place()
+        chosen = [args[0]] if func is _FINDS else [one for one in args[1] if _is_mask(one)]
+        if not chosen:
+            return  # an index by whole numbers
+        self.selections.append(node)
+        if self.of_batch(chosen):
+            for mask in chosen:
+                self._read(_count, [mask], f"a selection in {node.meta['place']}", "count", node)
+            node.meta["counted"] = True
+
     def _count(self) -> None:
         self._operations += 1
         if self._operations > MOST_OPERATIONS:
@@ -89,8 +112,9 @@ class Provenance(TorchDispatchMode):
             )
 
 
-def _note_place(result: Any) -> None:
-    mode: Any = get_proxy_mode()
-    for leaf in tree_leaves(result):
-        if isinstance(leaf, torch.Tensor) and has_proxy_slot(leaf, mode.tracer):
-            get_proxy_slot(leaf, mode.tracer).proxy.node.meta["place"] = place()
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def _count(values: torch.Tensor) -> int:
+    return int(_ITEM(torch.count_nonzero(values)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
@@ -13,6 +13,7 @@ import numpy as np
 import pyro.infer.traceenum_elbo
 import pyro.util
 import torch
+from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from pyrovae.pairs.isolation import validation
@@ -57,9 +58,9 @@ class TracedReads:
         self._batch = BatchReading(traced.sources) if traced.may_read_batch else None
         self._thread = threading.get_ident()
 
-    def of_batch(self) -> BatchReads | None:
-        """What was read of the batch; None where nothing was."""
-        return None if self._batch is None else self._batch.finished()
+    def of_batch(self, rewritten: Collection[Node]) -> BatchReads | None:
+        """What was read of the batch and is needed still; see `BatchReading.finished`."""
+        return None if self._batch is None else self._batch.finished(rewritten)
 
     def reader(self, name: str) -> Callable[..., Any]:
         """What stands in for a method of `torch.Tensor` while tracing."""
@@ -88,7 +89,14 @@ class TracedReads:
 
         return read
 
-    def data(self, reader: Callable[..., Any], tensors: Sequence[torch.Tensor], words: str, kind: str) -> Any:
+    def data(
+        self,
+        reader: Callable[..., Any],
+        tensors: Sequence[torch.Tensor],
+        words: str,
+        kind: str,
+        needed_by: Node | None = None,
+    ) -> Any:
         """A value that was read of the batch, and nothing else.
 
         Args:
@@ -96,6 +104,7 @@ class TracedReads:
             tensors: the tensors.
             words: what reads, and where.
             kind: what tells the reader from others.
+            needed_by: the operation of the trace whose shape it decides.
 
         Raises:
             Unstageable: they depend on parameters or on random draws, so that no graph can hold for their value.
@@ -110,7 +119,7 @@ class TracedReads:
                 f"the pair reads a value of its batch ({words}), of which each process has another part; train in one "
                 "process, or keep it a tensor"
             )
-        return self._batch.read(reader, tensors, words, kind)
+        return self._batch.read(reader, tensors, words, kind, needed_by)
 
     def _is_constant(self, tensor: torch.Tensor) -> bool:
         if id(tensor) in self._constants:

@@ -15,13 +15,17 @@ _PUTS = (aten.index_put.default, aten.index_put_.default)
 _CONSTANTS: dict[Any, float] = {aten.zeros.default: 0.0, aten.ones.default: 1.0}
 
 
-def select_in_place(module: GraphModule) -> None:
+def select_in_place(module: GraphModule) -> set[Node]:
     """Write `y[mask] = x[mask]`, and what differentiation makes of it, as `torch.where(mask, x, y)`.
 
     A spline that is the identity outside its interval is written so. The values are the same, and so are the
     gradients; what selects by a mask and does anything else with it is left as it is. As with all changes of a graph,
     `graphs.plain` writes the code.
+
+    Returns:
+        The operations that were there and are no more.
     """
+    before = set(module.graph.nodes)
     for node in list(module.graph.nodes):
         if node.target in _PUTS:
             _rewrite(module.graph, node)
@@ -29,6 +33,7 @@ def select_in_place(module: GraphModule) -> None:
         if node.target is aten.new_zeros.default and _mask(node.args[0]) is not None:
             node.update_arg(0, node.args[0].args[0])  # which takes no more than its type and device
     module.graph.eliminate_dead_code()
+    return before - set(module.graph.nodes)
 
 
 def _rewrite(graph: Graph, put: Node) -> None:
