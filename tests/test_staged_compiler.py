@@ -120,7 +120,8 @@ def test_two_compilations_follow_each_other(monkeypatch):
 
 
 @pytest.mark.parametrize("of_rows", [False, True])
-def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows):
+@pytest.mark.parametrize("single", [False, True])
+def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows, single):
     def program(x, weight):
         with torch.enable_grad():
             weight = weight.detach().requires_grad_()
@@ -134,6 +135,8 @@ def test_a_selection_that_goes_back_to_its_place_has_no_shape_of_its_own(of_rows
 
     weight = torch.randn(3)
     first, second, none = torch.randn(8, 3), torch.randn(8, 3), -torch.rand(8, 3)
+    if single:  # of which torch makes a scalar, or a row
+        first = torch.where(torch.arange(24).reshape(8, 3) == 6, 1.0, -first.abs())
     graph = make_fx(program, tracing_mode="real")(first, weight)
     selections.select_in_place(graph)
     graph.recompile()

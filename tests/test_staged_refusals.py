@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from staged_pairs import QUIET, X, asked_to, branching, pair_of, pair_with, small
@@ -143,3 +144,18 @@ def test_what_a_graph_would_do_otherwise_goes_on_plain(kind, words, monkeypatch)
     assert ends["auto"].route.startswith("plain")
     assert re.search(words, ends["auto"].route)
     assert ends["auto"].history[-1].loss == ends[False].history[-1].loss
+
+
+class Choosy(dist.Normal):
+    def log_prob(self, value):
+        return super().log_prob(value) + (0.0 if self.loc.sum().item() < 1e9 else 1.0)
+
+
+def test_the_density_of_a_site_is_named_beside_the_line():
+    def model(x):
+        loc = pyro.param("loc", torch.zeros(5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", Choosy(loc, 1.0).to_event(1), obs=x)
+
+    with pytest.raises(pv.ArgumentError, match=r"staged_refusals.py, line \d+, for the density of site 'x'"):
+        pv.fit(pv.Pair(model, lambda x: None), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)

@@ -177,6 +177,16 @@ def test_what_is_not_of_the_batch_alone_is_no_value_to_hold_for(read):
         pv.fit(reading(read)(), X, steps=20, batch_size=16, seed=0, staged="traced", **QUIET)
 
 
+def test_what_torch_reads_only_to_check_it_is_not_read():
+    def one_hot(x):
+        drawn = torch.distributions.Categorical(logits=x).sample()
+        return 0.1 * torch.nn.functional.one_hot(drawn, 5)[:, :4]
+
+    run = both_ways(reading(one_hot), steps=20, data=X)
+    assert run.route.startswith("traced")
+    assert "value of" not in run.route
+
+
 @pytest.mark.filterwarnings("ignore:.reads-other-rows")
 def test_processes_hold_for_no_value(monkeypatch):
     monkeypatch.setattr(step_maker, "Settings", lambda **given: Settings(**{**given, "shared": True}))

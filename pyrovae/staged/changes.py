@@ -22,6 +22,7 @@ class Changes:
 
     def __init__(self, places: Callable[[], Iterable[Any]], shown: Shown):
         self.shown = shown
+        self.seconds_to_trace: float | None = None  # that the last graph took
         self._places = places
         self._code = UserCode()
         self._watch: Watch | None = None

@@ -11,6 +11,8 @@ _COMPILING_SAVES = 0.35
 
 _SECONDS_TO_TRACE = 0.3  # of a pair with two networks; a first guess
 
+_PLAIN_STEPS_TO_TRACE = 20.0  # each operation is traced in the time of some tens, and long loops have many
+
 _CAUTION = 1.5  # a change has to earn that many times what it costs
 
 
@@ -27,9 +29,9 @@ def worth_tracing(plain: float, steps_left: float, known: float | None = None) -
     Args:
         plain: seconds of a plain step.
         steps_left: on batches of this shape.
-        known: seconds that tracing took for another shape of batch.
+        known: seconds that tracing took for another batch.
     """
-    cost = known or _SECONDS_TO_TRACE
+    cost = known or max(_SECONDS_TO_TRACE, _PLAIN_STEPS_TO_TRACE * plain)
     saved = _TRACING_SAVES * plain * steps_left
     if saved > _CAUTION * cost:
         return Decision(True, f"{steps_left:.0f} steps of {1e3 * plain:.2g} ms are left")

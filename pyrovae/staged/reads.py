@@ -15,6 +15,7 @@ import pyro.util
 import torch
 from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
+from torch.overrides import TorchFunctionMode
 
 from pyrovae.pairs.isolation import validation
 from pyrovae.staged.batch_reads import BatchReading, BatchReads
@@ -166,6 +167,22 @@ def _first(scales: Any) -> Any:
     return scales[0]
 
 
+class _WithoutChecks(TorchFunctionMode):
+    """torch's functions that read values only to check them, without that; Pyro's plain passes have checked."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.one_hot:
+            return _one_hot(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    if num_classes < 1:
+        num_classes = int(tensor.max()) + 1
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
+
+
 @contextmanager
 def traceable(constants: Iterable[torch.Tensor], traced: Traced) -> Iterator[TracedReads]:
     """Make Pyro's passes traceable: its reports of numbers are tensors, its validation is off.
@@ -187,6 +204,7 @@ def traceable(constants: Iterable[torch.Tensor], traced: Traced) -> Iterator[Tra
         for name in _READERS:
             stack.enter_context(mock.patch.object(torch.Tensor, name, reading.reader(name)))
         stack.enter_context(mock.patch.object(torch.Tensor, "masked_select", _zeroed))
+        stack.enter_context(_WithoutChecks())
         for name in ("torch_isnan", "torch_isinf"):
             stack.enter_context(mock.patch.object(pyro.util, name, return_value=False))
         stack.enter_context(mock.patch.object(pyro.infer.traceenum_elbo, "_get_common_scale", _first))

@@ -30,14 +30,15 @@ def select_in_place(module: GraphModule) -> set[Node]:
         if node.target in _PUTS:
             _rewrite(module.graph, node)
     for node in list(module.graph.nodes):
-        if node.target is aten.new_zeros.default and _mask(node.args[0]) is not None:
-            node.update_arg(0, node.args[0].args[0])  # which takes no more than its type and device
+        selected: Any = _without_detour(node.args[0]) if node.target is aten.new_zeros.default else None
+        if _mask(selected) is not None:
+            node.update_arg(0, selected.args[0])  # which takes no more than its type and device
     module.graph.eliminate_dead_code()
     return before - set(module.graph.nodes)
 
 
 def _rewrite(graph: Graph, put: Node) -> None:
-    base, mask, value = put.args[0], _mask(put), put.args[2]
+    base, mask, value = put.args[0], _mask(put), _without_detour(put.args[2])
     if mask is None or not isinstance(base, Node) or not isinstance(value, Node):
         return
     other: Any = None
@@ -51,6 +52,24 @@ def _rewrite(graph: Graph, put: Node) -> None:
         new = _chosen(graph, put, _widened(graph, mask, base), base, other)
     put.replace_all_uses_with(new)
     graph.erase_node(put)
+
+
+_SUMS = (aten.sum.default, aten.sum.dim_IntList)
+
+
+def _without_detour(value: Any) -> Any:
+    """The selection behind what torch makes of one chosen entry: it without that dim, and a derivative's sum."""
+    passed = _viewed(value)
+    if passed is not value and isinstance(passed, Node) and passed.target in _SUMS:
+        passed = passed.args[0]
+    selects = isinstance(passed, Node) and passed.target is aten.index.Tensor and _shape(passed)[:1] == (1,)
+    return passed if selects and passed.meta["val"].numel() == value.meta["val"].numel() else value
+
+
+def _viewed(value: Any) -> Any:
+    while isinstance(value, Node) and value.target is aten.view.default:
+        value = value.args[0]
+    return value
 
 
 def _chosen(graph: Graph, put: Node, mask: Node, base: Node, other: Any) -> Node:

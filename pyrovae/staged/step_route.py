@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import torch
@@ -134,18 +135,20 @@ class StepRoute:
             return True
         if count not in (5, 20):
             return False
-        choice = worth_tracing(self.times.typical(), outlook.steps_left)
+        choice = worth_tracing(self.times.typical(), outlook.steps_left, self._changes.seconds_to_trace)
         self.why = choice.why
         return choice.go
 
     def _trace(self, batch: Batch) -> str | None:
         """Make the graph; why it cannot be made, in words."""
+        start = time.perf_counter()
         try:
             self.graph = GraphStep(self._settings, batch, self.examination.rebound, self._changes.draws)
         except Exception as error:
             return words_of(error)
         self.function = self.graph.module
         self._changes.passed()
+        self._changes.seconds_to_trace = time.perf_counter() - start
         return None
 
     def _judge(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:

@@ -16,9 +16,14 @@ _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib"
 _END = "pyrovae.staged.capture"  # further out stands who called `fit`, and not the pair
 
 
+_DENSITIES = ("log_prob_sum", "compute_log_prob", "compute_score_parts")  # of Pyro's traces
+
+
 def place() -> str:
     """The innermost line of the pair's author that runs now; where there is none, that of a library."""
-    return _chosen(_frames(sys._getframe(1)))
+    site = _site(sys._getframe(1))
+    found = _chosen(_frames(sys._getframe(1)))
+    return f"{found}, for the density of site {site!r}" if site else found
 
 
 def place_of(error: BaseException) -> str:
@@ -38,6 +43,15 @@ def _frames(frame: Any) -> Iterator[tuple[str, CodeType, int]]:
             return
         yield name, frame.f_code, frame.f_lineno
         frame = frame.f_back
+
+
+def _site(frame: Any) -> str | None:
+    """The site whose density Pyro computes now, which is no line of the author's."""
+    while frame is not None and frame.f_globals.get("__name__", "") != _END:
+        if frame.f_code.co_name in _DENSITIES and isinstance(frame.f_locals.get("name"), str):
+            return frame.f_locals["name"]
+        frame = frame.f_back
+    return None
 
 
 def _chosen(frames: Iterable[tuple[str, CodeType, int]]) -> str:

@@ -106,7 +106,7 @@ class FlowPrior(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
-@style("VAE with a flow as prior", batch=6, route=("selects by values", "a spline selects by values"))
+@style("VAE with a flow as prior", batch=6)
 def flow_prior():
     net = FlowPrior()
     return Made(net, (pictures(),), (net,))

@@ -11,7 +11,7 @@ from torch import nn
 
 import pyrovae as pv
 from styles.autoencoders import Coder, joined, pictures
-from styles.style import READS_A_VALUE, Made, style
+from styles.style import Made, style
 
 CLASSES = 3
 
@@ -51,7 +51,7 @@ def labels_known():
     return Made(pv.Pair(net.model, net.guide), (pictures(), labels()))
 
 
-@style("semi-supervised VAE, labels drawn", batch=6, route=READS_A_VALUE)
+@style("semi-supervised VAE, labels drawn", batch=6)
 def labels_drawn():
     net = SSVAE()
     return Made(pv.Pair(net.model, net.guide), (pictures(),))

@@ -14,7 +14,7 @@ from torch import nn
 
 import pyrovae as pv
 from styles.autoencoders import Coder, joined
-from styles.style import BOTH, READS_A_VALUE, SHARED, Made, style
+from styles.style import BOTH, SHARED, Made, style
 
 
 def ragged(sequences: int = 5, steps: int = 4, width: int = 2):
@@ -60,7 +60,6 @@ POINT = "which all data share, at one point"
     enumerates=True,
     draws=10,
     grid=(4, 10),
-    route=READS_A_VALUE,
     exact=forward_algorithm,
     refused={
         "elbo": (POINT, "the guide is a point, which has no density"),

@@ -78,8 +78,6 @@ SHARED = (40, 1)  # a grid for a pair whose latents all rows share
 
 BOTH = (15, 3)  # and for one with latents of both kinds
 
-READS_A_VALUE = ("get value out of a tracing tensor", "torch reads a value of a tensor inside (`one_hot`, an index)")
-
 STYLES: dict[str, Style] = {}
 
 

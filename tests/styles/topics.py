@@ -9,7 +9,7 @@ from pyro.infer import TraceEnum_ELBO
 from torch import nn
 
 from styles.autoencoders import Coder
-from styles.style import BOTH, FUNCTIONS, READS_A_VALUE, Made, style
+from styles.style import BOTH, FUNCTIONS, Made, style
 
 WORDS, TOPICS = 6, 3
 
@@ -37,7 +37,7 @@ class ProdLDA(nn.Module):
             pyro.sample("logtheta", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
-@style("ProdLDA", plate="documents", batch=6, route=("reads the value", "the author reads a value of the data (`int`)"))
+@style("ProdLDA", plate="documents", batch=6)
 def prod_lda():
     net = ProdLDA()
     return Made(net, (torch.poisson(torch.rand(12, WORDS) * 3),), (net,))
@@ -87,7 +87,6 @@ SUMMED = {
     "loss": lambda: TraceEnum_ELBO(max_plate_nesting=2),
     "draws": 25,
     "grid": BOTH,
-    "route": READS_A_VALUE,
 }
 
 
