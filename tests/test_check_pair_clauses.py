@@ -11,6 +11,7 @@ from clauses import empty, look, quick
 from hypothesis import given
 from hypothesis import strategies as st
 from pyro import poutine
+from pyro.contrib.easyguide import EasyGuide
 from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule
 from registry import (
@@ -392,3 +393,19 @@ def test_reading_that_is_not_declared_is_found_through_casts_and_names():
     data = {"c": labels(3), "image": (255 * binary()).to(torch.uint8)}
     (finding,) = findings(pv.Pair(model, guide), (), data)
     assert (finding.clause, finding.where) == ("reads-observed", "image")
+
+
+def test_a_plate_that_easy_guide_makes_without_a_size_is_as_long_as_the_models():
+    def model(x):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with pyro.plate("columns", 3):
+            weight = pyro.sample("weight", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(level + weight.sum(-1), 1.0), obs=x)
+
+    class Guide(EasyGuide):
+        def guide(self, x):
+            loc = pyro.param("loc", torch.zeros(4))
+            self.group(match="level|weight").sample("both", dist.Normal(loc, 0.3).to_event(1))
+
+    assert findings(pv.Pair(model, Guide(model)), (torch.randn(8),), {}) == ()

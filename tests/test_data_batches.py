@@ -490,6 +490,7 @@ BAD = {
     "empty list": ([], "an empty list"),
     "empty dict": ({}, "an empty dict"),
     "no rows": (torch.ones(0, 3), r"is empty: it has shape \(0, 3\)"),
+    "no columns beside none": ((np.ones((3, 0)), np.ones((3, 0))), r"each of its rows, shape \(0,\), holds no number"),
     "no columns": (np.ones((3, 0)), r"each of its rows, shape \(0,\), holds no number"),
     "no dims": (np.array(3.0), "no dimension"),
     "no dims in torch": (torch.tensor(3.0), "no dimension"),

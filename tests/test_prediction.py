@@ -730,3 +730,19 @@ def test_variations_of_what_has_no_mean(law):
     assert bool(wide.isfinite().all())
     assert bool((wide.std(0) > 0).all())
     assert bool((none.std(0) == 0).all()) == (law().event_shape == (2,))  # a matrix is drawn as it is
+
+
+def test_an_argument_that_was_left_at_none_is_predicted():
+    def model(x, y=None):
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(slope * x, 1.0), obs=y)
+
+    def guide(x, y=None):
+        pyro.sample("slope", dist.Normal(2.0, 0.1))
+
+    x = torch.linspace(0.0, 3.0, 5)
+    found = pv.posterior_predictive(pv.Pair(model, guide), x, draws=2000)
+    assert set(found) == {"y"}
+    torch.testing.assert_close(found["y"].mean(0), 2 * x, atol=0.12, rtol=0)
+    torch.testing.assert_close(found["y"].std(0), (1 + 0.01 * x**2).sqrt(), atol=0.08, rtol=0)

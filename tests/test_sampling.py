@@ -542,3 +542,20 @@ def test_an_argument_is_observed_where_a_site_holds_a_part_of_it_or_a_cast():
 
     data = (torch.randn(4, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4))
     assert observed_arguments(Sampler.of(pv.Pair(model, guide), data, {}, seed=0)) == {0, 1}
+
+
+def test_a_total_that_is_the_largest_of_all_rows_is_the_same_in_every_tile():
+    def model(docs):
+        with pyro.plate("data", len(docs)):
+            logits = pyro.sample("logits", dist.Normal(torch.zeros(len(docs), 3), 1.0).to_event(1))
+            pyro.sample("docs", dist.Multinomial(int(docs.sum(-1).max()), logits=logits), obs=docs)
+
+    def guide(docs):
+        with pyro.plate("data", len(docs)):
+            pyro.sample("logits", dist.Normal((docs + 1).log(), 0.3).to_event(1))
+
+    docs = torch.arange(300.0)[:, None] + torch.arange(3.0)
+    pair = pv.Pair(model, guide)
+    assert set(pv.posterior_predictive(pair, docs, draws=2)["docs"].sum(-1).unique().tolist()) == {900.0}
+    with pytest.warns(pv.PyrovaeWarning, match="reads-other-rows.*'docs'.*total_count"):
+        pv.check_pair(pair, docs[:8])

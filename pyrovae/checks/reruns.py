@@ -101,8 +101,9 @@ def reads_no_other_rows(traced: TracedPair) -> Iterator[Finding]:
             "reads-other-rows",
             "warning",
             f"the distribution of {listed(names)} in a row moves with the other rows of the batch (a mean over the "
-            "batch, say): no figure of a single row has a meaning of its own, and evidence or novelty differ with the "
-            "company. Compute what rows share beforehand, and give it as an argument or keep it in a buffer.",
+            "batch, say, or a total_count that is the largest in it): no figure of a single row has a meaning of its "
+            "own, and evidence, novelty or predictions differ with the company. Compute what rows share beforehand, "
+            "and give it as an argument or keep it in a buffer.",
             names[0],
         )
 

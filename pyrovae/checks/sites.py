@@ -102,7 +102,7 @@ def agreeing_plates(traced: TracedPair) -> Iterator[Finding]:
         if node["infer"].get("enumerate"):
             continue
         mine, theirs = _plates(node), _plates(other)
-        if mine == theirs:
+        if _sized(mine, theirs) == _sized(theirs, mine):
             continue
         only_names = sorted(mine.values()) == sorted(theirs.values())
         sampled = any(size != full for _, size, full in mine.values())
@@ -122,6 +122,16 @@ def _plates(node: Mapping) -> dict[str, tuple[int, int, int]]:
         frame.name: (frame.dim, int(frame.size), int(frame.full_size or frame.size))
         for frame in node["cond_indep_stack"]
         if frame.vectorized
+    }
+
+
+def _sized(found: Mapping, other: Mapping) -> dict[str, tuple[int, int, int]]:
+    """A plate without a size, as EasyGuide makes them, is as long as the other side's, and scales nothing."""
+    return {
+        name: other[name]
+        if sizes[1] < 0 and name in other and other[name][::2] == (sizes[0], other[name][1])
+        else sizes
+        for name, sizes in found.items()
     }
 
 

@@ -171,11 +171,13 @@ def _check_shape(shape: Any, where: str) -> None:
         raise DataError(f"{where} has no dimension; the first dimension must count the rows")
     if shape[0] == 0:
         raise DataError(f"{where} is empty: it has shape {shape}, so no row; give at least one row")
-    if 0 in shape:
-        raise DataError(f"{where} is empty: each of its rows, shape {shape[1:]}, holds no number")
 
 
 def _check_rows(leaves: dict[int | str, Leaf]) -> None:
+    empty = [(name, tuple(leaf.shape)) for name, leaf in leaves.items() if 0 in leaf.shape]
+    if len(empty) == len(leaves):  # beside data there may be no covariates: zeros(T, 0)
+        name, shape = empty[0]
+        raise DataError(f"{argument_words(name)} is empty: each of its rows, shape {shape[1:]}, holds no number")
     if len({len(leaf) for leaf in leaves.values()}) > 1:
         counts = ", ".join(f"{argument_words(name)} has {len(leaf)}" for name, leaf in leaves.items())
         raise DataError(f"the arguments differ in their number of rows: {counts}; row n of each is one datum")

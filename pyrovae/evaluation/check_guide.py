@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size
+from pyro.poutine.messenger import Messenger
 from tqdm import tqdm
 
 from pyrovae.data.batch_sources import Batch
@@ -18,6 +19,7 @@ from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.programs import traced
@@ -146,13 +148,20 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
     ):
         warnings.simplefilter("ignore")
         try:
-            kernel = NUTS(sampler.model_on(batch))
+            kernel = NUTS(_Unweighted()(sampler.model_on(batch)))
             chain = MCMC(kernel, num_samples=draws, warmup_steps=warmup, num_chains=1, disable_progbar=True)
             chain.run(*batch.args, **batch.kwargs)
         except Exception as error:
             raise PairError(f"NUTS does not run on this model: {type(error).__name__}: {error}") from error
     latent = sampler.structure.named("latent")
     return {site: value.detach().cpu() for site, value in chain.get_samples().items() if site in latent}
+
+
+class _Unweighted(Messenger):
+    """Without what the author scales: the posterior is that of the model, as in all figures."""
+
+    def _pyro_sample(self, msg) -> None:
+        msg["scale"] = subsample_scale(msg)
 
 
 def _check_takes(sampler: Sampler, batch: Batch) -> None:

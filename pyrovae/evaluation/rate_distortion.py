@@ -23,7 +23,7 @@ from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import samples
+from pyrovae.pairs.trace import run, samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import WholePlate
@@ -97,13 +97,25 @@ def rate_distortion(
         use = Use.of(pair, batches, data_plate=data_plate)
     check_local_densities(use)
     check_common_densities(use)
-    if batches.random_access and batches.batches_per_epoch != 1 and _ties_its_rows(use):
+    several = batches.random_access and batches.batches_per_epoch != 1
+    if several and (not _runs_on_a_part(use) or _ties_its_rows(use)):
         batches = as_batches(given, batch_size=batches.rows)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
     with use.blaming_holes():
         return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
+
+
+def _runs_on_a_part(use: Use) -> bool:
+    """Not so where the size of all rows is written into the plate of the data."""
+    batch = use.first(None)
+    with use.quietly():
+        try:
+            run(FixedPlate(use.pair, use.structure.data_plate), batch.args, batch.kwargs)
+        except Exception:
+            return False
+    return True
 
 
 def _ties_its_rows(use: Use) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -53,6 +54,15 @@ class ByRow:
             if 0 <= axis < found.ndim and found.shape[axis] == frame.size:
                 yield key, found.movedim(axis, 0).reshape(int(frame.size), -1).sum(1)
 
+    def centres(self) -> Iterator[tuple[tuple[str, str], torch.Tensor]]:
+        """Of each observed site the mean of a row, which may move where the density does not: a multinomial's total."""
+        for (side, name), (node, frame) in self.local.items():
+            centre = _mean(node["fn"]) if side == "model" and node["is_observed"] else None
+            if centre is not None:
+                axis = centre.ndim - node["fn"].event_dim + frame.dim
+                if 0 <= axis < centre.ndim and centre.shape[axis] == frame.size:
+                    yield ("mean", name), centre.movedim(axis, 0).reshape(int(frame.size), -1).sum(1)
+
     def check_shapes(self) -> None:
         """Refuse observed values of another number of rows than the plate's."""
         for name, length, size in self.other_lengths():
@@ -102,6 +112,13 @@ class ByRow:
         return ByRow(Traces(model, guide), self.plate)
 
 
+def _mean(fn: Any) -> torch.Tensor | None:
+    try:
+        return fn.mean
+    except (NotImplementedError, AttributeError):
+        return None
+
+
 def _summed(point: torch.Tensor, event_dim: int) -> torch.Tensor:
     return point.flatten(-event_dim).sum(-1) if event_dim else point
 
@@ -132,10 +149,10 @@ def as_before(tensor: torch.Tensor, axis: int) -> torch.Tensor:
 
 def differing(one: ByRow, other: ByRow, move: Move) -> list[str]:
     """The sites of which a run on moved rows says something else than the run before does of the same rows."""
-    there = dict(other.by_row())
+    there = {**dict(other.by_row()), **dict(other.centres())}
     return [
         name
-        for (side, name), rows in one.by_row()
+        for (side, name), rows in chain(one.by_row(), one.centres())
         if (side, name) not in there or not _close(move(rows, 0), there[side, name])
     ]
 

@@ -124,10 +124,13 @@ def unobserved_sites(structure: Structure) -> list[str]:
 
 
 def predicted_sites(structure: Structure) -> list[str]:
-    """What data are given for, and what is computed; of a site that is observed in part, the whole and the rest."""
+    """What data are given for, and what is computed; of a site that is observed in part, the whole and the rest.
+
+    Where no data are given, as by an argument that was left at None, it is what the model alone draws.
+    """
     parts = merged(structure)
     rest = {f"{whole}_unobserved" for whole in parts.values()}
-    roles = ("observed", "deterministic")
+    roles = ("observed" if structure.named("observed") else "unguided", "deterministic")
     return [s.name for s in structure.sites.values() if (s.role in roles or s.name in rest) and s.name not in parts]
 
 

@@ -13,6 +13,9 @@ class Epoch(NamedTuple):
     `elbo = -(rate + distortion)` in nats per datum, without temper; `loss` is the objective that was
     minimised, weights included, per datum.
 
+    A guide at a point (AutoDelta) has no density: there `rate` is no rate but minus the log of the prior at the
+    point, and `elbo` the log of the joint one. `rate_distortion` refuses such a pair.
+
     Examples:
         >>> import torch, pyrovae as pv
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))

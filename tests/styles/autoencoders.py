@@ -6,9 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pyro.distributions.transforms as T
 import torch
+from pyro.contrib.autoname import scope
 from torch import nn
 
-from styles.style import Made, style
+from styles.style import BOTH, Made, style
 
 
 def pictures(rows: int = 12, width: int = 6) -> torch.Tensor:
@@ -140,3 +141,25 @@ def of_linear(pair, data):
 def linear_vae():
     z = torch.randn(10, 1)
     return Made(LinearVAE(), (z @ torch.tensor([[1.0, -0.5, 0.3]]) + 0.4 * torch.randn(10, 3),))
+
+
+class Scoped:
+    """Names of sites by `pyro.contrib.autoname.scope`; the size of all rows is written into the plate."""
+
+    @scope(prefix="outer")
+    def model(self, x):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 8):
+            z = pyro.sample("z", dist.Normal(level, 1.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    @scope(prefix="outer")
+    def guide(self, x):
+        level = pyro.sample("level", dist.Normal(pyro.param("level", torch.tensor(0.0)), 0.3))
+        with pyro.plate("data", 8):
+            pyro.sample("z", dist.Normal((level + 4 * x) / 5, pyro.param("scale", torch.tensor(0.5)).abs()))
+
+
+@style("scoped names, a plate of the size of all rows", grid=BOTH)
+def scoped():
+    return Made(Scoped(), (torch.randn(8),))

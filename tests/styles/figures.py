@@ -202,18 +202,26 @@ def to_arviz(asked: Asked) -> Iterator[str]:
         variables = found[name].data_vars if name in found else {}
         return {key: torch.tensor(value.values.astype(float)) for key, value in variables.items()}
 
-    yield from _moments("to_arviz", {name: value[0] for name, value in group("posterior").items()}, _latents(asked))
+    drawn = {_variable(name): value for name, value in _latents(asked).items()}
+    yield from _moments("to_arviz", {name: value[0] for name, value in group("posterior").items()}, drawn)
     names = data_sites(asked.draws[0].model)
-    likelihood = {whole(name): torch.stack([d.model.nodes[name]["log_prob"] for d in asked.draws]) for name in names}
+    terms = {name: torch.stack([draw.model.nodes[name]["log_prob"] for draw in asked.draws]) for name in names}
+    likelihood = {_variable(whole(name)): term for name, term in terms.items()}
     ours = {name: value[0] for name, value in group("log_likelihood").items()}
     yield from _moments("log_likelihood", ours, likelihood)
     for name in names:
         given, other = (_given(draw.model.nodes[name]) for draw in asked.draws[:2])
         if not torch.equal(given.nan_to_num(), other.nan_to_num()):  # computed of latent sites
-            if whole(name) in group("observed_data"):
+            if _variable(whole(name)) in group("observed_data"):
                 yield f"observed_data holds {name}, which no data are"
             continue
-        yield from far(f"observed_data of {name}", group("observed_data")[whole(name)].flatten(), 0.0, given, 0.0)
+        ours = group("observed_data")[_variable(whole(name))].flatten()
+        yield from far(f"observed_data of {name}", ours, 0.0, given, 0.0)
+
+
+def _variable(name: str) -> str:
+    """Of a site in a file, where a stroke would be a folder."""
+    return name.replace("/", ".")
 
 
 def _given(node: Any) -> Tensor:

@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoDelta, AutoNormal
 from pyro.ops.indexing import Vindex
 
 import pyrovae as pv
-from styles.style import BOTH, Made, style
+from styles.style import BOTH, SHARED, Made, style
 
 
 @config_enumerate
@@ -133,6 +133,27 @@ class Easy(EasyGuide):
         slope = pyro.param("slope", torch.tensor(0.8))
         with self.plate("data", len(x), subsample_size=len(x)):
             self.group(match="z").sample("codes", dist.Normal((slope * x).unsqueeze(-1), 0.3).to_event(1))
+
+
+def two_plates(x):
+    level = pyro.sample("level", dist.Normal(0.0, 1.0))
+    with pyro.plate("columns", 2):
+        weight = pyro.sample("weight", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(level + weight[..., 0] - weight[..., 1], 1.0), obs=x)
+
+
+class OneVector(EasyGuide):
+    """What stands in different plates as one vector."""
+
+    def guide(self, x):
+        loc, scale = pyro.param("loc", torch.zeros(3)), pyro.param("log_scale", torch.zeros(3)).exp()
+        self.group(match="level|weight").sample("both", dist.Normal(loc, scale).to_event(1))
+
+
+@style("EasyGuide, a group over two plates", grid=SHARED)
+def easy_guide_over_plates():
+    return Made(pv.Pair(two_plates, OneVector(two_plates)), (1 + torch.randn(8),))
 
 
 @style("EasyGuide", grid=BOTH)

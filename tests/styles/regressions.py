@@ -93,10 +93,9 @@ def regression_low_rank():
     return Made(pv.Pair(model, AutoLowRankMultivariateNormal(model)), line())
 
 
-@style("Bayesian regression, AutoIAFNormal", grid=SHARED)
+@style("Bayesian regression, AutoIAFNormal", grid=SHARED, rate=0.02)
 def regression_flow():
-    model = Regression()
-    return Made(pv.Pair(model, AutoIAFNormal(model)), line())
+    return Made(pv.Pair(in_batches, AutoIAFNormal(in_batches, hidden_dim=[6])), line())
 
 
 def in_batches(x, y):

@@ -139,7 +139,9 @@ class Trend(ForecastingModel):
     def model(self, zero_data, covariates):
         data_dim, features = zero_data.size(-1), covariates.size(-1)
         bias = pyro.sample("bias", dist.Normal(0.0, 10.0).expand([data_dim]).to_event(1))
-        weight = pyro.sample("weight", dist.Normal(0.0, 0.1).expand([features]).to_event(1))
+        weight = torch.zeros(0)
+        if features:
+            weight = pyro.sample("weight", dist.Normal(0.0, 0.1).expand([features]).to_event(1))
         scale = pyro.sample("scale", dist.LogNormal(-1.0, 1.0))
         with self.time_plate:
             step = pyro.sample("step", dist.Normal(0.0, 0.2))
@@ -151,7 +153,7 @@ TIED = "belongs to several rows together"
 
 
 @style(
-    "forecasting",
+    "forecasting, without covariates",
     plate="time",
     grid=BOTH,
     refused={
@@ -160,5 +162,5 @@ TIED = "belongs to several rows together"
 )
 def forecast():
     model = Trend()
-    x = torch.arange(8.0).unsqueeze(-1)
-    return Made(pv.Pair(model, AutoNormal(model)), (0.3 * torch.randn(8, 1) + 0.1 * x, x / 8))
+    x = torch.arange(6.0).unsqueeze(-1)
+    return Made(pv.Pair(model, AutoNormal(model)), (0.3 * torch.randn(6, 1) + 0.1 * x, torch.zeros(6, 0)))

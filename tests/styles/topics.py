@@ -78,7 +78,7 @@ class LDA(nn.Module):
 
 
 def corpus():
-    return torch.randint(WORDS, (7, 5))
+    return torch.randint(WORDS, (4, 3))
 
 
 SUMMED = {
