@@ -1,6 +1,7 @@
 """Variational autoencoders as probabilistic programs, and tools for any Pyro model/guide pair."""
 
 from pyrovae import objectives as objectives
+from pyrovae import tables as tables
 from pyrovae.checks import testing as testing
 from pyrovae.checks.check_pair import check_pair as check_pair
 from pyrovae.checks.finding import Finding as Finding
@@ -32,8 +33,10 @@ from pyrovae.evaluation.resemblance import resemblance as resemblance
 from pyrovae.export.to_arviz import to_arviz as to_arviz
 from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth
+from pyrovae.models.columns import Column as Column
 from pyrovae.models.conditionals.base import Conditional as Conditional
 from pyrovae.models.conditionals.base import LearnedScale as LearnedScale
+from pyrovae.models.conditionals.by_column import ByColumn as ByColumn
 from pyrovae.models.conditionals.continuous import Beta as Beta
 from pyrovae.models.conditionals.continuous import ContinuousBernoulli as ContinuousBernoulli
 from pyrovae.models.conditionals.continuous import Laplace as Laplace

@@ -31,6 +31,9 @@ class Component:
         return torch.randn(ROWS, GIVEN, generator=torch.Generator().manual_seed(1))
 
 
+CLASSES = {"binary": 2, "categorical": 3, "ordinal": 4}
+SHARES = {"binary": (0.2, 0.8), "categorical": (0.5, 0.3, 0.2), "positive_or_zero": (0.4, 0.6)}
+
 FAMILIES = [
     Component("DiagNormal", pv.DiagNormal, 2 * 4, (4,)),
     Component("DiagNormal-image", pv.DiagNormal, (2 * 2, 3, 5), (2, 3, 5)),
@@ -62,6 +65,15 @@ FAMILIES = [
     Component("DiscretizedLogistic-unit", lambda net: pv.DiscretizedLogistic(net, highest=1.0), (2 * 1, 2), (1, 2)),
     Component("DiscretizedLogistic-fixed", lambda net: pv.DiscretizedLogistic(net, 3.0, levels=16), 2, (2,)),
 ]
+
+EVERY_KIND = [
+    pv.Column(kind, kind, classes=CLASSES.get(kind, 0), center=0.3, spread=1.5, shares=SHARES.get(kind, ()))
+    for kind in ("real", "heavy", "positive", "positive_or_zero", "count", "inflated_count", "binary", "categorical",
+                 "ordinal", "proportion", "categorical")
+]  # fmt: skip
+FAMILIES.append(
+    Component("ByColumn", lambda net: pv.ByColumn(net, EVERY_KIND), pv.ByColumn.outputs(EVERY_KIND), (len(EVERY_KIND),))
+)
 
 PRIORS = [
     Component("StandardNormal", lambda: pv.StandardNormal(4), (), (4,)),

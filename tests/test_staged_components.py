@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from components import FAMILIES, PRIORS, Component, components
+from components import EVERY_KIND, FAMILIES, PRIORS, Component, components
 from staged_pairs import steps_alone
 
 import pyrovae as pv
@@ -17,6 +17,13 @@ STEPS = 7  # three plain ones, two of them looked at, then three that are compar
 COUNTS = torch.poisson(torch.full((24, 5), 4.0), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randint(0, 256, (24, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 COLUMNS = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    TABLE = (
+        Component("", lambda net: pv.ByColumn(net, EVERY_KIND), pv.ByColumn.outputs(EVERY_KIND), ())
+        .build()(torch.randn(24, 3))
+        .sample()
+    )
 
 RECIPES = {
     "image_vae": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES),
@@ -24,6 +31,11 @@ RECIPES = {
     "image_vae-channels": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, channels=(4,)), IMAGES),
     "vector_vae": (lambda: pv.recipes.vector_vae(5, latent=2, hidden=[8]), COLUMNS),
     "count_vae": (lambda: pv.recipes.count_vae(5, latent=2, hidden=[8]), COUNTS),
+    "table_vae": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), TABLE),
+    "table_vae-holes": (
+        lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]),
+        TABLE.masked_fill(torch.rand(TABLE.shape, generator=torch.Generator().manual_seed(2)) < 0.2, torch.nan),
+    ),
     "bayesian_decoder": (
         lambda: pv.recipes.bayesian_decoder(pv.recipes.count_vae(5, latent=2, hidden=[8]), rows=24, rank=1),
         COUNTS,

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from pyrovae.models.columns import Column, HasColumns
 from pyrovae.models.conditionals.base import LearnedScale
+from pyrovae.models.conditionals.by_column import ByColumn
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
 from pyrovae.models.conditionals.normals import DiagNormal
 from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shape
 from pyrovae.models.priors import StandardNormal
+from pyrovae.models.table_units import TableUnits
 from pyrovae.models.units import AtColumnLevel, InColumnUnits, InPixelUnits, LogOfCounts, PixelUnits, StandardColumns
 from pyrovae.models.vae import VAE
+from pyrovae.pairs.masked import Masked, masked
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
-__all__ = ["bayesian_decoder", "count_vae", "image_vae", "vector_vae"]
+__all__ = ["bayesian_decoder", "count_vae", "image_vae", "table_vae", "vector_vae"]
 
 
 def image_vae(
@@ -159,6 +164,46 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
         likelihood=AtColumnLevel(NegativeBinomial(MLP(latent, hidden[::-1], size), LearnedScale(size)), columns),
         posterior=DiagNormal(Chain(LogOfCounts(), columns, MLP(size, hidden, 2 * latent))),
     )
+
+
+def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden: Sequence[int] = (128, 64)) -> Masked:
+    r"""A VAE of rows of a table whose columns are of several kinds and have holes (NaN).
+
+    \[ z \sim \mathcal N(0, I), \qquad x_j \mid z \sim p_{k(j)}\big(x_j \mid f_j(z)\big) \quad \text{for each cell} \]
+
+    The choices, each with its reason:
+
+    - *A family for each kind of column* (`ByColumn`): numbers, counts, classes and proportions draw what they can be.
+    - *In the units of the data*: where a column lies and how it spreads is in the columns, so that densities compare
+      across scalings, and evidence of rows is what it is called.
+    - *The encoder sees what is there and what is not*: standardised numbers, one-hot classes, zeros in the place of
+      holes, and a flag for each column.
+    - *What is missing counts nowhere* (`masked`): the pair trains on rows with holes as they are.
+
+    Args:
+        columns: what the columns are: `pv.tables.schema(frame)`, or a list of `Column`.
+        latent: Dims of z.
+        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+
+    Returns:
+        A pair of data `(rows, columns)`, as `schema.encode(frame)` gives them.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> columns = [pv.Column("age", "real", center=40.0, spread=12.0), pv.Column("job", "categorical", classes=3)]
+        >>> pair = pv.recipes.table_vae(columns, latent=2)
+        >>> pv.generate(pair, 4, seed=0)["x"].shape
+        torch.Size([4, 2])
+    """
+    (latent,) = check_counts(latent=latent)
+    chosen = tuple(columns.columns if isinstance(columns, HasColumns) else columns)
+    units = TableUnits(chosen)
+    vae = VAE(
+        prior=StandardNormal(latent),
+        likelihood=ByColumn(MLP(latent, hidden[::-1], ByColumn.outputs(chosen)), chosen),
+        posterior=DiagNormal(Chain(units, MLP(units.width, hidden, 2 * latent))),
+    )
+    return masked(vae, fill=math.nan)  # the encoder looks for what is missing itself
 
 
 def bayesian_decoder(

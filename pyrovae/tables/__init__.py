@@ -1,1 +1,12 @@
-"""From a table with holes to a pair and back: imputation."""
+"""From a table with holes and columns of several kinds to a pair and back.
+
+`schema(frame)` says what the columns are, `recipes.table_vae(schema)` makes a pair of it, and a schema turns frames
+into what the pair takes and back.
+"""
+
+from pyrovae.tables.impute import Imputed
+from pyrovae.tables.read_schema import read_schema
+from pyrovae.tables.schema import Schema, schema
+from pyrovae.tables.table_column import TableColumn
+
+__all__ = ["Imputed", "Schema", "TableColumn", "read_schema", "schema"]

@@ -186,3 +186,102 @@ class OpenBeta(dist.Beta):
         """The open interval: from the smallest number above 0 to the largest below 1."""
         limits = torch.finfo(self.concentration1.dtype)
         return constraints.interval(limits.tiny, 1 - limits.eps / 2)
+
+
+class ZeroOrLogNormal(TorchDistribution):
+    r"""A mass at 0 beside a log-normal.
+
+    \[ P(x = 0) = \sigma(\lambda), \qquad p(x) = (1 - \sigma(\lambda))\, \text{LogNormal}(x \mid \mu, s), \quad x > 0 \]
+
+    A density with respect to length and a unit mass at 0.
+    """
+
+    arg_constraints = {  # noqa: RUF012  # pyright: ignore
+        "zeros": constraints.real, "loc": constraints.real, "scale": constraints.positive,
+    }  # fmt: skip
+    support = constraints.nonnegative  # pyright: ignore
+
+    def __init__(self, zeros: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None):
+        self.zeros, self.loc, self.scale = broadcast_all(zeros, loc, scale)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> ZeroOrLogNormal:
+        """The same for a larger batch."""
+        parts = (part.expand(batch_shape) for part in (self.zeros, self.loc, self.scale))
+        return ZeroOrLogNormal(*parts, validate_args=self._validate_args)
+
+    @property
+    def _above(self) -> Any:
+        return dist.LogNormal(self.loc, self.scale, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the mass at 0, and of the density above."""
+        if self._validate_args:
+            self._validate_sample(value)
+        none = value == 0
+        above = self._above.log_prob(torch.where(none, 1.0, value))
+        return torch.where(none, logsigmoid(self.zeros), logsigmoid(-self.zeros) + above)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Zeros and log-normal draws."""
+        with torch.no_grad():
+            above = self._above.sample(torch.Size(sample_shape))
+            return torch.where(torch.rand_like(above) < self.zeros.sigmoid(), 0.0, above)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of both."""
+        return self._above.mean * (-self.zeros).sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        """Of both."""
+        above, share = self._above, (-self.zeros).sigmoid()
+        return share * (above.variance + above.mean.square()) - self.mean.square()
+
+
+class InflatedNegativeBinomial(TorchDistribution):
+    r"""A mass at 0 beside a negative binomial, which has zeros of its own.
+
+    \[ P(x) = \sigma(\lambda)\, [x = 0] + \sigma(-\lambda)\, \text{NegativeBinomial}(x) \]
+    """
+
+    arg_constraints = {"zeros": constraints.real}  # noqa: RUF012  # pyright: ignore
+    support = constraints.nonnegative_integer  # pyright: ignore
+
+    def __init__(self, zeros: Tensor, total_count: Tensor, logits: Tensor, validate_args: bool | None = None):
+        self.zeros, self.total_count, self.logits = broadcast_all(zeros, total_count, logits)
+        super().__init__(self.logits.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> InflatedNegativeBinomial:
+        """The same for a larger batch."""
+        parts = (part.expand(batch_shape) for part in (self.zeros, self.total_count, self.logits))
+        return InflatedNegativeBinomial(*parts, validate_args=self._validate_args)
+
+    @property
+    def _counts(self) -> Any:
+        return dist.NegativeBinomial(self.total_count, logits=self.logits, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the mass."""
+        if self._validate_args:
+            self._validate_sample(value)
+        counted = logsigmoid(-self.zeros) + self._counts.log_prob(value)
+        return torch.where(value == 0, torch.logaddexp(logsigmoid(self.zeros), counted), counted)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Zeros and draws of the negative binomial."""
+        with torch.no_grad():
+            counts = self._counts.sample(torch.Size(sample_shape))
+            return torch.where(torch.rand_like(counts) < self.zeros.sigmoid(), 0.0, counts)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of both."""
+        return self._counts.mean * (-self.zeros).sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        """Of both."""
+        counts, share = self._counts, (-self.zeros).sigmoid()
+        return share * (counts.variance + counts.mean.square()) - self.mean.square()

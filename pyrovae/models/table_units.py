@@ -1,0 +1,74 @@
+"""A row of a table as a network takes it: numbers standardised, classes one-hot, holes marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import DataError
+from pyrovae.models.columns import Column, check_column, has_classes
+
+_HALF = 0.5  # in the place of what is missing: every kind has a number for it
+
+
+class TableUnits(nn.Module):
+    """Rows `(..., columns)` with NaN for what is missing -> `(..., width)`, which holds no NaN.
+
+    Each column gives its number, standardised, or its class as zeros and a one; then whether it is there. A number
+    that is far out is brought nearer, so that one absurd cell does not drown the row.
+
+    Attributes:
+        width: how many numbers come out.
+    """
+
+    center: Tensor
+    spread: Tensor
+    kind: Tensor
+
+    takes_double = True  # a date in seconds loses its minutes in single precision
+
+    def __init__(self, columns: Sequence[Column]):
+        super().__init__()
+        self.columns = tuple(map(check_column, columns))
+        self.classes = [(place, one.classes) for place, one in enumerate(self.columns) if has_classes(one)]
+        self.numbers = [place for place, one in enumerate(self.columns) if not has_classes(one)]
+        self.width = len(self.numbers) + sum(count for _, count in self.classes) + len(self.columns)
+        center = [self.columns[place].center for place in self.numbers]
+        spread = [self.columns[place].spread for place in self.numbers]
+        self.register_buffer("center", torch.tensor(center, dtype=torch.float64))
+        self.register_buffer("spread", torch.tensor(spread, dtype=torch.float64))
+        self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The rows, as described above."""
+        if x.dim() < 1 or x.shape[-1] != len(self.columns):
+            raise DataError(
+                f"the pair takes {len(self.columns)} columns, the data have shape {tuple(x.shape)}, so "
+                f"{x.shape[-1] if x.dim() else 0} columns"
+            )
+        seen = ~x.isnan()
+        parts = [self._standardised(x[..., self.numbers], seen[..., self.numbers])] if self.numbers else []
+        for place, count in self.classes:
+            levels = torch.arange(count, device=x.device)
+            parts.append((x[..., place, None] == levels).to(self.kind.dtype))  # nothing equals NaN: zeros
+        return torch.cat([*parts, seen.to(self.kind.dtype)], -1)
+
+    def _standardised(self, x: Tensor, seen: Tensor) -> Tensor:
+        columns = [self.columns[place] for place in self.numbers]
+        parts = [transformed(column, torch.where(seen[..., n], x[..., n], _HALF)) for n, column in enumerate(columns)]
+        standard = (torch.stack(parts, -1) - self.center) / self.spread
+        near = 8 * (standard / 8).tanh()  # the identity up to two or three spreads
+        return torch.where(seen, near, 0.0).to(self.kind.dtype)
+
+
+def transformed(column: Column, x: Tensor) -> Tensor:
+    """The numbers of which `center` and `spread` are mean and deviation; zeros beside logarithms are three below."""
+    if column.kind == "positive":
+        return x.log()
+    if column.kind == "positive_or_zero":
+        return torch.where(x > 0, torch.where(x > 0, x, 1.0).log(), column.center - 3 * column.spread)
+    if column.kind in ("count", "inflated_count"):
+        return (x + 1).log()
+    return x.clamp(1e-6, 1 - 1e-6).logit() if column.kind == "proportion" else x

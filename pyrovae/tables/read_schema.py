@@ -1,0 +1,84 @@
+"""Schemas in TOML files, to be looked at and edited."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pyrovae.errors import FileError
+from pyrovae.models.columns import Column, check_column
+from pyrovae.tables.schema import Schema
+from pyrovae.tables.table_column import TableColumn
+
+_FORMS = ("number", "classes", "date", "constant", "identifier")
+
+
+def read_schema(path: str | os.PathLike[str]) -> Schema:
+    """Read a schema that `Schema.save` has written, and somebody may have edited.
+
+    Args:
+        path: of the TOML file.
+
+    Raises:
+        FileError: it is no TOML, or says something that no schema says.
+
+    Examples:
+        >>> import pandas as pd, pyrovae as pv, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "schema.toml"
+        >>> schema = pv.tables.schema(pd.DataFrame({"x": [0.5, 1.5, -2.0]}))
+        >>> schema.save(path)
+        >>> pv.tables.read_schema(path) == schema
+        True
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{os.fspath(path)!r} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{os.fspath(path)!r} is no TOML: {error}.") from None
+    sections = found.get("column")
+    if set(found) != {"column"} or not isinstance(sections, list) or not all(isinstance(one, dict) for one in sections):
+        raise FileError(f"{os.fspath(path)!r} is no schema: it has to be a list of [[column]] tables.")
+    try:
+        table = tuple(map(_column, sections))
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{os.fspath(path)!r}: {error}") from None
+    names = [one.name for one in table]
+    if len(set(names)) != len(names) or not any(one.column for one in table):
+        raise FileError(f"{os.fspath(path)!r}: a name stands there twice, or no column has a kind.")
+    return Schema(table)
+
+
+def _column(entries: dict[str, Any]) -> TableColumn:
+    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "note"}
+    if strange := sorted(set(entries) - known):
+        raise ValueError(f"a column has {strange[0]!r}, which no schema has")
+    name, form = entries.get("name"), entries.get("form")
+    if not isinstance(name, str) or form not in _FORMS:
+        raise ValueError(f"a column has name = {name!r}, form = {form!r}; a name is a text, a form one of {_FORMS}")
+    levels = tuple(entries.get("levels", ()))
+    if not all(isinstance(level, str | int | float | bool) for level in levels) or len(set(levels)) != len(levels):
+        raise ValueError(f"column {name!r}: levels are texts or numbers, each once")
+    texts = {key: entries.get(key, "") for key in ("dtype", "note")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError(f"column {name!r}: dtype and note are texts")
+    column = None
+    if "kind" in entries:
+        numbers = {key: entries.get(key, default) for key, default in (("center", 0.0), ("spread", 1.0))}
+        shares = tuple(entries.get("shares", ()))
+        if not all(_is_finite(number) for number in (*numbers.values(), *shares)) or any(
+            share <= 0 for share in shares
+        ):
+            raise ValueError(f"column {name!r}: center, spread and shares are finite numbers, shares above 0")
+        classes = len(levels) if form == "classes" else 0
+        column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares))
+        if (form == "classes") != (column.kind in ("binary", "categorical", "ordinal")) or form not in _FORMS[:3]:
+            raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
+    return TableColumn(column, name, form, levels, **texts)
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)

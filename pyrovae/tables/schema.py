@@ -1,0 +1,284 @@
+"""What the columns of a table are: guessed from a frame, to be looked at and corrected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pyrovae.errors import ArgumentError, DataError
+from pyrovae.models.columns import KINDS, Column, check_column
+from pyrovae.tables.schema_toml import schema_toml
+from pyrovae.tables.table_column import Level, TableColumn, column_of
+
+logger = logging.getLogger("pyrovae")
+
+_FEW = 20  # whole numbers of which there are no more are taken for codes
+_MANY = 100  # classes beyond which a column of texts is a matter of its own
+_RARE = 10  # rows of a class below which it is hardly learned
+
+
+class Schema(NamedTuple):
+    """What the columns of a table are.
+
+    Attributes:
+        table: each column of the frame, those that are left out included.
+
+    Examples:
+        >>> import pandas as pd, pyrovae as pv
+        >>> frame = pd.DataFrame({"age": [31.5, None, 58.0], "job": ["cook", "clerk", None]})
+        >>> schema = pv.tables.schema(frame)
+        >>> x = schema.encode(frame)
+        >>> schema.decode(x).equals(frame)
+        True
+    """
+
+    table: tuple[TableColumn, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the model, in the order of `encode`."""
+        return tuple(one.column for one in self.table if one.column is not None)
+
+    def encode(self, frame: Any) -> torch.Tensor:
+        """The rows as a pair takes them, (rows, columns), NaN for what is missing.
+
+        Columns are taken by name. A class that the schema does not know counts as missing, and so does a column that is
+        not there; both are said in the log.
+
+        Raises:
+            DataError: a column holds what its kind cannot be.
+        """
+        frame = as_frame(frame)
+        names = [one.name for one in self.table if one.column is not None]
+        if not (here := [name for name in names if name in frame.columns]):
+            raise DataError(f"none of the schema's columns ({', '.join(map(repr, names[:5]))}) is in this frame.")
+        for words, found in (
+            ("are not in this frame, and count as missing in every row", set(names) - set(here)),
+            ("are none of the schema's, and are left out", set(frame.columns) - {one.name for one in self.table}),
+        ):
+            if found:
+                logger.warning("columns %s %s", ", ".join(map(repr, sorted(found, key=str)[:5])), words)
+        parts = [self._numbers(frame, one) for one in self.table if one.column is not None]
+        return torch.from_numpy(np.stack(parts, 1))
+
+    def _numbers(self, frame: Any, one: TableColumn) -> np.ndarray:
+        if one.name not in frame.columns:
+            return np.full(len(frame), np.nan)
+        numbers, strange = one.numbers(frame[one.name])
+        if strange:
+            logger.warning("column %r has classes that the schema does not know, which count as missing: %s", one.name,
+                           ", ".join(map(repr, strange[:5])))  # fmt: skip
+        return numbers
+
+    def decode(self, rows: Any, *, like: Any = None) -> Any:
+        """A frame of rows as `encode` gives them.
+
+        Args:
+            rows: (rows, columns).
+            like: a frame of the same rows, whose index, order and other columns are kept.
+        """
+        import pandas as pd
+
+        numbers = np.asarray(torch.as_tensor(rows).detach().cpu(), dtype=float)
+        known = [one for one in self.table if one.column is not None]
+        if numbers.ndim != 2 or numbers.shape[1] != len(known):
+            raise DataError(f"rows have the shape {numbers.shape}; give (rows, {len(known)}), one draw at a time.")
+        if like is not None and len(like) != len(numbers):
+            raise DataError(f"there are {len(numbers)} rows, and the frame that they are to be like has {len(like)}.")
+        places = {one.name: place for place, one in enumerate(known)}
+        found = {} if like is None else dict(as_frame(like).reset_index(drop=True).items())
+        for one in self.table:
+            if one.name in places:
+                found[one.name] = one.values(numbers[:, places[one.name]])
+            elif one.form == "constant" and one.name not in found:
+                found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
+        frame = pd.DataFrame(found)
+        if like is None:
+            return frame
+        named = dict(zip(map(str, like.columns), like.columns, strict=True))
+        return frame.set_axis(like.index).rename(columns=named)
+
+    def save(self, path: Any) -> None:
+        """Write it as TOML; `read_schema` reads it again, edited or not."""
+        Path(path).write_text(schema_toml(self.table), encoding="utf-8")
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self.table))
+
+
+def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
+    """Guess what the columns of a frame are.
+
+    Numbers above 0 whose logarithms are less skewed are positive (or zero); whole numbers from 0 up are counts where
+    there are more than 20 different ones (or hardly one twice), and codes of classes otherwise; texts and booleans are
+    classes; a column that is the same everywhere, or texts that are all different, are left out. `print(schema)` shows
+    it, with what is worth knowing; `kinds` corrects it, and so does an edited file (`read_schema`).
+
+    Args:
+        frame: a pandas frame, or any that has `to_pandas`, such as polars' and pyarrow's.
+        kinds: of columns by name: "real", "heavy" (outliers), "positive", "positive_or_zero", "count",
+            "inflated_count", "binary", "categorical", "ordinal", "proportion", or "left out".
+
+    Returns:
+        A `Schema`.
+
+    Raises:
+        DataError: the frame has no rows or columns, or a name twice, or a column of objects of several types.
+
+    Examples:
+        >>> import pandas as pd, pyrovae as pv
+        >>> frame = pd.DataFrame({"children": [0, 2, 1, 0], "income": [1.5e3, 5e4, None, 2020.5]})
+        >>> print(pv.tables.schema(frame, kinds={"children": "count"}))
+        children  count     whole numbers from 0 up: NegativeBinomial
+        income    positive  numbers above 0: LogNormal
+    """
+    frame, kinds = as_frame(frame), dict(kinds or {})
+    if not len(frame) or not len(frame.columns):
+        raise DataError(
+            f"the frame has {len(frame)} rows and {len(frame.columns)} columns; there is nothing to learn from."
+        )
+    if unknown := [name for name in kinds if name not in frame.columns]:
+        raise ArgumentError(f"kinds has {unknown[0]!r}; the frame has {', '.join(map(repr, frame.columns[:8]))}.")
+    for name, kind in kinds.items():
+        if kind not in (*KINDS, "left out"):
+            raise ArgumentError(f"kinds: {name!r} is {kind!r}; give {', '.join(map(repr, KINDS))} or 'left out'.")
+    table = tuple(_guessed(name, frame[name], kinds.get(name)) for name in frame.columns)
+    if not any(one.column for one in table):
+        raise DataError("no column is left: all are constant, identifiers, or left out.")
+    return Schema(table)
+
+
+def as_frame(frame: Any) -> Any:
+    """A pandas frame of what is given."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ArgumentError("tables need pandas: pip install pandas.") from None
+    if not isinstance(frame, pd.DataFrame):
+        if not hasattr(frame, "to_pandas"):
+            raise DataError(f"give a DataFrame (pandas, polars, pyarrow); this is {type(frame).__name__}.")
+        frame = frame.to_pandas()
+    names = [str(name) for name in frame.columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"the frame has two columns {twice[0]!r}; rename one.")
+    return frame.set_axis(names, axis=1)
+
+
+def _guessed(name: str, values: Any, kind: str | None) -> TableColumn:
+    """A column by its values; a kind that was given decides."""
+    import pandas as pd
+
+    seen, dtype = values.dropna(), str(values.dtype)
+    if kind == "left out" or not len(seen):
+        note = "left out" if kind else "left out: every cell is missing"
+        return TableColumn(None, name, "identifier", dtype=dtype, note=note)
+    if values.dtype == object:
+        list(map(_level, seen))  # refuses what is no cell of a table
+    if kind is None and seen.nunique() == 1:
+        return TableColumn(None, name, "constant", (_level(seen.iloc[0]),), dtype, "left out: the same everywhere")
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _with_numbers(TableColumn(Column(name, kind or "real"), name, "date", (), dtype), values)
+    if _is_of_numbers(values) and kind not in ("categorical", "ordinal", "binary"):
+        numbers = seen.astype(float).to_numpy()
+        if not np.isfinite(numbers).all():
+            raise DataError(f"column {name!r} holds infinity; make it a hole.")
+        chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
+        if chosen != "categorical":
+            return _with_numbers(TableColumn(Column(name, chosen), name, "number", (), dtype, note), values)
+        return _classes(name, values, None, note)
+    return _classes(name, values, kind, "")
+
+
+def _with_numbers(one: TableColumn, values: Any) -> TableColumn:
+    assert one.column is not None
+    numbers, _ = one.numbers(values)
+    return one._replace(column=check_column(column_of(one.name, one.column.kind, 0, numbers)))
+
+
+def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn:
+    import pandas as pd
+
+    dtype, seen = str(values.dtype), values.dropna()
+    ordered = isinstance(values.dtype, pd.CategoricalDtype) and bool(values.dtype.ordered)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = [_level(one) for one in values.dtype.categories]
+    else:
+        found = {_level(one) for one in seen}
+        if len({str if isinstance(one, str) else float for one in found}) > 1:
+            raise DataError(f"column {name!r} holds objects of several types (texts and numbers); make them one.")
+        levels = sorted(found)  # type: ignore[type-var]  # of one type, as was just seen
+    if kind is None and all(isinstance(one, str) for one in levels) and len(levels) == len(seen) > _FEW:
+        return TableColumn(None, name, "identifier", (), dtype, "left out: all values differ, as in an identifier")
+    if len(levels) < 2:
+        return TableColumn(None, name, "constant", tuple(levels), dtype, "left out: the same everywhere")
+    if kind in ("binary", "categorical", "ordinal"):
+        chosen = kind
+    else:
+        chosen = "ordinal" if ordered and len(levels) > 2 else "binary" if len(levels) == 2 else "categorical"
+    one = TableColumn(Column(name, chosen, len(levels)), name, "classes", tuple(levels), dtype, note)
+    numbers, _ = one.numbers(values)
+    counts = np.bincount(numbers[~np.isnan(numbers)].astype(int), minlength=len(levels))
+    rare = int((counts < _RARE).sum())
+    notes = [note] if note else []
+    if len(levels) > _MANY:
+        notes.append(f"{len(levels)} classes")
+    if rare and len(seen) >= 10 * _RARE:
+        notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
+    column = check_column(column_of(name, chosen, len(levels), numbers))
+    return one._replace(column=column, note="; ".join(notes))
+
+
+def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
+    """A kind for numbers, and what to ask."""
+    low, high, different = numbers.min(), numbers.max(), len(np.unique(numbers))
+    if (numbers % 1 == 0).all():
+        if different <= min(_FEW, len(numbers) // 2):
+            return "categorical", f"{different} values, {low:g} to {high:g}: codes or counts? Taken for codes"
+        return ("count", "") if low >= 0 and high < 1e6 else ("real", "")
+    if low > 0 and high < 1:
+        return "proportion", ""
+    if low >= 0 and high > 0:
+        above = np.log(numbers[numbers > 0])
+        if low == 0 and (numbers == 0).mean() > 0.01:
+            return "positive_or_zero", ""
+        if low > 0 and abs(_skew(above)) < abs(_skew(numbers)):
+            return "positive", ""
+    return "real", ""
+
+
+def _skew(numbers: np.ndarray) -> float:
+    spread = numbers.std()
+    return float((((numbers - numbers.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+
+
+def _is_of_numbers(values: Any) -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _level(value: Any) -> Level:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, str | int | float | bool):
+        raise DataError(
+            f"a column holds {type(value).__name__}, which is no text, number or date; make it one of these."
+        )
+    return value
+
+
+def _lines(table: Sequence[TableColumn]) -> Iterator[str]:
+    names = max(len(one.name) for one in table)
+    shown = [one.column.kind if one.column else one.form for one in table]
+    kinds = max(map(len, shown))
+    for one, kind in zip(table, shown, strict=True):
+        words = [KINDS[kind].words] if one.column else []
+        if one.form == "date":
+            words = ["a date, in days"]
+        if one.column and one.column.classes:
+            words.append(f"{one.column.classes} classes")
+        yield f"{one.name:<{names}}  {kind:<{kinds}}  {'; '.join([*words, *([one.note] if one.note else [])])}".rstrip()

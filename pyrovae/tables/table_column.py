@@ -1,0 +1,171 @@
+"""A column of a frame: what it is taken for, and its values as numbers and back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyrovae.errors import DataError
+from pyrovae.models.columns import Column, has_classes
+
+Level = str | int | float | bool
+
+_DAY = 86_400e9  # nanoseconds
+
+
+class TableColumn(NamedTuple):
+    """What a column of a frame is taken for.
+
+    Attributes:
+        column: its name, kind and numbers; None where it is left out of the model.
+        name: its name.
+        form: "number", "classes", "date" (days since 1970), "constant" or "identifier".
+        levels: the classes, in order; of a constant its one value.
+        dtype: of the frame's column.
+        note: what is worth knowing of it.
+
+    Examples:
+        >>> import pandas as pd, pyrovae as pv
+        >>> pv.tables.schema(pd.DataFrame({"x": [0.5, 1.5, -2.0]})).table[0].form
+        'number'
+    """
+
+    column: Column | None
+    name: str
+    form: str
+    levels: tuple[Level, ...] = ()
+    dtype: str = ""
+    note: str = ""
+
+    def numbers(self, values: Any) -> tuple[np.ndarray, list[str]]:
+        """The values of a frame's column as numbers, NaN for what is missing, and classes that are not known.
+
+        Raises:
+            DataError: they are none of the kind that the column is taken for.
+        """
+        if self.form == "date":
+            return self._dates(values), []
+        if self.form == "classes":
+            return self._codes(values)
+        numbers = self._floats(values)
+        self._check(numbers)
+        return numbers, []
+
+    def values(self, numbers: np.ndarray) -> Any:
+        """Numbers as values of the frame's column, of its own type where that can hold them."""
+        import pandas as pd
+
+        missing = np.isnan(numbers)
+        if self.form == "date":
+            dates = pd.to_datetime(pd.Series(np.where(missing, 0, numbers) * _DAY).round().astype("int64"))
+            found = dates.mask(missing)
+            return found.astype(self.dtype) if self.dtype.startswith("datetime64[") and "," not in self.dtype else found
+        if self.form == "classes":
+            codes = np.where(missing, -1, numbers).astype(int)
+            return self._of_levels(codes)
+        whole = np.issubdtype(_numpy(self.dtype), np.integer) and not missing.any()
+        return pd.Series(np.rint(numbers).astype(_numpy(self.dtype)) if whole else numbers)
+
+    def _of_levels(self, codes: np.ndarray) -> Any:
+        import pandas as pd
+
+        assert self.column is not None
+        if self.dtype == "category":
+            ordered = self.column.kind == "ordinal"
+            return pd.Series(pd.Categorical.from_codes(codes, categories=list(self.levels), ordered=ordered))
+        picked = [None if code < 0 else self.levels[code] for code in codes]
+        complete = (codes >= 0).all()
+        return pd.Series(picked, dtype=self.dtype if complete else None)
+
+    def _dates(self, values: Any) -> np.ndarray:
+        import pandas as pd
+
+        try:
+            dates = pd.to_datetime(values)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"column {self.name!r} is one of dates, and holds something else: {error}.") from None
+        dates = dates.dt.tz_localize(None) if getattr(dates.dt, "tz", None) is not None else dates
+        numbers = dates.astype("datetime64[ns]").astype("int64").to_numpy() / _DAY
+        return np.where(dates.isna(), np.nan, numbers)
+
+    def _codes(self, values: Any) -> tuple[np.ndarray, list[str]]:
+        known = {level: code for code, level in enumerate(self.levels)}
+        missing = values.isna().to_numpy()
+        found = [None if gone else known.get(_plain(value)) for value, gone in zip(values, missing, strict=True)]
+        strange = {
+            str(value): None
+            for value, one, gone in zip(values, found, missing, strict=True)
+            if one is None and not gone
+        }
+        return np.array([np.nan if one is None else one for one in found], dtype=float), list(strange)
+
+    def _floats(self, values: Any) -> np.ndarray:
+        try:
+            return values.astype("float64").to_numpy(dtype=float, na_value=np.nan)
+        except (ValueError, TypeError):
+            bad = next((value for value in values if not _is_number(value)), None)
+            raise DataError(
+                f"column {self.name!r} is one of numbers, and holds {bad!r}. Make it a hole (None), or give the column "
+                "another kind."
+            ) from None
+
+    def _check(self, numbers: np.ndarray) -> None:
+        assert self.column is not None
+        kind = self.column.kind
+        wrong = np.isinf(numbers)
+        if kind in ("count", "inflated_count"):
+            wrong |= (numbers < 0) | (numbers % 1 != 0)
+        elif kind == "positive":
+            wrong |= numbers <= 0
+        elif kind == "positive_or_zero":
+            wrong |= numbers < 0
+        elif kind == "proportion":
+            wrong |= (numbers <= 0) | (numbers >= 1)
+        wrong &= ~np.isnan(numbers)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            other = f"kinds={{{self.name!r}: 'real'}}"
+            raise DataError(
+                f"column {self.name!r} is {kind}, and holds {numbers[row]:g} in row {row} ({int(wrong.sum())} such "
+                f"cells). Make it a hole, or give the column another kind: schema(frame, {other})."
+            )
+
+
+def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column:
+    """A column with what its numbers say: level and spread, or the shares of the classes."""
+    import torch
+
+    from pyrovae.models.table_units import transformed
+
+    seen = numbers[~np.isnan(numbers)]
+    plain = Column(name, kind, classes)
+    if has_classes(plain):
+        counts = np.bincount(seen.astype(int), minlength=classes) + 0.5
+        return plain._replace(shares=tuple((counts / counts.sum()).tolist()))
+    if kind == "positive_or_zero":
+        zeros = (float((seen == 0).mean()) * len(seen) + 0.5) / (len(seen) + 1)
+        plain, seen = plain._replace(shares=(1 - zeros, zeros)[::-1]), seen[seen > 0]
+    scaled = transformed(plain, torch.from_numpy(seen.astype(float))).numpy() if len(seen) else np.zeros(1)
+    spread = float(scaled.std())
+    center = float(scaled.mean())
+    return plain._replace(center=center, spread=spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _numpy(dtype: str) -> np.dtype:
+    try:
+        return np.dtype(dtype.lower())  # pandas' own Int64 is numpy's int64
+    except TypeError:
+        return np.dtype(float)

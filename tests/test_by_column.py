@@ -1,0 +1,169 @@
+"""Columns of several kinds side by side: each has its own family, whole or in part."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import pytest
+import torch
+from components import EVERY_KIND
+from torch import nn
+
+import pyrovae as pv
+from pyrovae.models.columns import KINDS, has_classes
+from pyrovae.models.conditionals.distributions import ZeroOrLogNormal
+from pyrovae.models.table_units import TableUnits
+from pyrovae.pairs.part_observed import observing
+
+
+def likelihood(columns=EVERY_KIND, seed=0):
+    torch.manual_seed(seed)
+    found = pv.ByColumn(pv.MLP(3, [8], pv.ByColumn.outputs(columns)), columns)
+    nn.init.normal_(found.free, std=0.3)
+    return found
+
+
+def test_every_kind_is_there():
+    assert {column.kind for column in EVERY_KIND} == set(KINDS)
+
+
+def grid(column):
+    """Points of a column's support, and how much of it each stands for."""
+    if has_classes(column):
+        return torch.arange(float(column.classes)), torch.ones(column.classes)
+    if column.kind in ("count", "inflated_count"):
+        return torch.arange(20_000.0), torch.ones(20_000)
+    if column.kind == "proportion":
+        ends = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    elif column.kind in ("real", "heavy"):
+        ends = torch.linspace(-600, 600, 600_001, dtype=torch.float64)
+    else:
+        ends = torch.linspace(-30, 30, 60_001, dtype=torch.float64).exp()
+    points, lengths = (ends[1:] + ends[:-1]) / 2, ends.diff()
+    if column.kind == "positive_or_zero":
+        points, lengths = torch.cat([torch.zeros(1), points]), torch.cat([torch.ones(1), lengths])
+    return points, lengths
+
+
+@pytest.mark.parametrize("place", range(len(EVERY_KIND)), ids=[column.kind for column in EVERY_KIND])
+def test_densities_add_up_to_one_and_draws_are_of_them(place):
+    fn = likelihood().double()(torch.randn(1, 3, dtype=torch.float64))
+    points, weights = grid(EVERY_KIND[place])
+    rows = fn.base_dist.sample().expand(len(points), -1).clone()
+    rows[:, place] = points.to(rows)
+    scores = fn.base_dist.expand([len(points), len(EVERY_KIND)]).log_prob(rows).detach()
+    masses = scores[:, place].exp() * weights
+    assert float(masses.sum()) == pytest.approx(1.0, abs=2e-3)
+    rest = [other for other in range(len(EVERY_KIND)) if other != place]
+    assert torch.allclose(scores[:, rest], scores[:1, rest].expand(len(points), -1))
+    torch.manual_seed(1)
+    drawn = fn.sample(torch.Size([20_000]))[:, 0, place].double()
+    for level in (0.2, 0.5, 0.9):
+        end = points[(masses.cumsum(0) < level).sum()]
+        below = float(masses[points <= end].sum())
+        assert float((drawn <= end).double().mean()) == pytest.approx(below, abs=0.015)
+
+
+def test_columns_are_in_the_order_in_which_they_were_given():
+    torch.manual_seed(0)
+    order = torch.randperm(len(EVERY_KIND)).tolist()
+    net = nn.Linear(3, pv.ByColumn.outputs(EVERY_KIND)).double()
+    sizes = [KINDS[column.kind].outputs(column) for column in EVERY_KIND]
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    moved = nn.Linear(3, net.out_features).double()
+    rows = [start for place in order for start in range(starts[place], starts[place] + sizes[place])]
+    with torch.no_grad():
+        moved.weight.copy_(net.weight[rows])
+        moved.bias.copy_(net.bias[rows])
+    given = torch.randn(6, 3, dtype=torch.float64)
+    one = pv.ByColumn(net, EVERY_KIND)(given).base_dist
+    other = pv.ByColumn(moved, [EVERY_KIND[place] for place in order])(given).base_dist
+    value = one.sample()
+    assert torch.allclose(one.log_prob(value)[:, order], other.log_prob(value[:, order]))
+
+
+def test_what_is_missing_counts_nowhere_and_gives_no_gradient():
+    fn = likelihood()
+    whole = fn(torch.randn(5, 3))
+    value = whole.sample()
+    seen = torch.rand(value.shape) > 0.4
+    part = observing(whole, seen, "x")
+    by_hand = torch.where(seen, whole.base_dist.log_prob(value), 0.0).sum(-1)
+    assert torch.allclose(part.log_prob(value), by_hand)
+    pair = pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=(8,))
+    data = value.masked_fill(~seen, math.nan)
+    run = pv.fit(pair, data, steps=3, seed=0, staged=False, progress=False)
+    assert all(math.isfinite(row.loss) for row in run.history)
+
+
+def test_a_scale_and_a_level_of_the_data_are_in_the_density():
+    """The same rows in other units have the density of other units, and no other evidence."""
+    torch.manual_seed(0)
+    net = nn.Linear(2, 1)
+    plain = pv.ByColumn(net, [pv.Column("x", "real", center=3.0, spread=2.0)])
+    other = pv.ByColumn(net, [pv.Column("x", "real", center=3.0e6 + 1e9, spread=2.0e6)])
+    z = torch.randn(4, 2)
+    x = plain(z).sample()
+    assert torch.allclose(
+        plain(z).log_prob(x), other(z).log_prob(x.double() * 1e6 + 1e9) + math.log(1e6), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_encoder_takes_any_row_and_gives_no_nan():
+    units = TableUnits(EVERY_KIND)
+    rows = likelihood()(torch.randn(50, 3)).sample().double()
+    rows[torch.rand(rows.shape) < 0.3] = math.nan
+    rows[0] = math.nan
+    rows[1, 0], rows[2, 2] = 1e30, 1e-30
+    found = units(rows)
+    assert found.shape == (50, units.width)
+    assert bool(found.isfinite().all())
+    assert float(found.abs().max()) <= 8
+    assert not found[0].any()
+    full = units(rows[3:4].nan_to_num(0.5))
+    assert full[0, -len(EVERY_KIND) :].all()
+    with pytest.raises(pv.DataError, match="takes 11 columns"):
+        units(rows[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("column", "match"),
+    [
+        (pv.Column("x", "odd"), "kind='odd'; give one of 'real'"),
+        (pv.Column("x", "categorical", classes=1), "1 classes"),
+        (pv.Column("x", "binary", classes=3), "make it categorical"),
+        (pv.Column("x", "real", spread=0.0), "spread=0.0"),
+        (pv.Column("x", "real", center=math.nan), "center=nan"),
+        (pv.Column("x", "ordinal", classes=3, shares=(0.5, 0.5)), "2 shares of 3"),
+    ],
+)
+def test_columns_that_are_none(column, match):
+    with pytest.raises(pv.ArgumentError, match=match):
+        pv.ByColumn.outputs([column])
+    with pytest.raises(pv.ArgumentError, match=match):
+        TableUnits([column])
+
+
+def test_a_network_of_another_size():
+    with pytest.raises(pv.ArgumentError, match="these columns take"):
+        pv.ByColumn(pv.MLP(2, [], 3), EVERY_KIND)
+    with pytest.raises(pv.ArgumentError, match="its network gave"):
+        pv.ByColumn(nn.Linear(2, 3), EVERY_KIND)(torch.zeros(1, 2))
+    with pytest.raises(pv.ArgumentError, match="one column at least"):
+        pv.ByColumn(nn.Linear(2, 3), [])
+
+
+def test_zeros_beside_a_log_normal():
+    fn = ZeroOrLogNormal(torch.tensor(0.4), torch.tensor(1.0), torch.tensor(0.5))
+    torch.manual_seed(0)
+    drawn = fn.sample(torch.Size([200_000]))
+    assert float(drawn.mean()) == pytest.approx(float(fn.mean), rel=0.01)
+    assert float(drawn.var()) == pytest.approx(float(fn.variance), rel=0.02)
+    assert float((drawn == 0).double().mean()) == pytest.approx(float(torch.tensor(0.4).sigmoid()), abs=0.004)
+    above = dist.LogNormal(1.0, 0.5).log_prob(torch.tensor(2.0)) + math.log(1 - float(torch.tensor(0.4).sigmoid()))
+    assert float(fn.log_prob(torch.tensor(2.0))) == pytest.approx(float(above), abs=1e-5)
+    loc = torch.tensor(1.0, requires_grad=True)
+    ZeroOrLogNormal(torch.tensor(0.4), loc, torch.tensor(0.5)).log_prob(torch.tensor(0.0)).backward()
+    assert loc.grad is not None
+    assert float(loc.grad) == 0.0

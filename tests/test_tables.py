@@ -1,0 +1,214 @@
+"""Schemas of frames, and the way from a frame to rows and back."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import pyrovae as pv
+
+pd = pytest.importorskip("pandas")
+
+
+def a_frame(rows=300):
+    noise = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "height": noise.normal(170, 9, rows),
+            "income": noise.lognormal(8, 1, rows),
+            "debt": np.where(noise.random(rows) < 0.4, 0.0, noise.lognormal(5, 2, rows)),
+            "visits": noise.poisson(40, rows),
+            "share": noise.beta(2, 5, rows),
+            "codes": noise.integers(1, 5, rows),
+            "job": noise.choice(["cook", "clerk", "nurse"], rows),
+            "smokes": noise.random(rows) < 0.3,
+            "grade": pd.Categorical(noise.choice(["low", "mid", "high"], rows), ["low", "mid", "high"], ordered=True),
+            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(noise.integers(0, 900, rows), "D"),
+            "id": [f"p{number}" for number in range(rows)],
+            "country": "CH",
+        }
+    )
+    frame.index = pd.Index(range(1000, 1000 + rows), name="patient")
+    return frame
+
+
+def with_holes(frame, share=0.1):
+    noise = np.random.default_rng(1)
+    holed = frame.astype({"visits": "Int64", "smokes": "boolean"})
+    for name in frame.columns[:10]:
+        holed.loc[noise.random(len(frame)) < share, name] = None
+    return holed
+
+
+def test_kinds_are_guessed():
+    schema = pv.tables.schema(a_frame())
+    assert {one.name: one.column.kind if one.column else one.form for one in schema.table} == {
+        "height": "real",
+        "income": "positive",
+        "debt": "positive_or_zero",
+        "visits": "count",
+        "share": "proportion",
+        "codes": "categorical",
+        "job": "categorical",
+        "smokes": "binary",
+        "grade": "ordinal",
+        "seen": "real",
+        "id": "identifier",
+        "country": "constant",
+    }
+    shown = str(schema)
+    assert "4 values, 1 to 4: codes or counts? Taken for codes" in shown
+    assert "all values differ, as in an identifier" in shown
+
+
+@pytest.mark.parametrize("make", [a_frame, lambda: with_holes(a_frame())], ids=["full", "holes"])
+def test_rows_come_back_as_they_were(make):
+    frame = make()
+    schema = pv.tables.schema(frame)
+    rows = schema.encode(frame)
+    assert rows.shape == (300, 10)
+    assert torch.equal(rows.isnan(), torch.from_numpy(frame[[one.name for one in schema.columns]].isna().to_numpy()))
+    back = schema.decode(rows, like=frame)
+    assert list(back.columns) == list(frame.columns)
+    assert back.index.equals(frame.index)
+    for name in frame.columns:
+        one, other = frame[name], back[name]
+        assert one.isna().equals(other.isna()), name
+        if one.dtype.kind == "f":
+            assert np.allclose(one, other, equal_nan=True), name
+        else:
+            assert (one.dropna() == other.dropna()).all(), name
+    if not frame.isna().any().any():
+        assert {name: str(kind) for name, kind in back.dtypes.items()} == {
+            name: str(kind) for name, kind in frame.dtypes.items()
+        }
+
+
+def test_columns_are_taken_by_name():
+    frame = a_frame()
+    schema = pv.tables.schema(frame)
+    assert torch.equal(schema.encode(frame[frame.columns[::-1]]), schema.encode(frame))
+
+
+def test_what_is_not_there_or_not_known_counts_as_missing_and_is_said(caplog):
+    frame = a_frame()
+    schema = pv.tables.schema(frame)
+    other = frame.drop(columns="height").assign(extra=1.0)
+    other.iloc[0, other.columns.get_loc("job")] = "pilot"
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        rows = schema.encode(other)
+    names = [one.name for one in schema.columns]
+    assert bool(rows[:, names.index("height")].isnan().all())
+    assert rows[0, names.index("job")].isnan()
+    assert not rows[1, names.index("job")].isnan()
+    for words in ("'height' are not in this frame", "'extra' are none of the schema's", "does not know.*'pilot'"):
+        assert any(pytest.importorskip("re").search(words, record.getMessage()) for record in caplog.records), words
+
+
+BAD = {
+    "negative": (lambda frame: frame.assign(visits=-3), "'visits' is count, and holds -3 in row 0"),
+    "infinite": (lambda frame: frame.assign(height=np.inf), "'height' is real, and holds inf"),
+    "text": (lambda frame: frame.assign(height="tall"), "'height' is one of numbers, and holds 'tall'"),
+    "no date": (lambda frame: frame.assign(seen="soon"), "'seen' is one of dates"),
+    "zero": (lambda frame: frame.assign(income=0.0), "'income' is positive, and holds 0"),
+    "twice": (lambda frame: pd.concat([frame, frame[["height"]]], axis=1), "two columns 'height'"),
+    "another": (lambda frame: frame[["id"]], "none of the schema's columns"),
+    "no frame": (lambda frame: frame.to_numpy(), "give a DataFrame"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_a_column_cannot_hold_is_refused(name):
+    make, words = BAD[name]
+    frame = a_frame()
+    with pytest.raises(pv.DataError, match=words):
+        pv.tables.schema(frame).encode(make(frame))
+
+
+@pytest.mark.parametrize(
+    ("frame", "kinds", "match"),
+    [
+        (pd.DataFrame(), {}, "0 rows and 0 columns"),
+        (pd.DataFrame({"x": []}), {}, "0 rows"),
+        (pd.DataFrame({"x": [1.0, 1.0]}), {}, "no column is left"),
+        (pd.DataFrame({"x": [1.0, "a", 2.5]}), {}, "several types"),
+        (pd.DataFrame({"x": [1.0, np.inf, 2.5]}), {}, "infinity"),
+        (pd.DataFrame({"x": [1.5, 2.0]}), {"y": "real"}, "kinds has 'y'"),
+        (pd.DataFrame({"x": [1.5, 2.0]}), {"x": "reel"}, "'x' is 'reel'; give 'real'"),
+        (pd.DataFrame({"x": [1.5, 2.0, 3.0]}), {"x": "binary"}, "make it categorical"),
+        (pd.DataFrame({"x": [[1], [2]]}), {}, "holds list"),
+    ],
+)
+def test_frames_that_nothing_can_be_learnt_from(frame, kinds, match):
+    with pytest.raises(pv.PyrovaeError, match=match):
+        pv.tables.schema(frame, kinds=kinds)
+
+
+def test_a_kind_that_is_given_decides():
+    schema = pv.tables.schema(a_frame(), kinds={"codes": "count", "height": "heavy", "job": "left out"})
+    kinds = {one.name: one.kind for one in schema.columns}
+    assert kinds["codes"] == "count"
+    assert kinds["height"] == "heavy"
+    assert "job" not in kinds
+
+
+def test_a_schema_is_written_and_read(tmp_path):
+    for frame in (
+        a_frame(),
+        with_holes(a_frame()),
+        pd.DataFrame({'a "quote"\\': ["x\ny", "z", None], "b": [1.5, 2, 9]}),
+    ):
+        schema = pv.tables.schema(frame)
+        schema.save(tmp_path / "schema.toml")
+        assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda text: text.replace('kind = "real"', 'kind = "imaginary"', 1), "kind='imaginary'; give one of"),
+        (lambda text: text.replace("[[column]]", "[[column]", 1), "no TOML"),
+        (lambda text: "x = 1", "no schema"),
+        (lambda text: text.replace("center = ", "centre = ", 1), "has 'centre', which no schema has"),
+        (lambda text: text.replace("spread = ", "spread = -", 1), "spread=-"),
+        (lambda text: text.replace('name = "income"', 'name = "height"'), "twice"),
+        (lambda text: text.replace('levels = ["clerk", "cook", "nurse"]', 'levels = ["clerk"]'), "1 classes"),
+    ],
+)
+def test_a_schema_that_says_nothing_sensible_is_refused(change, match, tmp_path):
+    pv.tables.schema(a_frame()).save(tmp_path / "schema.toml")
+    text = (tmp_path / "schema.toml").read_text(encoding="utf-8")
+    (tmp_path / "schema.toml").write_text(change(text), encoding="utf-8")
+    with pytest.raises(pv.FileError, match=match):
+        pv.tables.read_schema(tmp_path / "schema.toml")
+    with pytest.raises(pv.FileError, match="cannot be read"):
+        pv.tables.read_schema(tmp_path / "nothing.toml")
+
+
+def test_from_a_frame_with_holes_to_a_full_one():
+    """Draws are what each column can be, and what was there is as it was."""
+    frame = with_holes(a_frame())
+    schema = pv.tables.schema(frame)
+    rows = schema.encode(frame)
+    pair = pv.recipes.table_vae(schema, latent=2, hidden=(16,))
+    run = pv.fit(pair, rows, epochs=3, seed=0, progress=False)
+    assert run.history[-1].elbo > run.history[0].elbo
+    found = pv.impute(pair, rows, draws=2, candidates=40)
+    filled = schema.decode(found.values["x"][0], like=frame)
+    assert not filled[[one.name for one in schema.columns]].isna().any().any()
+    there = frame.notna()
+    for name in frame.columns:
+        if frame[name].dtype.kind == "f":
+            assert np.allclose(filled[name][there[name]], frame[name][there[name]])
+        else:
+            assert (filled[name][there[name]] == frame[name][there[name]]).all()
+    made = schema.decode(pv.generate(pair, 50, seed=0)["x"])
+    assert set(made["job"]) <= {"cook", "clerk", "nurse"}
+    assert (made["visits"] >= 0).all()
+    assert (made["visits"] % 1 == 0).all()
+    assert made["share"].between(0, 1).all()
+    assert (made["country"] == "CH").all()
+    assert str(made["seen"].dtype).startswith("datetime64")
