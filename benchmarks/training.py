@@ -6,6 +6,7 @@ the rounds are given, and ratios. The first epoch, in which code is compiled, is
     python benchmarks/training.py
     python benchmarks/training.py --cases small --rounds 5
     python benchmarks/training.py --device cuda
+    python benchmarks/training.py --styles
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import pyro
 import torch
 from contestants import by_numpyro, by_pyro, by_torch
 from contestants.cases import CASES, Case, Epoch, images
+from contestants.styles import STYLES
+
+import pyrovae as pv
 
 CONTESTANTS = {
     "SVI": by_pyro.svi,
@@ -89,6 +93,31 @@ def measure(case: Case, rows: int, rounds: int, device: str, only: list[str]) ->
     return results
 
 
+def measure_style(name: str, rounds: int, only: list[str]) -> str:
+    """One row of the table of styles: milliseconds a step by each contestant, in turns."""
+    style = STYLES[name]
+    data, running = style.data(style.rows), {}
+    for contestant, make in by_pyro.STYLE_CONTESTANTS.items():
+        if (not only or contestant in only) and (style.compiles or contestant != "pyrovae, compiled"):
+            training = make(style, data)
+            try:
+                for _ in range(2):
+                    training.epoch()
+            except pv.ArgumentError as error:
+                print(f"{name}: {error}\n", flush=True)
+                continue
+            running[contestant] = (training, [])
+    for _ in range(rounds):
+        for training, seconds in running.values():
+            seconds.append(timed(training.epoch, [], "cpu"))
+    steps = -(-style.rows // style.batch)
+    middle = {contestant: 1e3 * statistics.median(seconds) / steps for contestant, (_, seconds) in running.items()}
+    least = min(value for contestant, value in middle.items() if contestant != "SVI")
+    cells = [f"{middle[one]:.2f}" if one in middle else "not measured" for one in by_pyro.STYLE_CONTESTANTS]
+    ratios = [f"{least / middle[one]:.2f}" if one in middle else "" for one in ("pyrovae, plain", "SVI")]
+    return f"| {name}, {style.batch} | {' | '.join([*cells, *ratios])} |"
+
+
 def timed(epoch: Epoch, losses: list[float], device: str) -> float:
     """Seconds of an epoch."""
     start = time.perf_counter()
@@ -138,6 +167,7 @@ def machine(device: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=None)
+    parser.add_argument("--styles", nargs="*", choices=list(STYLES), default=None, help="pairs as people write them")
     parser.add_argument("--contestants", nargs="+", default=[])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--rows", type=int, default=20_480)
@@ -147,6 +177,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.device == "cuda" and not torch.cuda.is_available():
         print("not measured (no CUDA device)")
+        return
+    if options.styles is not None:
+        print(f"{machine('cpu')}; {options.rounds} rounds\n")
+        titles = ["pair, rows in a batch", *by_pyro.STYLE_CONTESTANTS, "best : plain", "best : SVI"]
+        print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
+        for name in options.styles or STYLES:
+            print(measure_style(name, options.rounds, options.contestants), flush=True)
         return
     names = options.cases or [name for name in CASES if name != "large" or options.device == "cuda"]
     print(f"{machine(options.device)}; {options.rows:,} rows, {options.rounds} rounds\n")

@@ -320,6 +320,12 @@ FAULTS = (
         "pass  # as after a step",
         "training staged_*",
     ),
+    ("if values == reads.values:", "if reads is not None:", "staged_values"),
+    ("while len(self._held) > GRAPHS:", "while False:", "staged_values"),
+    ("if func is _PACKS:", "if False:", "staged_values"),
+    ("torch.Tag.nondeterministic_seeded not in func.tags and self.of_batch", "self.of_batch", "staged_values"),
+    ("self._pure[storage_of(tensor)] = False", "pass", "staged_values"),
+    ("check_data(self.checks, batch.args, batch.kwargs)  # here", "pass  # here", "staged_components"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import pyrovae as pv
 from contestants.cases import PIXELS, Case, Epoch, networks, shuffled
+from contestants.styles import Style
 
 
 class Plain(nn.Module):
@@ -151,3 +152,54 @@ plain = by_pyrovae(staged=False)
 traced = by_pyrovae(staged="traced")
 compiled = by_pyrovae(staged=True)
 half = by_pyrovae(staged=True, precision="bfloat16")
+
+
+# --- pairs as people write them -----------------------------------------------------------------------
+class Running(NamedTuple):
+    """A training under way, and what it says of its route."""
+
+    epoch: Epoch
+    route: Callable[[], str]
+
+
+def style_by_svi(style: Style, data: tuple[Tensor, ...]) -> Running:
+    """`SVI.step` over shuffled batches."""
+    torch.manual_seed(0)
+    pair, store = style.make(), _Store()
+    running = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-3}), style.loss())
+
+    def epoch() -> float:
+        with store:
+            chunks = torch.randperm(len(data[0])).split(style.batch)
+            return sum(running.step(*(part[rows] for part in data)) for rows in chunks) / len(data[0])
+
+    return Running(epoch, lambda: "")
+
+
+def style_by_pyrovae(staged: Any) -> Callable[[Style, tuple[Tensor, ...]], Running]:
+    """`pv.steps` by one route."""
+
+    def training(style: Style, data: tuple[Tensor, ...]) -> Running:
+        torch.manual_seed(0)
+        pair, store = style.make(), _Store()
+        with store:
+            running = pv.steps(
+                pair, data, steps=10**9, batch_size=style.batch, seed=0, staged=staged, loss=style.loss(), device="cpu"
+            )
+        per_epoch = -(-len(data[0]) // style.batch)
+
+        def epoch() -> float:
+            with store:
+                return sum(step.loss for step in itertools.islice(running, per_epoch)) / per_epoch
+
+        return Running(epoch, lambda: running.route)
+
+    return training
+
+
+STYLE_CONTESTANTS: dict[str, Callable[[Style, tuple[Tensor, ...]], Running]] = {
+    "SVI": style_by_svi,
+    "pyrovae, plain": style_by_pyrovae(False),
+    "pyrovae, traced": style_by_pyrovae("traced"),
+    "pyrovae, compiled": style_by_pyrovae(True),
+}
