@@ -59,7 +59,7 @@ _SUMS = (aten.sum.default, aten.sum.dim_IntList)
 
 def _without_detour(value: Any) -> Any:
     """The selection behind what torch makes of one chosen entry: it without that dim, and a derivative's sum."""
-    passed = _viewed(value)
+    passed: Any = _viewed(value)
     if passed is not value and isinstance(passed, Node) and passed.target in _SUMS:
         passed = passed.args[0]
     selects = isinstance(passed, Node) and passed.target is aten.index.Tensor and _shape(passed)[:1] == (1,)
