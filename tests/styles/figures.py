@@ -174,7 +174,10 @@ def uncertainties(asked: Asked) -> Iterator[str]:
         for kind, value, error in zip(parts._fields, parts, errors, strict=True):
             ours = getattr(found[whole(name)], kind).double().sum()
             alone = kind == "epistemic" and grid[0] == 1  # nothing is shared: there is no such part
-            yield from far(f"{kind} part of {name}", ours, error, torch.tensor(torch.nan) if alone else value, error)
+            own_error = error * (ours / value).abs().clamp(min=1).nan_to_num(1.0)  # of a variance it grows with it
+            yield from far(
+                f"{kind} part of {name}", ours, own_error, torch.tensor(torch.nan) if alone else value, error
+            )
 
 
 def save_and_load(asked: Asked) -> Iterator[str]:

@@ -105,7 +105,7 @@ def picked(mu, z):
     return Vindex(mu)[..., z, :]
 
 
-ONE_SET = {"loss": lambda: Trace_ELBO(num_particles=4)}
+ONE_SET = {"loss": lambda: Trace_ELBO(num_particles=2)}
 
 
 @style("Dirichlet-process mixture, shares of each row", grid=BOTH, **ONE_SET)

@@ -35,11 +35,11 @@ def jolly_seber(capture_history):
     plate="animals",
     loss=lambda: TraceEnum_ELBO(max_plate_nesting=1),
     enumerates=True,
-    draws=25,
+    draws=20,
     grid=BOTH,
 )
 def capture_recapture():
-    history = (torch.rand(6, 4) > 0.5).float()
+    history = (torch.rand(4, 3) > 0.5).float()
     history[:, 0] = 1
     guide = AutoDiagonalNormal(poutine.block(jolly_seber, expose=["phi", "rho"]))
     return Made(pv.Pair(jolly_seber, guide), (history,))
@@ -144,6 +144,6 @@ def placed(small, where):
     return weights * small.sum(-1, keepdim=True)
 
 
-@style("attend, infer, repeat", loss=TraceGraph_ELBO, batch=4)
+@style("attend, infer, repeat", loss=TraceGraph_ELBO, batch=4, draws=30)
 def attend_infer_repeat():
     return Made(AIR(), (torch.rand(8, 4),))

@@ -165,7 +165,7 @@ def _cevae():
     return found.model, found.guide
 
 
-@style("CEVAE", batch=6, loss=TraceCausalEffect_ELBO)
+@style("CEVAE", batch=6, loss=TraceCausalEffect_ELBO, draws=30)
 def cevae():
     z = torch.randn(12, 1)
     t = (z[:, 0] > 0).float()

@@ -17,7 +17,7 @@ from styles.autoencoders import Coder, joined
 from styles.style import BOTH, SHARED, Made, style
 
 
-def ragged(sequences: int = 5, steps: int = 4, width: int = 2):
+def ragged(sequences: int = 4, steps: int = 3, width: int = 2):
     lengths = 2 + torch.arange(sequences) % (steps - 1)
     return (torch.rand(sequences, steps, width) > 0.5).float(), lengths
 

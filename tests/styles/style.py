@@ -60,10 +60,10 @@ class Style:
     nesting: int = 1
     enumerates: bool = False
     batch: int | None = None
-    steps: int = 40
+    steps: int = 30
     rate: float = 0.05
     draws: int = 50
-    grid: tuple[int, int] = (1, 40)
+    grid: tuple[int, int] = (1, 30)
     exact: Callable[[Any, tuple], Any] | None = None
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     route: tuple[str, str] = ("traced", "")
@@ -74,9 +74,9 @@ class Style:
         return {"data_plate": self.plate} if self.say_plate and self.plate else {}
 
 
-SHARED = (40, 1)  # a grid for a pair whose latents all rows share
+SHARED = (30, 1)  # a grid for a pair whose latents all rows share
 
-BOTH = (15, 3)  # and for one with latents of both kinds
+BOTH = (12, 3)  # and for one with latents of both kinds
 
 STYLES: dict[str, Style] = {}
 

@@ -14,7 +14,7 @@ from styles.figures import FIGURES, Asked
 from styles.style import Style
 from styles.trained import Training, fitted, plain
 
-FEW = 4  # steps that are compared on each route
+FEW = 3  # steps that are compared on each route
 
 
 def trained(style: Style) -> Iterator[str]:
