@@ -46,6 +46,8 @@ def fill_hidden(msg: Any) -> None:
         return
     if type(fn).__name__ == "Unit" or msg["infer"].get("_deterministic"):
         return
+    if _GIVEN in msg and msg["mask"] is None:
+        return  # what is missing was filled already, and nothing else is hidden
     seen = mask_around(fn, msg["mask"], value)
     if seen is None:
         return
@@ -57,6 +59,17 @@ def fill_hidden(msg: Any) -> None:
     if filler.shape == value.shape:
         msg["value"] = torch.where(_in_shape(~seen, value.shape) & ~sound, filler, value)
         msg[_GIVEN] = value
+
+
+def fill_missing(msg: Any, holes: torch.Tensor) -> None:
+    """The same where it is known that what is hidden has no density: it is missing."""
+    value = msg["value"]
+    try:
+        filler = lawful_value(msg["fn"], value)
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
+        filler = torch.zeros_like(value)
+    msg["value"] = torch.where(holes, filler.to(value.dtype), value)
+    msg[_GIVEN] = value
 
 
 def _in_shape(holds: torch.Tensor, shape: torch.Size) -> torch.Tensor:

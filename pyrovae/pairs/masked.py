@@ -13,7 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.held_objects import kept
-from pyrovae.pairs.lawful_values import fill_hidden
+from pyrovae.pairs.lawful_values import fill_missing
 from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
 
@@ -151,7 +151,7 @@ class _Cells(Messenger):
                     "casts: give them as 64-bit numbers, with the lowest one for what is missing."
                 )
         msg["fn"] = observing(msg["fn"], ~holes, msg["name"])
-        fill_hidden(msg)
+        fill_missing(msg, holes)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         done = super().__exit__(kind, error, trace)

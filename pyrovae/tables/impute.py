@@ -36,7 +36,7 @@ from pyrovae.trust.site_rows import rows_second, seen_in
 logger = logging.getLogger("pyrovae")
 
 _TRUSTED = 0.7  # khat up to which importance weights can be
-_CANDIDATES = 20  # for each draw that is asked for where weights are over all of them
+_CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
 _FEWEST = 200  # weights for which the tail of a row is looked at
 
 
@@ -106,7 +106,7 @@ def impute(
         mask: what is there, where it is not NaN that says so: True for observed cells, of the shape of the data, or by
             argument name.
         draws: of each row: multiple imputations.
-        candidates: draws of the latents that are weighed: left out, 20 for each draw, and 200 at least. Where the pair
+        candidates: draws of the latents that are weighed: left out, 5 for each draw, and 200 at least. Where the pair
             has sites that all data share, for each of these.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         data_plate: the plate of the data, where it cannot be found.
