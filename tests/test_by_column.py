@@ -167,3 +167,20 @@ def test_zeros_beside_a_log_normal():
     ZeroOrLogNormal(torch.tensor(0.4), loc, torch.tensor(0.5)).log_prob(torch.tensor(0.0)).backward()
     assert loc.grad is not None
     assert float(loc.grad) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(0, math.inf), (2, 0.0), (3, -1.0), (4, 1.5), (5, -2.0), (6, 2.0), (7, 3.0), (9, 1.0)]
+)
+def test_what_a_column_cannot_be_is_refused_where_the_data_come_in(place, value):
+    pair = pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=(8,))
+    rows = likelihood()(torch.randn(300, 3)).sample().double()
+    rows[0, 0] = math.nan
+    rows[280, place] = value
+    for question in (
+        lambda: pv.fit(pair, rows, epochs=1, batch_size=20, staged=False, progress=False),
+        lambda: pv.elbo(pair, rows, draws=1),
+        lambda: pv.impute(pair, rows, draws=1),
+    ):
+        with pytest.raises(pv.DataError, match=f"{EVERY_KIND[place].kind}.*(holds|value) {value:g}"):
+            question()

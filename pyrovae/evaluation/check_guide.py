@@ -152,7 +152,8 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
             chain = MCMC(kernel, num_samples=draws, warmup_steps=warmup, num_chains=1, disable_progbar=True)
             chain.run(*batch.args, **batch.kwargs)
         except Exception as error:
-            raise PairError(f"NUTS does not run on this model: {type(error).__name__}: {error}") from error
+            words = str(error).split("Trace Shapes", 1)[0].strip()
+            raise PairError(f"NUTS does not run on this model: {type(error).__name__}: {words}") from error
     latent = sampler.structure.named("latent")
     return {site: value.detach().cpu() for site, value in chain.get_samples().items() if site in latent}
 

@@ -41,6 +41,22 @@ class TableUnits(nn.Module):
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float64))
         self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
 
+    def check_data(self, x: Tensor) -> None:
+        """Refuse what a column's kind cannot be, where the data come in; missing cells are another matter."""
+        if x.shape[-1] != len(self.columns):
+            return  # the first run says so
+        low, high, whole = (
+            torch.tensor(part, device=x.device) for part in zip(*map(_range, self.columns), strict=True)
+        )
+        bad = (x < low) | (x > high) | (whole & (x % 1 != 0) & ~x.isnan())
+        if bad.any():
+            row, place = bad.reshape(-1, len(self.columns)).nonzero()[0].tolist()
+            column, value = self.columns[place], float(x.reshape(-1, len(self.columns))[row, place])
+            raise DataError(
+                f"column {column.name!r} is {column.kind}, and holds {value:g} in row {row} of a batch. Make it a hole "
+                "(NaN), or give the column another kind."
+            )
+
     def forward(self, x: Tensor) -> Tensor:
         """The rows, as described above."""
         if x.dim() < 1 or x.shape[-1] != len(self.columns):
@@ -63,12 +79,23 @@ class TableUnits(nn.Module):
         return torch.where(seen, near, 0.0).to(self.kind.dtype)
 
 
+def _range(column: Column) -> tuple[float, float, bool]:
+    """The lowest and the highest number of a column, and whether they are whole."""
+    largest = torch.finfo(torch.float64).max
+    if has_classes(column):
+        return 0.0, column.classes - 1.0, True
+    if column.kind == "proportion":
+        return 1e-30, 1 - 1e-9, False
+    low = {"positive": 1e-300, "positive_or_zero": 0.0, "count": 0.0, "inflated_count": 0.0}.get(column.kind, -largest)
+    return low, largest, column.kind in ("count", "inflated_count")
+
+
 def transformed(column: Column, x: Tensor) -> Tensor:
     """The numbers of which `center` and `spread` are mean and deviation; zeros beside logarithms are three below."""
     if column.kind == "positive":
-        return x.log()
+        return x.clamp(min=1e-300).log()
     if column.kind == "positive_or_zero":
         return torch.where(x > 0, torch.where(x > 0, x, 1.0).log(), column.center - 3 * column.spread)
     if column.kind in ("count", "inflated_count"):
-        return (x + 1).log()
+        return x.clamp(min=0).log1p()
     return x.clamp(1e-6, 1 - 1e-6).logit() if column.kind == "proportion" else x

@@ -92,6 +92,15 @@ class Masked(Wrapped):
             ) from None
 
 
+def takes_holes(pair: HasPair) -> bool:
+    """Whether what is missing counts nowhere in a pair."""
+    while isinstance(pair, Wrapped):
+        if isinstance(pair, Masked):
+            return True
+        pair = pair.pair
+    return False
+
+
 def _names(function: Callable[..., Any], args: tuple) -> list[str]:
     """The names of positional arguments, as far as the function says."""
     try:

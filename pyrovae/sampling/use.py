@@ -19,6 +19,7 @@ from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.pairs.isolation import forked_random, isolated
+from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
@@ -95,7 +96,7 @@ class Use:
         except PyrovaeError:
             raise
         except Exception as error:
-            found = _holes_in(self.batches.leaves())
+            found = "" if takes_holes(self.pair) else _holes_in(self.batches.leaves())
             if not found:
                 raise
             raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
@@ -168,7 +169,7 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
             except Exception:
                 continue  # another plate may be the one
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
-        found = _holes_in(batch.leaves)
+        found = "" if takes_holes(pair) else _holes_in(batch.leaves)
         raise PairError(
             f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
             if found
