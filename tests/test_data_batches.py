@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -490,6 +491,7 @@ BAD = {
     "empty list": ([], "an empty list"),
     "empty dict": ({}, "an empty dict"),
     "no rows": (torch.ones(0, 3), r"is empty: it has shape \(0, 3\)"),
+    "packed": (pack_padded_sequence(torch.ones(2, 3), torch.tensor([3, 1]), batch_first=True), "pad_packed_sequence"),
     "no columns beside none": ((np.ones((3, 0)), np.ones((3, 0))), r"each of its rows, shape \(0,\), holds no number"),
     "no columns": (np.ones((3, 0)), r"each of its rows, shape \(0,\), holds no number"),
     "no dims": (np.array(3.0), "no dimension"),

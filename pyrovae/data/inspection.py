@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from pyrovae.errors import DataError
 
@@ -44,7 +45,8 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
             if not isinstance(name, str) or not name.isidentifier():
                 raise DataError(f"the key {name!r} cannot be the name of an argument of the model; rename it")
     else:
-        named = dict(enumerate(data)) if isinstance(data, tuple | list) else {0: data}
+        several = isinstance(data, tuple | list) and not isinstance(data, PackedSequence)
+        named = dict(enumerate(data)) if several else {0: data}
     if isinstance(data, list | tuple) and data and all(_is_number(item) for item in data):
         kind = type(data).__name__
         raise DataError(f"the data are a {kind} of {len(data)} numbers; give an array: np.asarray(data)")
@@ -81,6 +83,11 @@ def _as_array(item: Any, where: str) -> Leaf:
 # What looks like data and is not, and how to mend it.
 _REFUSED = (
     (lambda item: item is None, "leave it out, or give an array"),
+    (
+        lambda item: isinstance(item, PackedSequence),
+        "its rows cannot be told apart: give padded sequences and their lengths, pad_packed_sequence(x, "
+        "batch_first=True), and pack them inside model and guide",
+    ),
     (
         lambda item: isinstance(item, str | bytes | os.PathLike),
         "a path or a text is no data: load the file first, such as np.load(path), or use the command line",

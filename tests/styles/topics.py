@@ -95,15 +95,20 @@ def lda():
     return Made(LDA(last=False), (corpus(),))
 
 
-LAST = ("Rows come first", "rows come first in pyrovae's data; documents that stand along another dimension do not")
+@style("LDA, documents last: rows are words", plate="words", **SUMMED)
+def lda_documents_last():
+    return Made(LDA(last=True), (corpus().T,))
+
+
+LAST = ("Rows come first", "rows come first in pyrovae's data; documents that stand along another dimension are none")
 
 
 @style(
-    "LDA, documents last",
+    "LDA, documents last and named as the rows",
     plate="documents",
     say_plate=True,
     refused={name: LAST for name in ("fit", *FUNCTIONS) if name != "save and load"},
     **SUMMED,
 )
-def lda_documents_last():
+def lda_documents_named():
     return Made(LDA(last=True), (corpus().T,))

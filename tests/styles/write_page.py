@@ -34,6 +34,7 @@ def page(styles) -> str:
     for style in styles:
         reasons = [style.refused[name][1] if name in style.refused else None for name in ("fit", *FUNCTIONS)]
         graph = "as a graph" if style.route[0] == "traced" else f"by Pyro ({_note(notes, style.route[1])})"
+        graph = "" if reasons[0] else graph
         rows.append(f"| {style.name} | {' | '.join([cell(reasons[0]), graph, *map(cell, reasons[1:])])} |")
     titles = ["style", "`fit`", "its steps", *(f"`{name}`" for name in FUNCTIONS)]
     table = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *rows]
@@ -50,7 +51,7 @@ def _sums(styles) -> str:
 
     styles = list(styles)
     trained = sum("fit" not in style.refused for style in styles)
-    graphs = sum(style.route[0] == "traced" for style in styles)
+    graphs = sum(style.route[0] == "traced" and "fit" not in style.refused for style in styles)
     cells = len(styles) * len(FUNCTIONS)
     right = cells - sum(name in style.refused for style in styles for name in FUNCTIONS)
     return (
