@@ -43,11 +43,11 @@ class TableUnits(nn.Module):
 
     def check_data(self, x: Tensor) -> None:
         """Refuse what a column's kind cannot be, where the data come in; missing cells are another matter."""
-        if x.shape[-1] != len(self.columns):
-            return  # the first run says so
-        low, high, whole = (
-            torch.tensor(part, device=x.device) for part in zip(*map(_range, self.columns), strict=True)
-        )
+        if x.shape[-1] != len(self.columns) or not x.any():
+            return  # the first run says so; all zeros stand for data of which only the shape counts, see VAE.blank
+        lows, highs, wholes = zip(*map(_range, self.columns), strict=True)
+        low, high = (torch.tensor(part, dtype=torch.float64, device=x.device) for part in (lows, highs))
+        whole = torch.tensor(wholes, device=x.device)
         bad = (x < low) | (x > high) | (whole & (x % 1 != 0) & ~x.isnan())
         if bad.any():
             row, place = bad.reshape(-1, len(self.columns)).nonzero()[0].tolist()
