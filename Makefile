@@ -21,7 +21,7 @@ export MPLBACKEND ?= Agg
 help:
 	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
 	@echo 'make test        the test suite (under five minutes); PYTHON=python3.12 selects the interpreter'
-	@echo 'make trial       tests that are slow by nature: many trainings, examples, pages (under eight minutes)'
+	@echo 'make trial       tests that are slow by nature: many trainings, examples, pages'
 	@echo 'make lint types  ruff and pyright'
 	@echo 'make docs        the documentation, warnings as errors, into site/'
 	@echo 'make examples    every example with its smoke option'
