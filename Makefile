@@ -20,7 +20,7 @@ export MPLBACKEND ?= Agg
 
 help:
 	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
-	@echo 'make test        the test suite (under five minutes); PYTHON=python3.12 selects the interpreter'
+	@echo 'make test        the test suite (a quarter of an hour on two cores); PYTHON=python3.12 selects the interpreter'
 	@echo 'make trial       tests that are slow by nature: many trainings, examples, pages'
 	@echo 'make lint types  ruff and pyright'
 	@echo 'make docs        the documentation, warnings as errors, into site/'
