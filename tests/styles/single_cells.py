@@ -62,13 +62,13 @@ def cells():
     return torch.poisson(torch.rand(10, GENES) * 4), torch.eye(TYPES)[torch.arange(10) % TYPES]
 
 
-@style("scANVI, labelled, with its author's scale", plate="batch", batch=5, draws=30)
+@style("scANVI, labelled, with its author's scale", plate="batch", batch=5, draws=24)
 def scanvi_labelled():
     net = ScANVI(labelled=True)
     return Made(pv.Pair(net.model, net.guide), cells())
 
 
-@style("scANVI, types summed out", plate="batch", batch=5, draws=30, loss=lambda: TraceEnum_ELBO(max_plate_nesting=1))
+@style("scANVI, types summed out", plate="batch", batch=5, draws=24, loss=lambda: TraceEnum_ELBO(max_plate_nesting=1))
 def scanvi_summed_out():
     net = ScANVI(labelled=False)
     return Made(pv.Pair(net.model, config_enumerate(net.guide)), cells())

@@ -85,7 +85,7 @@ SUMMED = {
     "nesting": 2,
     "enumerates": True,
     "loss": lambda: TraceEnum_ELBO(max_plate_nesting=2),
-    "draws": 25,
+    "draws": 15,
     "grid": BOTH,
 }
 
@@ -108,7 +108,8 @@ LAST = ("Rows come first", "rows come first in pyrovae's data; documents that st
     plate="documents",
     say_plate=True,
     refused={name: LAST for name in ("fit", *FUNCTIONS) if name != "save and load"},
-    **SUMMED,
+    steps=2,
+    **{**SUMMED, "draws": 2},
 )
 def lda_documents_named():
     return Made(LDA(last=True), (corpus().T,))
