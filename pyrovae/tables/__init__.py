@@ -4,7 +4,7 @@
 into what the pair takes and back.
 """
 
-from pyrovae.tables.impute import Imputed
+from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.read_schema import read_schema
 from pyrovae.tables.schema import Schema, schema
 from pyrovae.tables.table_column import TableColumn

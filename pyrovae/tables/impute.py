@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
-from pyrovae.data.batches import as_batches
-from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.export.arviz_versions import psislw
@@ -22,7 +19,7 @@ from pyrovae.pairs.masked import masked
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.part_observed import completed, with_holes
+from pyrovae.pairs.part_observed import completed
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.densities import densities_of
@@ -31,6 +28,8 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
 from pyrovae.sampling.whole_sites import merged, whole_of
+from pyrovae.tables.imputed import Imputed
+from pyrovae.tables.missing_cells import column_means, marked, split
 from pyrovae.trust.site_rows import rows_second, seen_in
 
 logger = logging.getLogger("pyrovae")
@@ -38,44 +37,6 @@ logger = logging.getLogger("pyrovae")
 _TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
 _FEWEST = 200  # weights for which the tail of a row is looked at
-
-
-class Imputed(NamedTuple):
-    """Completed data, and how far their draws can be trusted.
-
-    Attributes:
-        values: `{observed site: (draws, rows, ...)}`: what is there as it is, and draws of what is missing.
-        missing: `{observed site: (rows, ...)}`: True where a cell was drawn.
-        khat: of each row, the tail of the weights by which its latents were chosen; below 0.7 they can be trusted.
-        ess: of each row, how many of the candidates count.
-
-    Examples:
-        >>> import torch, pyrovae as pv
-        >>> truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.1)
-        >>> x = torch.tensor([[2.0, float("nan"), 2.0]])
-        >>> found = pv.impute(pv.masked(truth, fill=2.0), x, draws=100)
-        >>> [round(one) for one in found.mean()["x"][0].tolist()]
-        [2, 2, 2]
-    """
-
-    values: dict[str, torch.Tensor]
-    missing: dict[str, torch.Tensor]
-    khat: torch.Tensor
-    ess: torch.Tensor
-
-    def mean(self) -> dict[str, torch.Tensor]:
-        """Completed data with the means of the draws, (rows, ...)."""
-        return {site: value.double().mean(0).to(value.dtype) for site, value in self.values.items()}
-
-    def interval(self, level: float = 0.9) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """The ends of central intervals, each (rows, ...); both are the value itself where it is there."""
-        if not 0 < level < 1:
-            raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
-        ends = (1 - level) / 2, (1 + level) / 2
-        return {
-            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0)) for end in ends)  # type: ignore[misc]  # two
-            for site, value in self.values.items()
-        }
 
 
 @in_turn
@@ -132,9 +93,9 @@ def impute(
     """
     draws = check_count("draws", draws)
     count = max(_CANDIDATES * draws, _FEWEST) if candidates is None else check_count("candidates", candidates)
-    given = _marked(arguments(data, named), mask)
-    pair = masked(pair, fill=_means(given))
-    sampler = sampler_of(pair, *_split(given), seed, data_plate)
+    given = marked(arguments(data, named), mask)
+    pair = masked(pair, fill=column_means(given))
+    sampler = sampler_of(pair, *split(given), seed, data_plate)
     check_each_datum(sampler)
     parts = list(_of_tiles(sampler, draws, count))
     sites = parts[0].values
@@ -159,47 +120,6 @@ def _tell(found: Imputed) -> None:
             "give more candidates.",
             int(bad.sum()), int(holed.sum()), _TRUSTED, float(found.ess[bad].min()),
         )  # fmt: skip
-
-
-# --- data -----------------------------------------------------------------------------------------------
-def _split(given: Any) -> tuple[tuple, dict[str, Any]]:
-    if isinstance(given, dict):
-        return (), given
-    return (given if isinstance(given, tuple) else (given,)), {}
-
-
-def _marked(given: Any, mask: Any) -> Any:
-    """The data with NaN where the mask says that nothing was observed."""
-    if mask is None:
-        return given
-    args, kwargs = _split(given)
-    if isinstance(mask, Mapping):
-        if unknown := [name for name in mask if name not in kwargs]:
-            raise ArgumentError(f"mask has {unknown[0]!r}; the data have {', '.join(map(repr, kwargs)) or 'no names'}.")
-        return {name: _holed(leaf, mask[name]) if name in mask else leaf for name, leaf in kwargs.items()}
-    if not args:
-        raise ArgumentError("mask is one array, and the data are given by name: give a dictionary of masks, too.")
-    return (_holed(args[0], mask), *args[1:])
-
-
-def _holed(leaf: Any, mask: Any) -> torch.Tensor:
-    leaf, seen = torch.as_tensor(leaf), torch.as_tensor(mask)
-    if seen.dtype != torch.bool or seen.shape != leaf.shape:
-        raise ArgumentError(
-            f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "
-            f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
-        )
-    return with_holes(leaf, seen)
-
-
-def _means(given: Any) -> dict[int | str, torch.Tensor]:
-    """Of each column the mean of what is there: the least strange to a guide that was trained on full rows."""
-    found: dict[int | str, torch.Tensor] = {}
-    for key, leaf in as_batches(given).leaves().items():
-        value = torch.as_tensor(leaf)
-        if value.is_floating_point() and value.ndim:
-            found[key] = value.nanmean(0).nan_to_num(0.0)
-    return found
 
 
 # --- draws ----------------------------------------------------------------------------------------------

@@ -1,0 +1,117 @@
+"""What a column of a frame is, guessed from its values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyrovae.errors import DataError
+from pyrovae.models.columns import Column, check_column
+from pyrovae.tables.table_column import Level, TableColumn, column_of
+
+_FEW = 20  # whole numbers of which there are no more are taken for codes
+_MANY = 100  # classes beyond which a column of texts is a matter of its own
+_RARE = 10  # rows of a class below which it is hardly learned
+
+
+def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
+    """A column by its values; a kind that was given decides."""
+    import pandas as pd
+
+    seen, dtype = values.dropna(), str(values.dtype)
+    if kind == "left out" or not len(seen):
+        note = "left out" if kind else "left out: every cell is missing"
+        return TableColumn(None, name, "identifier", dtype=dtype, note=note)
+    if values.dtype == object:
+        list(map(_level, seen))  # refuses what is no cell of a table
+    if kind is None and seen.nunique() == 1:
+        return TableColumn(None, name, "constant", (_level(seen.iloc[0]),), dtype, "left out: the same everywhere")
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _with_numbers(TableColumn(Column(name, kind or "real"), name, "date", (), dtype), values)
+    if _is_of_numbers(values) and kind not in ("categorical", "ordinal", "binary"):
+        numbers = seen.astype(float).to_numpy()
+        if not np.isfinite(numbers).all():
+            raise DataError(f"column {name!r} holds infinity; make it a hole.")
+        chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
+        if chosen != "categorical":
+            return _with_numbers(TableColumn(Column(name, chosen), name, "number", (), dtype, note), values)
+        return _classes(name, values, None, note)
+    return _classes(name, values, kind, "")
+
+
+def _with_numbers(one: TableColumn, values: Any) -> TableColumn:
+    assert one.column is not None
+    numbers, _ = one.numbers(values)
+    return one._replace(column=check_column(column_of(one.name, one.column.kind, 0, numbers)))
+
+
+def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn:
+    import pandas as pd
+
+    dtype, seen = str(values.dtype), values.dropna()
+    ordered = isinstance(values.dtype, pd.CategoricalDtype) and bool(values.dtype.ordered)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = [_level(one) for one in values.dtype.categories]
+    else:
+        found = {_level(one) for one in seen}
+        if len({str if isinstance(one, str) else float for one in found}) > 1:
+            raise DataError(f"column {name!r} holds objects of several types (texts and numbers); make them one.")
+        levels = sorted(found)  # type: ignore[type-var]  # of one type, as was just seen
+    if kind is None and all(isinstance(one, str) for one in levels) and len(levels) == len(seen) > _FEW:
+        return TableColumn(None, name, "identifier", (), dtype, "left out: all values differ, as in an identifier")
+    if len(levels) < 2:
+        return TableColumn(None, name, "constant", tuple(levels), dtype, "left out: the same everywhere")
+    if kind in ("binary", "categorical", "ordinal"):
+        chosen = kind
+    else:
+        chosen = "ordinal" if ordered and len(levels) > 2 else "binary" if len(levels) == 2 else "categorical"
+    one = TableColumn(Column(name, chosen, len(levels)), name, "classes", tuple(levels), dtype, note)
+    numbers, _ = one.numbers(values)
+    counts = np.bincount(numbers[~np.isnan(numbers)].astype(int), minlength=len(levels))
+    rare = int((counts < _RARE).sum())
+    notes = [note] if note else []
+    if len(levels) > _MANY:
+        notes.append(f"{len(levels)} classes")
+    if rare and len(seen) >= 10 * _RARE:
+        notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
+    column = check_column(column_of(name, chosen, len(levels), numbers))
+    return one._replace(column=column, note="; ".join(notes))
+
+
+def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
+    """A kind for numbers, and what to ask."""
+    low, high, different = numbers.min(), numbers.max(), len(np.unique(numbers))
+    if (numbers % 1 == 0).all():
+        if different <= min(_FEW, len(numbers) // 2):
+            return "categorical", f"{different} values, {low:g} to {high:g}: codes or counts? Taken for codes"
+        return ("count", "") if low >= 0 and high < 1e6 else ("real", "")
+    if low > 0 and high < 1:
+        return "proportion", ""
+    if low >= 0 and high > 0:
+        above = np.log(numbers[numbers > 0])
+        if low == 0 and (numbers == 0).mean() > 0.01:
+            return "positive_or_zero", ""
+        if low > 0 and abs(_skew(above)) < abs(_skew(numbers)):
+            return "positive", ""
+    return "real", ""
+
+
+def _skew(numbers: np.ndarray) -> float:
+    spread = numbers.std()
+    return float((((numbers - numbers.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+
+
+def _is_of_numbers(values: Any) -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _level(value: Any) -> Level:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, str | int | float | bool):
+        raise DataError(
+            f"a column holds {type(value).__name__}, which is no text, number or date; make it one of these."
+        )
+    return value

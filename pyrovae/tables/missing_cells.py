@@ -1,0 +1,53 @@
+"""Data of which a mask says what is missing, and the means of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from pyrovae.data.batches import as_batches
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.part_observed import with_holes
+
+
+def split(given: Any) -> tuple[tuple, dict[str, Any]]:
+    """The data by position, and those by name."""
+    if isinstance(given, dict):
+        return (), given
+    return (given if isinstance(given, tuple) else (given,)), {}
+
+
+def marked(given: Any, mask: Any) -> Any:
+    """The data with NaN where the mask says that nothing was observed."""
+    if mask is None:
+        return given
+    args, kwargs = split(given)
+    if isinstance(mask, Mapping):
+        if unknown := [name for name in mask if name not in kwargs]:
+            raise ArgumentError(f"mask has {unknown[0]!r}; the data have {', '.join(map(repr, kwargs)) or 'no names'}.")
+        return {name: _holed(leaf, mask[name]) if name in mask else leaf for name, leaf in kwargs.items()}
+    if not args:
+        raise ArgumentError("mask is one array, and the data are given by name: give a dictionary of masks, too.")
+    return (_holed(args[0], mask), *args[1:])
+
+
+def _holed(leaf: Any, mask: Any) -> torch.Tensor:
+    leaf, seen = torch.as_tensor(leaf), torch.as_tensor(mask)
+    if seen.dtype != torch.bool or seen.shape != leaf.shape:
+        raise ArgumentError(
+            f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "
+            f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
+        )
+    return with_holes(leaf, seen)
+
+
+def column_means(given: Any) -> dict[int | str, torch.Tensor]:
+    """Of each column the mean of what is there: the least strange to a guide that was trained on full rows."""
+    found: dict[int | str, torch.Tensor] = {}
+    for key, leaf in as_batches(given).leaves().items():
+        value = torch.as_tensor(leaf)
+        if value.is_floating_point() and value.ndim:
+            found[key] = value.nanmean(0).nan_to_num(0.0)
+    return found
