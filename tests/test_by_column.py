@@ -184,3 +184,14 @@ def test_what_a_column_cannot_be_is_refused_where_the_data_come_in(place, value)
     ):
         with pytest.raises(pv.DataError, match=f"{EVERY_KIND[place].kind}.*holds {value:g}|NaN or infinity"):
             question()
+
+
+@pytest.mark.parametrize("kind", ["count", "positive", "proportion"])
+def test_a_network_of_zeros_gives_the_level_of_the_column(kind):
+    level = {"count": 1986.0, "positive": 1e5, "proportion": 1e-4}[kind]
+    center = math.log(level / (1 - level)) if kind == "proportion" else math.log(level)
+    net = nn.Linear(1, 1)
+    nn.init.zeros_(net.weight)
+    nn.init.zeros_(net.bias)
+    fn = pv.ByColumn(net, [pv.Column("x", kind, center=center, spread=0.01)])(torch.zeros(1, 1)).base_dist
+    assert float(fn.mean.detach()) == pytest.approx(level, rel=0.01)

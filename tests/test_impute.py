@@ -136,6 +136,7 @@ def wide_of(rows):
         ({"mask": torch.ones(5, 2, dtype=torch.bool)}, r"shape \(5, 2\), and the data have the shape \(5, 5\)"),
         ({"mask": {"y": None}}, "mask has 'y'"),
         ({"draws": 0}, "draws"),
+        ({"candidates": 1}, "fewer than 25 weights"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(options, match):
@@ -205,3 +206,34 @@ def test_every_style_is_imputed_or_refused_in_words(entry):
         assert value.shape[0] == 3
         assert bool(value.double().isfinite().all())
         assert found.missing[site].shape == value.shape[1:]
+
+
+def test_a_mask_that_calls_a_hole_observed_is_refused():
+    def model(x, known):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x, obs_mask=known)
+
+    def guide(x, known):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=~known):
+            pyro.sample("x_unobserved", dist.Normal(0.0, 1.0))
+
+    x, known = torch.tensor([1.0, 7.0, math.nan]), torch.tensor([True, False, True])
+    with pytest.raises(pv.DataError, match="obs_mask says that"):
+        pv.impute(pv.Pair(model, guide), x, known, draws=3)
+    found = pv.impute(pv.Pair(model, guide), x, torch.tensor([True, False, False]), draws=400)
+    assert float(found.values["x"][:, 2].std()) == pytest.approx(1.0, abs=0.2)
+    assert found.values["x"][:, 0].eq(1.0).all()
+
+
+def test_means_of_whole_numbers_are_not_cut_off():
+    def model(y):
+        with pyro.plate("data", len(y)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Categorical(torch.tensor([0.1, 0.9])), obs=y)
+
+    def guide(y):
+        with pyro.plate("data", len(y)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    found = pv.impute(pv.Pair(model, guide), torch.tensor([0, 1]), mask=torch.tensor([True, False]), draws=800)
+    assert float(found.mean()["y"][1]) == pytest.approx(0.9, abs=0.05)

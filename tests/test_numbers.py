@@ -70,6 +70,8 @@ CALLS = {
         lambda latent: vae(), X, given.pop("settings", [1, 2]), **{"epochs": 1, "draws": 2, "folds": 2, **given}
     ),
     "elbo": asking(pv.elbo),
+    "impute": asking(pv.impute, candidates=30),
+    "recipes.table_vae": lambda **given: pv.recipes.table_vae([pv.Column("x", "real")], **{"latent": 2, **given}),
     "encode": asking(pv.encode),
     "fit": lambda **given: pv.fit(vae(), X, **{"epochs": 1, "validation": X, **QUIET, **given}),
     "steps": lambda **given: list(pv.steps(vae(), X, **{"epochs": 1, "validation": X, **given})),

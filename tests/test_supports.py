@@ -172,9 +172,5 @@ def test_an_end_without_density_far_away_is_found():
     check(model_of(lambda rate: dist.Exponential(rate)), far(0))  # its density at 0 is finite
 
 
-def test_what_the_author_does_not_check_is_not_checked():
-    check(model_of(lambda rate: dist.Poisson(rate, validate_args=False)), far(-1))
-
-
 def test_what_a_transform_will_change_is_not_checked():
     check(model_of(dist.Poisson), far(-1), transform=torch.abs)

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from pyro.distributions.util import scale_and_mask
 
+from pyrovae.checks.exceptions import first_sentence
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import Leaf, is_floating, nonfinite, nonfinite_words
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import DataError, PyrovaeError
 from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import run, samples, unconstrained
 
@@ -34,12 +36,12 @@ def check_nonfinite(pair: HasPair, batches: Batches, first: Batch, device: Any) 
     Raises:
         DataError: there are holes, and masks do not hide all of them.
     """
-    words = holes(batches, first)
+    words = "" if takes_holes(pair) else holes(batches, first)
     try:
         if words and not all(_is_sound(pair, batch, device) for batch in _with_holes(batches, first)):
             raise DataError(words)
     except PyrovaeError as error:
-        said = str(error).split("Trace Shapes", 1)[0].strip()
+        said = first_sentence(str(error))
         raise error if said == words else DataError(f"{words}. The pair stopped there: {said}") from error
 
 

@@ -13,6 +13,7 @@ from pyro.ops.stats import effective_sample_size
 from pyro.poutine.messenger import Messenger
 from tqdm import tqdm
 
+from pyrovae.checks.exceptions import first_sentence
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.pairs.isolation import isolated
@@ -152,7 +153,7 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
             chain = MCMC(kernel, num_samples=draws, warmup_steps=warmup, num_chains=1, disable_progbar=True)
             chain.run(*batch.args, **batch.kwargs)
         except Exception as error:
-            words = str(error).split("Trace Shapes", 1)[0].strip()
+            words = first_sentence(str(error))
             raise PairError(f"NUTS does not run on this model: {type(error).__name__}: {words}") from error
     latent = sampler.structure.named("latent")
     return {site: value.detach().cpu() for site, value in chain.get_samples().items() if site in latent}

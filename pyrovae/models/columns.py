@@ -14,7 +14,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.base import LOWER, bounded
 from pyrovae.models.conditionals.distributions import InflatedNegativeBinomial, OpenBeta, ZeroOrLogNormal
 
-_COUNTS = 15.0  # a mean may be exp(15), 3 million
+_OFF = 10.0  # how far above its column's level a logarithm may be: by exp(10), 22,000 times
 
 
 class Column(NamedTuple):
@@ -71,8 +71,8 @@ def _numbers(columns: Sequence[Column], field: str, like: Tensor) -> Tensor:
 
 def _level(columns: Sequence[Column], raw: Tensor) -> Tensor:
     """Of a logarithm: what a wild first step of a network asks for stays a number."""
-    spread = _numbers(columns, "spread", raw)
-    return (_numbers(columns, "center", raw) + spread * bounded(raw[..., 0])).to(raw.dtype)
+    off = bounded(_numbers(columns, "spread", raw) * raw[..., 0], LOWER, _OFF)
+    return (_numbers(columns, "center", raw) + off).to(raw.dtype)
 
 
 def _real(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
@@ -96,14 +96,14 @@ def _positive(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
 def _positive_or_zero(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
     scale = _numbers(columns, "spread", raw).to(raw.dtype) * bounded(free).exp()
     loc = _level(columns, raw)
-    zeros = bounded(raw[..., 1] + _logits(columns, raw)[..., 0] - _logits(columns, raw)[..., 1])
+    base = _logits(columns, raw)
+    zeros = bounded(raw[..., 1]) + base[:, 0] - base[:, 1]
     return ZeroOrLogNormal(zeros, loc, scale.expand(loc.shape), validate_args=False)
 
 
 def _count(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
     total = bounded(free).exp().expand(raw[..., 0].shape)
-    logits = bounded(_level(columns, raw), LOWER, _COUNTS) - total.log()
-    return dist.NegativeBinomial(total, logits=logits, validate_args=False)
+    return dist.NegativeBinomial(total, logits=_level(columns, raw) - total.log(), validate_args=False)
 
 
 def _inflated_count(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
@@ -119,7 +119,7 @@ def _logits(columns: Sequence[Column], raw: Tensor) -> Tensor:
 
 def _binary(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
     base = _logits(columns, raw)
-    return dist.Bernoulli(logits=bounded(raw[..., 0] + base[:, 1] - base[:, 0]), validate_args=False)
+    return dist.Bernoulli(logits=bounded(raw[..., 0]) + base[:, 1] - base[:, 0], validate_args=False)
 
 
 def _categorical(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
@@ -134,7 +134,7 @@ def _ordinal(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
 
 
 def _proportion(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
-    mean = bounded(raw[..., 0] + _numbers(columns, "center", raw).to(raw.dtype)).sigmoid()
+    mean = (bounded(raw[..., 0]) + _numbers(columns, "center", raw).to(raw.dtype)).sigmoid()
     total = bounded(free + 2.0).exp()
     return OpenBeta(mean * total, (1 - mean) * total, validate_args=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pyrovae.errors import ArgumentError
 from pyrovae.models.columns import Column, HasColumns
 from pyrovae.models.conditionals.base import LearnedScale
 from pyrovae.models.conditionals.by_column import ByColumn
@@ -197,6 +198,8 @@ def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden
     """
     (latent,) = check_counts(latent=latent)
     chosen = tuple(columns.columns if isinstance(columns, HasColumns) else columns)
+    if not chosen or not all(isinstance(column, Column) for column in chosen):
+        raise ArgumentError("table_vae takes pv.tables.schema(frame), or a list of pv.Column: what the columns are.")
     units = TableUnits(chosen)
     vae = VAE(
         prior=StandardNormal(latent),

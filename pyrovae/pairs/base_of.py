@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution", "HoledDistribution")
 
 
 def base_of(fn: Any) -> Any:

@@ -47,7 +47,7 @@ def fill_hidden(msg: Any) -> None:
     if type(fn).__name__ == "Unit" or msg["infer"].get("_deterministic"):
         return
     if _GIVEN in msg and msg["mask"] is None:
-        return  # what is missing was filled already, and nothing else is hidden
+        return  # nothing but what is missing is hidden
     seen = mask_around(fn, msg["mask"], value)
     if seen is None:
         return
@@ -57,19 +57,14 @@ def fill_hidden(msg: Any) -> None:
     except (NotImplementedError, AttributeError, RuntimeError, ValueError):
         return  # a support that nothing is known of, or a shape that does not fit
     if filler.shape == value.shape:
+        sound = sound | value.isnan() if _GIVEN in msg and value.is_floating_point() else sound
         msg["value"] = torch.where(_in_shape(~seen, value.shape) & ~sound, filler, value)
         msg[_GIVEN] = value
 
 
-def fill_missing(msg: Any, holes: torch.Tensor) -> None:
-    """The same where it is known that what is hidden has no density: it is missing."""
-    value = msg["value"]
-    try:
-        filler = lawful_value(msg["fn"], value)
-    except (NotImplementedError, AttributeError, RuntimeError, ValueError):
-        filler = torch.zeros_like(value)
-    msg["value"] = torch.where(holes, filler.to(value.dtype), value)
-    msg[_GIVEN] = value
+def keep_missing(msg: Any) -> None:
+    """Leave what is missing as it is: the site's distribution fills it itself, and a model that reads it shall know."""
+    msg[_GIVEN] = msg["value"]
 
 
 def _in_shape(holds: torch.Tensor, shape: torch.Size) -> torch.Tensor:

@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.held_objects import kept
-from pyrovae.pairs.lawful_values import fill_missing
+from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.lawful_values import keep_missing
 from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
 
 Fill = float | torch.Tensor | Mapping[int | str, "float | torch.Tensor"]
 
 
-def masked(pair: HasPair, *, fill: Fill = 0.0) -> Masked:
+def masked(pair: HasPair, *, fill: Fill | None = None) -> Masked:
     r"""A pair around a pair that takes data with holes (NaN).
 
     The model's observed sites count what is there: with o the observed cells of a row,
@@ -36,7 +38,8 @@ def masked(pair: HasPair, *, fill: Fill = 0.0) -> Masked:
 
     Args:
         pair: any pair. Its model may use the data by `obs=` alone, cut, cast or rescaled cell by cell.
-        fill: for the guide: a number, a tensor of one row's shape, or either of them by argument name or place.
+        fill: for the guide: a number (0 where it is left out), a tensor of one row's shape, or either of them by
+            argument name or place.
 
     Returns:
         The pair, with the same arguments.
@@ -51,7 +54,11 @@ def masked(pair: HasPair, *, fill: Fill = 0.0) -> Masked:
         >>> pv.log_evidence(pair, torch.tensor([[1.0, float("nan"), float("nan")]]), draws=1000).value.shape
         torch.Size([1])
     """
-    return pair if isinstance(pair, Masked) else Masked(pair, fill)
+    if not isinstance(pair, HasPair):
+        raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide; see pv.Pair.")
+    if isinstance(pair, Masked):
+        return pair if fill is None else Masked(pair.pair, fill)
+    return Masked(pair, 0.0 if fill is None else fill)
 
 
 class Masked(Wrapped):
@@ -59,21 +66,65 @@ class Masked(Wrapped):
 
     def __init__(self, pair: HasPair, fill: Fill = 0.0):
         self.pair, self.fill = pair, fill
+        self._checked: set[int | str] = set()
 
     def model(self, *args: Any, **kwargs: Any) -> Any:
         """The pair's model; what is missing of observed values counts nowhere."""
         inner = self.pair.model
-        with kept(unwrapped(self).model), _Cells(args, kwargs):
-            return inner(*args, **kwargs, **_masks_for(inner, args, kwargs))
+        masks = _masks_for(inner, args, kwargs)
+        self._check_each(args, {**kwargs, **masks})
+        try:
+            with kept(unwrapped(self).model), _Cells(args, kwargs):
+                return inner(*args, **kwargs, **masks)
+        except (ValueError, IndexError) as error:
+            if isinstance(error, PyrovaeError) or not self._runs_without_holes(args, {**kwargs, **masks}):
+                raise
+            raise PairError(
+                "the model computes with what is missing in the data: without their holes it runs, and with them it "
+                f"stops ({type(error).__name__}). That is so, too, where it goes on with the value that "
+                "pyro.sample(..., obs=) returns. Let it use these data by obs= alone, or fill what it reads beforehand."
+            ) from error
+
+    def _runs_without_holes(self, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+        if not any(map(_has_holes, (*args, *kwargs.values()))):
+            return False
+        try:
+            with forked_random(), torch.no_grad(), poutine.block():
+                self.pair.model(
+                    *map(_without_holes, args), **{one: _without_holes(leaf) for one, leaf in kwargs.items()}
+                )
+        except Exception:
+            return False
+        return True
+
+    def _check_each(self, args: tuple, kwargs: Mapping[str, Any]) -> None:
+        """That the holes of each argument reach what is observed: those of one would hide that another's do not."""
+        leaves = {**dict(enumerate(args)), **kwargs}
+        holed = [key for key, leaf in leaves.items() if may_read() and _has_holes(leaf)]
+        if len(holed) < 2 or set(holed) <= self._checked:
+            return
+        for key in holed:
+            alone = {one: leaf if one == key else _without_holes(leaf) for one, leaf in leaves.items()}
+            places, named = range(len(args)), {one: leaf for one, leaf in alone.items() if isinstance(one, str)}
+            with forked_random(), torch.no_grad(), poutine.block(), _Cells((alone[key],), {}):
+                self.pair.model(*(alone[place] for place in places), **named)
+        self._checked.update(holed)
 
     def guide(self, *args: Any, **kwargs: Any) -> Any:
         """The pair's guide, given something in the place of what is missing."""
         inner, names = self.pair.guide, _names(self.pair.guide, args)
         masks = _masks_for(inner, args, kwargs)
+        self._check_fill(names, kwargs)
         full = [self._filled(leaf, name, place) for place, (leaf, name) in enumerate(zip(args, names, strict=True))]
         named = {name: self._filled(leaf, name) for name, leaf in kwargs.items()}
         with kept(unwrapped(self).guide):
             return inner(*full, **named, **masks)
+
+    def _check_fill(self, names: list[str], kwargs: Mapping[str, Any]) -> None:
+        known = {*names, *range(len(names)), *kwargs}
+        if isinstance(self.fill, Mapping) and (unknown := [key for key in self.fill if key not in known]):
+            listed = ", ".join(map(repr, [*names, *kwargs]))
+            raise ArgumentError(f"fill has {unknown[0]!r}, and the arguments are {listed}.")
 
     def _filled(self, leaf: Any, name: str, place: int | None = None) -> Any:
         holes = holes_in(leaf) if isinstance(leaf, torch.Tensor) else None
@@ -123,7 +174,22 @@ def _masks_for(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, A
         if isinstance(leaf, torch.Tensor) and leaf.ndim and (holes := _holes_or_none(leaf)) is not None
     }
     found = {f"{name}_mask": one for name, one in seen.items() if f"{name}_mask" in asked}
-    return {"mask": next(iter(seen.values())), **found} if "mask" in asked and seen else found
+    if "mask" not in asked or not seen:
+        return found
+    if len(seen) > 1:
+        raise ArgumentError(
+            f"{getattr(function, '__name__', 'a function')} has a parameter 'mask', and the data are several arrays "
+            f"({', '.join(map(repr, seen))}): name the one that is meant, {next(iter(seen))}_mask."
+        )
+    return {"mask": next(iter(seen.values())), **found}
+
+
+def _has_holes(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and bool(_holes_or_none(leaf).any())
+
+
+def _without_holes(leaf: Any) -> Any:
+    return torch.where(_holes_or_none(leaf), 0, leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
@@ -136,13 +202,14 @@ class _Cells(Messenger):
 
     def __init__(self, args: tuple, kwargs: Mapping[str, Any]):
         super().__init__()
-        tensors = [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, torch.Tensor)]
         # Counted where values may be looked at; a graph is traced of what was looked at before.
-        self.holed = [leaf for leaf in tensors if may_read() and bool(_holes_or_none(leaf).any())]
+        self.holed = [leaf for leaf in (*args, *kwargs.values()) if may_read() and _has_holes(leaf)]
         self.elements = self.hidden = 0
+        self.masks = False  # whether the model has masks of its own, which may know of the holes
 
     def _pyro_sample(self, msg) -> None:
         value = msg["value"]
+        self.masks |= msg["mask"] is not None or msg["name"].endswith("_unobserved")
         if not msg["is_observed"] or not isinstance(value, torch.Tensor) or site_is_subsample(msg):
             return
         if type(msg["fn"]).__name__ == "Unit" or msg["infer"].get("_deterministic"):
@@ -160,16 +227,12 @@ class _Cells(Messenger):
                     "casts: give them as 64-bit numbers, with the lowest one for what is missing."
                 )
         msg["fn"] = observing(msg["fn"], ~holes, msg["name"])
-        fill_missing(msg, holes)
+        keep_missing(msg)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         done = super().__exit__(kind, error, trace)
-        if self.holed and isinstance(error, ValueError) and "invalid values" in str(error) and "nan" in str(error):
-            raise PairError(
-                "the model computes with what is missing in the data: they have holes, and a distribution's "
-                "parameters come out as NaN. Let it use these data by obs= alone, or fill what it reads beforehand."
-            ) from error
-        if error is None and self.holed and not self.hidden and self.elements >= max(one.numel() for one in self.holed):
+        lost = self.holed and not self.hidden and not self.masks
+        if error is None and lost and self.elements >= max(one.numel() for one in self.holed):
             raise PairError(
                 "the data have holes, and what the model observes has none: it makes something of them (a comparison, "
                 "a cast to bytes) that does not show what is missing. Observe the values themselves."

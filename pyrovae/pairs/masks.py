@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import MaskedDistribution
 
 from pyrovae.pairs.base_of import is_wrapper
-from pyrovae.pairs.part_observed import PartNormal
 
 
 def mask_of(node: Mapping[str, Any]) -> torch.Tensor | None:
@@ -62,8 +62,8 @@ def one_sided_words(name: str) -> str:
 def _inner_masks(fn: Any) -> Iterator[tuple[Any, int]]:
     """The masks that `.mask` put around a distribution, and how many event dims each of them had."""
     while is_wrapper(fn):
-        if type(fn).__name__ == "MaskedDistribution":
+        if isinstance(fn, MaskedDistribution):
             yield fn._mask, len(fn.event_shape)
         fn = fn.base_dist
-    if isinstance(fn, PartNormal):
-        yield fn.seen_elements, 0
+    if (seen := getattr(fn, "seen_elements", None)) is not None:
+        yield seen, 0

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import torch
-from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.distributions.torch_distribution import MaskedDistribution, TorchDistribution
 from torch.distributions import constraints
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.lawful_values import lawful_value
 
 
 def observing(fn: Any, seen: torch.Tensor, site: str) -> Any:
@@ -31,7 +32,7 @@ def observing(fn: Any, seen: torch.Tensor, site: str) -> Any:
     inner = len(base.event_shape)
     seen = seen.expand(fn.shape())
     if not inner:
-        return base.mask(seen).to_event(dims)
+        return HoledDistribution(base, seen).to_event(dims)
     if _is_normal_vector(base):
         return PartNormal(base, seen).to_event(dims)
     whole = seen.flatten(-inner).all(-1)
@@ -41,7 +42,7 @@ def observing(fn: Any, seen: torch.Tensor, site: str) -> Any:
             "whose marginals are not known here. Observe it whole or not at all in each row, or write a distribution "
             "of independent elements (.to_event) or a MultivariateNormal."
         )
-    return base.mask(whole).to_event(dims)
+    return HoledDistribution(base, whole).to_event(dims)
 
 
 def completed(fn: Any, value: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -61,7 +62,7 @@ def without_masks(fn: Any) -> Any:
     """The distribution of all elements, whatever masks stand inside it."""
     if isinstance(fn, PartNormal):
         return fn.whole
-    if type(fn).__name__ == "MaskedDistribution":
+    if isinstance(fn, MaskedDistribution):
         return without_masks(fn.base_dist)
     if type(fn).__name__ == "Independent":
         base = without_masks(fn.base_dist)
@@ -78,6 +79,19 @@ def _without_events(fn: Any) -> tuple[Any, int]:
 
 def _is_normal_vector(base: Any) -> bool:
     return type(base).__name__ in ("MultivariateNormal", "LowRankMultivariateNormal")
+
+
+class HoledDistribution(MaskedDistribution):
+    """A masked distribution whose hidden elements may be missing: its values keep their holes, NaN and all.
+
+    So a model that goes on with what it observed meets the holes, and not something in their place.
+    """
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """Of what is seen."""
+        seen = torch.as_tensor(self._mask, device=value.device)
+        seen = seen.reshape((*seen.shape, *[1] * len(self.event_shape)))
+        return super().log_prob(torch.where(seen, value, lawful_value(self.base_dist, value)))
 
 
 class PartNormal(TorchDistribution):
@@ -122,7 +136,7 @@ class PartNormal(TorchDistribution):
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """The density of what is observed."""
         factor = self._factor()
-        rest = torch.where(self.seen_elements, value - self.whole.loc, 0.0)
+        rest = torch.where(self.seen_elements, torch.where(self.seen_elements, value, 0.0) - self.whole.loc, 0.0)
         solved = torch.linalg.solve_triangular(factor, rest.unsqueeze(-1), upper=False).squeeze(-1)
         logs = factor.diagonal(dim1=-2, dim2=-1).log() + 0.5 * math.log(2 * math.pi)
         return -(0.5 * solved.square() + torch.where(self.seen_elements, logs, 0.0)).sum(-1)
@@ -130,7 +144,7 @@ class PartNormal(TorchDistribution):
     def completed(self, value: torch.Tensor) -> torch.Tensor:
         """A draw of what is not observed given what is: one of all, moved by what its observed part is off by."""
         drawn = self.whole.sample()
-        off = torch.where(self.seen_elements, value - drawn, 0.0)
+        off = torch.where(self.seen_elements, torch.where(self.seen_elements, value, 0.0) - drawn, 0.0)
         solved = torch.cholesky_solve(off.unsqueeze(-1), self._factor())
         weights = torch.where(self.seen_elements.unsqueeze(-1), solved, 0.0)
         moved = drawn + (self.whole.covariance_matrix @ weights).squeeze(-1)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.errors import DataError
+from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.columns import Column, check_column
-from pyrovae.tables.table_column import Level, TableColumn, column_of
+from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value
 
 _FEW = 20  # whole numbers of which there are no more are taken for codes
 _MANY = 100  # classes beyond which a column of texts is a matter of its own
@@ -23,10 +23,18 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
     if kind == "left out" or not len(seen):
         note = "left out" if kind else "left out: every cell is missing"
         return TableColumn(None, name, "identifier", dtype=dtype, note=note)
+    if values.dtype == object and all(isinstance(one, int | float) and not isinstance(one, bool) for one in seen):
+        values = values.astype(float)  # numbers beside None, as databases give them
+        seen = values.dropna()
     if values.dtype == object:
-        list(map(_level, seen))  # refuses what is no cell of a table
+        for one in seen:
+            _level(name, one)  # refuses what is no cell of a table
     if kind is None and seen.nunique() == 1:
-        return TableColumn(None, name, "constant", (_level(seen.iloc[0]),), dtype, "left out: the same everywhere")
+        level = plain_value(seen.iloc[0])
+        levels = (level,) if isinstance(level, str | int | float | bool) else ()
+        return TableColumn(None, name, "constant", levels, dtype, "left out: the same everywhere")
+    if kind not in (None, "binary", "categorical", "ordinal") and not _may_be_numbers(values):
+        raise ArgumentError(f"kinds: {name!r} is to be {kind}, and holds {dtype}: numbers can be that, classes cannot.")
     if pd.api.types.is_datetime64_any_dtype(values):
         return _with_numbers(TableColumn(Column(name, kind or "real"), name, "date", (), dtype), values)
     if _is_of_numbers(values) and kind not in ("categorical", "ordinal", "binary"):
@@ -52,9 +60,9 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     dtype, seen = str(values.dtype), values.dropna()
     ordered = isinstance(values.dtype, pd.CategoricalDtype) and bool(values.dtype.ordered)
     if isinstance(values.dtype, pd.CategoricalDtype):
-        levels = [_level(one) for one in values.dtype.categories]
+        levels = [_level(name, one) for one in values.dtype.categories]
     else:
-        found = {_level(one) for one in seen}
+        found = {_level(name, one) for one in seen}
         if len({str if isinstance(one, str) else float for one in found}) > 1:
             raise DataError(f"column {name!r} holds objects of several types (texts and numbers); make them one.")
         levels = sorted(found)  # type: ignore[type-var]  # of one type, as was just seen
@@ -85,9 +93,13 @@ def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
     if (numbers % 1 == 0).all():
         if different <= min(_FEW, len(numbers) // 2):
             return "categorical", f"{different} values, {low:g} to {high:g}: codes or counts? Taken for codes"
-        return ("count", "") if low >= 0 and high < 1e6 else ("real", "")
+        # Counts vary as their mean at least; years and heights do not.
+        if low >= 0 and high < 1e6 and numbers.var() > 0.8 * numbers.mean():
+            return "count", ""
     if low > 0 and high < 1:
         return "proportion", ""
+    if low >= 0 and high <= 1:
+        return "real", "between 0 and 1, the ends included: move these inside for a proportion"
     if low >= 0 and high > 0:
         above = np.log(numbers[numbers > 0])
         if low == 0 and (numbers == 0).mean() > 0.01:
@@ -102,16 +114,23 @@ def _skew(numbers: np.ndarray) -> float:
     return float((((numbers - numbers.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
 
 
+def _may_be_numbers(values: Any) -> bool:
+    import pandas as pd
+
+    return _is_of_numbers(values) or pd.api.types.is_datetime64_any_dtype(values)
+
+
 def _is_of_numbers(values: Any) -> bool:
     import pandas as pd
 
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def _level(value: Any) -> Level:
-    value = value.item() if isinstance(value, np.generic) else value
+def _level(name: str, value: Any) -> Level:
+    value = plain_value(value)
     if not isinstance(value, str | int | float | bool):
         raise DataError(
-            f"a column holds {type(value).__name__}, which is no text, number or date; make it one of these."
+            f"column {name!r} holds {type(value).__name__}, which is no text, number or date (datetime64); make it one "
+            "of these, or leave the column out."
         )
     return value

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
+from pyrovae.errors import ArgumentError, DataError
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.masked import masked
+from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -36,6 +37,7 @@ logger = logging.getLogger("pyrovae")
 
 _TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
+_FIT = 25  # weights of which a tail can be fitted
 _FEWEST = 200  # weights for which the tail of a row is looked at
 
 
@@ -53,8 +55,9 @@ def impute(
 ) -> Imputed:
     r"""Draw what is missing from its distribution given what is there.
 
-    The guide's draws of the latents are resampled by their importance weights for the observed part o of each row, so
-    that its being trained on full rows, or on something in the place of holes, shows in `khat` and not in the draws:
+    Missing is what is NaN, and what a mask of the pair's own hides. The guide's draws of the latents are resampled
+    by their importance weights for the observed part o of each row, so that its being trained on full rows, or on
+    something in the place of holes, shows in `khat` and not in the draws:
 
     \[ x_h \sim p(x_h \mid z, x_o), \qquad z \sim \sum_k \tilde w_k\, \delta_{z_k}, \qquad
     w_k = \frac{p(x_o, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x) \]
@@ -93,8 +96,10 @@ def impute(
     """
     draws = check_count("draws", draws)
     count = max(_CANDIDATES * draws, _FEWEST) if candidates is None else check_count("candidates", candidates)
+    if count < _FIT:
+        raise ArgumentError(f"candidates={candidates!r}: of fewer than {_FIT} weights nothing shows that they are bad.")
     given = marked(arguments(data, named), mask)
-    pair = masked(pair, fill=column_means(given))
+    pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
     sampler = sampler_of(pair, *split(given), seed, data_plate)
     check_each_datum(sampler)
     parts = list(_of_tiles(sampler, draws, count))
@@ -198,6 +203,10 @@ def _cells(sampler: Sampler, tile: Tile) -> dict[str, tuple[torch.Tensor, torch.
         seen = rows_second(sampler, torch.cat([seen_in(run, site) for run in tile.runs]), site)
         if site in parts:  # Pyro has a latent site for what is missing, and puts both together itself
             full = rows_second(sampler, tile.value(parts[site]), parts[site])
+            if bool(full.isnan().any()):
+                raise DataError(
+                    f"obs_mask says that {parts[site]!r} is observed where it is missing (NaN): mask it there."
+                )
         else:
             full = rows_second(sampler, torch.cat([_drawn(run, site) for run in tile.runs]), site)
         found[whole_of(structure, site)] = full.cpu(), ~seen[0].cpu()

@@ -35,7 +35,10 @@ class Imputed(NamedTuple):
 
     def mean(self) -> dict[str, torch.Tensor]:
         """Completed data with the means of the draws, (rows, ...)."""
-        return {site: value.double().mean(0).to(value.dtype) for site, value in self.values.items()}
+        return {
+            site: mean.to(self.values[site].dtype) if self.values[site].is_floating_point() else mean
+            for site, mean in ((site, value.double().mean(0)) for site, value in self.values.items())
+        }
 
     def interval(self, level: float = 0.9) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """The ends of central intervals, each (rows, ...); both are the value itself where it is there."""

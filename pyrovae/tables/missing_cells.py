@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from pyrovae.data.batches import as_batches
@@ -34,7 +35,7 @@ def marked(given: Any, mask: Any) -> Any:
 
 
 def _holed(leaf: Any, mask: Any) -> torch.Tensor:
-    leaf, seen = torch.as_tensor(leaf), torch.as_tensor(mask)
+    leaf, seen = (one if isinstance(one, torch.Tensor) else torch.as_tensor(np.asarray(one)) for one in (leaf, mask))
     if seen.dtype != torch.bool or seen.shape != leaf.shape:
         raise ArgumentError(
             f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "

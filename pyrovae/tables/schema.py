@@ -91,7 +91,8 @@ class Schema(NamedTuple):
         found = {} if like is None else dict(as_frame(like).reset_index(drop=True).items())
         for one in self.table:
             if one.name in places:
-                found[one.name] = one.values(numbers[:, places[one.name]])
+                decoded = one.values(numbers[:, places[one.name]])
+                found[one.name] = _kept(found.get(one.name), decoded, one, numbers[:, places[one.name]])
             elif one.form == "constant" and one.name not in found:
                 found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
         frame = pd.DataFrame(found)
@@ -134,7 +135,9 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
         children  count     whole numbers from 0 up: NegativeBinomial
         income    positive  numbers above 0: LogNormal
     """
-    frame, kinds = as_frame(frame), dict(kinds or {})
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise ArgumentError(f"kinds is a {type(kinds).__name__}; give a dictionary, column name to kind.")
+    frame, kinds = as_frame(frame), {str(name): kind for name, kind in (kinds or {}).items()}
     if not len(frame) or not len(frame.columns):
         raise DataError(
             f"the frame has {len(frame)} rows and {len(frame.columns)} columns; there is nothing to learn from."
@@ -164,6 +167,21 @@ def as_frame(frame: Any) -> Any:
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"the frame has two columns {twice[0]!r}; rename one.")
     return frame.set_axis(names, axis=1)
+
+
+def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> Any:
+    """The cells that are as they were, as they were written; the others decoded."""
+    if before is None:
+        return decoded
+    same = one.numbers(before)[0] == numbers
+    if same.all() or not same.any():
+        return before if same.all() else decoded
+    try:
+        filled = before.copy()
+        filled[~same] = decoded[~same].astype(before.dtype)
+    except (ValueError, TypeError):  # a type that cannot hold them
+        return before.astype(object).where(same, decoded.astype(object)).infer_objects()
+    return filled
 
 
 def _lines(table: Sequence[TableColumn]) -> Iterator[str]:

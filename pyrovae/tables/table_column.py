@@ -62,10 +62,19 @@ class TableColumn(NamedTuple):
             found = dates.mask(missing)
             return found.astype(self.dtype) if self.dtype.startswith("datetime64[") and "," not in self.dtype else found
         if self.form == "classes":
-            codes = np.where(missing, -1, numbers).astype(int)
-            return self._of_levels(codes)
-        whole = np.issubdtype(_numpy(self.dtype), np.integer) and not missing.any()
-        return pd.Series(np.rint(numbers).astype(_numpy(self.dtype)) if whole else numbers)
+            bad = ~missing & ((numbers % 1 != 0) | (numbers < 0) | (numbers >= len(self.levels)))
+            if bad.any():
+                raise DataError(
+                    f"column {self.name!r} has classes, and {numbers[bad][0]:g} is the number of none of the "
+                    f"{len(self.levels)}: decode single draws, not their means."
+                )
+            return self._of_levels(np.where(missing, -1, numbers).astype(int))
+        kind = _numpy(self.dtype)
+        if not np.issubdtype(kind, np.integer) or missing.any():
+            return pd.Series(numbers)
+        whole, limits = np.rint(numbers), np.iinfo(kind)
+        fits = ((whole >= limits.min) & (whole <= limits.max)).all()
+        return pd.Series(whole.astype(kind if fits else np.int64))
 
     def _of_levels(self, codes: np.ndarray) -> Any:
         import pandas as pd
@@ -81,9 +90,11 @@ class TableColumn(NamedTuple):
     def _dates(self, values: Any) -> np.ndarray:
         import pandas as pd
 
+        if pd.api.types.is_numeric_dtype(values):
+            raise DataError(f"column {self.name!r} is one of dates, and holds numbers: make dates of them first.")
         try:
             dates = pd.to_datetime(values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"column {self.name!r} is one of dates, and holds something else: {error}.") from None
         dates = dates.dt.tz_localize(None) if getattr(dates.dt, "tz", None) is not None else dates
         numbers = dates.astype("datetime64[ns]").astype("int64").to_numpy() / _DAY
@@ -92,7 +103,7 @@ class TableColumn(NamedTuple):
     def _codes(self, values: Any) -> tuple[np.ndarray, list[str]]:
         known = {level: code for code, level in enumerate(self.levels)}
         missing = values.isna().to_numpy()
-        found = [None if gone else known.get(_plain(value)) for value, gone in zip(values, missing, strict=True)]
+        found = [None if gone else known.get(plain_value(value)) for value, gone in zip(values, missing, strict=True)]
         strange = {
             str(value): None
             for value, one, gone in zip(values, found, missing, strict=True)
@@ -152,7 +163,8 @@ def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column
     return plain._replace(center=center, spread=spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """One of numpy's values as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
 
 

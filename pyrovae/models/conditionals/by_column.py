@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -44,7 +45,9 @@ class ByColumn(Conditional):
                 "pv.MLP(..., pv.ByColumn.outputs(columns))"
             )
         self.network = check_network(network, "ByColumn", 1)
-        self.free = nn.Parameter(torch.zeros(len(self.columns)))  # a scale or a total count, where a kind has one
+        # A scale, in spreads of the column, or a total count, which the spread of logarithms is the root of one over.
+        free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
+        self.free = nn.Parameter(torch.tensor(free))
 
     @staticmethod
     def outputs(columns: Sequence[Column]) -> int:
@@ -80,3 +83,7 @@ class ByColumn(Conditional):
         raw = output.index_select(-1, index).reshape(*output.shape[:-1], len(places), size)
         free = self.free.index_select(0, torch.tensor(places, device=output.device))
         return places, kind.make(columns, raw, free)
+
+
+def _total(column: Column) -> float:
+    return min(max(-2 * math.log(column.spread), -2.0), 6.0)

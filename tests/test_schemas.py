@@ -213,3 +213,80 @@ def test_from_a_frame_with_holes_to_a_full_one():
     assert made["share"].between(0, 1).all()
     assert (made["country"] == "CH").all()
     assert str(made["seen"].dtype).startswith("datetime64")
+
+
+def kind_of(values):
+    return (
+        pv.tables.schema(pd.DataFrame({"x": values, "other": np.random.default_rng(0).normal(size=len(values))}))
+        .columns[0]
+        .kind
+    )
+
+
+def test_whole_numbers_that_are_no_counts():
+    noise = np.random.default_rng(0)
+    assert kind_of(noise.integers(1944, 2022, 300)) == "real"  # years
+    assert kind_of(noise.normal(170, 8, 300).round()) == "real"
+    assert kind_of(noise.lognormal(13, 1, 300).round()) == "positive"  # prices
+    assert kind_of(noise.poisson(40, 300)) == "count"
+    assert kind_of(np.r_[0.0, 1.0, noise.random(300)]) == "real"
+    assert kind_of([*noise.normal(size=50), None]) == "real"
+    assert kind_of(np.array([*noise.normal(size=50), None], dtype=object)) == "real"
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c", "d"], [True, False, True, True], pd.Categorical([1, 2, 1, 2])])
+def test_a_kind_that_cannot_be_is_refused(values):
+    frame = pd.DataFrame({"x": values, "y": [1.5, 2.5, 0.5, -1.0]})
+    with pytest.raises(pv.ArgumentError, match="'x' is to be real, and holds"):
+        pv.tables.schema(frame, kinds={"x": "real"})
+    with pytest.raises(pv.ArgumentError, match="kinds is a list"):
+        pv.tables.schema(frame, kinds=["real"])
+
+
+def test_integers_are_not_wrapped_around_and_classes_not_cut_off():
+    frame = pd.DataFrame({"n": np.arange(60, dtype="uint8"), "b": [True, False] * 30})
+    schema = pv.tables.schema(frame)
+    assert schema.decode([[300.0, 1.0]])["n"].tolist() == [300]
+    assert schema.decode([[30.0, 1.0]])["n"].dtype == "uint8"
+    for wrong in (0.93, 2.0, -1.0):
+        with pytest.raises(pv.DataError, match="'b' has classes"):
+            schema.decode([[3.0, wrong]])
+
+
+def test_cells_that_were_there_stay_as_they_were_written():
+    frame = pd.DataFrame(
+        {
+            "big": [2807638467490070411, 5, 7, 9],
+            "when": pd.to_datetime(
+                ["2021-03-01 16:04:05", None, "1950-01-01 00:00:00", "2001-01-01 00:00:00"]
+            ).tz_localize("Europe/Zurich"),
+            "small": pd.array([1.5, None, 0.25, 3.5], dtype="Float32"),
+        }
+    )
+    schema = pv.tables.schema(frame, kinds={"big": "real"})
+    rows = schema.encode(frame)
+    assert schema.decode(rows, like=frame).equals(frame)
+    filled = schema.decode(rows.nan_to_num(2.0), like=frame)
+    there = frame.notna()
+    assert (filled["big"] == frame["big"]).all()
+    assert (filled["small"][there["small"]] == frame["small"].dropna()).all()
+    assert not filled.isna().any().any()
+
+
+def test_a_constant_of_any_kind_is_left_out():
+    frame = pd.DataFrame({"x": [1.5, 2.5, -1.0], "day": pd.Timestamp("2020-01-01"), "step": pd.Timedelta("1D")})
+    assert [one.name for one in pv.tables.schema(frame).columns] == ["x"]
+    odd = frame.assign(step=pd.to_timedelta([1, 2, 3], "D").astype(object))
+    with pytest.raises(pv.DataError, match="'step' holds Timedelta"):
+        pv.tables.schema(odd)
+
+
+def test_numbers_are_no_dates_and_names_may_be_numbers():
+    frame = pd.DataFrame({0: [1.5, 2.5, -1.0], "when": pd.to_datetime(["2020-01-01", "2021-01-01", "2022-01-01"])})
+    schema = pv.tables.schema(frame, kinds={0: "heavy"})
+    assert schema.columns[0].kind == "heavy"
+    assert schema.decode(schema.encode(frame), like=frame).equals(frame)
+    with pytest.raises(pv.DataError, match="one of dates, and holds numbers"):
+        schema.encode(frame.assign(when=[2020, 2021, 2022]))
+    with pytest.raises(pv.ArgumentError, match="table_vae takes"):
+        pv.recipes.table_vae(frame)
