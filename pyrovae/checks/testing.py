@@ -127,7 +127,7 @@ def _is_discrete(base: Any) -> bool:
 def _is_mapped(support: Any) -> bool:
     try:
         biject_to(support)
-    except NotImplementedError:
+    except NotImplementedError:  # what torch says of a support that it knows no way to
         return False
     return True
 

@@ -39,15 +39,16 @@ class TableUnits(nn.Module):
         spread = [self.columns[place].spread for place in self.numbers]
         self.register_buffer("center", torch.tensor(center, dtype=torch.float64))
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float64))
+        lows, highs, wholes = zip(*map(_range, self.columns), strict=True)
+        # No buffers: data are looked at where they come in, before they go where the networks are.
+        self._range = [torch.tensor(part, dtype=torch.float64) for part in (lows, highs)] + [torch.tensor(wholes)]
         self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
 
     def check_data(self, x: Tensor) -> None:
         """Refuse what a column's kind cannot be, where the data come in; missing cells are another matter."""
         if x.shape[-1] != len(self.columns) or not x.any():
             return  # the first run says so; all zeros stand for data of which only the shape counts, see VAE.blank
-        lows, highs, wholes = zip(*map(_range, self.columns), strict=True)
-        low, high = (torch.tensor(part, dtype=torch.float64, device=x.device) for part in (lows, highs))
-        whole = torch.tensor(wholes, device=x.device)
+        low, high, whole = (part.to(x.device) for part in self._range)
         bad = (x < low) | (x > high) | (whole & (x % 1 != 0) & ~x.isnan())
         if bad.any():
             row, place = bad.reshape(-1, len(self.columns)).nonzero()[0].tolist()

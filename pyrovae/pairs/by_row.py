@@ -115,7 +115,7 @@ class ByRow:
 def _mean(fn: Any) -> torch.Tensor | None:
     try:
         return fn.mean
-    except (NotImplementedError, AttributeError):
+    except (NotImplementedError, AttributeError):  # a distribution that has no mean says so in either way
         return None
 
 

@@ -48,6 +48,12 @@ class ByColumn(Conditional):
         # A scale, in spreads of the column, or a total count, which the spread of logarithms is the root of one over.
         free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
         self.free = nn.Parameter(torch.tensor(free))
+        self._wanted, self._groups = wanted, self._grouped()
+        for number, (places, starts) in enumerate(self._groups):  # once, and not at every step
+            size = KINDS[self.columns[places[0]].kind].outputs(self.columns[places[0]])
+            index = [start + one for start in starts for one in range(size)]
+            self.register_buffer(f"_index_{number}", torch.tensor(index), persistent=False)
+            self.register_buffer(f"_places_{number}", torch.tensor(places), persistent=False)
 
     @staticmethod
     def outputs(columns: Sequence[Column]) -> int:
@@ -57,14 +63,14 @@ class ByColumn(Conditional):
     def forward(self, *given: Tensor) -> Any:
         """Batch shape: leading dims of `given`; event shape (columns,)."""
         output, dims = network_output(self.network, given, "ByColumn")
-        if dims != 1 or output.shape[-1] != self.outputs(self.columns):
+        if dims != 1 or output.shape[-1] != self._wanted:
             raise ArgumentError(
-                f"pv.ByColumn: these columns take {self.outputs(self.columns)} numbers, its network gave "
+                f"pv.ByColumn: these columns take {self._wanted} numbers, its network gave "
                 f"{tuple(output.shape[output.dim() - dims :])}"
             )
-        return SideBySide([self._part(output, *group) for group in self._groups()]).to_event(1)
+        return SideBySide([self._part(output, number) for number in range(len(self._groups))]).to_event(1)
 
-    def _groups(self) -> list[tuple[list[int], list[int]]]:
+    def _grouped(self) -> list[tuple[list[int], list[int]]]:
         """Columns of one kind and size, which are worked on together: their places, and where their numbers begin."""
         start, known = 0, []
         for place, column in enumerate(self.columns):
@@ -75,14 +81,13 @@ class ByColumn(Conditional):
         groups = [list(group) for _, group in groupby(known, key=lambda one: one[:3])]
         return [([one[3] for one in group], [one[4] for one in group]) for group in groups]
 
-    def _part(self, output: Tensor, places: list[int], starts: list[int]) -> tuple[list[int], Any]:
+    def _part(self, output: Tensor, number: int) -> tuple[list[int], Any]:
+        places, _ = self._groups[number]
+        raw = output.index_select(-1, self.get_buffer(f"_index_{number}"))
+        raw = raw.reshape(*output.shape[:-1], len(places), -1)
+        free = self.free.index_select(0, self.get_buffer(f"_places_{number}"))
         columns = [self.columns[place] for place in places]
-        kind = KINDS[columns[0].kind]
-        size = kind.outputs(columns[0])
-        index = torch.tensor([start + number for start in starts for number in range(size)], device=output.device)
-        raw = output.index_select(-1, index).reshape(*output.shape[:-1], len(places), size)
-        free = self.free.index_select(0, torch.tensor(places, device=output.device))
-        return places, kind.make(columns, raw, free)
+        return places, KINDS[columns[0].kind].make(columns, raw, free)
 
 
 def _total(column: Column) -> float:

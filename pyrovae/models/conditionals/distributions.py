@@ -188,7 +188,34 @@ class OpenBeta(dist.Beta):
         return constraints.interval(limits.tiny, 1 - limits.eps / 2)
 
 
-class ZeroOrLogNormal(TorchDistribution):
+class _BesideZeros(TorchDistribution):
+    """A mass at 0, of logits `zeros`, beside the rest, which subclasses give."""
+
+    zeros: Tensor
+
+    @property
+    def _rest(self) -> Any:
+        raise NotImplementedError  # each subclass has its own
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Zeros, and draws of the rest."""
+        with torch.no_grad():
+            drawn = self._rest.sample(torch.Size(sample_shape))
+            return torch.where(torch.rand_like(drawn) < self.zeros.sigmoid(), 0.0, drawn)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of both."""
+        return self._rest.mean * (-self.zeros).sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        """Of both."""
+        rest, share = self._rest, (-self.zeros).sigmoid()
+        return share * (rest.variance + rest.mean.square()) - self.mean.square()
+
+
+class ZeroOrLogNormal(_BesideZeros):
     r"""A mass at 0 beside a log-normal.
 
     \[ P(x = 0) = \sigma(\lambda), \qquad p(x) = (1 - \sigma(\lambda))\, \text{LogNormal}(x \mid \mu, s), \quad x > 0 \]
@@ -211,7 +238,7 @@ class ZeroOrLogNormal(TorchDistribution):
         return ZeroOrLogNormal(*parts, validate_args=self._validate_args)
 
     @property
-    def _above(self) -> Any:
+    def _rest(self) -> Any:
         return dist.LogNormal(self.loc, self.scale, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -219,28 +246,11 @@ class ZeroOrLogNormal(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         none = value == 0
-        above = self._above.log_prob(torch.where(none, 1.0, value))
+        above = self._rest.log_prob(torch.where(none, 1.0, value))
         return torch.where(none, logsigmoid(self.zeros), logsigmoid(-self.zeros) + above)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Zeros and log-normal draws."""
-        with torch.no_grad():
-            above = self._above.sample(torch.Size(sample_shape))
-            return torch.where(torch.rand_like(above) < self.zeros.sigmoid(), 0.0, above)
 
-    @property
-    def mean(self) -> Tensor:
-        """Of both."""
-        return self._above.mean * (-self.zeros).sigmoid()
-
-    @property
-    def variance(self) -> Tensor:
-        """Of both."""
-        above, share = self._above, (-self.zeros).sigmoid()
-        return share * (above.variance + above.mean.square()) - self.mean.square()
-
-
-class InflatedNegativeBinomial(TorchDistribution):
+class InflatedNegativeBinomial(_BesideZeros):
     r"""A mass at 0 beside a negative binomial, which has zeros of its own.
 
     \[ P(x) = \sigma(\lambda)\, [x = 0] + \sigma(-\lambda)\, \text{NegativeBinomial}(x) \]
@@ -259,29 +269,12 @@ class InflatedNegativeBinomial(TorchDistribution):
         return InflatedNegativeBinomial(*parts, validate_args=self._validate_args)
 
     @property
-    def _counts(self) -> Any:
+    def _rest(self) -> Any:
         return dist.NegativeBinomial(self.total_count, logits=self.logits, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The logarithm of the mass."""
         if self._validate_args:
             self._validate_sample(value)
-        counted = logsigmoid(-self.zeros) + self._counts.log_prob(value)
+        counted = logsigmoid(-self.zeros) + self._rest.log_prob(value)
         return torch.where(value == 0, torch.logaddexp(logsigmoid(self.zeros), counted), counted)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Zeros and draws of the negative binomial."""
-        with torch.no_grad():
-            counts = self._counts.sample(torch.Size(sample_shape))
-            return torch.where(torch.rand_like(counts) < self.zeros.sigmoid(), 0.0, counts)
-
-    @property
-    def mean(self) -> Tensor:
-        """Of both."""
-        return self._counts.mean * (-self.zeros).sigmoid()
-
-    @property
-    def variance(self) -> Tensor:
-        """Of both."""
-        counts, share = self._counts, (-self.zeros).sigmoid()
-        return share * (counts.variance + counts.mean.square()) - self.mean.square()
