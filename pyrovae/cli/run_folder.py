@@ -85,8 +85,8 @@ class RunFolder:
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""
         lines = [json.dumps({k: _plain(v) for k, v in row._asdict().items()}) + "\n" for row in rows]
-        opened = whole_file(self.metrics) if mode == "w" else open_at_end(self.metrics)
-        with _worded(self.metrics), opened as stream:
+        opened = whole_file if mode == "w" else open_at_end
+        with _worded(self.metrics), opened(self.metrics) as stream:
             stream.write("".join(lines).encode())
 
     def read_metrics(self) -> tuple[Epoch, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyro
 import torch
-from torch.utils.data import Dataset
+from row_by_row import Rows
 
 import pyrovae as pv
 from pyrovae.training.parallel import team
@@ -21,17 +21,6 @@ from pyrovae.training.parallel import team
 RANK = int(os.environ.get("RANK", 0))
 LAST = int(os.environ.get("WORLD_SIZE", 1)) - 1 == RANK  # the process that differs
 X = torch.randn(512, 3, generator=torch.Generator().manual_seed(0))
-
-
-class Rows(Dataset):
-    def __init__(self, values):
-        self.values = values
-
-    def __len__(self):
-        return len(self.values)
-
-    def __getitem__(self, row):
-        return self.values[row]
 
 
 def vae(scale=1.0, dropout=0.1):

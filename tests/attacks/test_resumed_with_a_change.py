@@ -11,8 +11,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO
+from row_by_row import Rows
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from typer.testing import CliRunner
 
 import pyrovae as pv
@@ -54,19 +55,6 @@ class Mine(nn.Module):
         loc, log_scale = self.last = self.encoder(x).chunk(2, -1)
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
-
-
-class Rows(Dataset):
-    """A Dataset that is read row by row."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def __len__(self):
-        return len(self.values)
-
-    def __getitem__(self, row):
-        return self.values[row]
 
 
 class Stream(IterableDataset):
