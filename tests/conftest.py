@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 from known_models import classes
+from sampled import parted
 from time_limit import SECONDS, limited
 
 import pyrovae as pv
@@ -21,6 +22,17 @@ import pyrovae as pv
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True)  # neither the clock nor chance decides
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser):
+    parser.addoption("--part", choices=("sample", "rest"), help="a part of the suite (tests/sampled.py); all, left out")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    if part := config.getoption("part"):
+        sample, rest = parted(items)
+        items[:], left_out = (sample, rest) if part == "sample" else (rest, sample)
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collection_finish():

@@ -78,6 +78,7 @@ def linear():
 
 
 @pytest.mark.parametrize("start", ["guide", "prior"])
+@pytest.mark.slow
 def test_both_ways_are_unbiased_and_bracket_the_evidence(linear, start):
     """p(x) from ahead, 1 / p(x) from behind; so their logarithms lie on both sides of the truth."""
 
@@ -100,6 +101,7 @@ def test_both_ways_are_unbiased_and_bracket_the_evidence(linear, start):
     assert 0.5 < float(found.acceptance.mean()) < 0.95
 
 
+@pytest.mark.slow
 def test_more_temperatures_close_the_gap(linear):
     drawn = pv.generate(linear, torch.zeros(40, 4), seed=0)
     gaps = []
@@ -148,6 +150,7 @@ def test_sites_that_the_model_enumerates_are_summed_out():
         pv.ais(Pair(model, guide), x, start="prior", **QUICK)
 
 
+@pytest.mark.slow
 def test_backwards_both_ways_are_given_the_global_sites():
     pair, args, _ = born(REGISTRY["local_and_global"])
     drawn = pv.generate(pair, *args, seed=0)
@@ -296,6 +299,7 @@ def test_exact_draws_belong_to_their_own_rows(linear, monkeypatch):
     torch.testing.assert_close(found.upper.value, weight.double(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_triangular_matrices_are_moved_as_vectors():
     """Of a correlation of two, one number is free: its integral by a grid."""
 

@@ -255,6 +255,7 @@ def test_nuts_agrees_with_a_guide_that_holds_the_posterior(linear):
     assert abs(float(found.ratio.mean()) - 1) < 0.08
 
 
+@pytest.mark.slow
 def test_nuts_shows_a_guide_that_is_off_and_too_narrow(linear):
     def guide(x):
         exact = linear.posterior(x)
@@ -513,6 +514,7 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, ending):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_arvizs_own_files_hold_the_same(linear, tmp_path):
     data = pv.to_arviz(linear, linear.sample(6), draws=4)
     data.to_netcdf(tmp_path / "own.nc")
@@ -538,6 +540,7 @@ def counts():
     return truth, x, pv.to_arviz(truth, x, draws=1000), pv.to_arviz(worse, x, draws=1000)
 
 
+@pytest.mark.slow
 def test_the_object_is_that_of_the_generation(counts):
     kind = {0: "InferenceData", 1: "DataTree"}[generation()]
     assert type(counts[2]).__name__ == kind

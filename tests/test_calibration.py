@@ -363,6 +363,7 @@ def test_a_guide_that_looks_is_found_out_on_rows_of_one_class(looking, certain):
 
 
 @pytest.mark.parametrize("make", ["linear", "mixture", "beta", "gamma"])
+@pytest.mark.slow
 def test_the_exact_posterior_passes(make):
     linear_truth = linear()
     mixture = pv.truth.DiscreteMixture(torch.tensor([0.3, 0.7]), torch.tensor([[0.2, 0.4, 0.9], [0.6, 0.3, 0.1]]))

@@ -73,6 +73,7 @@ def second_of_two(x, y):
 
 
 @pytest.mark.parametrize("act", [fitted, elbo, lambda one: pv.check_pair(one, X, Y)])
+@pytest.mark.slow
 def test_two_autoguides_of_one_kind_are_told_apart(act):
     first, second = auto(first_of_two), auto(second_of_two)
     fitted(first)
@@ -210,6 +211,7 @@ def guide(x, y):
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_cell_that_defines_the_pair_anew():
     """A `run` that is still held would be damaged by training the new functions; without it they go on, as in Pyro."""
     cells = {"pyro": pyro, "dist": dist, "torch": torch}

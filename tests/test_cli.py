@@ -111,6 +111,7 @@ def train_table(out: str = "run", *more: str) -> None:
 # --- training and what follows ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_table_from_training_to_samples():
     result = run(f"train {table()} --label kind --epochs 4 --hidden 8 --out run")
     assert result.exit_code == 0, result.output
@@ -142,6 +143,7 @@ def test_a_table_from_training_to_samples():
 
 
 @pytest.mark.parametrize("name", ["run.nc", "run.zarr"])
+@pytest.mark.slow
 def test_export_writes_a_file_for_arviz(name):
     train_table()
     assert succeeds(f"export run {name} --draws 20").strip() == name
@@ -156,6 +158,7 @@ def test_export_writes_a_file_for_arviz(name):
     assert "run.txt: its name must end in .nc" in fails("export run run.txt")
 
 
+@pytest.mark.slow
 def test_data_in_other_units_come_back_in_their_own():
     train_table("run", "--validation 0")
     succeeds("sample run -n 500 --seed 0")
@@ -164,6 +167,7 @@ def test_data_in_other_units_come_back_in_their_own():
     assert np.allclose(drawn.mean(0), rows().mean(0), atol=2 * rows().std(0))
 
 
+@pytest.mark.slow
 def test_other_data_are_read_by_column_name():
     train_table()
     header, *lines = Path("table.csv").read_text().splitlines()
@@ -183,6 +187,7 @@ def test_other_data_are_read_by_column_name():
         ("--net conv --hidden 4 --prior learned --beta 2 --anneal 1", "discretized-logistic"),
     ],
 )
+@pytest.mark.slow
 def test_images_from_training_to_a_picture(told, kind):
     np.save("images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
     said = succeeds(f"train images.npy --epochs 2 --latent 2 --out run --no-report {told}")
@@ -207,6 +212,7 @@ def test_a_folder_of_images_is_converted_as_told():
     assert Path("runs/photos/model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_more_kinds_of_files():
     import pandas
 
@@ -222,6 +228,7 @@ def test_more_kinds_of_files():
     assert "images of 8x8" in succeeds("train flat.npy --epochs 1 --no-report")
 
 
+@pytest.mark.slow
 def test_bits_in_bytes_have_a_report():
     np.save("bits.npy", np.random.default_rng(0).integers(0, 2, (40, 6, 6), dtype=np.uint8))
     succeeds("train bits.npy --epochs 1 --hidden 4 --latent 2 --out run")
@@ -229,6 +236,7 @@ def test_bits_in_bytes_have_a_report():
     assert json.loads(succeeds("evaluate run --evidence-draws 30 --json"))["log_evidence"]["value"] < 0
 
 
+@pytest.mark.slow
 def test_mnist_from_a_folder_is_evaluated_on_its_test_part():
     generator = np.random.default_rng(0)
     for part, count in (("train", 30), ("t10k", 12)):
@@ -241,11 +249,13 @@ def test_mnist_from_a_folder_is_evaluated_on_its_test_part():
     assert (found["rows"], "test part" in found["data"]) == (12, True)
 
 
+@pytest.mark.slow
 def test_demo_takes_a_new_folder_each_time():
     assert "pyrovae-demo/report.html" in succeeds("demo --epochs 1")
     assert "pyrovae-demo-2" in succeeds("demo --epochs 1 --quiet")
 
 
+@pytest.mark.slow
 def test_every_figure_is_shown_with_how_to_read_it():
     train_table("run", "--no-report")
     found = json.loads(succeeds("evaluate run table.csv --evidence-draws 100 --json"))
@@ -263,6 +273,7 @@ def test_every_figure_is_shown_with_how_to_read_it():
     assert "20 of them" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_annealing_and_the_gap_where_asked(monkeypatch):
     monkeypatch.setattr("pyrovae.cli.measures.STEPS", 10)
     train_table("run", "--no-report")
@@ -280,6 +291,7 @@ def test_annealing_and_the_gap_where_asked(monkeypatch):
     assert {"annealed", "approximation"}.isdisjoint(line.figure for line in lines(usual))
 
 
+@pytest.mark.slow
 def test_what_does_not_apply_is_said():
     train_table("run", "--no-report")
     said = " ".join(succeeds("evaluate run").split())  # six held-out rows
@@ -290,6 +302,7 @@ def test_what_does_not_apply_is_said():
     assert "--seeds 1" in fails("evaluate run --seeds 1")
 
 
+@pytest.mark.slow
 def test_seeds_train_the_run_again():
     train_table("run", "--no-report", "--anneal 1")
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
@@ -341,6 +354,7 @@ def test_a_pair_that_cannot_be_had(pair, word):
 # --- stopping and going on ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_ended():
     train_table("one", "--epochs 4 --patience 0")
     train_table("two", "--patience 0 --no-report")
@@ -357,6 +371,7 @@ def _after(change, line: str) -> str:
     return fails(line)
 
 
+@pytest.mark.slow
 def test_staged_and_precision_are_those_of_fit(monkeypatch):
     given, original = [], pv.steps
     monkeypatch.setattr(pv, "steps", lambda *data, **options: given.append(options) or original(*data, **options))
@@ -375,6 +390,7 @@ def test_staged_and_precision_are_those_of_fit(monkeypatch):
     assert given[-1]["staged"] is True
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume():
     np.save("x.npy", rows(500))
     words = ["train", "x.npy", "--out", "run", "--epochs", "100000", "--patience", "0", "--no-report"]
@@ -393,6 +409,7 @@ def test_ctrl_c_saves_and_says_how_to_resume():
     assert metrics.read_text().count("\n") == done + 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_read_from_its_checkpoint():
     train_table()
     before = json.loads(succeeds("evaluate run --json"))
@@ -478,6 +495,7 @@ def test_text_columns_are_named_and_can_be_left_out():
     succeeds("train table.csv --columns a,b --epochs 1 --no-report")
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten():
     train_table()
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
@@ -492,6 +510,7 @@ def test_nothing_is_overwritten():
     assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_folders_that_are_no_runs():
     train_table()
     Path("empty").mkdir()
@@ -533,6 +552,7 @@ def test_help_answers_without_the_heavy_imports(words):
     assert pv.__version__ in done.stdout if words == "--version" else "Examples" in done.stdout
 
 
+@pytest.mark.slow
 def test_python_m_pyrovae_ends_with_2_and_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "pyrovae", "train", "missing.npy"], capture_output=True, text=True, check=False

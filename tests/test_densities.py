@@ -174,6 +174,7 @@ def test_arviz_holds_what_has_a_density(guide, there):
     assert set(found.data_vars) == there
 
 
+@pytest.mark.slow
 def test_codes_at_points_are_annealed_from_the_prior():
     def only_codes(x):
         with pyro.plate("data", len(x)):
@@ -278,6 +279,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.slow
 def test_weights_of_the_author_are_in_no_figure(weights, caplog):
     options = WEIGHTS[weights]
     same_draws = {"penalty": 1e-9, "observes": 0.0}

@@ -59,6 +59,7 @@ def test_each_datum_is_looked_at_by_its_own_index():
     assert torch.allclose(pv.encode(pair, x)["z"].mean, x)
 
 
+@pytest.mark.slow
 def test_training_in_batches_moves_each_datum_by_its_own_index():
     x = torch.arange(60.0) / 10
     pair = per_datum_pair(60)

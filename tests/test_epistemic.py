@@ -339,6 +339,7 @@ def test_members_of_another_architecture():
 # --- SWAG ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_path():
     x, options = rows_of_three(), {"batch_size": 20, "learning_rate": 0.02, "seed": 4}
     pairs_alike = []
@@ -383,6 +384,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=list(SOURCES))
+@pytest.mark.slow
 def test_whatever_takes_a_pair_takes_a_source(make, tmp_path):
     source = make()
     assert [finding for finding in pv.check_pair(source, X) if finding.severity == "error"] == []

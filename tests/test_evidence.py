@@ -76,6 +76,7 @@ def test_the_exact_posterior_gives_the_evidence_by_one_draw():
         assert float(found.error.max()) < 1e-5
 
 
+@pytest.mark.slow
 def test_evidence_lies_within_its_own_standard_error():
     truth = gaussian()
     x = truth.sample(20)
@@ -86,6 +87,7 @@ def test_evidence_lies_within_its_own_standard_error():
     assert float(found.std()) == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.slow
 def test_the_elbo_is_that_of_the_closed_form():
     truth = gaussian()
     x = truth.sample(20)
@@ -141,6 +143,7 @@ def test_the_exact_posterior_gives_the_evidence_of_the_set(kind):
     assert abs(float(bound.value.sum() - found.value)) < 4 * float(bound.error.sum())
 
 
+@pytest.mark.slow
 def test_the_evidence_of_a_set_lies_within_its_standard_error():
     truth = pv.truth.BetaBernoulli(2.0, 1.0)
     x = truth.sample(12)
@@ -186,6 +189,7 @@ class Shifted:
         return dist.MultivariateNormal(torch.zeros(len(x)), covariance).log_prob(x)
 
 
+@pytest.mark.slow
 def test_local_draws_are_averaged_for_each_global_one():
     pair = Shifted(width=1.2)
     x = 1 + torch.randn(15, generator=torch.Generator().manual_seed(3))
@@ -413,6 +417,7 @@ def test_what_is_summed_out_for_all_data_together_belongs_to_no_datum():
             figure(pair, x)
 
 
+@pytest.mark.slow
 def test_local_draws_of_what_is_tied_together_are_not_averaged_apart():
     @pyro.infer.config_enumerate
     def model(x):
@@ -481,6 +486,7 @@ def test_rows_far_down_are_named_by_their_place():
         pv.log_evidence(Pair(impossible, normal_guide), x, draws=3)
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_under_inference_mode():
     """What needs gradients turns them on."""
     truth = gaussian()

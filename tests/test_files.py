@@ -265,6 +265,7 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(path, tensors, documen
 # --- files that are not what they should be ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_and_every_cut_is_found(path):
     write(path, {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(True)}, {"step": 3, "loss": math.nan})
     content = path.read_bytes()

@@ -95,6 +95,7 @@ def test_free_bits_and_temper_give_weight_times_the_bound(weight):
             assert found[0] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_below_the_bound_the_gradient_vanishes_in_expectation():
     pair, batch = make("plain_functions")
     bias = "encoder$$$log_scale.bias"
@@ -266,6 +267,7 @@ def test_free_bits_in_fit_and_in_a_loop_of_ones_own_are_the_same():
     torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_free_bits_keep_a_rate_that_would_collapse():
     """Data without structure: the rate falls to 0, and with free bits to the bound."""
     x = torch.randn(256, 4)

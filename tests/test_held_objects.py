@@ -166,6 +166,7 @@ def test_lists_sets_and_counts():
     assert (calls, names, counts) == before
 
 
+@pytest.mark.slow
 def test_a_site_for_each_datum():
     """The numbers are those of the conjugate model: Beta(8, 4) after 6 ones and 2 zeros."""
     coins = torch.tensor([1.0, 1, 1, 0, 1, 0, 1, 1])

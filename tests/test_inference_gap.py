@@ -43,6 +43,7 @@ def _full(normal):
     return dist.MultivariateNormal(normal.mean, torch.diag_embed(normal.variance))
 
 
+@pytest.mark.slow
 def test_both_parts_are_those_of_the_closed_form(linear):
     """A diagonal normal stays one: approximation is the best one's KL, amortisation what is between."""
     pair, wrong, best, posterior = off(linear)

@@ -55,6 +55,7 @@ def train(data: Path, out: str, *more: str) -> None:
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_training_and_report_load_the_data_once(data):
     with opened() as by_loading:
         DataSource(str(data)).load()
@@ -65,6 +66,7 @@ def test_training_and_report_load_the_data_once(data):
     assert by_training.count(str(data)) == by_loading.count(str(data))
 
 
+@pytest.mark.slow
 def test_the_report_of_a_training_is_that_of_the_run_opened_again(data):
     """The rows in memory are those that a later command finds, and the weights those in the folder."""
     train(data, "run", "--quiet")

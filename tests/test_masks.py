@@ -259,6 +259,7 @@ def pair_parameters() -> list[torch.Tensor]:
     return [value for _, value in sorted(pyro.get_param_store().named_parameters())]
 
 
+@pytest.mark.slow
 def test_masking_a_column_is_dropping_it():
     def dropped(loc, x, seen):
         for column in range(1, WIDTH):

@@ -225,6 +225,7 @@ LEVELS = ("plain_functions", "hierarchical", "auxiliary_by_hand", "local_and_glo
 
 
 @pytest.mark.parametrize("name", LEVELS)
+@pytest.mark.slow
 def test_doubly_reparameterised_gradients_have_the_expectation_of_the_bounds_own(name):
     pair, args, kwargs, parameters = born(REGISTRY[name])
     args = tuple(arg[:4] for arg in args)
@@ -296,6 +297,7 @@ class Discrete:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.slow
 def test_discrete_sites_have_the_gradient_of_the_expected_bound(k):
     pair, x = Discrete(), torch.tensor([0.5, 1.8])
     (exact,) = torch.autograd.grad(pair.bound(x, k), pair.logit)
@@ -310,6 +312,7 @@ def test_discrete_sites_have_the_gradient_of_the_expected_bound(k):
 
 
 @pytest.mark.parametrize("kind", [IWAE, DReG])
+@pytest.mark.slow
 def test_plain_svi_reaches_the_posterior(kind):
     truth = gaussian()
     pair, x = truth.trainable(), truth.sample(100)

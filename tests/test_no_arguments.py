@@ -51,6 +51,7 @@ def test_it_is_trained_as_plain_svi_does():
     assert [loss / losses[0] for loss in losses] == pytest.approx([loss / expected[0] for loss in expected], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_figures_and_draws_are_those_of_the_closed_form(pair):
     pair = kept(pair)
     joint = pv.log_evidence(pair, draws=2_000, joint=True)
@@ -66,6 +67,7 @@ def test_figures_and_draws_are_those_of_the_closed_form(pair):
         pv.log_evidence(pair)
 
 
+@pytest.mark.slow
 def test_it_is_saved_resumed_and_staged(pair, tmp_path):
     pair = kept(pair)
     before = pv.posterior(pair, draws=5, seed=0)["level"]

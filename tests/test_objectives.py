@@ -253,6 +253,7 @@ def test_what_is_refused_is_refused_before_training_starts(name, options):
 
 
 @pytest.mark.parametrize("weight", [0.5, 4.0])
+@pytest.mark.slow
 def test_fit_minimises_the_hand_written_beta_elbo(weight):
     """Of a linear-Gaussian model: the tempered optimum of a full-normal guide is known in closed form."""
     generator = torch.Generator().manual_seed(1)

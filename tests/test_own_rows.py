@@ -127,6 +127,7 @@ def test_other_rows_are_refused_in_words(name):
             pv.fit(pair, **{"data": X, "epochs": 1, **options}, **QUIET)
 
 
+@pytest.mark.slow
 def test_figures_of_a_trained_pair_are_those_of_its_rows():
     pair, exact = pv.Pair(model, AutoNormal(model)), evidence(LONG)
     run = pv.fit(pair, LONG, epochs=700, learning_rate=pv.linear(0.3, 0.005, steps=700), **QUIET)
@@ -139,6 +140,7 @@ def test_figures_of_a_trained_pair_are_those_of_its_rows():
     assert float((pv.encode(pair, LONG)["z"].mean - mean).abs().mean()) < 0.15
 
 
+@pytest.mark.slow
 def test_a_plate_that_subsamples_takes_batches_of_its_rows():
     def scattered(x):
         loc = pyro.param("loc", torch.zeros(len(X)))
@@ -220,6 +222,7 @@ def test_a_row_that_moves_with_its_company_is_found(reads, found):
     assert clauses == (["reads-other-rows"] if found else [])
 
 
+@pytest.mark.slow
 def test_a_guide_that_draws_all_rows_as_one_vector_has_the_evidence_of_the_whole_alone():
     few = X[::14]
     pair = pv.Pair(model, AutoDiagonalNormal(model))

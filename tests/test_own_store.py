@@ -49,6 +49,7 @@ def store():
 @pytest.mark.parametrize(
     "make_guide", [lambda model: guide, AutoNormal, AutoMultivariateNormal], ids=["function", "normal", "multivariate"]
 )
+@pytest.mark.slow
 def test_two_models_are_compared_by_one_line_each(make_guide):
     """Their posteriors are the exact ones, whoever was trained last."""
     pairs = {}

@@ -44,6 +44,7 @@ def small_tiles(monkeypatch):
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("entry", SOME)
+@pytest.mark.slow
 def test_reductions_are_those_of_the_draws(entry):
     pair, args, kwargs = born(entry)
     for function in (pv.posterior, pv.posterior_predictive, pv.log_likelihood):
@@ -89,6 +90,7 @@ def test_reductions_that_are_none_are_refused(bad):
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("memory", [1, 3_000, 2**30])
+@pytest.mark.slow
 def test_the_memory_changes_no_bit(memory):
     vae, x = linear_vae(), torch.randn(33, 5)
     usual = pv.posterior_predictive(vae, x, draws=50, mean=True, reduce=("moments", *LEVELS))["x"]
@@ -97,6 +99,7 @@ def test_the_memory_changes_no_bit(memory):
 
 
 @pytest.mark.usefixtures("small_tiles")
+@pytest.mark.slow
 def test_little_memory_is_little_memory(monkeypatch):
     sizes = []
     empty = torch.empty

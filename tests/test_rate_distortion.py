@@ -488,6 +488,7 @@ def test_graph_losses_leave_no_provenance():
 
 
 @pytest.mark.parametrize("name", ["plain_functions", "local_and_global", "enumerated_likelihood"])
+@pytest.mark.slow
 def test_fit_and_rate_distortion_hold_the_identity_exactly(name):
     pair, data = make(REGISTRY[name])
     run = pv.fit(pair, data, epochs=12, batch_size=7, seed=0, progress=False, temper=0.3 if name[0] != "e" else 1.0)

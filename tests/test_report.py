@@ -136,6 +136,7 @@ def rendered(pair, rows, kind, **more) -> str:
 # --- pages --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_page_of_images():
     rows = (torch.rand(60, 1, 6, 6) > 0.5).float()
     labels = np.arange(60) % 3
@@ -162,6 +163,7 @@ def test_a_page_of_a_table():
     assert {"every value at its largest", "nats"} <= set(page.words)
 
 
+@pytest.mark.slow
 def test_a_page_of_a_pair_of_ones_own():
     page = check_alone(rendered(own_pair(), torch.randn(40, 4), "table"))
     assert "Traversal" in page.words

@@ -49,6 +49,7 @@ def test_p_values_of_one_distribution_are_spread_over_0_to_1():
         assert max(values) > 0.65
 
 
+@pytest.mark.slow
 def test_a_shift_is_seen_as_far_as_it_can_be():
     found = compare(normal(1_000, columns=1), normal(1_000, 2.0, seed=1, columns=1))
     assert found.classifier.accuracy == pytest.approx(0.841, abs=0.035)  # of the best classifier: Phi(1)
@@ -72,6 +73,7 @@ def test_drawn_data_that_do_not_exist_cost_precision_and_density():
     assert near.density == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_true_model_is_not_told_from_its_data_and_a_wrong_one_is():
     x = linear().sample(400, seed=0)
     right, wrong = pv.resemblance(linear(), x, seed=1), pv.resemblance(linear(noise=2.0), x, seed=1)

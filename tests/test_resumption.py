@@ -91,6 +91,7 @@ def test_every_optimiser_goes_on(optim, tmp_path):
     assert_same(weights, expected)
 
 
+@pytest.mark.slow
 def test_a_target_rate_and_patience_go_on(tmp_path):
     def run(folder, epochs, **options):
         pair, data = fresh(VAE)
@@ -292,6 +293,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path):
     assert not [path for path in parts.iterdir() if not path.name.startswith("checkpoint-")]
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_says_so(tmp_path):
     process = start(tmp_path / "run", 100_000)
     wait_for(tmp_path / "run", 10)

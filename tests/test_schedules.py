@@ -260,6 +260,7 @@ def test_objects_methods_and_partials_have_fingerprints_without_addresses():
         assert " at 0x" not in fingerprint(make(0.5))
 
 
+@pytest.mark.slow
 def test_a_fingerprint_is_the_same_in_another_process():
     script = (
         "from pyrovae.training.saved.fingerprint import fingerprint\n"

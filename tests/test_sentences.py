@@ -65,6 +65,7 @@ def readings(tree: ast.Module) -> list[str]:
 _OTHERS = {"models/priors.py", "trust/epistemic/whole_data.py"}
 
 
+@pytest.mark.slow
 def test_arguments_that_have_options_are_not_written_out():
     found = {name: written_out(tree) for name, tree in trees() if not name.startswith("cli/")}
     assert {name for name, texts in found.items() if texts} <= _OTHERS, found

@@ -59,6 +59,7 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [Averaging, Spectral, Tied])
+@pytest.mark.slow
 def test_what_a_module_keeps_in_place_is_part_of_the_step(kind):
     ends = []
 
@@ -167,6 +168,7 @@ def changeable() -> pv.VAE:
 
 
 @pytest.mark.parametrize("name", BETWEEN)
+@pytest.mark.slow
 def test_what_the_user_changes_between_steps_takes_effect_at_once(name, monkeypatch):
     monkeypatch.setenv("PYROVAE_TEST_SHIFT", "0.0")
     change, options = BETWEEN[name]
@@ -181,6 +183,7 @@ def test_what_the_user_changes_between_steps_takes_effect_at_once(name, monkeypa
 
 
 @pytest.mark.parametrize("change", ["clear", "set", "delete"])
+@pytest.mark.slow
 def test_a_parameter_that_is_replaced_in_the_store_is_trained(change):
     def model(x):
         with pyro.plate("data", len(x)):
@@ -208,6 +211,7 @@ def test_a_parameter_that_is_replaced_in_the_store_is_trained(change):
     assert abs(shifts[-1] - shifts[31]) > 0.1
 
 
+@pytest.mark.slow
 def test_a_loop_of_the_users_between_steps_meets_no_gradient():
     def between(vae, step):
         if step.index in (10, 30):

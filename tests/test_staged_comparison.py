@@ -58,6 +58,7 @@ def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]
 
 
+@pytest.mark.slow
 def test_a_change_that_cannot_be_seen_is_caught_later_and_traced_again():
     def losses_of(staged):
         pyro.clear_param_store()
@@ -77,6 +78,7 @@ def test_a_change_that_cannot_be_seen_is_caught_later_and_traced_again():
 
 
 @pytest.mark.parametrize("off", [0.0, 1.0])
+@pytest.mark.slow
 def test_kernels_are_replayed_where_they_give_what_the_pass_gives(off, monkeypatch, caplog):
     class Recording:
         """What stands on a device; here the function itself, and something added."""

@@ -53,6 +53,7 @@ def combinations():
 
 
 @pytest.mark.parametrize("entry", pairs())
+@pytest.mark.slow
 def test_fifty_steps_give_the_gradients_and_the_weights_of_the_plain_path(entry, monkeypatch):
     is_the_plain_path(entry, "own", monkeypatch, *fitted_plainly(entry), steps=STEPS)
 
@@ -98,6 +99,7 @@ COMPILED = ("built_in", "batch_norm_and_dropout", "score_function_average_baseli
 
 
 @pytest.mark.parametrize("entry", [one for one in pairs() if one.id in COMPILED])
+@pytest.mark.slow
 def test_compiled_code_gives_the_weights_of_the_plain_path(entry):
     plain_losses, plain = fitted_plainly(entry)
     _, losses, run, staged = fitted(entry, True)
@@ -134,6 +136,7 @@ def splined() -> pv.Pair:
     return pv.Pair(model, guide)
 
 
+@pytest.mark.slow
 def test_a_spline_flow_is_staged():
     ends = {}
     for staged in (False, "traced"):

@@ -28,6 +28,7 @@ def test_a_smaller_last_batch_does_not_trace_again(monkeypatch):
 
 
 @pytest.mark.parametrize(("first", "second"), [(False, "traced"), ("traced", False), ("traced", "traced")])
+@pytest.mark.slow
 def test_checkpoints_move_between_routes(first, second, tmp_path):
     straight = small()
     pv.fit(straight, X, epochs=20, batch_size=20, seed=0, staged=False, **QUIET)
@@ -38,6 +39,7 @@ def test_checkpoints_move_between_routes(first, second, tmp_path):
     same(straight.state_dict(), vae.state_dict())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_takes_up_its_route(tmp_path, monkeypatch):
     monkeypatch.setattr(step_route, "worth_tracing", asked_to)
     pv.fit(small(), X, epochs=10, batch_size=20, seed=0, checkpoint=tmp_path, **QUIET)
@@ -64,6 +66,7 @@ def test_a_short_run_stays_plain_and_says_why(caplog):
     assert not any("traced" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_a_long_run_is_traced_and_a_slower_route_left(monkeypatch):
     run = pv.fit(small(), X, steps=3_000, batch_size=20, seed=0, **QUIET)
     assert run.route.startswith("traced")
@@ -112,6 +115,7 @@ def compiled_by(module):
     return lambda *inputs: module(*inputs)
 
 
+@pytest.mark.slow
 def test_nothing_compiles_in_a_thread_while_workers_are_copied(monkeypatch):
     monkeypatch.setattr(step_route, "worth_tracing", asked_to)
     monkeypatch.setattr(step_route, "worth_compiling", asked_to)

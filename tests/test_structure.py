@@ -157,6 +157,7 @@ def test_names_of_files_say_something():
     assert [path.name for path in files if path.stem.removeprefix("test_") in NAMELESS] == []
 
 
+@pytest.mark.slow
 def test_no_function_is_written_twice():
     assert repeated([PACKAGE, ROOT / "tests"]) == []
 

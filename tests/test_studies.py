@@ -106,6 +106,7 @@ def test_a_choice_is_the_held_out_evidence_of_trainings_by_hand():
     assert trial.error == pytest.approx(float(torch.cat(values).std() / 60**0.5), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on(tmp_path):
     x, asked = truth().sample(60, seed=0), []
 
@@ -144,6 +145,7 @@ print(json.dumps([asked, [t.setting for t in choice.trials]]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_file(tmp_path):
     running = [Child(WORKER, str(tmp_path / "search.log"), str(Path(__file__).parent)) for _ in range(2)]
     ended = [process.communicate() for process in running]
@@ -154,6 +156,7 @@ def test_two_processes_share_one_file(tmp_path):
     assert [1, 2, 3, 4] in last
 
 
+@pytest.mark.slow
 def test_a_function_of_a_trial_suggests_settings(tmp_path):
     x = truth().sample(60, seed=0)
     choice = pv.choose_latent(
@@ -193,6 +196,7 @@ def test_searches_that_cannot_be_made_are_refused_in_words(tmp_path):
 # --- starts -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_best_start_goes_on_as_if_it_had_been_alone():
     x = truth().sample(100, seed=0)
     options = {"batch_size": 50, "learning_rate": 1e-2, "staged": False, "progress": False}
@@ -255,6 +259,7 @@ def test_weights_that_are_none_are_refused():
         pv.rate_distortion_curve(make, torch.zeros(10, 5), ["a"], epochs=1)
 
 
+@pytest.mark.slow
 def test_a_spread_holds_what_single_trainings_give():
     x = truth().sample(150, seed=0)
     spread = pv.over_seeds(make, x[:100], held_out=x[100:], seeds=2, seed=5, draws=16, **OPTIONS)

@@ -79,6 +79,7 @@ def test_rows_that_are_tied_have_no_evidence_of_their_own(name, figure):
 
 
 @pytest.mark.parametrize("name", TIED)
+@pytest.mark.slow
 def test_all_rows_together_have_the_exact_evidence(name):
     model, guide, exact = TIED[name]
     pair = pv.Pair(model, guide)

@@ -50,6 +50,7 @@ def test_guide_is_exact(truth, x):
 
 
 @each
+@pytest.mark.slow
 def test_trainable_guide_reaches_the_posterior(truth, x):
     pair = truth.trainable()
     assert isinstance(pair, pv.HasPair)

@@ -34,6 +34,7 @@ def shifted() -> pv.truth.ShiftedGaussian:
 # --- closed forms -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_three_parts_in_closed_form():
     truth = shifted()
     x = truth.sample(4)
@@ -50,6 +51,7 @@ def test_three_parts_in_closed_form():
     assert torch.allclose(found.information, found.nats - noise)
 
 
+@pytest.mark.slow
 def test_the_epistemic_part_falls_as_one_over_the_data():
     truth = shifted()
     x = truth.sample(80)
@@ -108,6 +110,7 @@ def test_entropies_of_classes():
     assert torch.allclose(found.information, (total - noise).sum(1), atol=0.03)
 
 
+@pytest.mark.slow
 def test_three_entropies_of_a_categorical_in_closed_form():
     """Two coins: a global one, known to be 0.8 : 0.2, and a local one; the class is their sum."""
 
@@ -139,6 +142,7 @@ def test_three_entropies_of_a_categorical_in_closed_form():
         pv.uncertainty(Pair(model, guide), torch.zeros(3).long(), measure="variance", draws=(2, 2))
 
 
+@pytest.mark.slow
 def test_a_global_site_alone_takes_all_draws():
     truth = pv.truth.BetaBernoulli(2.0, 3.0)
     x = truth.sample(20)

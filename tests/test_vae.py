@@ -154,6 +154,7 @@ def test_entries_leave_the_store_with_their_vae():
     assert set(pyro.get_param_store().keys()) == kept
 
 
+@pytest.mark.slow
 def test_two_that_share_a_posterior():
     """Where one of them goes, the other still trains, its entries whole."""
     posterior = pv.DiagNormal(pv.MLP(5, [8], 2 * 2))

@@ -90,6 +90,7 @@ def test_a_handler_of_the_users_own_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["in training", "while the model is written", "while the report is written"])
+@pytest.mark.slow
 def test_the_command_line_says_what_is_written(where, tmp_path, monkeypatch):
     if where == "in training":
         sent = sending(signal.SIGTERM, 12)
@@ -130,6 +131,7 @@ print(set(threading.enumerate()) - threads, left, "sympy" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_no_thread_and_no_filter_of_warnings_is_left():
     said, words = Child(LEAVING).communicate()
     assert said.split("\n")[0] == "set() [] True", words

@@ -66,7 +66,12 @@ def test_cut_at_any_byte_it_is_not_kept_and_the_next_one_is_whole(server, tmp_pa
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"<html>Not found</html>", 404), (b"<html>Sign in to this network</html>", 200), (gzip.compress(b"other"), 200)],
+    [
+        (b"<html>Not found</html>", 404),
+        (b"<html>Sign in to this network</html>", 200),
+        (gzip.compress(b"other", mtime=0), 200),
+    ],
+    ids=["an error", "a page", "another file"],
 )
 def test_another_answer_is_not_kept(server, tmp_path, body, status):
     server.body, server.promised, server.status = body, len(body), status

@@ -26,6 +26,7 @@ def _inside(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["report", "sample", "reconstruct"])
+@pytest.mark.slow
 def test_a_folder_that_takes_nothing_is_said_with_another_way(command, monkeypatch):
     run = train("run", "--hidden 4")
     before = contents(run)
@@ -92,6 +93,7 @@ def test_a_pair_that_fails_is_not_in_the_way_of_the_same_command():
         assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_somebody_elses_files_stay_where_a_training_failed(monkeypatch):
     run = train("run", "--hidden 4")
     before = contents(run)

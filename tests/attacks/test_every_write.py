@@ -50,6 +50,7 @@ def tried(number: int, act) -> int:
         *(pytest.param(act, first, 4, marks=pytest.mark.trial) for act in (killed, full) for first in (1, 2, 3, 4)),
     ],
 )
+@pytest.mark.slow
 def test_whatever_write_a_training_ends_at_it_can_go_on(tmp_path, monkeypatch, act, first, step):
     monkeypatch.chdir(tmp_path)
     train("other", "--hidden 4")

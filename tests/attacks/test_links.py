@@ -67,6 +67,7 @@ def test_a_link_in_a_run_folder_is_refused(name):
 
 
 @quick("metrics.jsonl", many=("model.safetensors", "report.html", *IN_CHECKPOINTS))
+@pytest.mark.slow
 def test_a_second_name_of_the_owners_file_leaves_it_as_it_is(name):
     train("first", "--hidden 4")
     for command in ("train", "report"):
@@ -79,6 +80,7 @@ def test_a_second_name_of_the_owners_file_leaves_it_as_it_is(name):
         shutil.rmtree(run)
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_the_user_reaches_by_a_link_is_one():
     run = train("first", "--hidden 4")
     Path("mine").symlink_to(run.resolve())

@@ -51,6 +51,7 @@ def test_every_command_is_walked():
 
 
 @pytest.mark.parametrize("pair", ["", " --pair own.py:make"], ids=["not named", "named"])
+@pytest.mark.slow
 def test_no_command_imports_what_a_folder_names(pair, there):
     run = train("run", "--pair own.py:make")
     for command, line in OVER_A_RUN.items():

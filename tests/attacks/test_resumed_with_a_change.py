@@ -309,6 +309,7 @@ def test_another_argument_however_deep(name, make, tmp_path):
 
 
 # --- the command line ---------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_changed_configuration_of_a_run(tmp_path):
     """Another seed makes training rows "held out", and another part held out does, too."""
     folder = tmp_path / "run"

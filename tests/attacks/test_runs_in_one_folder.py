@@ -62,6 +62,7 @@ def race(folder, ready, *, resume):
 @pytest.mark.parametrize("resume", [
     True, *(pytest.param(resume, marks=pytest.mark.trial) for resume in (True, False, True, False))
 ])  # fmt: skip
+@pytest.mark.slow
 def test_of_two_that_start_together_one_trains(resume, tmp_path):
     (finished, words), (refused, more) = race(tmp_path / "run", tmp_path / "ready", resume=resume)
     assert finished.split() == ["finished", "20", "5"], (words, more)
@@ -69,6 +70,7 @@ def test_of_two_that_start_together_one_trains(resume, tmp_path):
     assert not (tmp_path / "run" / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_a_second_start_leaves_the_first_alone_and_names_it(tmp_path):
     first = pv.steps(vae(), X, epochs=3, **options(tmp_path))
     next(first)
@@ -111,6 +113,7 @@ def test_a_refused_start_leaves_no_folder_behind(tmp_path):
         assert not (tmp_path / "run").exists(), kept
 
 
+@pytest.mark.slow
 def test_a_killed_owner_is_taken_over_even_while_its_workers_live(tmp_path, caplog):
     caplog.set_level("INFO", logger="pyrovae")
     ready = tmp_path / "ready"

@@ -46,6 +46,7 @@ def trained(make, rows: np.ndarray) -> pv.VAE:
 
 
 @both
+@pytest.mark.slow
 def test_figures_draws_and_uncertainties_are_those_of_the_same_data_at_the_origin(make):
     raw, plain = trained(make, RAW), trained(make, ORIGIN)
     nats = float(UNITS.log().sum())  # the density's Jacobian

@@ -61,6 +61,7 @@ def outcome(ended):
 @pytest.mark.parametrize("name", [
     "annealed", *(pytest.param(name, marks=pytest.mark.trial) for name in RUNS if name != "annealed")
 ])  # fmt: skip
+@pytest.mark.slow
 def test_gone_on_with_from_every_checkpoint(name, tmp_path, monkeypatch):
     moments = []
 

@@ -61,6 +61,7 @@ def test_names_stay_names(tmp_path, line, names):
     assert loaded.values.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+@pytest.mark.slow
 def test_rows_that_are_longer_than_a_block_are_read(tmp_path):
     values = np.random.default_rng(0).normal(size=(3, 60_000))
     np.savetxt(tmp_path / "x.csv", values, delimiter=",", fmt="%.17g")

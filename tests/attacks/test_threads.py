@@ -56,6 +56,7 @@ def _stack_as_before():
 
 
 @pytest.mark.parametrize("staged", [False, pytest.param("traced", marks=pytest.mark.trial)])
+@pytest.mark.slow
 def test_fits_in_several_threads_give_what_they_give_alone(staged):
     torch.manual_seed(0)
     made = [pv.own_store(vae(seed)) for seed in range(3)]
@@ -69,6 +70,7 @@ def test_fits_in_several_threads_give_what_they_give_alone(staged):
     assert results == alone
 
 
+@pytest.mark.slow
 def test_a_question_in_another_thread_leaves_a_fit_alone():
     pair, asked = vae(0), vae(1)
     expected = pv.rate_distortion(asked, X), pv.posterior(asked, X, draws=3, seed=0)["z"]

@@ -1,0 +1,40 @@
+"""The sample of the suite: each test stands in it or in the rest, and every case can be met."""
+
+from __future__ import annotations
+
+import pytest
+from sampled import CASES, parted, places
+
+
+@pytest.mark.parametrize("cases", [1, CASES, CASES + 1, 57])
+def test_as_many_different_cases_as_there_may_be(cases):
+    found = places("tests/test_x.py::test_of_all", cases)
+    assert len(set(found)) == len(found) == min(cases, CASES)
+    assert set(found) <= set(range(cases))
+
+
+def test_tests_differ_in_what_they_take():
+    met = {place for number in range(40) for place in places(f"tests/test_x.py::test_{number}", 57)}
+    assert met == set(range(57))
+
+
+def test_what_is_slow_and_what_is_too_many_is_the_rest(items):
+    sample, rest = parted(items)
+    assert [item.nodeid for item in sample if "many" not in item.nodeid] == ["t.py::test_quick"]
+    assert sum("many" in item.nodeid for item in sample) == CASES
+    assert len(sample) + len(rest) == len(items)
+    assert {*sample}.isdisjoint(rest)
+
+
+class _Item:
+    def __init__(self, nodeid: str, *marks: str):
+        self.nodeid, self.marks = nodeid, marks
+
+    def get_closest_marker(self, name: str):
+        return name if name in self.marks else None
+
+
+@pytest.fixture
+def items():
+    many = [_Item(f"t.py::test_many[{number}]") for number in range(30)]
+    return [_Item("t.py::test_quick"), _Item("t.py::test_slow", "slow"), *many, _Item("t.py::test_trial", "trial")]
