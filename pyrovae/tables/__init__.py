@@ -5,8 +5,9 @@ into what the pair takes and back.
 """
 
 from pyrovae.tables.imputed import Imputed
+from pyrovae.tables.pooled import Pooled, pooled
 from pyrovae.tables.read_schema import read_schema
 from pyrovae.tables.schema import Schema, schema
 from pyrovae.tables.table_column import TableColumn
 
-__all__ = ["Imputed", "Schema", "TableColumn", "read_schema", "schema"]
+__all__ = ["Imputed", "Pooled", "Schema", "TableColumn", "pooled", "read_schema", "schema"]
