@@ -37,13 +37,12 @@ def main() -> None:
 
     schema = pv.tables.schema(frame)
     print(schema)
-    x = schema.encode(frame)
     pair = pv.recipes.table_vae(schema, latent=3, hidden=(64, 32))
     epochs = 5 if options.smoke else 400
-    pv.fit(pair, x, epochs=epochs, batch_size=32, learning_rate=3e-3, seed=0, average=0.99, progress=False)
-    found = pv.impute(pair, x, draws=100)
+    pv.fit(pair, frame, epochs=epochs, batch_size=32, learning_rate=3e-3, seed=0, average=0.99, progress=False)
+    found = pv.impute(pair, frame, draws=100)
 
-    truth = schema.encode(full).numpy()
+    x, truth = schema.encode(frame), schema.encode(full).numpy()
     low, high = (end.numpy() for end in found.interval(0.9)["x"])
     mean = found.mean()["x"].numpy()
     errors, before, covered = [], [], []
@@ -63,7 +62,7 @@ def main() -> None:
     print(f"numbers: error {np.concatenate(errors).mean() ** 0.5:.2f} of a standard deviation, "
           f"{np.concatenate(before).mean() ** 0.5:.2f} by the column's mean")  # fmt: skip
     print(f"90% intervals cover {np.concatenate(covered).mean():.0%} of the hidden numbers")
-    filled = schema.decode(found.values["x"][0], like=frame)
+    filled = found.filled()
     print(f"holes before: {frame.isna().sum().sum()}, after: {filled.isna().sum().sum()}")
 
 

@@ -14,6 +14,7 @@ from pyrovae.checks.traced_pair import named
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.inspection import leaves_of
 from pyrovae.data.placement import placed
+from pyrovae.data.rows_of_frames import is_frame, rows_of_frames
 from pyrovae.errors import DataError
 from pyrovae.pairs.pair import HasPair
 
@@ -123,10 +124,10 @@ def as_given(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tup
     Raises:
         DataError: an array that holds no numbers, or no rows.
     """
-    names = argument_names(pair, args, kwargs)
+    names, given = argument_names(pair, args, kwargs), dict(named(args, kwargs))
     with torch.inference_mode(False), torch.no_grad():
-        leaves = {key: _tensor(names[key], leaf) for key, leaf in named(args, kwargs)}
-    arrays = [key for key, leaf in named(args, kwargs) if isinstance(leaf, np.ndarray)]
+        leaves = {key: _tensor(names[key], leaf) for key, leaf in rows_of_frames(pair, given).items()}
+    arrays = [key for key, leaf in given.items() if isinstance(leaf, np.ndarray) or is_frame(leaf)]
     if arrays:
         placement = placed(pair, _batch(leaves))
         leaves.update({key: placement.leaf(key, leaves[key]) for key in arrays})

@@ -86,7 +86,7 @@ def rate_distortion(
         True
     """
     draws, seed = check_count("draws", draws), check_seed(seed)
-    given = arguments(data, named)
+    given = arguments(pair, data, named)
     batches = as_batches(given, batch_size=batch_size)
     try:
         use = Use.of(pair, batches, data_plate=data_plate, ordered=False)

@@ -91,7 +91,7 @@ def to_arviz(
     chosen = _checked_groups(groups)
     if out is not None:
         checked_path(out)
-    sampler = Sampler.of(pair, *_at_hand(data, named), seed=seed, data_plate=data_plate)
+    sampler = Sampler.of(pair, *_at_hand(pair, data, named), seed=seed, data_plate=data_plate)
     contents = Contents(sampler, chosen)
     with torch.no_grad():
         assert sampler.rows is not None, "the data are at hand"
@@ -135,9 +135,9 @@ def _checked_groups(groups: Collection[str] | None) -> tuple[str, ...]:
     return asked
 
 
-def _at_hand(data: tuple, named: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
+def _at_hand(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
     """The data as they were given; what a loader yields is read once and kept, so that every pass sees it alike."""
-    given = arguments(data, named)
+    given = arguments(pair, data, named)
     batches = as_batches(given[0] if isinstance(given, tuple) and len(given) == 1 else given)
     if batches.random_access:
         return data, dict(named)

@@ -20,8 +20,10 @@ from pyrovae.models.priors import StandardNormal
 from pyrovae.models.table_units import TableUnits
 from pyrovae.models.units import AtColumnLevel, InColumnUnits, InPixelUnits, LogOfCounts, PixelUnits, StandardColumns
 from pyrovae.models.vae import VAE
-from pyrovae.pairs.masked import Masked, masked
+from pyrovae.pairs.masked import masked
 from pyrovae.pairs.numbers import check_counts
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.with_schema import RowSchema, with_schema
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
@@ -167,7 +169,7 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
     )
 
 
-def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden: Sequence[int] = (128, 64)) -> Masked:
+def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden: Sequence[int] = (128, 64)) -> HasPair:
     r"""A VAE of rows of a table whose columns are of several kinds and have holes (NaN).
 
     \[ z \sim \mathcal N(0, I), \qquad x_j \mid z \sim p_{k(j)}\big(x_j \mid f_j(z)\big) \quad \text{for each cell} \]
@@ -187,7 +189,7 @@ def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
 
     Returns:
-        A pair of data `(rows, columns)`, as `schema.encode(frame)` gives them.
+        A pair of data `(rows, columns)`. With a schema it carries that, and every function takes frames.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -206,7 +208,8 @@ def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden
         likelihood=ByColumn(MLP(latent, hidden[::-1], ByColumn.outputs(chosen)), chosen),
         posterior=DiagNormal(Chain(units, MLP(units.width, hidden, 2 * latent))),
     )
-    return masked(vae, fill=math.nan)  # the encoder looks for what is missing itself
+    pair = masked(vae, fill=math.nan)  # the encoder looks for what is missing itself
+    return with_schema(pair, columns) if isinstance(columns, RowSchema) else pair
 
 
 def bayesian_decoder(

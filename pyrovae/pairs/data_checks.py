@@ -10,7 +10,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.pair import HasPair, bound_modules, unwrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, unwrapped
 
 DataCheck = Callable[..., None]
 
@@ -25,6 +25,8 @@ def data_checks(pair: HasPair, modules: Iterable[nn.Module] = ()) -> tuple[DataC
         pair: the pair; the objects whose methods its model and guide are belong to it.
         modules: those that it was seen to register.
     """
+    if isinstance(pair, Wrapped) and pair.adds_data:
+        return ()  # its parts know nothing of what is added, and have looked at the rest before
     inner = unwrapped(pair)
     owners = [inner, *(getattr(function, "__self__", function) for function in (inner.model, inner.guide))]
     parts = [*owners, *(part for module in (*bound_modules(pair), *modules) for part in module.modules())]

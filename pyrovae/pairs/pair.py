@@ -59,11 +59,13 @@ class Wrapped:
         pair: the pair inside.
         replaced: parameters of the pair inside that others stand in for, so that nothing trains them.
         shares_codes: whether a local latent means the same under each draw of the global sites; not so in an ensemble.
+        adds_data: whether model and guide take data that are not those of the pair inside.
     """
 
     pair: HasPair
     replaced: Sequence[torch.Tensor] = ()
     shares_codes: bool = True
+    adds_data: bool = False
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """What a run of the pair's model or guide on these arguments happens in: a handler, or several."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn, sampler_for
+from pyrovae.prediction.framed import framed
 from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
 from pyrovae.sampling.sampler import Sampler
@@ -27,7 +29,7 @@ def generate(
     device: str | torch.device | None = None,
     data_plate: str | None = None,
     **named: Any,
-) -> dict[str, torch.Tensor]:
+) -> Any:
     """Draw new data from the model, global sites from the guide.
 
     `w ~ q(w)`, `z_n ~ p(z_n | w)`, `x_n ~ p(x_n | z_n, w)`; with `mean=True` `E[x_n | z_n, w]` at observed sites.
@@ -46,7 +48,8 @@ def generate(
 
     Returns:
         `{site: (rows, *event)}` for latent, observed and deterministic sites, rows first whatever the plate's dim;
-        `(draws, *plates, *event)` where draws are asked for.
+        `(draws, *plates, *event)` where draws are asked for. Of a pair that carries a schema a frame, or a list of
+        them; with frames in the place of the table's site where the pair observes other things beside it.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -59,7 +62,9 @@ def generate(
     found = drawn(
         sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)
     )
-    return found if draws is not None else _only(found, sampler)
+    found = found if draws is not None else _only(found, sampler)
+    given = [*frames_among((count_or_data, *more)).values(), *frames_among(named).values()]
+    return framed(sampler, found, form=given[0] if given else None, mean=mean)
 
 
 @in_turn
@@ -73,7 +78,7 @@ def reconstruct(
     device: str | torch.device | None = None,
     data_plate: str | None = None,
     **named: Any,
-) -> dict[str, torch.Tensor]:
+) -> Any:
     """Pass data through guide and model.
 
     `z ~ q(z | x)`, then `E[x | z]` (or with `mean=False` a draw `x ~ p(x | z)`) at every observed site.
@@ -90,7 +95,7 @@ def reconstruct(
 
     Returns:
         `{observed site: (rows, *event)}`, rows first whatever the plate's dim; `(draws, *plates, *event)` where
-        draws are asked for.
+        draws are asked for. Of a frame, as in `generate`, a frame.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -103,7 +108,9 @@ def reconstruct(
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"
     found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, output=Output(device=device))
-    return found if draws is not None else _only(found, sampler)
+    found = found if draws is not None else _only(found, sampler)
+    given = [*frames_among(data).values(), *frames_among(named).values()]
+    return framed(sampler, found, like=given[0], mean=mean) if len(given) == 1 else found
 
 
 def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:

@@ -62,7 +62,7 @@ class Sampler:
             PairError: the pair does not run on these data.
             DataError: the data are none that `fit` would take.
         """
-        given = arguments(data, named)
+        given = arguments(pair, data, named)
         batches = as_batches(given, batch_size=TILE_ROWS)
         seed = chosen_seed(seed)
         try:

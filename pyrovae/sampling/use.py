@@ -17,6 +17,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
@@ -213,13 +214,15 @@ def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
         )
 
 
-def arguments(data: tuple, named: Mapping[str, Any]) -> Any:
-    """What was given as `*data` and `**named`, as `fit` takes it; one dict, Dataset or DataLoader stands for all."""
+def arguments(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> Any:
+    """What was given as `*data` and `**named`, as `fit` takes it; one dict, Dataset or DataLoader stands for all.
+
+    Frames are rows in it.
+    """
     if named and data:
         raise ArgumentError(
             f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways. "
             "A name that this function has no option for is taken for an argument of the model."
         )
-    if named:
-        return dict(named)
-    return data[0] if len(data) == 1 and isinstance(data[0], dict | Dataset | DataLoader) else data
+    alone = len(data) == 1 and isinstance(data[0], dict | Dataset | DataLoader)
+    return rows_of_frames(pair, dict(named) if named else data[0] if alone else data)

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.data.rows_of_frames import frames_among
+from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.export.arviz_versions import psislw
@@ -23,18 +24,22 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import completed
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
+from pyrovae.pairs.with_schema import schema_of
+from pyrovae.prediction.framed import framed_site
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
 from pyrovae.sampling.whole_sites import merged, whole_of
-from pyrovae.tables.imputed import Imputed
-from pyrovae.tables.missing_cells import column_means, marked, split
+from pyrovae.tables.imputed import Imputed, ImputedFrame
+from pyrovae.tables.missing_cells import column_means, marked, mask_of_rows, split
 from pyrovae.trust.site_rows import rows_second, seen_in
 
 logger = logging.getLogger("pyrovae")
 
+_DRAWS = 20
+_OF_A_FRAME = 100  # its means are off by a tenth of the spread of what is missing
 _TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
 _FIT = 25  # weights of which a tail can be fitted
@@ -47,12 +52,12 @@ def impute(
     /,
     *data: Any,
     mask: Any = None,
-    draws: int = 20,
+    draws: int | None = None,
     candidates: int | None = None,
     seed: int | None = 0,
     data_plate: str | None = None,
     **named: Any,
-) -> Imputed:
+) -> Any:
     r"""Draw what is missing from its distribution given what is there.
 
     Missing is what is NaN, and what a mask of the pair's own hides. The guide's draws of the latents are resampled
@@ -68,8 +73,8 @@ def impute(
         pair: any pair; one that `masked` has not made is put into it, with the means of the columns for its guide.
         *data: the arguments of model and guide, N rows, with NaN for what is missing.
         mask: what is there, where it is not NaN that says so: True for observed cells, of the shape of the data, or by
-            argument name.
-        draws: of each row: multiple imputations.
+            argument name. Of a frame a frame, such as `frame.notna()`.
+        draws: of each row: multiple imputations. Left out, 20, and of a frame one filled frame of 100.
         candidates: draws of the latents that are weighed: left out, 5 for each draw, and 200 at least. Where the pair
             has sites that all data share, for each of these.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
@@ -77,7 +82,10 @@ def impute(
         **named: keyword arguments of model and guide.
 
     Returns:
-        An `Imputed`, by observed site.
+        An `Imputed`, by observed site; `.frames()` gives a completed frame for each draw. Of a frame without `draws` a
+        frame like it: in each hole the mean of the draws of numbers (real, proportion, date), their median where the
+        mean hangs on few of them (heavy, positive, counts, ordinal), or the most frequent class. Where the pair
+        observes other things beside the table, an `Imputed`, too.
 
     Raises:
         PairError: a joint event is observed in part and its marginal is not known, or the model reads what is missing.
@@ -94,24 +102,41 @@ def impute(
         >>> found.values["x"].shape, int(found.missing["x"].sum())
         (torch.Size([10, 8, 5]), 1)
     """
-    draws = check_count("draws", draws)
-    count = max(_CANDIDATES * draws, _FEWEST) if candidates is None else check_count("candidates", candidates)
+    frames = frames_among(named or (data[0] if len(data) == 1 and isinstance(data[0], dict) else data))
+    asked = draws if draws is not None else _OF_A_FRAME if frames else _DRAWS
+    asked = check_count("draws", asked)
+    count = max(_CANDIDATES * asked, _FEWEST) if candidates is None else check_count("candidates", candidates)
     if count < _FIT:
         raise ArgumentError(f"candidates={candidates!r}: of fewer than {_FIT} weights nothing shows that they are bad.")
-    given = marked(arguments(data, named), mask)
+    given, mask = arguments(pair, data, named), mask_of_rows(pair, frames, mask)
+    rows = {key: given[key] for key in frames}
+    given = marked(given, mask)
     pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
     sampler = sampler_of(pair, *split(given), seed, data_plate)
     check_each_datum(sampler)
-    parts = list(_of_tiles(sampler, draws, count))
+    framing = next((_framing(sampler, key, frame, rows[key]) for key, frame in frames.items()), None)
+    parts = list(_of_tiles(sampler, asked, count))
     sites = parts[0].values
     found = Imputed(
         {site: torch.cat([part.values[site] for part in parts], 1) for site in sites},
         {site: torch.cat([part.missing[site] for part in parts]) for site in sites},
         torch.cat([part.khat for part in parts]),
         torch.cat([part.ess for part in parts]),
+        framing,
     )
     _tell(found)
-    return found
+    return found.filled() if framing is not None and draws is None and len(sites) == 1 else found
+
+
+def _framing(sampler: Sampler, key: int | str, frame: Any, rows: torch.Tensor) -> ImputedFrame:
+    """Where the frame's rows are observed."""
+    schema, site = schema_of(sampler.use.pair), framed_site(sampler, key)
+    if schema is None or site is None:
+        raise PairError(
+            "no one observed site of the pair is the rows of the schema, (rows, columns), so that nothing says which "
+            "draws belong into the frame. Impute the rows themselves: pv.impute(pair, schema.encode(frame))."
+        )
+    return ImputedFrame(site, schema, rows, frame)
 
 
 def _tell(found: Imputed) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.with_schema import RowSchema
+from pyrovae.tables.likely_cells import likely_cells
+
+
+class ImputedFrame(NamedTuple):
+    """The frame whose holes were drawn: the site that is its rows, the schema, the rows and the frame as given."""
+
+    site: str
+    schema: RowSchema
+    rows: torch.Tensor
+    frame: Any
 
 
 class Imputed(NamedTuple):
@@ -18,6 +29,7 @@ class Imputed(NamedTuple):
         missing: `{observed site: (rows, ...)}`: True where a cell was drawn.
         khat: of each row, the tail of the weights by which its latents were chosen; below 0.7 they can be trusted.
         ess: of each row, how many of the candidates count.
+        table: the frame, where one was given.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -32,6 +44,7 @@ class Imputed(NamedTuple):
     missing: dict[str, torch.Tensor]
     khat: torch.Tensor
     ess: torch.Tensor
+    table: ImputedFrame | None = None
 
     def mean(self) -> dict[str, torch.Tensor]:
         """Completed data with the means of the draws, (rows, ...)."""
@@ -49,3 +62,24 @@ class Imputed(NamedTuple):
             site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0)) for end in ends)  # type: ignore[misc]  # two
             for site, value in self.values.items()
         }
+
+    def frames(self) -> list[Any]:
+        """One completed frame for each draw: what is there as it was written, and a draw in each hole."""
+        return [self._frame(draw) for draw in self.values[self._table.site]]
+
+    def filled(self) -> Any:
+        """One frame with the most likely value in each hole, by the kind of its column; see `impute`."""
+        table = self._table
+        return self._frame(likely_cells(self.values[table.site], table.schema.columns))
+
+    @property
+    def _table(self) -> ImputedFrame:
+        if self.table is None:
+            raise ArgumentError("no frame was given to impute, so that there is none to fill: see values and mean().")
+        return self.table
+
+    def _frame(self, cells: torch.Tensor) -> Any:
+        table = self._table
+        # What is there as it was, and not in the type that the pair computes in.
+        rows = torch.where(self.missing[table.site], cells.double(), table.rows)
+        return table.schema.decode(rows, like=table.frame)

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from pyrovae.data.batches import as_batches
+from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.part_observed import with_holes
+from pyrovae.pairs.with_schema import schema_of
+from pyrovae.tables.as_frame import as_frame
 
 
 def split(given: Any) -> tuple[tuple, dict[str, Any]]:
@@ -32,6 +35,30 @@ def marked(given: Any, mask: Any) -> Any:
     if not args:
         raise ArgumentError("mask is one array, and the data are given by name: give a dictionary of masks, too.")
     return (_holed(args[0], mask), *args[1:])
+
+
+def mask_of_rows(pair: Any, frames: Mapping[int | str, Any], mask: Any) -> Any:
+    """A mask of a frame as one of its rows: by name, whatever the order of its columns."""
+    if mask is None or not frames:
+        return mask
+    key, schema = next(iter(frames)), schema_of(pair)
+    if isinstance(mask, Mapping) and not is_frame(mask):
+        return {name: _in_order(schema, one) if name == key else one for name, one in mask.items()}
+    if isinstance(key, int) and key:
+        raise ArgumentError("mask is that of a frame behind other data: give all by name, and mask={name: ...}.")
+    return _in_order(schema, mask) if isinstance(key, int) else {key: _in_order(schema, mask)}
+
+
+def _in_order(schema: Any, mask: Any) -> np.ndarray:
+    if not is_frame(mask):
+        raise ArgumentError("mask is an array, and the data are a frame: give a frame of booleans, frame.notna() say.")
+    seen = as_frame(mask)
+    columns = [
+        seen[one.name].to_numpy() if one.name in seen.columns else np.ones(len(seen), bool) for one in schema.columns
+    ]
+    if odd := [one.name for one, column in zip(schema.columns, columns, strict=True) if column.dtype != bool]:
+        raise ArgumentError(f"mask: column {odd[0]!r} holds something else than True (observed) and False (missing).")
+    return np.stack(columns, 1)
 
 
 def _holed(leaf: Any, mask: Any) -> torch.Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.columns import KINDS, Column
+from pyrovae.tables.as_frame import as_frame, in_form_of
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.schema_toml import schema_toml
 from pyrovae.tables.table_column import TableColumn
@@ -72,14 +73,18 @@ class Schema(NamedTuple):
                            ", ".join(map(repr, strange[:5])))  # fmt: skip
         return numbers
 
-    def decode(self, rows: Any, *, like: Any = None) -> Any:
+    def decode(self, rows: Any, *, like: Any = None, form: Any = None, nearest: bool = False) -> Any:
         """A frame of rows as `encode` gives them.
 
         Args:
             rows: (rows, columns).
-            like: a frame of the same rows, whose index, order and other columns are kept.
+            like: a frame of the same rows, whose index, order and other columns are kept, and whose library is taken.
+            form: a frame, of whose library (pandas, polars, pyarrow) the new one is to be; left out, that of `like`.
+            nearest: take the nearest class where a number is between two, as the mean of a binary column is.
         """
         import pandas as pd
+
+        form, like = like if form is None else form, None if like is None else as_frame(like, names=False)
 
         numbers = np.asarray(torch.as_tensor(rows).detach().cpu(), dtype=float)
         known = [one for one in self.table if one.column is not None]
@@ -87,6 +92,9 @@ class Schema(NamedTuple):
             raise DataError(f"rows have the shape {numbers.shape}; give (rows, {len(known)}), one draw at a time.")
         if like is not None and len(like) != len(numbers):
             raise DataError(f"there are {len(numbers)} rows, and the frame that they are to be like has {len(like)}.")
+        if nearest:
+            classes = [one.form == "classes" for one in known]
+            numbers = np.where(classes, np.rint(numbers), numbers)
         places = {one.name: place for place, one in enumerate(known)}
         found = {} if like is None else dict(as_frame(like).reset_index(drop=True).items())
         for one in self.table:
@@ -96,14 +104,19 @@ class Schema(NamedTuple):
             elif one.form == "constant" and one.name not in found:
                 found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
         frame = pd.DataFrame(found)
-        if like is None:
-            return frame
-        named = dict(zip(map(str, like.columns), like.columns, strict=True))
-        return frame.set_axis(like.index).rename(columns=named)
+        if like is not None:
+            named = dict(zip(map(str, like.columns), like.columns, strict=True))
+            frame = frame.set_axis(like.index).rename(columns=named)
+        return in_form_of(frame, form)
+
+    def toml(self) -> str:
+        """All that it says, as TOML."""
+        return schema_toml(self.table)
 
     def save(self, path: Any) -> None:
         """Write it as TOML; `read_schema` reads it again, edited or not."""
-        Path(path).write_text(schema_toml(self.table), encoding="utf-8")
+        with whole_file(path) as stream:
+            stream.write(self.toml().encode())
 
     def __str__(self) -> str:
         return "\n".join(_lines(self.table))
@@ -118,7 +131,8 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     it, with what is worth knowing; `kinds` corrects it, and so does an edited file (`read_schema`).
 
     Args:
-        frame: a pandas frame, or any that has `to_pandas`, such as polars' and pyarrow's.
+        frame: of pandas, or of any library that exchanges tables (Arrow's stream or the dataframe interchange), such as
+            polars and pyarrow.
         kinds: of columns by name: "real", "heavy" (outliers), "positive", "positive_or_zero", "count",
             "inflated_count", "binary", "categorical", "ordinal", "proportion", or "left out".
 
@@ -151,22 +165,6 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     if not any(one.column for one in table):
         raise DataError("no column is left: all are constant, identifiers, or left out.")
     return Schema(table)
-
-
-def as_frame(frame: Any) -> Any:
-    """A pandas frame of what is given."""
-    try:
-        import pandas as pd
-    except ImportError:
-        raise ArgumentError("tables need pandas: pip install pandas.") from None
-    if not isinstance(frame, pd.DataFrame):
-        if not hasattr(frame, "to_pandas"):
-            raise DataError(f"give a DataFrame (pandas, polars, pyarrow); this is {type(frame).__name__}.")
-        frame = frame.to_pandas()
-    names = [str(name) for name in frame.columns]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"the frame has two columns {twice[0]!r}; rename one.")
-    return frame.set_axis(names, axis=1)
 
 
 def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> Any:

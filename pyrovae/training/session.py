@@ -11,6 +11,7 @@ from typing import Any
 import pyro
 import torch
 
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
@@ -65,6 +66,8 @@ class Session:
 
     def _prepare(self, pair: HasPair, data: Any, options: FitOptions) -> None:
         options = dataclasses.replace(options, **check_arguments(pair, options))
+        data = rows_of_frames(pair, data)
+        options = dataclasses.replace(options, validation=rows_of_frames(pair, options.validation))
         agree_on(options, self.team)
         folder = check_folder(self.team.broadcast(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())

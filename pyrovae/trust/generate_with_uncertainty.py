@@ -47,6 +47,8 @@ class Held(Wrapped):
         places: where the rows stand in the value of each site that is given, in the order of the further data.
     """
 
+    adds_data = True
+
     def __init__(self, pair: HasPair, places: Mapping[str, Place]):
         self.pair, self.places = pair, places
 
@@ -166,7 +168,7 @@ def _asked(pair: HasPair, count_or_data: Any, more: tuple, named: Mapping[str, A
     count = as_whole(count_or_data)
     if count is not None:
         return Batch(blank_data(pair, count, more, tuple(named)), {})
-    data = arguments(() if count_or_data is None else (count_or_data, *more), named)
+    data = arguments(pair, () if count_or_data is None else (count_or_data, *more), named)
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not batches.random_access or batches.rows is None:
         raise DataError("generated data with their uncertainty need arrays to go by, not a stream or a DataLoader.")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.data.batches import as_batches
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import check_each_datum, check_local_densities
 from pyrovae.pairs.numbers import check_counts
@@ -149,7 +150,7 @@ def novelty(
         >>> 0.02 < float(result.flagged(alpha=0.05).double().mean()) < 0.08
         True
     """
-    new, usual = _leaves(arguments(data, named)), _leaves(_as_data(calibration))
+    new, usual = _leaves(arguments(pair, data, named)), _leaves(rows_of_frames(pair, _as_data(calibration)))
     rows = _rows(usual)
     # All in one pass: both then meet the same draws of the global sites, as exchangeable data must.
     both = _joined(usual, new)

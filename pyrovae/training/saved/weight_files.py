@@ -20,6 +20,7 @@ from pyrovae.data.batches import as_batches
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.placement import placed
 from pyrovae.data.read_as import read_as
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import FileError, PairError, PyrovaeError
 from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.held_objects import eval_mode
@@ -130,7 +131,7 @@ def keep_shapes(pair: HasPair, batch: Batch) -> None:
 
 def _rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> Batch:
     if batch or named:
-        batches = as_batches(dict(named) if named else batch)
+        batches = as_batches(rows_of_frames(pair, dict(named) if named else batch))
         return batches.first(batches.rows)
     with contextlib.suppress(TypeError, KeyError):
         return _zeros(_last_batch[owner(pair)])

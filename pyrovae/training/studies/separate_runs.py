@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import torch
 
 from pyrovae.data.batches import as_batches
+from pyrovae.data.rows_of_frames import frames_among, rows_of_frame, with_each_frame
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
@@ -67,20 +68,25 @@ def spread_out(data: Any) -> tuple[tuple, dict[str, Any]]:
 
 
 def rows_of(data: Any) -> int:
-    """How many rows arrays have."""
-    batches = as_batches(data)
+    """How many rows arrays and frames have."""
+    batches = as_batches(_numbered(data))
     if not batches.leaves():
-        raise DataError("folds are made of arrays; give tensors or arrays, not a Dataset or a DataLoader.")
+        raise DataError("folds are made of arrays; give tensors, arrays or frames, not a Dataset or a DataLoader.")
     assert batches.rows is not None
     return batches.rows
 
 
 def picked(data: Any, rows: torch.Tensor) -> Any:
     """Some rows of data, in the form in which they were given."""
-    leaves = as_batches(data).source.take(rows).leaves
+    leaves: dict[int | str, Any] = dict(as_batches(_numbered(data)).source.take(rows).leaves)
+    leaves |= {key: rows_of_frame(frame, rows) for key, frame in frames_among(data).items()}
     if isinstance(data, dict):
         return {name: leaves[name] for name in data}
     return tuple(leaves[place] for place in range(len(leaves))) if isinstance(data, tuple | list) else leaves[0]
+
+
+def _numbered(data: Any) -> Any:
+    return with_each_frame(data, lambda frame: torch.arange(len(frame)))
 
 
 def folds_of(rows: int, folds: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -107,7 +107,7 @@ def bayesian_weights(
         >>> 0.001 < u.epistemic.mean() < 0.1
         tensor(True)
     """
-    batch, rows = few_rows(pair, arguments(data, named))
+    batch, rows = few_rows(pair, arguments(pair, data, named))
     size = whole_size(size, rows)
     options = {"parameters": parameters, "rank": rank, "prior_scale": prior_scale, "scale": scale}
     return bayesian(pair, *batch[:2], size=size, data_plate=data_plate, **options)

@@ -185,6 +185,6 @@ def carry_over(
         >>> _ = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=10, progress=False)
         >>> next_pair = pv.epistemic.carry_over(pair, torch.tensor([4.0]))
     """
-    batch, rows = few_rows(pair, arguments(data, named))
+    batch, rows = few_rows(pair, arguments(pair, data, named))
     size = whole_size(size, rows)
     return CarriedOver.of(pair, *batch[:2], size=size, data_plate=data_plate)

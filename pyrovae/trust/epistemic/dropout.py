@@ -195,6 +195,6 @@ def dropout(
         >>> (pv.uncertainty(pair, torch.ones(8, 5))["x"].epistemic > 0).all()
         tensor(True)
     """
-    batch, rows = few_rows(pair, arguments(data, named))
+    batch, rows = few_rows(pair, arguments(pair, data, named))
     chosen = [modules] if isinstance(modules, nn.Module) else modules
     return Dropped.of(pair, *batch[:2], modules=chosen, size=rows)

@@ -1,0 +1,70 @@
+"""Frames among data, turned into rows by the schema that a pair carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.errors import DataError
+from pyrovae.pairs.with_schema import schema_of
+
+
+def is_frame(thing: Any) -> bool:
+    """Whether something is a table with named columns: of pandas, or of any library that exchanges tables."""
+    if isinstance(thing, torch.Tensor | np.ndarray):
+        return False
+    # A single column exchanges itself as a stream as well, and is an array.
+    stream = hasattr(thing, "__arrow_c_stream__") and not hasattr(thing, "__array__")
+    return stream or hasattr(thing, "__dataframe__") or (hasattr(thing, "columns") and hasattr(thing, "dtypes"))
+
+
+def frames_among(given: Any) -> dict[int | str, Any]:
+    """The frames in data as `fit` takes them, by place or name."""
+    if isinstance(given, dict):
+        named = given
+    else:
+        named = dict(enumerate(given)) if isinstance(given, tuple | list) else {0: given}
+    return {key: leaf for key, leaf in named.items() if is_frame(leaf)}
+
+
+def with_each_frame(given: Any, function: Callable[[Any], Any]) -> Any:
+    """Data as `fit` takes them, with what a function makes of each frame in its place."""
+    if is_frame(given):
+        return function(given)
+    if not frames_among(given):
+        return given
+    if isinstance(given, dict):
+        return {name: function(leaf) if is_frame(leaf) else leaf for name, leaf in given.items()}
+    return tuple(function(leaf) if is_frame(leaf) else leaf for leaf in given)
+
+
+def rows_of_frames(pair: Any, given: Any) -> Any:
+    """Data as `fit` takes them, with rows in the place of frames.
+
+    Raises:
+        DataError: there is a frame, and the pair has no schema, or the frame none of its columns.
+    """
+    return with_each_frame(given, partial(_rows, pair))
+
+
+def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
+    """Some rows of a frame, as a frame of its own kind."""
+    if hasattr(frame, "iloc"):
+        return frame.iloc[rows.numpy()]
+    return frame.take(rows.numpy()) if hasattr(frame, "take") else frame[rows.tolist()]
+
+
+def _rows(pair: Any, frame: Any) -> torch.Tensor:
+    schema = schema_of(pair)
+    if schema is None:
+        kind = type(frame)
+        raise DataError(
+            f"this pair has no schema, so that nothing says how a {kind.__module__.split('.')[0]} {kind.__name__} "
+            "becomes its rows. Give it one: pair = pv.tables.with_schema(pair, pv.tables.schema(frame)); of a pair "
+            "that was saved, pv.tables.read_schema(path) has it. Or give an array of numbers: frame.to_numpy()."
+        )
+    return schema.encode(frame)
