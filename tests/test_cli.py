@@ -659,7 +659,9 @@ def test_the_librarys_errors_call_arguments_by_their_options(line, words):
 def test_verdicts_call_arguments_by_their_options():
     train_table("run", "--no-report")
     row = RunFolder(Path("run")).read_metrics()[0]
-    rising, falling = ([row._replace(elbo=elbo, validation_elbo=None) for elbo in (-9, -7, -5, at)] for at in (-1, -99))
+    rising, falling = (
+        [row._replace(loss=-elbo, elbo=elbo, validation_elbo=None) for elbo in (-9, -7, -5, at)] for at in (-1, -99)
+    )
     bad = [row._replace(elbo=math.nan, validation_elbo=None)] * 4
     best = [one._replace(validation_elbo=elbo) for one, elbo in zip(rising, (-9, -4, -6, -8), strict=True)]
     unused = ActiveUnits(0, 2, torch.zeros(2))

@@ -294,9 +294,21 @@ def test_the_verdict_says_between_which_weights_it_was(weights, words, data):
 def test_each_curve_has_its_kind_of_verdict(training, validation, kind, data):
     run = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET)
     curves = zip(training, validation or [None] * len(training), strict=True)
-    history = tuple(run.history[0]._replace(elbo=elbo, validation_elbo=held_out) for elbo, held_out in curves)
+    history = tuple(
+        run.history[0]._replace(loss=-elbo, elbo=elbo, validation_elbo=held_out) for elbo, held_out in curves
+    )
     assert curve_verdict(history).kind is kind
     assert dataclasses.replace(run, history=history).troubled is (kind is VerdictKind.DIVERGED)
+
+
+@pytest.mark.parametrize(("losses", "kind"), [([9.0, 7, 5, 3], "STILL_IMPROVING"), ([3.0, 5, 7, 9], "DIVERGED")])
+def test_another_objective_than_the_elbo_is_judged_by_itself(losses, kind, data):
+    """A bound of several draws rises while the ELBO of the same guide falls."""
+    row = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET).history[0]
+    history = tuple(row._replace(loss=loss, elbo=loss - 20, validation_elbo=loss - 20) for loss in losses)
+    verdict = curve_verdict(history)
+    assert verdict.kind is VerdictKind[kind]
+    assert "the objective (minus the loss)" in verdict.words
 
 
 def test_the_plot_shows_three_curves(data):

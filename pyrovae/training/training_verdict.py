@@ -48,7 +48,9 @@ def curve_verdict(history: tuple[Epoch, ...]) -> TrainingVerdict:
     full = _full_weight(history)
     if len(history) < _FEWEST:
         return _too_short(len(history))
-    return _weighted(history) if len(full) < _FEWEST else _of_elbo(full)
+    if len(full) < _FEWEST:
+        return _weighted(history)
+    return _of_elbo(full) if all(map(_is_elbo, full)) else _of_another_objective(full)
 
 
 def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
@@ -77,23 +79,43 @@ def _weighted(history: tuple[Epoch, ...]) -> TrainingVerdict:
     )
 
 
+def _is_elbo(row: Epoch) -> bool:
+    return not abs(row.loss + row.elbo) > 1e-3 * (1 + abs(row.elbo))  # what is not finite is told as that
+
+
+def _of_another_objective(history: tuple[Epoch, ...]) -> TrainingVerdict:
+    """The verdict where a bound of several draws, say, was trained: the ELBO may fall while all goes well."""
+    return _of_curve([-row.loss for row in history], "objective (minus the loss)")
+
+
 def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
     """The verdict on at least four epochs whose ELBO is what was trained."""
     training = [row.elbo for row in history]
     validation = [row.validation_elbo for row in history if row.validation_elbo is not None]
     curve, name = (validation, "validation ELBO") if len(validation) >= _FEWEST else (training, "training ELBO")
-    if not all(map(math.isfinite, curve)):
-        return TrainingVerdict(
-            VerdictKind.DIVERGED,
-            f"Diverged: the ELBO is not finite. Lower the learning rate, or clip gradients ({argument('clip_norm')}).",
-        )
     best = max(range(len(curve)), key=curve.__getitem__)
-    if curve is validation and curve[best] - curve[-1] > max(_changes(curve)) and training[-1] > training[best]:
+    if (
+        curve is validation
+        and all(map(math.isfinite, curve))
+        and curve[best] - curve[-1] > max(_changes(curve))
+        and training[-1] > training[best]
+    ):
         return TrainingVerdict(
             VerdictKind.OVERFITTING,
             f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
             f"{curve[-1]:.4g} while the training ELBO rose. Stop early ({argument('patience')}), or use a smaller or "
             "noisier network.",
+        )
+    return _of_curve(curve, name)
+
+
+def _of_curve(curve: list[float], name: str) -> TrainingVerdict:
+    """Whether it went up at all."""
+    if not all(map(math.isfinite, curve)):
+        return TrainingVerdict(
+            VerdictKind.DIVERGED,
+            f"Diverged: the {name} is not finite. Lower the learning rate, or clip gradients "
+            f"({argument('clip_norm')}).",
         )
     if curve[-1] < curve[0]:
         return TrainingVerdict(
