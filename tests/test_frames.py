@@ -268,3 +268,36 @@ def test_what_is_no_frame_is_said(caplog):
         pv.fit(table_vae(), pd.concat([FRAME, FRAME[["height"]]], axis=1), epochs=1)
     with pytest.raises(pv.DataError, match="empty"):
         pv.impute(table_vae(), FRAME.iloc[:0])
+
+
+# --- files ---------------------------------------------------------------------------------------------
+def test_a_saved_pair_keeps_its_schema(tmp_path):
+    pair, path = table_vae(), tmp_path / "model.safetensors"
+    pv.fit(pair, FRAME, epochs=1, checkpoint=tmp_path / "run", **QUIET)
+    pv.save(pair, path)
+    for written in (path, *(tmp_path / "run").glob("checkpoint-*.safetensors")):
+        schema = pv.tables.read_schema(written)
+        assert schema == SCHEMA
+        again = pv.load(pv.recipes.table_vae(schema, latent=2, hidden=(8,)), written)
+        assert torch.equal(pv.encode(again, FRAME)["z"].mean, pv.encode(pair, FRAME)["z"].mean)
+    other = pv.tables.schema(FRAME.assign(height=FRAME["height"] * 2))
+    with pytest.raises(pv.FileError, match="saved with another schema"):
+        pv.load(pv.recipes.table_vae(other, latent=2, hidden=(8,)), path)
+    bare = pv.recipes.table_vae(list(SCHEMA.columns), latent=2, hidden=(8,))
+    with pytest.raises(pv.DataError, match=r"pv\.tables\.read_schema\(path\) has it"):
+        pv.log_evidence(pv.load(bare, path), FRAME)
+    assert pv.log_evidence(pv.tables.with_schema(bare, schema), FRAME, draws=8).value.isfinite().all()
+    pv.save(bare, tmp_path / "bare.safetensors")
+    with pytest.raises(pv.FileError, match="of a pair that carried no schema"):
+        pv.tables.read_schema(tmp_path / "bare.safetensors")
+
+
+def test_a_run_is_resumed_with_its_own_schema_and_frame_alone(tmp_path):
+    pv.fit(table_vae(), FRAME, epochs=1, checkpoint=tmp_path, **QUIET)
+    options = {"epochs": 2, "checkpoint": tmp_path, "resume": True, **QUIET}
+    noted = pv.tables.Schema(tuple(one._replace(dtype="float32") for one in SCHEMA.table))
+    with pytest.raises(pv.ArgumentError, match="WithSchema around Masked was"):
+        pv.fit(pv.tables.with_schema(table_vae().pair, noted), FRAME, **options)
+    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+        pv.fit(table_vae(), FRAME.assign(height=FRAME["height"] + 1), **options)
+    assert len(pv.fit(table_vae(), FRAME[FRAME.columns[::-1]], **options).history) == 2

@@ -63,6 +63,7 @@ class WithSchema(Wrapped):
 
     def __init__(self, pair: HasPair, schema: RowSchema):
         self.pair, self.schema = pair, schema
+        self.said = schema.toml()  # of a training that is resumed, another schema is another pair
 
 
 def schema_of(pair: Any) -> RowSchema | None:

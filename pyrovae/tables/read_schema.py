@@ -8,22 +8,25 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 from pyrovae.models.columns import Column, check_column
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import TableColumn
+from pyrovae.training.saved import files
 
+_LARGEST = 2**24  # bytes; one of a hundred thousand columns has about as much
 _FORMS = ("number", "classes", "date", "constant", "identifier")
 
 
 def read_schema(path: str | os.PathLike[str]) -> Schema:
-    """Read a schema that `Schema.save` has written, and somebody may have edited.
+    """Read a schema that `Schema.save` has written, and somebody may have edited; or that of a pair that was saved.
 
     Args:
-        path: of the TOML file.
+        path: of the TOML file, or of a pair's weights or checkpoint (`.safetensors`).
 
     Raises:
-        FileError: it is no TOML, or says something that no schema says.
+        FileError: it is no TOML, says something that no schema says, or is of a pair without a schema.
 
     Examples:
         >>> import pandas as pd, pyrovae as pv, tempfile, pathlib
@@ -33,22 +36,43 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
         >>> pv.tables.read_schema(path) == schema
         True
     """
+    return schema_from(_text(Path(path)), os.fspath(path))
+
+
+def _text(path: Path) -> str:
+    if path.suffix == ".safetensors":
+        written = files.read(path)[1]
+        text = written.get("schema") if isinstance(written, dict) else None
+        if not isinstance(text, str):
+            raise FileError(f"{os.fspath(path)!r} is of a pair that carried no schema when it was saved.")
+        return text
+    check_plain(path, links=True)
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise FileError(f"{os.fspath(path)!r} has more than {_LARGEST:,} bytes: it is no schema.")
+        return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{os.fspath(path)!r} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise FileError(f"{os.fspath(path)!r} is no TOML: {error}.") from None
+
+
+def schema_from(text: str, path: str) -> Schema:
+    """The schema that a text says, which is called by its path where it says none."""
+    try:
+        found = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileError(f"{path!r} is no TOML: {error}.") from None
     sections = found.get("column")
     if set(found) != {"column"} or not isinstance(sections, list) or not all(isinstance(one, dict) for one in sections):
-        raise FileError(f"{os.fspath(path)!r} is no schema: it has to be a list of [[column]] tables.")
+        raise FileError(f"{path!r} is no schema: it has to be a list of [[column]] tables.")
     try:
         table = tuple(map(_column, sections))
-    except (ValueError, TypeError, KeyError) as error:
-        raise FileError(f"{os.fspath(path)!r}: {error}") from None
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise FileError(f"{path!r}: {error}") from None
     names = [one.name for one in table]
     if len(set(names)) != len(names) or not any(one.column for one in table):
-        raise FileError(f"{os.fspath(path)!r}: a name stands there twice, or no column has a kind.")
+        raise FileError(f"{path!r}: a name stands there twice, or no column has a kind.")
     return Schema(table)
 
 
@@ -60,7 +84,7 @@ def _column(entries: dict[str, Any]) -> TableColumn:
     if not isinstance(name, str) or form not in _FORMS:
         raise ValueError(f"a column has name = {name!r}, form = {form!r}; a name is a text, a form one of {_FORMS}")
     levels = tuple(entries.get("levels", ()))
-    if not all(isinstance(level, str | int | float | bool) for level in levels) or len(set(levels)) != len(levels):
+    if not all(isinstance(one, str | bool) or _is_finite(one) for one in levels) or len(set(levels)) != len(levels):
         raise ValueError(f"column {name!r}: levels are texts or numbers, each once")
     texts = {key: entries.get(key, "") for key in ("dtype", "note")}
     if not all(isinstance(text, str) for text in texts.values()):

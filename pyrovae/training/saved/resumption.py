@@ -28,7 +28,7 @@ from pyrovae.training.saved.checkpoints import found, newest, random_tree, resto
 from pyrovae.training.saved.folder_lock import FolderLock
 from pyrovae.training.saved.history_file import HistoryFile
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
-from pyrovae.training.saved.weight_files import shapes_of, write_in_place
+from pyrovae.training.saved.weight_files import shapes_of, toml_of, write_in_place
 from pyrovae.training.trainer import Trainer
 
 _PROBE_ROWS = 32
@@ -117,6 +117,7 @@ class Resumption:
             "seed": plan.seed,
             "run": described,
             "batch": shapes_of(plan.first),
+            "schema": toml_of(plan.pair),
         }
 
     def _check_alike(self, path: Path, plan: Plan, before: Description, now: Description) -> None:

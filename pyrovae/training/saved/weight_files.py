@@ -30,6 +30,7 @@ from pyrovae.pairs.pair import HasPair, owner, unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 from pyrovae.pairs.turns import in_turn
+from pyrovae.pairs.with_schema import schema_of
 from pyrovae.training.saved import files
 
 # The shapes that each pair was last run on, so that `save` needs no data after `fit`.
@@ -61,7 +62,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     """
     rows = _rows(pair, batch, named)
     structure = initialise(pair, rows)
-    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites)}
+    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites), "schema": toml_of(pair)}
     files.write(path, _weights(structure), document)
 
 
@@ -80,11 +81,11 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
         **named: the same by name.
 
     Returns:
-        The same pair.
+        The same pair. The schema that a file holds is not put on it: `pv.tables.read_schema(path)` reads it.
 
     Raises:
         FileError: no such file, a damaged one, or one of another pair (the message names what is missing,
-            extra or misshapen, and the pair is as it was).
+            extra or misshapen, and the pair is as it was), or of a pair with another schema.
     """
     path = Path(path)
     try:
@@ -96,10 +97,27 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
             raise own from None
     with files.strange_content(path):
         tensors, shapes = of_weights(tensors, document)
+        _check_schema(path, pair, document.get("schema"))
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
     structure = initialise(pair, rows)
     write_in_place(path, _weights(structure), _named_as(structure, tensors))
     return pair
+
+
+def toml_of(pair: HasPair) -> str | None:
+    """The schema that a pair carries, as a text."""
+    schema = schema_of(pair)
+    return None if schema is None else schema.toml()
+
+
+def _check_schema(path: Path, pair: HasPair, written: Any) -> None:
+    """Refuse weights that were learned from other columns, or from other classes of them."""
+    mine = toml_of(pair)
+    if read_as(str | None, written, "the schema") is not None and mine is not None and written != mine:
+        raise FileError(
+            f"{path} was saved with another schema than this pair carries: its rows are others. Make the pair of that "
+            f"one: pv.recipes.table_vae(pv.tables.read_schema({os.fspath(path)!r}))."
+        )
 
 
 def _named_as(structure: Structure, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
