@@ -5,10 +5,26 @@
 """
 
 from pyrovae.pairs.with_schema import with_schema
+from pyrovae.tables.found_outliers import FoundOutliers
 from pyrovae.tables.imputed import Imputed
+from pyrovae.tables.outliers import outliers
 from pyrovae.tables.pooled import Pooled, pooled
 from pyrovae.tables.read_schema import read_schema
+from pyrovae.tables.refit_without_outliers import Refitted, refit_without_outliers
 from pyrovae.tables.schema import Schema, schema
 from pyrovae.tables.table_column import TableColumn
 
-__all__ = ["Imputed", "Pooled", "Schema", "TableColumn", "pooled", "read_schema", "schema", "with_schema"]
+__all__ = [
+    "FoundOutliers",
+    "Imputed",
+    "Pooled",
+    "Refitted",
+    "Schema",
+    "TableColumn",
+    "outliers",
+    "pooled",
+    "read_schema",
+    "refit_without_outliers",
+    "schema",
+    "with_schema",
+]

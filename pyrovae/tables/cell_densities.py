@@ -1,0 +1,104 @@
+"""How probable each cell of a table is, given the other cells of its row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from pyrovae.errors import PairError
+from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
+from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.lawful_values import lawful_value
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.part_observed import without_masks
+from pyrovae.prediction.framed import framed_site
+from pyrovae.sampling.densities import densities_of
+from pyrovae.sampling.runs import Run
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.tiles import Tile
+from pyrovae.tables.missing_cells import split
+from pyrovae.trust.site_rows import rows_second
+
+
+class CellDensities(NamedTuple):
+    """Log-densities of cells and rows, in the units of the data.
+
+    Attributes:
+        cells: of each cell given those of its row that are shown, itself apart, (rows, columns); NaN where there is
+            none.
+        rows: of what is shown of each row, (rows,).
+        ess: how many of the draws count for a row, (rows,).
+    """
+
+    cells: torch.Tensor
+    rows: torch.Tensor
+    ess: torch.Tensor
+
+
+def cell_densities(
+    pair: HasPair, given: Any, key: int | str, hidden: torch.Tensor, *, draws: int, seed: int | None, data_plate: Any
+) -> CellDensities:
+    r"""Log-densities of cells by importance weights.
+
+    With S the cells of a row that are shown, draws of the guide that saw these, and \( w_k = p(x_S, z_k) / q(z_k) \),
+
+    \[ p(x_j \mid x_S) = \frac{\sum_k w_k\, p(x_j \mid z_k)}{\sum_k w_k} \text{ for a hidden cell}, \qquad
+    p(x_j \mid x_{S \setminus j}) = \frac{\sum_k w_k}{\sum_k w_k / p(x_j \mid z_k)} \text{ for a shown one} \]
+
+    Args:
+        pair: one that takes holes and carries a schema.
+        given: its data.
+        key: the argument that the rows of the table are.
+        hidden: which cells the pair does not see, beside those that are missing, (rows, columns).
+        draws: of the guide for each row.
+        seed: of the draws.
+        data_plate: the plate of the data, where it cannot be found.
+    """
+    full = given[key]
+    shown = full.masked_fill(hidden, math.nan)
+    data = {**given, key: shown} if isinstance(given, dict) else tuple(
+        shown if place == key else leaf for place, leaf in enumerate(given)
+    )  # fmt: skip
+    sampler = sampler_of(pair, *split(data), seed, data_plate)
+    check_each_datum(sampler)
+    site = framed_site(sampler, key)
+    if site is None or sampler.global_sites:
+        why = "no one observed site is the rows of its schema" if site is None else "it has sites that all rows share"
+        raise PairError(f"the cells of this pair have no densities of their own here: {why}.")
+    parts = [
+        _of_rows(sampler, site, list(tiles()), full, ~shown.isnan()) for tiles in sampler.tiles_by_rows(draws, "scored")
+    ]
+    return CellDensities(*(torch.cat([getattr(part, field) for part in parts]) for field in CellDensities._fields))
+
+
+def _of_rows(sampler: Sampler, site: str, tiles: list[Tile], full: torch.Tensor, shown: torch.Tensor) -> CellDensities:
+    rows = slice(tiles[0].rows.start, tiles[0].rows.stop)
+    values, seen = full[rows], shown[rows]
+    weights = torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
+    cells = torch.cat([_cells(sampler, run, site, values) for tile in tiles for run in tile.runs])
+    whole = weights.logsumexp(0)
+    # A shown cell is in the weights, and taken out of them; a hidden one is not.
+    without = whole[:, None] - (weights[..., None] - cells).logsumexp(0)
+    given_rest = (weights[..., None] + cells).logsumexp(0) - whole[:, None]
+    found = torch.where(seen, without, given_rest).masked_fill(values.isnan(), math.nan)
+    ess = (2 * whole - (2 * weights).logsumexp(0)).exp()
+    return CellDensities(found, whole - math.log(len(weights)), ess)
+
+
+def _cells(sampler: Sampler, run: Run, site: str, values: torch.Tensor) -> torch.Tensor:
+    """Log-densities of single cells under each draw, (draws, rows, columns)."""
+
+    def density(fn: Any) -> torch.Tensor:
+        base = base_of(without_masks(fn))
+        if base.event_shape:
+            raise PairError(
+                f"{site!r} is a joint event ({type(base).__name__}), whose cells have no densities of their own. Write "
+                "a distribution of independent elements (.to_event)."
+            )
+        times = fn.batch_shape[-1] // len(values)  # where draws stand behind each other in the rows
+        full = values.repeat(times, 1).to(run.node(site)["value"])
+        return base.log_prob(torch.where(full.isnan(), lawful_value(base, full), full))
+
+    return rows_second(sampler, run.of(site, density), site).cpu().double()

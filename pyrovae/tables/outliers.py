@@ -1,0 +1,174 @@
+"""Cells and rows of a table that do not go with the others."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+
+from pyrovae.data.rows_of_frames import frames_among
+from pyrovae.errors import ArgumentError
+from pyrovae.pairs.masked import masked, takes_holes
+from pyrovae.pairs.numbers import check_count
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.turns import in_turn
+from pyrovae.pairs.with_schema import RowSchema, schema_of
+from pyrovae.sampling.use import arguments
+from pyrovae.tables.as_frame import as_frame
+from pyrovae.tables.background import background
+from pyrovae.tables.cell_densities import cell_densities
+from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
+from pyrovae.tables.impute import impute
+from pyrovae.tables.missing_cells import column_means
+
+logger = logging.getLogger("pyrovae")
+
+_SUSPECT = 0.5  # a cell more probably an outlier than not is hidden when the others are looked at again
+_GROUPS = 8  # parts of a row that are hidden in turn; each column alone where there are no more
+_MOST = 0.2  # a share of outliers above this says that the model does not fit
+_SHOWN = 100  # draws of what a suspect cell should be
+_APART = 0.9  # of the cells of a strange row come from their column, and the others from anywhere
+
+
+@in_turn
+def outliers(
+    pair: HasPair,
+    /,
+    *data: Any,
+    draws: int = 200,
+    seed: int | None = 0,
+    data_plate: str | None = None,
+    **named: Any,
+) -> FoundOutliers:
+    r"""How probable it is of each cell, and of each row, that it is an outlier, by two components each.
+
+    A cell is either what the model says of it given the other cells of its row, or anything that its column can hold
+    (b, a density much wider than the column); a row is either what the model says, or cells that have nothing to do
+    with each other:
+
+    \[ P(j \text{ is one} \mid x) = \frac{\pi_j\, b_j(x_j)}{\pi_j\, b_j(x_j) + (1 - \pi_j)\, p(x_j \mid x_{-j})}, \qquad
+    P(\text{row}) = \frac{\pi \prod_j m_j(x_j)}{\pi \prod_j m_j(x_j) + (1 - \pi)\, p(x)} \]
+
+    The shares \(\pi\) are those of greatest likelihood. Cells that are probably outliers are hidden, and all cells of
+    their rows looked at again, so that one does not make its neighbours suspect. m is the model's density of the cell
+    alone, with a tenth of b.
+
+    The model learned from data that hold the outliers: where they are many, `refit_without_outliers` trains again.
+
+    Args:
+        pair: any pair that carries a schema and whose cells are independent given its latents.
+        *data: its arguments, one of them a frame.
+        draws: of the guide for each row.
+        seed: of the draws.
+        data_plate: the plate of the data, where it cannot be found.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        A `FoundOutliers`; print it.
+
+    References:
+        Eduardo, Nazábal, Williams and Sutton, "Robust variational autoencoders for outlier detection and repair of
+        mixed-type data" (2020).
+
+    Examples:
+        >>> import numpy as np, pandas as pd, pyrovae as pv
+        >>> x = np.random.default_rng(0).normal(size=200)
+        >>> frame = pd.DataFrame({"a": x, "b": x + 0.1, "c": -x})
+        >>> frame.loc[7, "b"] = 50.0
+        >>> pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[16])
+        >>> _ = pv.fit(pair, frame, epochs=3, seed=0, progress=False)
+        >>> found = pv.tables.outliers(pair, frame)
+        >>> found.cells["b"].idxmax()
+        7
+    """
+    draws = check_count("draws", draws)
+    frames = frames_among(named or (data[0] if len(data) == 1 and isinstance(data[0], dict) else data))
+    schema = schema_of(pair)
+    if len(frames) != 1 or schema is None:
+        raise ArgumentError(
+            f"outliers takes a pair with a schema and one frame; there are {len(frames)} frames, and the pair has "
+            f"{'one' if schema else 'none'}. pv.tables.with_schema(pair, pv.tables.schema(frame)) gives it one."
+        )
+    ((key, frame),) = frames.items()
+    given = arguments(pair, data, named)
+    given = given if isinstance(given, dict | tuple) else (given,)
+    pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
+    options = {"draws": draws, "seed": seed, "data_plate": data_plate}
+    cells, rows = _probabilities(pair, schema, given, key, options)
+    likely = _likely(pair, given, key, cells > _SUSPECT, options)
+    return found_outliers(as_frame(frame), schema, cells, rows, likely)
+
+
+def _likely(pair: HasPair, given: Any, key: Any, suspects: torch.Tensor, options: dict) -> torch.Tensor | None:
+    """Draws of what suspect cells should be by the rest of their rows, (draws, suspect rows, columns)."""
+    here = suspects.any(1)
+    if not here.any():
+        return None
+    leaves = given if isinstance(given, dict) else dict(enumerate(given))
+    rows = {name: leaf[here] if _is_by_row(leaf, len(here)) else leaf for name, leaf in leaves.items()}
+    rows[key] = rows[key].masked_fill(suspects[here], math.nan)
+    data, named = ((), rows) if isinstance(given, dict) else (tuple(rows.values()), {})
+    found = impute(pair, *data, **named, **{**options, "draws": _SHOWN})
+    return next(iter(found.values.values())) if len(found.values) == 1 else None
+
+
+def _is_by_row(leaf: Any, rows: int) -> bool:
+    return hasattr(leaf, "shape") and len(leaf.shape) > 0 and leaf.shape[0] == rows
+
+
+def _probabilities(
+    pair: HasPair, schema: RowSchema, given: Any, key: Any, options: dict
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of cells and of rows."""
+    full = given[key]
+    wide = background(schema.columns, full)
+    none, every = torch.zeros_like(full, dtype=torch.bool), torch.ones_like(full, dtype=torch.bool)
+    alone = cell_densities(pair, given, key, every, **options).cells
+    cells, shares = _two_components(_given_others(pair, given, key, options), wide)
+    _tell(schema, shares)
+    suspects = cells > _SUSPECT
+    if suspects.any():
+        again = cell_densities(pair, given, key, suspects, **options).cells
+        cells = torch.where(suspects.any(1, keepdim=True), _probability(again, wide, shares), cells)
+    apart = torch.logaddexp(math.log(_APART) + alone, math.log(1 - _APART) + wide).nansum(1)
+    together = cell_densities(pair, given, key, none, **options).rows
+    rows, _ = _two_components(together[:, None], apart[:, None])
+    return cells, rows[:, 0]
+
+
+def _given_others(pair: HasPair, given: Any, key: Any, options: dict) -> torch.Tensor:
+    """Log-densities of each cell given others of its row, by a guide that has not seen it.
+
+    Weights alone cannot take an absurd cell back: all draws of a guide that saw it are where it is likely.
+    """
+    full = given[key]
+    groups = torch.arange(full.shape[1]) % min(full.shape[1], _GROUPS)
+    found = torch.full_like(full, math.nan, dtype=torch.float64)
+    for group in range(int(groups.max()) + 1):
+        hidden = (groups == group).expand(full.shape)
+        found = torch.where(hidden, cell_densities(pair, given, key, hidden, **options).cells, found)
+    return found
+
+
+def _two_components(model: torch.Tensor, wide: torch.Tensor, rounds: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of the second component, and its share by EM, for each column; a prior of one in a hundred."""
+    share = torch.full(model.shape[1:], 0.01, dtype=torch.float64)
+    count = (~model.isnan()).sum(0)
+    for _ in range(rounds):
+        share = (_probability(model, wide, share).nansum(0) + 0.1) / (count + 10.0)
+    return _probability(model, wide, share), share
+
+
+def _probability(model: torch.Tensor, wide: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    return (share.log() - (-share).log1p() + wide - model).sigmoid()
+
+
+def _tell(schema: RowSchema, shares: torch.Tensor) -> None:
+    for column, share in zip(schema.columns, shares.tolist(), strict=True):
+        if share > _MOST:
+            logger.warning(
+                "%.0f %% of column %r look like outliers: the model does not fit it. Train longer, or give the column "
+                "another kind.", 100 * share, column.name,
+            )  # fmt: skip

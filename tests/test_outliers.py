@@ -1,0 +1,231 @@
+"""Outliers by cell and row: exact densities, planted cells, permuted rows, and the training without them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import pyrovae as pv
+from pyrovae.models.columns import KINDS, Column
+from pyrovae.tables.background import background
+from pyrovae.tables.cell_densities import cell_densities
+
+QUIET = {"progress": False, "seed": 0}
+
+
+def linear_pair():
+    """A linear-Gaussian model of four numbers, whose conditionals are known, as a pair of a table."""
+    weight = torch.tensor([[1.0, 0.2], [0.3, -1.0], [0.5, 0.5], [-0.7, 0.1]])
+    truth = pv.truth.LinearGaussian(weight, torch.tensor([0.1, 0.0, -0.2, 0.3]), 0.6)
+    x = truth.sample(200, seed=1).double()
+    frame = pd.DataFrame(x.numpy(), columns=list("abcd"))
+    schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
+
+    def wide(x):  # wider than any posterior, so that its weights are good whatever is hidden
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.3).to_event(1))
+
+    return truth, x, frame, pv.tables.with_schema(pv.masked(pv.Pair(truth.model, wide)), schema)
+
+
+def joint(truth) -> torch.distributions.MultivariateNormal:
+    covariance = truth.weight @ truth.weight.T + truth.noise**2 * torch.eye(4)
+    return dist.MultivariateNormal(truth.mean.double(), covariance.double())
+
+
+def given_rest(truth, x: torch.Tensor, column: int, others: list[int]) -> torch.Tensor:
+    """log p(x_column | x_others), exactly."""
+    whole = joint(truth)
+
+    def marginal(places: list[int]) -> torch.Tensor:
+        part = dist.MultivariateNormal(whole.loc[places], whole.covariance_matrix[places][:, places])
+        return part.log_prob(x[:, places])
+
+    return marginal([column, *others]) - marginal(others)
+
+
+@pytest.mark.parametrize("hide", [[], [1], [1, 3], [0, 1, 2, 3]])
+def test_densities_of_cells_are_the_exact_conditionals(hide):
+    truth, x, _, pair = linear_pair()
+    hidden = torch.zeros(4, dtype=torch.bool)
+    hidden[hide] = True
+    x = x[:40]
+    found = cell_densities(pair, (x,), 0, hidden.expand(x.shape), draws=20_000, seed=0, data_plate=None)
+    for column in range(4):
+        others = [one for one in range(4) if one != column and one not in hide]
+        exact = given_rest(truth, x, column, others) if others else _alone(truth, x, column)
+        off = (found.cells[:, column] - exact).abs()
+        assert off.median() < 0.03
+        assert off.quantile(0.9) < 0.12
+
+
+def _alone(truth, x, column):
+    whole = joint(truth)
+    return dist.Normal(whole.loc[column], whole.covariance_matrix[column, column].sqrt()).log_prob(x)[:, column]
+
+
+def test_the_density_of_a_row_is_that_of_what_is_shown():
+    truth, x, _, pair = linear_pair()
+    hidden = torch.tensor([False, True, False, True]).expand(x.shape)
+    x = x[:40]
+    found = cell_densities(pair, (x,), 0, hidden[:40], draws=20_000, seed=0, data_plate=None)
+    whole, shown = joint(truth), [0, 2]
+    exact = dist.MultivariateNormal(whole.loc[shown], whole.covariance_matrix[shown][:, shown]).log_prob(x[:, shown])
+    assert (found.rows - exact).abs().max() < 0.2
+    assert (found.rows - exact).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_may_be_anything_is_a_density_of_its_kind(kind):
+    """It sums, or integrates, to one."""
+    classes = {"binary": 2, "categorical": 5, "ordinal": 4}.get(kind, 0)
+    column = Column("x", kind, classes=classes, center=1.5, spread=0.7, shares=(0.3, 0.7) if "zero" in kind else ())
+
+    def density(x):
+        return background([column], torch.as_tensor(x, dtype=torch.float64)[:, None])[:, 0].exp()
+
+    if classes:
+        total = density(range(classes)).sum()
+    elif "count" in kind:  # the tail goes on as 1 / (x log² x), and is known
+        total = density(range(200_000)).sum() + _tail(column, 200_000)
+    elif kind == "proportion":
+        total = density([0.2, 0.9]).mean()
+    else:
+        positive = kind.startswith("positive")
+        u = torch.linspace(-4000, 4000, 2_000_001, dtype=torch.float64)
+        if positive:
+            u = torch.linspace(-600, 600, 2_000_001, dtype=torch.float64)
+        x = u.exp() if positive else u
+        jacobian = x if positive else torch.ones_like(x)
+        total = torch.trapezoid(density(x) * jacobian, u) + (density([0.0])[0] if "zero" in kind else 0.0)
+    assert float(total) == pytest.approx(1, abs=0.005)
+
+
+def _tail(column, first):
+    """Beyond a count, of a Cauchy in its logarithm, cut off below a half."""
+    off = [(np.log(x) - column.center) / (2 * column.spread) for x in (first + 0.5, 0.5)]
+    above = [0.5 - np.arctan(one) / np.pi for one in off]
+    return above[0] / above[1]
+
+
+# --- tables -------------------------------------------------------------------------------------------
+def table(rows: int = 600) -> pd.DataFrame:
+    noise = np.random.default_rng(0)
+    age = noise.normal(50, 10, rows)
+    job = np.where(age + noise.normal(0, 5, rows) > 50, "manager", "clerk")
+    height = 2 * age + noise.normal(0, 2, rows)
+    frame = pd.DataFrame({"age": age, "height": height, "visits": noise.poisson(np.exp(0.05 * age)), "job": job})
+    return frame.mask(noise.random(frame.shape) < 0.03).set_index(np.arange(rows) + 1000)
+
+
+def planted(frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    noise, bad, found = np.random.default_rng(1), np.zeros(frame.shape, bool), frame.copy()
+    for place, name in enumerate(["age", "height"]):
+        rows = noise.choice(np.flatnonzero(frame[name].notna()), 12, replace=False)
+        found.iloc[rows, place] = found.iloc[rows, place] * (0.1 if name == "height" else 3.0)
+        bad[rows, place] = True
+    return found, bad
+
+
+def trained(frame: pd.DataFrame, epochs: int = 60):
+    pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=2, hidden=[32])
+    pv.fit(pair, frame, epochs=epochs, learning_rate=5e-3, staged=False, **QUIET)
+    return pair
+
+
+@pytest.mark.slow
+def test_planted_cells_are_found_and_named():
+    frame, bad = planted(table())
+    pair = trained(frame)
+    found = pv.tables.outliers(pair, frame)
+    cells = found.cells[list(frame.columns)]
+    seen = frame.notna().to_numpy()
+    assert cells.isna().to_numpy()[~seen].all()
+    assert roc_auc_score(bad[seen], cells.to_numpy()[seen]) > 0.98
+    assert roc_auc_score(bad.any(1), found.rows) > 0.9
+    assert found.expected["row"].isin(frame.index).all()
+    words = str(found)
+    assert "is expected (probability" in words
+    # Most of what is taken out was planted, and most of what was planted is taken out.
+    out = found.cleaned().reindex(frame.index)[list(frame.columns)].isna().to_numpy() & seen
+    assert (out & bad).sum() > 0.7 * bad.sum()
+    assert (out & ~bad).sum() < 0.02 * seen.sum()
+
+
+@pytest.mark.slow
+def test_a_training_without_them_is_not_drawn_towards_them():
+    clean = table()
+    frame, _ = planted(clean)
+    pair = trained(frame, epochs=40)
+    before = float(pv.log_evidence(pair, clean, draws=100).value.mean())
+    again = pv.tables.refit_without_outliers(pair, frame, epochs=40, learning_rate=5e-3, staged=False, **QUIET)
+    assert float(pv.log_evidence(pair, clean, draws=100).value.mean()) > before + 0.3
+    assert len(again.run.history) == 40
+    assert again.frame.isna().sum().sum() > frame.isna().sum().sum()
+
+
+def test_without_outliers_hardly_anything_is_called_one():
+    _, _, frame, pair = linear_pair()
+    found = pv.tables.outliers(pair, frame)
+    assert (found.cells > 0.5).to_numpy().mean() < 0.005
+    assert (found.rows > 0.5).mean() < 0.01
+
+
+def test_cells_that_do_not_belong_together_make_a_strange_row():
+    truth, _, frame, pair = linear_pair()
+    noise = np.random.default_rng(0)
+    mixed = frame.copy()
+    rows = noise.choice(len(frame), 20, replace=False)
+    mixed.iloc[rows] = np.stack([noise.permutation(frame[name])[:20] for name in frame], 1)
+    found = pv.tables.outliers(pair, mixed, draws=2000)
+    strange = np.isin(np.arange(len(frame)), rows)
+    x = torch.tensor(mixed.to_numpy())
+    apart = sum(_alone(truth, x, column) for column in range(4))
+    best = roc_auc_score(strange, apart - joint(truth).log_prob(x))  # these cells hardly depend on each other
+    assert roc_auc_score(strange, found.rows) > best - 0.03
+    assert found.rows[~strange].mean() < found.rows[strange].mean()
+
+
+@pytest.mark.parametrize("given", ["rows", "no schema", "two frames"])
+def test_what_it_needs_is_said(given):
+    truth, x, frame, pair = linear_pair()
+    asked = {"rows": (pair, x), "no schema": (truth, x), "two frames": (pair, frame, frame)}[given]
+    with pytest.raises(pv.ArgumentError, match="takes a pair with a schema and one frame"):
+        pv.tables.outliers(*asked)
+
+
+def test_joint_events_and_shared_sites_are_refused_in_words():
+    _, _, frame, _ = linear_pair()
+    schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.MultivariateNormal(z[:, None].expand(-1, 4), torch.eye(4)), obs=x.float())
+
+    def shared(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w, 1.0).expand([4]).to_event(1), obs=x.float())
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def shared_guide(x):
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+
+    for pair, words in ((pv.Pair(model, guide), "joint event"), (pv.Pair(shared, shared_guide), "all rows share")):
+        with pytest.raises(pv.PairError, match=words):
+            pv.tables.outliers(pv.tables.with_schema(pair, schema), frame)
+
+
+def test_a_share_above_which_nothing_is_an_outlier_is_refused():
+    _, _, frame, pair = linear_pair()
+    with pytest.raises(pv.ArgumentError, match="give a probability"):
+        pv.tables.outliers(pair, frame, draws=50).cleaned(above=1.5)
