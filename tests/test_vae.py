@@ -154,6 +154,29 @@ def test_entries_leave_the_store_with_their_vae():
     assert set(pyro.get_param_store().keys()) == kept
 
 
+def test_one_that_goes_while_another_runs_leaves_nothing_in_its_file(tmp_path):
+    """Garbage may be collected at any moment, in the midst of the run that shows what a file is to hold, too."""
+    kept, gone, calls = make(), make(), []
+    train(gone)
+    gone.itself = [gone]  # which nothing but the collector frees
+    gc.disable()
+    del gone
+
+    def guide(x):
+        calls.append(None)
+        if len(calls) == 2:  # the run that is looked at
+            gc.collect()
+        kept.guide(x)
+
+    try:
+        pv.save(pv.Pair(kept.model, guide), tmp_path / "kept.safetensors", torch.ones(4, 5))
+    finally:
+        gc.enable()
+    read, expected = weights(pv.load(make(), tmp_path / "kept.safetensors")), weights(kept)
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[name], expected[name]) for name in expected)
+
+
 @pytest.mark.slow
 def test_two_that_share_a_posterior():
     """Where one of them goes, the other still trains, its entries whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import pyro
 from torch import nn
@@ -43,13 +44,17 @@ class Registration:
 
 
 def _forget(name: str) -> None:
-    """Take the entries under a name out of Pyro's store."""
-    store = pyro.get_param_store()
-    mine = [key for key in store.keys() if key.startswith(f"{name}$$$")]  # noqa: SIM118
-    tensors = [store[key] for key in mine]
+    """Take the entries under a name out of Pyro's store.
+
+    This may run in the midst of another pair's code, wherever garbage is collected: entries are not asked for by the
+    store's own means, which would look like that pair's asking.
+    """
+    store: Any = pyro.get_param_store()
+    mine = [key for key in store._params if key.startswith(f"{name}$$$")]
+    tensors = {id(store._params[key]): key for key in mine}
     for key in mine:
         del store[key]
     # Pyro keeps one name a tensor: a pair that shares one of these needs its own name there again.
-    for key in list(store.keys()):
-        if any(store[key] is tensor for tensor in tensors):
-            store[key] = store[key]
+    for key, tensor in store._params.items():
+        if id(tensor) in tensors:
+            store._param_to_name[tensor] = key
