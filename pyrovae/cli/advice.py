@@ -264,9 +264,14 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
+def support_of(likelihood: str) -> tuple[str, Callable[[Facts], bool]]:
+    """What a likelihood takes, in words, and whether data are that."""
+    return _SUPPORTS.get(likelihood, ("", lambda f: True))
+
+
 def _check_likelihood(likelihood: str, asked: Mapping[str, Any], facts: Facts) -> None:
     one_of("--likelihood", likelihood, LIKELIHOODS)
-    takes, fits = _SUPPORTS.get(likelihood, ("", lambda f: True))
+    takes, fits = support_of(likelihood)
     if not fits(facts):
         raise DataError(
             f"--likelihood {likelihood} takes {takes}; these data are {facts.words()}. "

@@ -136,7 +136,7 @@ def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | Non
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
     data = source.load()
-    if describe_array(data.values) != config["digest"]:
+    if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
     return _prepared(folder, own_pair, blueprint, parts, settings, {**config, "outcome": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +11,21 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.check_other_data import check_own_pair, check_units
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.check_memory import check_memory
-from pyrovae.data.origin import BUNDLED, Data, DataSource, split
+from pyrovae.data.origin import BUNDLED, TABLES, Data, DataSource, split
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import found
 from pyrovae.training.saved.description import describe_array
+
+logger = logging.getLogger("pyrovae")
 
 
 class Trained(NamedTuple):
@@ -80,7 +84,16 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     source = DataSource.from_json(config["data"])
     chosen, words = _own(source, config) if data is None else _other(source, data, config["columns"])
     blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
-    return _opened(folder, config, pair, blueprint, chosen, words)
+    _check_shape(chosen, blueprint, words)
+    if config["columns"] and not chosen.names and chosen.kind == "table":
+        listed = ", ".join(config["columns"][:5]) + (", ..." if len(config["columns"]) > 5 else "")
+        logger.warning("%s has no names of columns: they are taken to be %s, in this order.", data, listed)
+    if data is not None and blueprint is not None:
+        check_units(blueprint, chosen, words)
+    opened = _opened(folder, config, pair, blueprint, chosen, words)
+    if data is not None and blueprint is None:
+        check_own_pair(opened.pair, opened.rows())
+    return opened
 
 
 def after_training(prepared: Prepared) -> Trained:
@@ -101,7 +114,6 @@ def _opened(
     words: str,
     made: Any = None,
 ) -> Trained:
-    _check_shape(data, blueprint, words)
     built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
     spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
@@ -129,6 +141,8 @@ def _weights(folder: RunFolder) -> Path:
     kept = found(folder.checkpoints) if folder.checkpoints.is_dir() else []
     if not kept:
         raise FileError(f"{folder.path} holds no weights yet: `pyrovae train --resume --out {folder.path}` goes on.")
+    words = "%s is not there: the weights are those of %s, in the middle of a training or at its last step."
+    logger.warning(words, folder.model, kept[0])
     return kept[0]
 
 
@@ -136,7 +150,7 @@ def _own(source: DataSource, config: dict[str, Any]) -> tuple[Data, str]:
     if source.has_test_part:
         return _test_part(source)
     data = source.load()
-    if describe_array(data.values) != config["digest"]:
+    if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
@@ -157,23 +171,27 @@ def _test_part(source: DataSource) -> tuple[Data, str]:
 
 
 def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str]:
-    """Other data: the same columns, and where it is a file of the same kind, read as the run's own were."""
-    same = {k: v for k, v in source.to_json().items() if k not in ("name", "root") and v is not None}
-    suffix = Path(name).suffix
-    alike = name not in BUNDLED and suffix == Path(source.name).suffix
-    if columns and suffix in (".csv", ".parquet"):
-        same["columns"] = tuple(columns)
-    if "label" in same and same["label"] not in _names(Path(name)):
-        del same["label"]
-    data = DataSource(name, **(same if alike else {})).load()
+    """Other data: columns of the same names, and where it is a file of the same kind, read as the run's own were."""
+    kind = "a bundled one" if name in BUNDLED else Path(name).suffix.lower()
+    said = {
+        k: v for k, v in source.to_json().items() if k not in ("name", "root", "columns", "label") and v is not None
+    }
+    options = said if kind == Path(source.name).suffix.lower() else {}
+    if kind in TABLES:
+        names = _names(Path(name), options.get("header"))
+        options |= {"columns": tuple(columns)} if columns else {}
+        options |= {"label": source.label} if source.label in names else {}
+    elif source.label is not None and kind == ".npz":
+        options["label"] = source.label
+    data = DataSource(name, **options).load()
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 
-def _names(path: Path) -> list[str]:
-    """What the columns of a table are called; nothing where it is no table, or not there."""
+def _names(path: Path, header: bool | None) -> list[str]:
+    """What the columns of a table are called; nothing where it is not there."""
     from pyrovae.data.datasets.table_files import column_names
 
-    return column_names(path) if path.is_file() and path.suffix in (".csv", ".parquet") else []
+    return column_names(path, header=header) if path.is_file() else []
 
 
 def _check_shape(data: Data, blueprint: Blueprint | None, words: str) -> None:

@@ -18,6 +18,8 @@ from pyrovae.errors import ArgumentError, DataError, argument
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
 
+TABLES = (".csv", ".parquet")  # files whose columns may have names
+
 # A copy of a memory-mapped file larger than this would not fit everywhere.
 _COPIED = 2**30
 
@@ -94,7 +96,7 @@ class DataSource:
                 f"{argument('root')} is for {', '.join(BUNDLED[1:])}; {self.name} is a file of your own."
             )
         path = existing(self.name)
-        table = path.suffix.lower() in (".csv", ".parquet")
+        table = path.suffix.lower() in TABLES
         options = {"key": self.key, "header": self.header, "size": self.size, "mode": self.mode}
         found = load(path, **options, columns=self._columns(path) if table else self.columns)
         labels = None if self.label is None else self._labels(path, len(found.values), table=table)
