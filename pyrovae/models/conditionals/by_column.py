@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.columns import KINDS, Column, check_column
+from pyrovae.models.columns import KINDS, Column, check_column, has_classes
 from pyrovae.models.conditionals.base import Conditional, check_network, network_output
 from pyrovae.models.conditionals.side_by_side import SideBySide
 
@@ -47,7 +47,7 @@ class ByColumn(Conditional):
         self.network = check_network(network, "ByColumn", 1)
         # A scale, in spreads of the column, or a total count, which the spread of logarithms is the root of one over.
         free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
-        self.free = nn.Parameter(torch.tensor(free))
+        self.free = nn.Parameter(torch.tensor(free), requires_grad=not all(map(has_classes, self.columns)))
         self._wanted, self._groups = wanted, self._grouped()
         for number, (places, starts) in enumerate(self._groups):  # once, and not at every step
             size = KINDS[self.columns[places[0]].kind].outputs(self.columns[places[0]])

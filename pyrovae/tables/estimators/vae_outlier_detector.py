@@ -1,0 +1,102 @@
+"""Rows that a table's density finds improbable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import OutlierMixin
+
+from pyrovae.errors import ArgumentError
+from pyrovae.tables.estimators.table_estimator import TableEstimator
+
+_COMPLETIONS = 10  # of a row with holes: its score is off by a third of what one completion is off by
+
+
+class VAEOutlierDetector(OutlierMixin, TableEstimator):
+    r"""Rows of small evidence are outliers: \( \log p(x) < \text{offset} \).
+
+    The offset is the quantile of the training rows' scores at `contamination`. The score of a row with holes is the
+    evidence of the row completed, averaged over its imputations, \( \mathbb E_{p(x_h \mid x_o)} \log p(x_o, x_h) \):
+    the evidence of what is there alone is larger the less is there.
+
+    Args:
+        pair: a function of the schema that returns a pair of its rows; left out, `recipes.table_vae`.
+        latent: dims of z, where `pair` is left out.
+        kinds: of columns by name (of an array by number), or one for all; left out, guessed: see `tables.schema`.
+        epochs: passes over the rows; left out, 100, within 300 to 3,000 steps.
+        batch_size: rows in a batch.
+        learning_rate: of Adam.
+        draws: of the latents for each row.
+        contamination: the share of training rows that are called outliers, above 0 and up to 0.5.
+        random_state: a seed, a `RandomState`, or None for numpy's global generator, as everywhere in scikit-learn.
+
+    Attributes:
+        offset_: the score below which a row is an outlier.
+
+    Examples:
+        >>> import pyrovae as pv
+        >>> from sklearn.datasets import load_iris
+        >>> model = pv.estimators.VAEOutlierDetector(latent=2, epochs=5, contamination=0.1, random_state=0)
+        >>> int((model.fit_predict(load_iris().data) == -1).sum())
+        15
+    """
+
+    def __init__(
+        self,
+        *,
+        pair: Any = None,
+        latent: int = 8,
+        kinds: Any = None,
+        epochs: int | None = None,
+        batch_size: int = 128,
+        learning_rate: float = 3e-3,
+        draws: int = 100,
+        contamination: float = 0.1,
+        random_state: Any = None,
+    ):
+        super().__init__(
+            pair=pair, latent=latent, kinds=kinds, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            draws=draws, random_state=random_state,
+        )  # fmt: skip
+        self.contamination = contamination
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The score of each row, in nats; the smaller, the stranger."""
+        return self._scores(self._rows(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """The score less the offset: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = True  # figures are by draws, which depend on the place of a row among the others
+        return tags
+
+    def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
+        if not 0 < self.contamination <= 0.5:
+            raise ArgumentError(f"contamination={self.contamination!r}; give a share above 0 and up to 0.5.")
+        x, weights = super()._fitted(X, sample_weight)
+        scores = self._scores(x)
+        order = scores.argsort()
+        shares = weights[order].cumsum() / weights.sum()
+        # The first row that is none of the share; sums of weights are off by their last bits.
+        place = np.searchsorted(shares, self.contamination * (1 + 1e-9), side="right")
+        self.offset_ = float(scores[order[min(place, len(order) - 1)]])
+        return x, weights
+
+    def _scores(self, x: torch.Tensor) -> np.ndarray:
+        holed = x.isnan().any(1)
+        if not holed.any():
+            return self._evidence(x)
+        full = self._completed(x[holed], _COMPLETIONS, self._seed)
+        whole = np.empty(len(x))
+        whole[~holed] = self._evidence(x[~holed]) if not holed.all() else 0.0
+        whole[holed] = self._evidence(full.flatten(0, 1)).reshape(len(full), -1).mean(0)
+        return whole
