@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import zipfile
 
 import numpy as np
 import pytest
@@ -59,6 +61,29 @@ def test_names_stay_names(tmp_path, line, names):
     loaded = load(tmp_path / "x.csv")
     assert loaded.names == tuple(names.split(" "))
     assert loaded.values.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_blank_line_of_a_single_column_is_a_hole(tmp_path):
+    (tmp_path / "x.csv").write_text("a\n1\n\n3\n")
+    with pytest.raises(pv.DataError, match="1 missing values: row 1, column 'a'"):
+        load(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("\na\n1\n3\n")
+    assert load(tmp_path / "x.csv").values.tolist() == [[1], [3]]
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n\n3,4\n\n")
+    assert load(tmp_path / "x.csv").values.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("names", [("x.npy", "x.npy"), ("x.npy", "x")])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_array_is_lost_where_names_occur_twice(tmp_path, names):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for number, name in enumerate(names):
+            stream = io.BytesIO()
+            np.save(stream, np.full((2, 2), number))
+            archive.writestr(name, stream.getvalue())
+    for key in (None, "x"):
+        with pytest.raises(pv.DataError, match="more than one array of one name"):
+            load(tmp_path / "x.npz", key=key)
 
 
 @pytest.mark.slow

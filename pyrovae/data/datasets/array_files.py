@@ -157,6 +157,8 @@ def npz(path: Path, key: str | None) -> np.ndarray:
     """The array called `key` in a .npz file; without a key, the only one with rows and columns."""
     with reading(path), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        if len(members) < len(archive.namelist()):
+            raise DataError(f"{path} holds more than one array of one name, as no program means to: save it again.")
         chosen = key if key is not None else _only_array(archive, members, path)
         if chosen not in members:
             raise ArgumentError(f"{path} holds no array {chosen!r}; it holds {_few(members)}.")

@@ -119,7 +119,8 @@ def _parsed(path: Path, shape: TableLayout, wanted: list[int], kind=None):
     )
     # A line must fit into a block.
     read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped, block_size=2**20 + 64 * len(numbers))
-    parse = csv.ParseOptions(delimiter=shape.delimiter)
+    # A blank line is nothing among several columns, and a hole in a single one.
+    parse = csv.ParseOptions(delimiter=shape.delimiter, ignore_empty_lines=len(numbers) > 1)
     try:
         return csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
     except ArrowInvalid:
