@@ -29,10 +29,17 @@ _BYTES = 1 << 20  # of an array whose contents are compared before and after a p
 
 
 class Reachable:
-    """All fields that the user's code can reach from the pair, by the names that it says."""
+    """All fields that the user's code can reach from the pair, by the names that it says.
 
-    def __init__(self, code: UserCode, places: Iterable[Any]):
+    Args:
+        code: what ran.
+        places: where to begin.
+        refuses: whether what cannot stand in a graph is an error; else as much is looked at as can be.
+    """
+
+    def __init__(self, code: UserCode, places: Iterable[Any], *, refuses: bool = True):
         self.code = code
+        self.refuses = refuses
         self.fields: list[Field] = []
         self.registries: list[tuple[str, dict]] = []  # of modules, whose sizes tell of layers and hooks that came
         self.contents: list[WatchedEntries] = []
@@ -58,6 +65,8 @@ class Reachable:
                 self._add(Field(f"{owner}.{key}", held, key, value))
 
     def _add(self, field: Field) -> None:
+        if self.refuses and _is_iterator(field.value) and not isinstance(field.value, itertools.count):
+            raise Unstageable(f"the pair holds an iterator ({field.words}), which would stand still in a graph")
         self._mark(field.words, _mark(field))
         self.fields.append(field._replace(number=self._counts[field.words]))
         self._visit(field.words, field.value)
@@ -86,6 +95,8 @@ class Reachable:
                 value = Field(name, cell, None, None).now()
                 if value is not GONE:
                     self._add(Field(name, cell, None, value))
+            self._entries(f"{place.__name__}'s default", place.__defaults__ or ())
+            self._hold(f"{place.__name__}'s default", place.__kwdefaults__ or {}, list(place.__kwdefaults__ or ()))
         # A decorated function stands behind the one that was called.
         self._hold(place.__name__, vars(place), [*self.code.names & set(vars(place)), "__wrapped__"])
 
@@ -94,8 +105,9 @@ class Reachable:
         self._visit(words, place.__func__)
 
     def _partial(self, words: str, place: functools.partial) -> None:
-        for part in (place.func, *place.args, *place.keywords.values()):
-            self._visit(words, part)
+        self._visit(words, place.func)
+        self._entries(f"{words}'s argument", place.args)
+        self._hold(f"{words}'s argument", place.keywords, list(place.keywords))
 
     def _module(self, words: str, place: nn.Module) -> None:
         name = type(place).__name__
@@ -114,7 +126,7 @@ class Reachable:
         self._hold(type(place).__name__, vars(place), list(vars(place)))
         self._class(words, type(place))
 
-    def _dictionary(self, words: str, place: dict) -> None:
+    def _dictionary(self, words: str, place: Any) -> None:
         self._mark(f"the size of {words}", len(place))
         keys = [key for key in list(place) if not isinstance(key, str) or key in self.code.names]
         self._hold(words, place, keys if len(keys) <= _SMALL else ())
@@ -123,17 +135,20 @@ class Reachable:
     def _sequence(self, words: str, place: Any) -> None:
         self._mark(f"the size of {words}", len(place))
         if len(place) <= _SMALL:
-            for key, value in enumerate(list(place)):
-                self._add(Field(f"{words}[{key}]", place, key, value))
+            self._entries(words, place)
         else:
             self._contents(words, place)
+
+    def _entries(self, words: str, place: Any) -> None:
+        for key, value in enumerate(list(place)):
+            self._add(Field(f"{words}[{key}]", place, key, value))
 
     def _set(self, words: str, place: Any) -> None:
         self._mark(f"the size of {words}", len(place))
         self._contents(words, place)
 
     def _contents(self, words: str, place: Any) -> None:
-        if len(place) > _WATCHED:
+        if self.refuses and len(place) > _WATCHED:
             raise Unstageable(
                 f"the pair holds {words}, a {type(place).__name__} of {len(place):,} entries, too many to be looked at "
                 "before each step; make it a tensor or an array"
@@ -167,7 +182,7 @@ _VISITS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (functools.partial, Reachable._partial),
     (nn.Module, Reachable._module),
     (ELBO, Reachable._whole),
-    (dict, Reachable._dictionary),
+    (KEYED, Reachable._dictionary),
     ((list, tuple, deque), Reachable._sequence),
     ((set, frozenset), Reachable._set),
     (types.ModuleType, Reachable._namespace),
@@ -217,8 +232,6 @@ def _mark(field: Field) -> Any:
         return _state_of(value)
     if isinstance(value, itertools.count):
         return repr(value)
-    if _is_iterator(value):
-        raise Unstageable(f"the pair holds an iterator ({field.words}), which would stand still in a graph")
     return None
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import copy
+import decimal
+import enum
+import functools
 import itertools
+import types
 
 import numpy as np
+import pandas
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -251,6 +257,67 @@ def guide(x):
     with pytest.raises(pv.ArgumentError, match="the numbers in model was"):
         run(tmp_path, pair(1.00001), resume=True, steps=4)
     assert run(tmp_path, pair(1.0), resume=True, steps=4).step == 4
+
+
+class Kind(enum.Enum):
+    ONE, OTHER = 1.0, 1.00001
+
+
+def _default(value):
+    return lambda scale=value: scale
+
+
+def _named_default(value):
+    return lambda *, scale=value: scale
+
+
+def _beside_an_iterator(value):
+    held, counted = [value], iter(range(10**6))
+    return lambda: held[0] if next(counted) >= 0 else None
+
+
+def _key_of_a_table(value):
+    table, key = {"one": value, "other": 2.00001 - value}, "".join(["o", "ne"])
+    return lambda: table[key]
+
+
+def _place_in_a_list(value):
+    many = [value, *[0.0] * 10_000, 2.00001 - value]
+    return lambda: many[0]
+
+
+@pytest.mark.parametrize("make", [
+    _default, _named_default, lambda v: functools.partial(float, v), lambda v: functools.partial(lambda s: s, s=v),
+    lambda v: (lambda kind: lambda: kind.value)(Kind.ONE if v == 1 else Kind.OTHER),
+    lambda v: (lambda held: lambda: held["s"])(types.MappingProxyType({"s": v})),
+    lambda v: (lambda held: lambda: float(held))(decimal.Decimal(v)),
+    lambda v: (lambda held: lambda: len(held) / 1e5)(range(100_000 if v == 1 else 100_001)),
+    lambda v: (lambda held: lambda: held[0])(array.array("d", [v])),
+    lambda v: (lambda held: lambda: float(held.iloc[0]))(pandas.Series([v])),
+    _beside_an_iterator, _key_of_a_table, _place_in_a_list,
+], ids=["default", "named default", "partial", "partial by name", "enum", "proxy", "decimal", "range", "array",
+        "pandas", "iterator", "table", "list"])  # fmt: skip
+def test_a_number_wherever_it_is_held(make, tmp_path):
+    def pair(number):
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                loc = z.sum(-1, keepdim=True).expand(len(x), 3)
+                pyro.sample("x", dist.Normal(loc, torch.as_tensor(number(), dtype=loc.dtype)).to_event(1), obs=x)
+
+        def guide(x):
+            loc = pyro.param("loc", torch.zeros(2))
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+
+        pyro.clear_param_store()
+        return pv.Pair(model, guide)
+
+    few = X[:64]
+    run(tmp_path, pair(make(1.0)), few)
+    with pytest.raises(pv.ArgumentError, match=r" was .* in the run of"):
+        run(tmp_path, pair(make(1.00001)), few, resume=True, steps=4)
+    assert run(tmp_path, pair(make(1.0)), few, resume=True, steps=4).step == 4
 
 
 def test_free_bits(tmp_path):

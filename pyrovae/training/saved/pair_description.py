@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import logging
 import os
 import warnings
-from collections import defaultdict
+from array import array
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,12 +21,15 @@ from torch import nn
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import Wrapped, unwrapped
 from pyrovae.pairs.trace import run
-from pyrovae.staged.fields import PLAIN
+from pyrovae.staged.fields import KEYED, PLAIN
 from pyrovae.staged.reachable import Reachable
 from pyrovae.staged.user_code import UserCode, profiled
 from pyrovae.staged.watch import steady, steady_contents
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.fingerprint import fingerprint
+
+# What a library makes and nobody changes: its text is all that there is in it.
+_VALUES = (Decimal, Fraction, range, slice, torch.dtype, datetime.date, datetime.time, datetime.timedelta)
 
 # What torchrun tells each process of its place.
 _OF_THE_START = frozenset(
@@ -29,6 +38,9 @@ _OF_THE_START = frozenset(
         "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
     )
 )  # fmt: skip
+
+
+logger = logging.getLogger("pyrovae")
 
 
 def describe_pair(plan: Plan) -> dict[str, str]:
@@ -91,14 +103,16 @@ def _held(plan: Plan) -> dict[str, str]:
             before = _reached(plan, code)
             run(plan.pair, batch.args, batch.kwargs)
             after, kinds = _reached(plan, code), _kinds(plan)
-    except Exception:  # what no walk can follow, an iterator say: the modules' own settings are left
+    except Exception as error:  # what no walk can follow, an iterator say: the modules' own settings are left
+        words = " ".join(str(error).split())[:300]
+        logger.warning("what the pair reads beside its modules cannot be compared when it is resumed: %s", words)
         return _parts(plan.structure.modules.values(), fingerprint, "settings")
     return {**kinds, **_texts(plan, before, after), **_numbers(code)}
 
 
 def _reached(plan: Plan, code: UserCode) -> Reachable:
     pair = unwrapped(plan.pair)
-    return Reachable(code, [pair, pair.model, pair.guide, *plan.structure.modules.values()])
+    return Reachable(code, [pair, pair.model, pair.guide, *plan.structure.modules.values()], refuses=False)
 
 
 def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
@@ -109,9 +123,15 @@ def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
         if text is not None and not field.words.endswith(".training"):
             found[field.words].append(text)
     for contents in steady_contents(before, after):
-        plain = [entry for entry in contents.entries if isinstance(entry, PLAIN)]
-        found[contents.words].append(fingerprint(sorted(map(fingerprint, plain))))
+        found[contents.words].append(_entries(contents.held))
     return {name: ", ".join(sorted(texts)) for name, texts in found.items()}
+
+
+def _entries(held: Any) -> str:
+    """The plain values in a container, where each stands."""
+    pairs = list(held.items()) if isinstance(held, KEYED) else [(None, entry) for entry in held]
+    texts = [f"{fingerprint(key)}: {fingerprint(entry)}" for key, entry in pairs if isinstance(entry, PLAIN)]
+    return fingerprint(texts if isinstance(held, list | tuple | deque) else sorted(texts))
 
 
 def _text(value: Any) -> str | None:
@@ -122,7 +142,11 @@ def _text(value: Any) -> str | None:
         return fingerprint(
             [type(value).__name__, {n: v for n, v in vars(value).items() if isinstance(v, torch.Tensor)}]
         )
-    return fingerprint(value) if isinstance(value, (*PLAIN, np.ndarray)) and value is not None else None
+    if isinstance(value, enum.Enum):
+        return fingerprint([value.name, value.value])
+    if isinstance(value, array) or (hasattr(type(value), "__array__") and not isinstance(value, np.ndarray)):
+        return fingerprint(np.asarray(value))  # a column of pandas, say
+    return fingerprint(value) if isinstance(value, (*PLAIN, *_VALUES, np.ndarray)) and value is not None else None
 
 
 def _numbers(code: UserCode) -> dict[str, str]:
