@@ -58,7 +58,7 @@ def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out
     drawn = pv.generate(run.pair, given, seed=seed, mean=taken)[site]
     values = run.restore(drawn)
     if not taken and np.issubdtype(run.data.values.dtype, np.integer):
-        values = np.round(values).astype(run.data.values.dtype)
+        values = _whole(values, run.data.values.dtype)
     return _written(run, values, "samples", out, lambda: pictures.grid(values, _range(run)))
 
 
@@ -74,6 +74,16 @@ def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
         return pictures.paired(originals, values, _range(run))
 
     return _written(run, values, "reconstructions", out, picture)
+
+
+def _whole(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Draws as whole numbers of the data's type, or of a wider one: -1 is no byte, and would be written as 255."""
+    rounded = np.round(values)
+    for wanted in (kind, np.dtype(np.int64)):
+        limits = np.iinfo(wanted)
+        if limits.min <= rounded.min() and rounded.max() < float(limits.max) + 1:
+            return rounded.astype(wanted)
+    return rounded
 
 
 def _repeated(rows: torch.Tensor, count: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
@@ -98,7 +99,7 @@ def center_and_spread(rows: Tensor, dims: int | tuple[int, ...] = 0) -> tuple[Te
     \[ m = x_1 + \tfrac1N \sum_n (x_n - x_1), \qquad c = \sqrt{\tfrac1N \sum_n (x_n - m)^2} \]
 
     What does not vary, but for the last bits of double precision, has no spread to divide by: it gets \( |m| \), or 1
-    where that is 0.
+    where that is 0. A warning names columns that vary in these bits.
 
     Args:
         rows: data (rows, ...).
@@ -116,6 +117,15 @@ def center_and_spread(rows: Tensor, dims: int | tuple[int, ...] = 0) -> tuple[Te
     center = (origin + moved.mean(dims, keepdim=True)).mean(dims)
     spread = moved.std(dims, correction=0)
     constant = spread <= 4 * torch.finfo(torch.float64).eps * center.abs()
+    lost = constant & (spread > 0)
+    if bool(lost.any()):
+        warnings.warn(
+            f"columns {torch.nonzero(lost).flatten()[:5].tolist()} vary in the last digits of double precision alone "
+            f"(around {float(center[lost].flatten()[0]):.17g}) and count as constant. Where their differences mean "
+            "something, subtract what they have in common first.",
+            PyrovaeWarning,
+            stacklevel=2,
+        )
     return center, torch.where(constant, torch.where(center == 0, 1.0, center.abs()), spread)
 
 

@@ -133,3 +133,20 @@ def test_weights_of_a_training_that_has_not_ended_are_said_to_be_that():
     result = typed("sample run -n 2")
     assert result.exit_code == 0
     assert "model.safetensors is not there: the weights are those of" in result.output
+
+
+def test_draws_of_whole_numbers_do_not_wrap_around():
+    values = np.random.default_rng(0).integers(0, 256, (60, 2)).astype(np.uint8)
+    np.save("x.npy", values)
+    run_of("x.npy", "--likelihood normal")
+    assert typed("sample run -n 300 --seed 0 --out drawn.npy").exit_code == 0
+    drawn = np.load("drawn.npy")
+    assert drawn.dtype == np.int64
+    assert drawn.min() < 0
+    assert drawn.max() > 255
+    np.save("x.npy", values // 128 + 100)
+    assert (
+        typed("train x.npy --likelihood normal --hidden 4 --out narrow --epochs 1 --no-report --quiet").exit_code == 0
+    )
+    assert typed("sample narrow -n 9 --seed 0 --out narrow.npy").exit_code == 0
+    assert np.load("narrow.npy").dtype == np.uint8

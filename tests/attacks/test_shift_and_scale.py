@@ -120,3 +120,11 @@ def test_the_command_line_draws_what_a_table_of_times_and_pressures_holds(tmp_pa
     assert drawn.dtype == np.float64
     assert (abs(np.log(drawn.std(0) / RAW.std(0))) < np.log(2)).all()
     assert (abs(drawn.mean(0) - LEVELS) < SPREADS).all()
+
+
+def test_columns_that_vary_in_the_last_digits_alone_are_said_to_count_as_constant():
+    rows = torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]], dtype=torch.float64) + torch.tensor([2.0**53, 1e12])
+    with pytest.warns(pv.PyrovaeWarning, match=r"columns \[0\] vary in the last digits of double precision alone"):
+        center_and_spread(rows)
+    center_and_spread(rows[:, 1:])  # all others have a spread, or do not vary at all
+    center_and_spread(torch.full((3, 2), 0.1))
