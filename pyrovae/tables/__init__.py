@@ -6,6 +6,8 @@
 
 from pyrovae.pairs.with_schema import with_schema
 from pyrovae.tables.found_outliers import FoundOutliers
+from pyrovae.tables.imputation_results import ImputationScores
+from pyrovae.tables.imputation_scores import imputation_scores
 from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.outliers import outliers
 from pyrovae.tables.pooled import Pooled, pooled
@@ -16,11 +18,13 @@ from pyrovae.tables.table_column import TableColumn
 
 __all__ = [
     "FoundOutliers",
+    "ImputationScores",
     "Imputed",
     "Pooled",
     "Refitted",
     "Schema",
     "TableColumn",
+    "imputation_scores",
     "outliers",
     "pooled",
     "read_schema",
