@@ -37,7 +37,8 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
     if not team.first:
         prepared = prepared._replace(folder=Unwritten(prepared.folder.path))
     with interruptible(team) as interrupted:
-        with _left_as_it_was(prepared.folder, new=not prepared.folder.config.exists()):
+        new = not prepared.folder.config.exists()
+        with _said_where_to_go_on(prepared, team), _left_as_it_was(prepared.folder, new=new):
             outcome = _run(prepared, request, interrupted)
         prepared.folder.write_config({**prepared.config, "outcome": outcome})
     if outcome["reason"] == "interrupted" and team.first:
@@ -62,6 +63,21 @@ def _left_as_it_was(folder: RunFolder, *, new: bool) -> Iterator[None]:
                 with suppress(OSError):  # somebody else's things in it stay
                     parent.rmdir()
         raise
+
+
+@contextmanager
+def _said_where_to_go_on(prepared: Prepared, team: SingleProcess) -> Iterator[None]:
+    """A second Ctrl-C, which ends at once, costs what came after the newest checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = found(prepared.folder.checkpoints)
+        if not kept:
+            raise
+        if team.first:
+            words = f"at once, after the checkpoint {kept[0].name}. Go on with: {_resuming(prepared)}"
+            complain("Stopped", words, color=typer.colors.YELLOW)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def what_is_written(prepared: Prepared) -> str:
@@ -168,6 +184,10 @@ class _Metrics:
 
 
 def _how_to_resume(prepared: Prepared, outcome: dict[str, Any]) -> str:
+    return f"after {outcome['epochs']} epochs; everything is saved. Go on with: {_resuming(prepared)}"
+
+
+def _resuming(prepared: Prepared) -> str:
+    """The command that goes on with a run."""
     pair = f" --pair {shlex.quote(prepared.config['pair'])}" if prepared.config["pair"] else ""
-    command = f"pyrovae train --resume --out {shlex.quote(str(prepared.folder.path))}{pair}"
-    return f"after {outcome['epochs']} epochs; everything is saved. Go on with: {command}"
+    return f"pyrovae train --resume --out {shlex.quote(str(prepared.folder.path))}{pair}"

@@ -135,3 +135,24 @@ print(set(threading.enumerate()) - threads, left, "sympy" in sys.modules)
 def test_no_thread_and_no_filter_of_warnings_is_left():
     said, words = Child(LEAVING).communicate()
     assert said.split("\n")[0] == "set() [] True", words
+
+
+def test_a_second_ctrl_c_says_what_there_is_to_go_on_from(tmp_path, monkeypatch):
+    from commands import train, typed
+
+    from pyrovae.cli import train as command
+
+    monkeypatch.chdir(tmp_path)
+    train("run")
+
+    def urgent(line, step):
+        if step.index > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "show", urgent)
+    result = typed("train --resume --out run --epochs 4 --quiet")
+    assert result.exit_code == 130
+    assert "Stopped: at once, after the checkpoint checkpoint-0000000003.safetensors. Go on with: pyrovae train" in (
+        result.output
+    )
+    assert "nothing was under way" not in result.output
