@@ -67,6 +67,7 @@ def given(row):
 
 
 # --- the checks of scikit-learn -------------------------------------------------------------------------
+@pytest.mark.slow
 @every
 @pytest.mark.filterwarnings("ignore")
 def test_the_interface_is_that_of_scikit_learn(kind):
@@ -100,6 +101,7 @@ def test_density_is_the_exact_evidence():
     assert np.allclose(np.cov(drawn.T), COVARIANCE, atol=0.4)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_filled_by_its_exact_mean():
     x = rows(40)
     x[::2, 0] = x[1::3, 2] = math.nan
@@ -160,6 +162,7 @@ def test_outliers_are_the_share_that_was_asked_for_and_what_is_far_out():
     assert (other.predict(x) == -1).sum() == 10 + 9
 
 
+@pytest.mark.slow
 def test_a_search_chooses_the_better_model():
     def worse(schema):
         pair = known(schema)
@@ -186,6 +189,7 @@ def learnt(model):
         return float(pyro.param("loc").detach())
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_2_counts_as_two():
     noise = np.random.default_rng(0)
     x = np.r_[noise.normal(-2, 1, 150), noise.normal(3, 1, 150)][:, None]
@@ -216,6 +220,7 @@ def test_weights_that_cannot_be_are_refused(weights):
 FRAME = with_holes(a_frame(60))
 
 
+@pytest.mark.slow
 def test_a_frame_is_filled_and_stays_what_it_was(caplog):
     frame = FRAME.copy()
     frame.iloc[3, frame.columns.get_loc("country")] = frame.iloc[4, frame.columns.get_loc("id")] = None
@@ -236,6 +241,7 @@ def test_a_frame_is_filled_and_stays_what_it_was(caplog):
     assert set(drawn["grade"]) <= {"low", "mid", "high"}
 
 
+@pytest.mark.slow
 def test_kinds_are_one_for_all_or_by_name_or_by_place():
     fit = pv.estimators.VAEDensity(**QUICK).set_params
     whole = np.random.default_rng(0).integers(0, 4, (60, 3)).astype(float)
@@ -250,6 +256,21 @@ def test_kinds_are_one_for_all_or_by_name_or_by_place():
         fit(kinds={"q": "real"}).fit(named)
 
 
+@pytest.mark.slow
+def test_frames_of_other_libraries_and_names_that_are_numbers():
+    pa = pytest.importorskip("pyarrow")
+    frame = FRAME[["height", "job"]].reset_index(drop=True)
+    filled = pv.estimators.VAEImputer(**QUICK).fit_transform(pa.Table.from_pandas(frame))
+    assert isinstance(filled, pa.Table)
+    there = frame["job"].notna()
+    assert filled.to_pandas()["job"][there].equals(frame["job"][there])
+    assert filled.to_pandas().notna().all().all()
+    numbered = frame.set_axis([0, 1], axis=1)
+    model = pv.estimators.VAEImputer(**QUICK, kinds={1: "categorical"}).fit(numbered)
+    assert list(model.transform(numbered).columns) == [0, 1]
+    assert list(model.get_feature_names_out()) == ["x0", "x1"]
+
+
 def test_columns_of_another_frame_are_refused():
     model = pv.estimators.VAETransformer(**QUICK).fit(FRAME)
     with pytest.raises(ValueError, match="same order"):
@@ -261,6 +282,7 @@ def test_columns_of_another_frame_are_refused():
 
 
 # --- pipelines and the like -----------------------------------------------------------------------------
+@pytest.mark.slow
 def test_pipelines_columns_and_frames_on_the_way_out():
     y = np.arange(60) % 2
     parts = ColumnTransformer([("latents", pv.estimators.VAETransformer(**QUICK), ["height", "job"])])

@@ -42,6 +42,7 @@ def exact_means(holed):
     return filled
 
 
+@pytest.mark.slow
 def test_figures_of_the_known_model_are_the_exact_ones():
     frame, seen = table(200), []
 
@@ -116,28 +117,38 @@ def test_nothing_of_what_is_hidden_reaches_an_imputer():
 
 
 def test_figures_of_classes():
-    """A coin of which the share is known: half the Brier score, the share that is wrong, randomised coverage."""
-    noise = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": noise.normal(size=2_000), "coin": np.where(noise.random(2_000) < 0.7, "head", "tail")})
-    mask = pd.DataFrame({"coin": np.ones(2_000, bool) & (np.arange(2_000) > 20)})
+    """A die of three faces whose shares are known: half the Brier score, the share that is wrong, coverage."""
+    noise, shares = np.random.default_rng(0), [0.5, 0.3, 0.2]
+    frame = pd.DataFrame({"x": noise.normal(size=2_000), "face": noise.choice(["a", "b", "c"], 2_000, p=shares)})
+    mask = pd.DataFrame({"face": np.arange(2_000) > 20})
 
-    def tossed(holed):
-        return [
-            holed.assign(coin=np.where(noise.random(2_000) < 0.7, "head", "tail")).where(holed.isna(), holed)
-            for _ in range(60)
-        ]
+    def thrown(holed):
+        return [holed.fillna({"face": pd.Series(noise.choice(["a", "b", "c"], 2_000, p=shares))}) for _ in range(100)]
 
     def always(holed):
-        return holed.fillna({"coin": "head"})
+        return holed.fillna({"face": "a"})
 
-    found = scores({"tossed": tossed, "always": always}, frame, hidden=mask).scores.set_index("imputer")
-    assert found.loc["tossed", "error"] == pytest.approx(0.3, abs=0.04)
-    # 1 - p_y - (1 - sum of squares) / 2, in the mean: 1 - 0.58 - 0.21
-    assert found.loc["tossed", "crps"] == pytest.approx(0.21, abs=0.01)
-    assert found.loc["tossed", "coverage"] == pytest.approx(0.9, abs=0.03)
+    found = scores({"thrown": thrown, "always": always}, frame, hidden=mask).scores.set_index("imputer")
+    assert found.loc["thrown", "error"] == pytest.approx(0.5, abs=0.05)
+    # 1 - p_y - (1 - sum of squares) / 2, in the mean: half of 1 - 0.38
+    assert found.loc["thrown", "crps"] == pytest.approx(0.31, abs=0.015)
+    assert found.loc["thrown", "coverage"] == pytest.approx(0.9, abs=0.03)
     assert found.loc["always", "crps"] == found.loc["always", "error"]
 
 
+def test_a_class_of_one_row_is_never_hidden():
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=40), "face": ["rare", *["a", "b", "c"] * 13]})
+    seen = []
+
+    def imputer(holed):
+        seen.append(set(holed["face"].dropna()))
+        return holed.fillna({"x": 0.0, "face": "a"})
+
+    scores(imputer, frame, hidden=0.95, masks=4)
+    assert seen == [{"rare", "a", "b", "c"}] * 4
+
+
+@pytest.mark.slow
 def test_estimators_are_fitted_on_what_is_left(caplog):
     frame = table(80)
     frame.iloc[0, 0] = math.nan
@@ -163,6 +174,7 @@ def test_estimators_are_fitted_on_what_is_left(caplog):
     assert found.by_column().loc[("mean", "a"), ("error", "error")] >= 0
 
 
+@pytest.mark.slow
 def test_masks_and_draws_follow_from_the_seed():
     frame = table(60)
     one, again, other = (

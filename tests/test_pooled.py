@@ -60,6 +60,20 @@ def test_several_estimates_by_matrices_and_by_fitted_objects():
     assert shown[1].split()[:2] == ["slope", "2"]
 
 
+@pytest.mark.slow
+def test_a_frame_that_was_imputed_comes_as_frames():
+    pd = pytest.importorskip("pandas")
+    noise = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": noise.normal(size=30), "b": noise.choice(["x", "y"], 30)})
+    frame.loc[::4, "b"] = None
+    pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=(4,))
+    pv.fit(pair, frame, epochs=1, seed=0, progress=False)
+    found = pv.impute(pair, frame, draws=3)
+    share = pooled(found, lambda full: ((full["b"] == "x").mean(), 0.25 / 30))
+    wanted = np.mean([(full["b"] == "x").mean() for full in found.frames()])
+    assert float(share.estimate) == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(
     ("imputations", "function", "options", "match"),
     [

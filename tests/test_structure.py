@@ -262,7 +262,8 @@ def test_a_quick_answer_imports_neither_torch_nor_pyro(code):
     # Time of the processor, not of the clock: other tests run beside this one.
     closing = (
         "\nimport sys, time"
-        "\nheavy = [n for n in ('torch', 'pyro', 'arviz', 'pyarrow', 'matplotlib') if n in sys.modules]"
+        "\nnames = ('torch', 'pyro', 'arviz', 'pyarrow', 'matplotlib', 'sklearn', 'pandas')"
+        "\nheavy = [n for n in names if n in sys.modules]"
         "\nprint(heavy, time.process_time(), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code + closing], capture_output=True, text=True, check=True)

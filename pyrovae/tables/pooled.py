@@ -78,7 +78,7 @@ def pooled(
     are fixed vary by less, the more so the more is missing and the fewer rows there are.
 
     Args:
-        imputations: an `Imputed`, or complete data sets such as frames, 2 at least.
+        imputations: an `Imputed`, frames where it is of one, or complete data sets of any kind, 2 at least.
         function: complete data -> an estimate and its variance (squared standard error): two numbers, two arrays, an
             array and a covariance matrix; or an object with `params` and `bse`, such as a fit of statsmodels.
         complete_degrees: the degrees of freedom ν_c that the estimate would have if nothing were missing, rows less
@@ -124,8 +124,8 @@ def pooled(
 
 def _sets(imputations: Any) -> Iterator[Any]:
     """Complete data, one set after the other."""
-    if not isinstance(imputations, Imputed):
-        yield from imputations
+    if not isinstance(imputations, Imputed) or imputations.table is not None:
+        yield from imputations.frames() if isinstance(imputations, Imputed) else imputations
         return
     sites = imputations.values
     for number in range(len(next(iter(sites.values())))):
