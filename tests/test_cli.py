@@ -105,7 +105,9 @@ def table(path: str = "table.csv", *, count: int = 60) -> str:
 
 
 def train_table(out: str = "run", *more: str) -> None:
-    succeeds(f"train {table()} --label kind --out {out} --epochs 3 --hidden 8 --quiet {' '.join(more)}")
+    succeeds(
+        f"train {table()} --label kind --likelihood normal --out {out} --epochs 3 --hidden 8 --quiet {' '.join(more)}"
+    )
 
 
 # --- training and what follows ------------------------------------------------------------------------
@@ -113,7 +115,7 @@ def train_table(out: str = "run", *more: str) -> None:
 
 @pytest.mark.slow
 def test_a_table_from_training_to_samples():
-    result = run(f"train {table()} --label kind --epochs 4 --hidden 8 --out run")
+    result = run(f"train {table()} --label kind --likelihood normal --epochs 4 --hidden 8 --out run")
     assert result.exit_code == 0, result.output
     assert result.output.count("latent dimensions of 'z'") == 1  # the verdict, said once
     said = result.stdout
@@ -490,7 +492,7 @@ def test_data_that_cannot_be_used_write_nothing(make, word):
 
 def test_text_columns_are_named_and_can_be_left_out():
     table()
-    assert "--columns" in fails("train table.csv")
+    assert "--columns" in fails("train table.csv --likelihood normal")
     assert "'zz'" in fails("train table.csv --columns a,zz")
     succeeds("train table.csv --columns a,b --epochs 1 --no-report")
 
@@ -639,7 +641,10 @@ def test_only_grey_levels_in_a_square_number_of_columns_are_images():
         ("train x.npy --key x", "--key 'x' means nothing for x.npy"),
         ("train x.npy --header", "--header True means nothing for x.npy"),
         ("train two.npz", "say which array is meant, --key NAME."),
-        ("train mixed.csv", "column 'b' (line 2: 'red'). Name those to keep (--columns), or encode these."),
+        (
+            "train mixed.csv --scaling none",
+            "column 'b' (line 2: 'red'). Name those to keep (--columns), or encode these.",
+        ),
         ("train photos", "Give one to convert all: --size height,width."),
         ("train photos --size 0", "--size"),
         ("train photos --size 8", "Give one to convert all: --mode L (grey) or --mode RGB."),

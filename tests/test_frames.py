@@ -140,6 +140,7 @@ def test_every_function_takes_the_frame(name):
     assert name == "check_pair" or sum(one.numel() for one in of_rows)
 
 
+@pytest.mark.slow
 def test_a_frame_stands_beside_other_data_and_by_name():
     """Of any pair that is given a schema, in the type that the pair computes in."""
     pair, rows = carrying(), torch.tensor(NUMBERS.to_numpy())
@@ -165,6 +166,7 @@ def test_a_pair_without_a_schema_refuses_a_frame_with_the_mend():
 
 
 # --- frames out ----------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_filled_frame_is_like_the_one_that_was_given():
     pair = table_vae()
     filled = pv.impute(pair, FRAME)
@@ -262,6 +264,12 @@ def test_what_is_no_frame_is_said(caplog):
     with caplog.at_level(logging.WARNING, "pyrovae"):
         pv.log_evidence(table_vae(), FRAME.drop(columns="job"), draws=8)
     assert "'job' are not in this frame, and count as missing" in caplog.text
+    empty = FRAME.copy()
+    empty.loc[empty.index[3]] = None
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        value, error = pv.log_evidence(table_vae(), empty, draws=500)
+    assert "1 rows are missing entirely" in caplog.text
+    assert abs(float(value[3])) < 4 * float(error[3])
     with pytest.raises(pv.DataError, match="none of the schema's columns"):
         pv.log_evidence(table_vae(), NUMBERS, draws=8)
     with pytest.raises(pv.DataError, match="two columns 'height'"):
@@ -271,6 +279,7 @@ def test_what_is_no_frame_is_said(caplog):
 
 
 # --- files ---------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_saved_pair_keeps_its_schema(tmp_path):
     pair, path = table_vae(), tmp_path / "model.safetensors"
     pv.fit(pair, FRAME, epochs=1, checkpoint=tmp_path / "run", **QUIET)
@@ -292,6 +301,7 @@ def test_a_saved_pair_keeps_its_schema(tmp_path):
         pv.tables.read_schema(tmp_path / "bare.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_with_its_own_schema_and_frame_alone(tmp_path):
     pv.fit(table_vae(), FRAME, epochs=1, checkpoint=tmp_path, **QUIET)
     options = {"epochs": 2, "checkpoint": tmp_path, "resume": True, **QUIET}

@@ -245,7 +245,7 @@ def test_a_kind_that_cannot_be_is_refused(values):
 
 def test_integers_are_not_wrapped_around_and_classes_not_cut_off():
     frame = pd.DataFrame({"n": np.arange(60, dtype="uint8"), "b": [True, False] * 30})
-    schema = pv.tables.schema(frame)
+    schema = pv.tables.schema(frame, kinds={"n": "count"})
     assert schema.decode([[300.0, 1.0]])["n"].tolist() == [300]
     assert schema.decode([[30.0, 1.0]])["n"].dtype == "uint8"
     for wrong in (0.93, 2.0, -1.0):
@@ -290,3 +290,39 @@ def test_numbers_are_no_dates_and_names_may_be_numbers():
         schema.encode(frame.assign(when=[2020, 2021, 2022]))
     with pytest.raises(pv.ArgumentError, match="table_vae takes"):
         pv.recipes.table_vae(frame)
+
+
+def test_dates_come_back_as_days_or_with_their_time_and_from_one_form_of_text():
+    days = pd.date_range("2020-01-01", periods=30, freq="17D")
+    frame = pd.DataFrame(
+        {"day": days, "time": days + pd.Timedelta("5h"), "x": np.random.default_rng(0).normal(size=30)}
+    )
+    schema = pv.tables.schema(frame)
+    assert [one.form for one in schema.table] == ["day", "date", "number"]
+    assert schema.decode(schema.encode(frame)).equals(frame)
+    between = schema.decode(schema.encode(frame) + 0.4)
+    assert between["day"].equals(frame["day"])
+    assert not between["time"].equals(frame["time"])
+    texts = frame.assign(day=frame["day"].dt.strftime("%Y-%m-%d"))
+    assert torch.equal(schema.encode(texts), schema.encode(frame))
+    with pytest.raises(
+        pv.DataError, match=r"'day' is one of dates, and holds something else.*Make dates"
+    ):
+        schema.encode(frame.assign(day="01/02/2020"))
+
+
+def test_what_is_written_as_something_else_is_asked_about():
+    rows = 30
+    frame = pd.DataFrame(
+        {
+            "born": [f"0{1 + row % 3}/02/2020" for row in range(rows)],
+            "size": [str(row % 4) for row in range(rows)],
+            "number": np.random.default_rng(0).permutation(rows) + 7,
+            "x": np.random.default_rng(0).normal(size=rows),
+        }
+    )
+    found = {one.name: one for one in pv.tables.schema(frame).table}
+    assert "dates as texts? pd.to_datetime" in found["born"].note
+    assert "numbers as texts? pd.to_numeric" in found["size"].note
+    assert (found["number"].form, found["x"].form) == ("identifier", "number")
+    assert pv.tables.schema(frame, kinds={"number": "real"}).columns[2].name == "number"

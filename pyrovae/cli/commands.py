@@ -109,6 +109,7 @@ def train(
     mode: options.Mode = None,
     shape: options.Shape = None,
     report: options.Report = True,
+    schema: options.SchemaFile = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train on DATA: looks at them, says what it chose and why, and writes a folder."""
@@ -123,7 +124,7 @@ def train(
     training = TrainingOptions(
         epochs, batch_size, learning_rate, beta, anneal, clip_norm, validation, patience, seed, staged, precision
     )
-    asked = TrainRequest(data, out, pair, source, model, training, device, resume, quiet)
+    asked = TrainRequest(data, out, pair, source, model, training, device, resume, quiet, schema)
     demo.train_and_tell(asked, report=report)
 
 
@@ -190,6 +191,41 @@ def reconstruct(
     opened = trained_run.open_run(run, pair=pair, data=data, command="reconstruct")
     for path in outputs.reconstruct(opened, number, out=out):
         typer.echo(path)
+
+
+@app.command(
+    epilog=_examples(
+        "pyrovae impute runs/patients patients.csv", "pyrovae impute runs/patients new.csv -o filled.parquet --draws 20"
+    )
+)
+def impute(
+    run: options.Run,
+    data: options.OtherData = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Whole tables below each other, one for each draw.", show_default="one, likely")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: options.NewTable = None,
+) -> None:
+    """Fill the holes of a table, with likely values or with draws."""
+    from pyrovae.cli import table_outputs, trained_run
+
+    opened = trained_run.open_run(run, pair=None, data=data, command="impute")
+    typer.echo(table_outputs.impute(opened, draws=draws, seed=seed, out=out))
+
+
+@app.command(epilog=_examples("pyrovae encode runs/digits -o codes.npz", "pyrovae encode runs/wine new-wine.csv"))
+def encode(
+    run: options.Run,
+    data: options.OtherData = None,
+    pair: options.PairAgain = None,
+    out: options.NewCodes = None,
+) -> None:
+    """Write mean and scale of the latent variables of each row."""
+    from pyrovae.cli import table_outputs, trained_run
+
+    opened = trained_run.open_run(run, pair=pair, data=data, command="encode")
+    typer.echo(table_outputs.encode(opened, out=out))
 
 
 @app.command(epilog=_examples("pyrovae export runs/wine wine.nc", "pyrovae export runs/wine new.zarr new-wine.csv"))

@@ -46,6 +46,10 @@ NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv o
 NewReport = Annotated[Path | None, _option("--out", "-o", help="A new .html file.", usual="in the run")]
 
 
+NewTable = Annotated[Path | None, _option("--out", "-o", help="A new .csv or .parquet file.", usual="in the run")]
+
+NewCodes = Annotated[Path | None, _option("--out", "-o", help="A new .csv, .parquet or .npz file.", usual="in the run")]
+
 ArvizFile = Annotated[
     Path, typer.Argument(help="A new file ending in .nc (netCDF), or a new folder ending in .zarr.", show_default=False)
 ]
@@ -125,6 +129,10 @@ Precision = Annotated[
 
 
 DataRoot = Annotated[str | None, _option(help="Folder that holds MNIST's four IDX files.", panel="Data")]
+
+SchemaFile = Annotated[
+    Path | None, _option("--schema", help="What the columns of a table are: an edited schema.toml.", panel="Data")
+]
 
 Key = Annotated[str | None, _option(help="Array of an .npz file.", panel="Data")]
 

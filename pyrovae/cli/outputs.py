@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 import pyrovae as pv
+from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_outputs import ELSEWHERE, new_file, with_schema, write_frame
 from pyrovae.cli.trained_run import Trained
 from pyrovae.data.whole_file import whole_file
-from pyrovae.errors import ArgumentError, FileError
+from pyrovae.errors import ArgumentError
 from pyrovae.pairs.blank import has_blank
 from pyrovae.plots import pictures
 
@@ -40,8 +42,6 @@ _TABLE = (".csv", ".npy")
 
 _IMAGES = (".png", ".npy")
 
-_ELSEWHERE = "--out names another place."
-
 # Pixels on the screen that a small image is enlarged to.
 _VISIBLE = 64
 
@@ -50,6 +50,8 @@ def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out
     """Draw new data and write them; the files."""
     if count < 1:
         raise ArgumentError(f"-n {count}: give 1 at least.")
+    if isinstance(run.blueprint, TableBlueprint):
+        return [write_frame(run, pv.generate(with_schema(run), count, seed=seed, mean=bool(mean)), "samples", out)]
     images = run.data.kind == "images"
     # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
     taken = images if mean is None else mean
@@ -66,6 +68,9 @@ def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
     """Write the first rows' reconstructions; images with the originals above them."""
     if count < 1:
         raise ArgumentError(f"-n {count}: give 1 at least.")
+    if isinstance(run.blueprint, TableBlueprint):
+        frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count])
+        return [write_frame(run, frame, "reconstructions", out)]
     rows = run.rows(count)
     values = run.restore(pv.reconstruct(run.pair, rows)[run.observed()])
     originals = run.restore(rows)
@@ -100,9 +105,9 @@ def _range(run: Trained) -> tuple[float, float]:
 def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, picture: Callable[[], Any]) -> list[Path]:
     shown = pictures.is_picture(values.shape[1:]) and run.data.kind == "images"
     kinds = _IMAGES if shown else _TABLE
-    paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [_new_file(out, kinds)]
+    paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [new_file(out, kinds)]
     for path in paths:
-        with whole_file(path, make_folder=True, mend=_ELSEWHERE) as stream:
+        with whole_file(path, make_folder=True, mend=ELSEWHERE) as stream:
             if path.suffix == ".npy":
                 np.save(stream, values)
             elif path.suffix == ".csv":
@@ -110,14 +115,6 @@ def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, pict
             else:
                 picture().save(stream, format="PNG")
     return paths
-
-
-def _new_file(out: Path, kinds: tuple[str, ...]) -> Path:
-    if out.suffix not in kinds:
-        raise ArgumentError(f"--out {out}: its name must end in {' or '.join(kinds)}.")
-    if out.exists():
-        raise FileError(f"{out} exists and is left as it is; choose another name with --out.")
-    return out
 
 
 def _write_csv(stream: BinaryIO, values: np.ndarray, names: tuple[str, ...]) -> None:
@@ -133,7 +130,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
     """Write report.html, into the folder of the run where no other place is given."""
     from pyrovae.report.page import render
 
-    place = run.folder.report if out is None else _new_file(out, (".html",))
+    place = run.folder.report if out is None else new_file(out, (".html",))
     binary = run.blueprint is not None and run.blueprint.scaling == "binary"
     outcome = run.config["outcome"] or {}
     text = render(
@@ -150,7 +147,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
         outcome=outcome,
         settings=_settings(run),
     )
-    with whole_file(place, make_folder=True, mend=_ELSEWHERE) as stream:
+    with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
         stream.write(text.encode(errors="backslashreplace"))  # a name of a folder may be no text
     return place
 
@@ -159,6 +156,7 @@ def _settings(run: Trained) -> dict[str, str]:
     """What the report says about how the run was made."""
     config = run.config
     made = {"pair": config["pair"]} if run.blueprint is None else run.blueprint.to_json()
+    made = {name: value for name, value in made.items() if name != "schema"}
     listed = {"data": config["data"]["name"], **made, **config["fit"], **config["versions"]}
     return {name.replace("_", " "): _text(value) for name, value in listed.items()}
 

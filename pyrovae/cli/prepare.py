@@ -15,10 +15,13 @@ from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
 from pyrovae.cli.run_folder import RunFolder
+from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.origin import Data, DataSource, split, square_images
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.isolation import forked_random
+from pyrovae.tables.read_schema import read_schema
+from pyrovae.tables.schema import schema
 from pyrovae.training.saved.description import describe_array
 
 
@@ -41,7 +44,7 @@ class Prepared(NamedTuple):
     settings: TrainingSettings
     transform: Any
     config: dict[str, Any]
-    blueprint: Blueprint | None
+    blueprint: Blueprint | TableBlueprint | None
     split_data: SplitData
 
     @property
@@ -70,20 +73,56 @@ def _new(request: TrainRequest) -> Prepared:
         raise ArgumentError("train needs DATA: digits, mnist, a .npy, .npz, .csv or .parquet file, a folder of images.")
     folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
     source = DataSource(request.data, **vars(request.source))
-    data, source = _pictured(source.load(), source, own=request.pair is not None)
+    frame = _frame(request, source)
+    if frame is None:
+        data, source = _pictured(source.load(), source, own=request.pair is not None)
+        blueprint = None if request.pair else _blueprint(request, data)
+    else:
+        blueprint = _table_blueprint(request, frame)
+        data = source.load_rows(blueprint.read(), frame)
     settings = TrainingSettings.of(request.training, len(data.values))
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
-    blueprint = None if request.pair else _blueprint(request, data)
+    of_table = isinstance(blueprint, TableBlueprint)
     config = {
         "data": source.to_json(),
         "digest": describe_array(data.values),
         "columns": list(data.names),
         "pair": request.pair,
-        "blueprint": blueprint and blueprint.to_json(),
+        "blueprint": blueprint.to_json() if blueprint and not of_table else None,
+        "table": blueprint.to_json() if of_table else None,
         "fit": settings.to_json(),
         "outcome": None,
     }
     return _prepared(folder, request.pair, blueprint, parts, settings, config)
+
+
+def _frame(request: TrainRequest, source: DataSource) -> Any:
+    """The table, where each column gets a family of its own; None where all have one, as the pixels of images do."""
+    if not source.is_table or request.one_family:
+        if request.schema is not None:
+            raise ArgumentError(f"--schema is for a .csv or .parquet file; {source.name} is none.")
+        return None
+    frame = source.load_frame()
+    nameless = [str(name) for name in frame.columns] == [str(number) for number in range(len(frame.columns))]
+    numbers = all(kind.kind in "iuf" for kind in frame.dtypes) and not frame.isna().any(axis=None)
+    if nameless and numbers and square_images(Data(frame.to_numpy(), "table")):
+        return None
+    return frame
+
+
+def _table_blueprint(request: TrainRequest, frame: Any) -> TableBlueprint:
+    label = request.source.label
+    if label is not None and label in frame.columns:
+        frame = frame.drop(columns=label)
+    found = schema(frame) if request.schema is None else read_schema(request.schema)
+    if not request.quiet:
+        typer.echo(f"{len(frame):,} rows of {len(frame.columns)} columns:\n{found}")
+        if request.schema is None:
+            typer.echo("Not so? Edit schema.toml in the run, and train with --schema FILE.")
+    chosen = {name: value for name, value in given(request.model).items() if name in ("hidden", "latent")}
+    if chosen.get("latent", 1) < 1:
+        raise ArgumentError(f"--latent {chosen['latent']}; give a whole number, 1 at least.")
+    return TableBlueprint(found.toml(), **chosen)
 
 
 def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataSource]:
@@ -122,8 +161,11 @@ def _resumed(request: TrainRequest) -> Prepared:
     named = {} if request.data is None else {"name": DataSource(request.data).to_json()["name"]}
     config["data"] = resumed({**given(request.source), **named}, config["data"])
     check_pair_option(request.pair, config["pair"], f"train --resume --out {request.out}")
-    if config["blueprint"] is not None:
-        config["blueprint"] = resumed(given(request.model), config["blueprint"])
+    for made in ("blueprint", "table"):
+        if config.get(made) is not None:
+            config[made] = resumed(given(request.model), config[made])
+    if request.schema is not None and read_schema(request.schema).toml() != (config.get("table") or {}).get("schema"):
+        raise ArgumentError("--schema is another one than that of the run to resume. Leave it out, or start afresh.")
     config["fit"] = resumed(given(request.training), config["fit"], free=("epochs", "staged"))
     return prepare_again(folder, {**config, "pair": request.pair}, request.pair)
 
@@ -134,8 +176,8 @@ def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | Non
     What a pair of the user's own is called comes from the user alone: a folder that says it would say what is run.
     """
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
-    blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
-    data = source.load()
+    blueprint = blueprint_of(config)
+    data = data_of(source, blueprint)
     if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
@@ -156,7 +198,7 @@ def check_pair_option(given: str | None, before: str | None, command: str) -> No
 def _prepared(
     folder: RunFolder,
     own_pair: str | None,
-    blueprint: Blueprint | None,
+    blueprint: Blueprint | TableBlueprint | None,
     parts: SplitData,
     settings: TrainingSettings,
     config: dict[str, Any],

@@ -81,6 +81,7 @@ class TrainRequest:
     device: str = "auto"
     resume: bool = False
     quiet: bool = False
+    schema: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts of the built-in pair where another pair is brought."""
@@ -91,6 +92,15 @@ class TrainRequest:
             raise ArgumentError(
                 f"--{next(iter(chosen))} is for the built-in pair, and --pair brings another: leave one out."
             )
+        if self.schema is not None and (option := self.one_family):
+            raise ArgumentError(f"--schema gives each column a family of its own, and {option} all the same one.")
+
+    @property
+    def one_family(self) -> str | None:
+        """The option that asks for another pair than that of a table of columns of all kinds."""
+        named = {"pair": self.pair, **given(self.model), "shape": self.source.shape}
+        own = (name for name, value in named.items() if value is not None and name not in ("hidden", "latent"))
+        return next((f"--{name}" for name in own), None)
 
 
 def given(options: DataOptions | ModelOptions | TrainingOptions) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from pyrovae.cli.advice import LIKELIHOODS, NETS, PRIORS, SCALINGS
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.request import TrainingSettings
+from pyrovae.cli.table_blueprint import TableBlueprint
 from pyrovae.data.origin import DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, FileError
@@ -44,6 +45,7 @@ class RunConfig:
     blueprint: Blueprint | None
     fit: TrainingSettings
     outcome: RunOutcome | None
+    table: TableBlueprint | None = None
 
 
 def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,9 +88,11 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         config.fit.check()
     except ArgumentError as error:
         raise FileError(f"{path}, fit is damaged: {error}") from error
-    if (config.pair is None) == (config.blueprint is None):
+    if (config.pair, config.blueprint, config.table).count(None) != 2:
         raise FileError(f"{path} is damaged: it says of the pair both or neither of what it is called and made of.")
-    one = config.blueprint
+    one, table = config.blueprint, config.table
+    if table is not None and (not config.data.is_table or min(table.latent, *table.hidden) < 1 or not table.read()):
+        raise FileError(f"{path}, table is damaged: there is no pair of that kind.")
     if one is not None and not (
         one.likelihood in LIKELIHOODS
         and one.scaling in SCALINGS[one.likelihood]

@@ -38,7 +38,8 @@ class RunFolder:
         self.model = path / "model.safetensors"
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
-        check_plain(self.config, self.metrics, self.model, self.checkpoints, self.report, links=False)
+        self.schema = path / "schema.toml"
+        check_plain(self.config, self.metrics, self.model, self.checkpoints, self.report, self.schema, links=False)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -81,6 +82,9 @@ class RunFolder:
         text = json.dumps(sealed({**heading, **config}), indent=2) + "\n"
         with whole_file(self.config, make_folder=True) as stream:
             stream.write(text.encode())
+        if config.get("table") and not self.schema.exists():  # to be looked at: the run goes by its configuration
+            with whole_file(self.schema) as stream:
+                stream.write(config["table"]["schema"].encode())
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""
@@ -113,7 +117,7 @@ class RunFolder:
     def forget(self, *, whole: bool) -> None:
         """Remove what a training has written before there was a checkpoint, and with `whole` the folder, too."""
         own = (self.checkpoints / name for name in ("checkpoint-history.jsonl", "checkpoint.lock"))
-        for path in (self.config, self.metrics, *own):
+        for path in (self.config, self.metrics, self.schema, *own):
             remove(path)
         for folder in (self.checkpoints, *([self.path] if whole else [])):
             with suppress(OSError):  # somebody else's things in it stay

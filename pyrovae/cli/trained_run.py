@@ -15,17 +15,21 @@ from pyrovae.cli.check_other_data import check_own_pair, check_units
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
+from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.origin import BUNDLED, TABLES, Data, DataSource, split
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
+from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import found
 from pyrovae.training.saved.description import describe_array
 
 logger = logging.getLogger("pyrovae")
+
+AnyBlueprint = Blueprint | TableBlueprint
 
 
 class Trained(NamedTuple):
@@ -35,7 +39,7 @@ class Trained(NamedTuple):
     config: dict[str, Any]
     own_pair: str | None
     pair: Any
-    blueprint: Blueprint | None
+    blueprint: AnyBlueprint | None
     data: Data
     words: str
 
@@ -82,13 +86,18 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     config = folder.read_config()
     check_pair_option(pair, config["pair"], f"{command} {path}")
     source = DataSource.from_json(config["data"])
-    chosen, words = _own(source, config) if data is None else _other(source, data, config["columns"])
-    blueprint = None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
+    blueprint = blueprint_of(config)
+    if data is None:
+        chosen, words = _own(source, config, blueprint)
+    elif isinstance(blueprint, TableBlueprint):
+        chosen, words = _other_table(source, data, blueprint)
+    else:
+        chosen, words = _other(source, data, config["columns"])
     _check_shape(chosen, blueprint, words)
     if config["columns"] and not chosen.names and chosen.kind == "table":
         listed = ", ".join(config["columns"][:5]) + (", ..." if len(config["columns"]) > 5 else "")
         logger.warning("%s has no names of columns: they are taken to be %s, in this order.", data, listed)
-    if data is not None and blueprint is not None:
+    if data is not None and isinstance(blueprint, Blueprint):
         check_units(blueprint, chosen, words)
     opened = _opened(folder, config, pair, blueprint, chosen, words)
     if data is not None and blueprint is None:
@@ -109,7 +118,7 @@ def _opened(
     folder: RunFolder,
     config: dict[str, Any],
     pair: str | None,
-    blueprint: Blueprint | None,
+    blueprint: AnyBlueprint | None,
     data: Data,
     words: str,
     made: Any = None,
@@ -118,14 +127,16 @@ def _opened(
     spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
     pv.load(built, _weights(folder), opened.rows(8))
-    return opened
+    # Figures are of rows: what is asked for frames gets the schema back.
+    return opened._replace(pair=blueprint.bare(built)) if isinstance(blueprint, TableBlueprint) else opened
 
 
-def _built(blueprint: Blueprint, folder: RunFolder) -> Any:
+def _built(blueprint: AnyBlueprint, folder: RunFolder) -> Any:
     """The pair that a folder describes, once it is known to fit into memory."""
     try:
         with torch.device("meta"):
-            size = sum(tensor.numel() * tensor.element_size() for tensor in blueprint.build().state_dict().values())
+            parts: Any = unwrapped(blueprint.build())
+            size = sum(tensor.numel() * tensor.element_size() for tensor in parts.state_dict().values())
         check_memory(size, f"the pair that {folder.config} describes", "Train a smaller one.")
         return blueprint.build()
     except FileError:
@@ -146,10 +157,10 @@ def _weights(folder: RunFolder) -> Path:
     return kept[0]
 
 
-def _own(source: DataSource, config: dict[str, Any]) -> tuple[Data, str]:
+def _own(source: DataSource, config: dict[str, Any], blueprint: AnyBlueprint | None) -> tuple[Data, str]:
     if source.has_test_part:
         return _test_part(source)
-    data = source.load()
+    data = data_of(source, blueprint)
     if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
@@ -187,6 +198,17 @@ def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 
+def _other_table(source: DataSource, name: str, blueprint: TableBlueprint) -> tuple[Data, str]:
+    """Another table: its columns by name, of which some may be missing."""
+    other = DataSource(name, header=source.header)
+    if not other.is_table:
+        raise DataError(f"the run was trained on a table; give it a .csv or .parquet file, and not {name}.")
+    if source.label is not None and source.label in _names(Path(name), source.header):
+        other = DataSource(name, header=source.header, label=source.label)
+    data = other.load_rows(blueprint.read())
+    return data, f"{len(data.values):,} rows of {Path(name).name}"
+
+
 def _names(path: Path, header: bool | None) -> list[str]:
     """What the columns of a table are called; nothing where it is not there."""
     from pyrovae.data.datasets.table_files import column_names
@@ -194,7 +216,7 @@ def _names(path: Path, header: bool | None) -> list[str]:
     return column_names(path, header=header) if path.is_file() else []
 
 
-def _check_shape(data: Data, blueprint: Blueprint | None, words: str) -> None:
+def _check_shape(data: Data, blueprint: AnyBlueprint | None, words: str) -> None:
     if blueprint is not None and np.prod(data.values.shape[1:]) != np.prod(blueprint.shape):
         raise DataError(
             f"{words}: one datum has shape {data.values.shape[1:]}, and the run was trained on {blueprint.shape}; "

@@ -15,6 +15,7 @@ from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.pairs.with_schema import RowSchema
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
 
@@ -34,10 +35,15 @@ class Data(NamedTuple):
     kind: Literal["images", "table"]
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
+    frame: Any = None  # whose rows the values are, where a schema makes them
 
     def take(self, rows: Any) -> Data:
         """Some rows."""
-        return self._replace(values=self.values[rows], labels=None if self.labels is None else self.labels[rows])
+        return self._replace(
+            values=self.values[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            frame=None if self.frame is None else self.frame.iloc[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,36 @@ class DataSource:
         """The data; `test` takes the test part where there is one."""
         data = self._bundled(train=not test) if self.bundled else self._file()
         return data if self.shape is None else _shaped(data, self.shape)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a file of named columns, of any kinds."""
+        return not self.bundled and Path(self.name).suffix.lower() in TABLES
+
+    def load_frame(self) -> Any:
+        """The frame in a file, the labels among its columns."""
+        if self.root is not None or self.key is not None or self.size is not None or self.mode is not None:
+            unused = next(name for name in ("root", "key", "size", "mode") if getattr(self, name) is not None)
+            raise ArgumentError(f"{argument(unused)} means nothing for {self.name}: leave it out.")
+        from pyrovae.data.datasets.read_frame import read_frame
+
+        wanted = self.columns
+        if wanted is not None and self.label is not None and self.label not in wanted:
+            wanted = (*wanted, self.label)
+        return read_frame(existing(self.name), header=self.header, columns=wanted)
+
+    def load_rows(self, schema: RowSchema, frame: Any = None) -> Data:
+        """The rows that a schema makes of the file, and its frame."""
+        frame = self.load_frame() if frame is None else frame
+        labels = None
+        if self.label is not None:
+            if self.label not in frame.columns:
+                raise ArgumentError(
+                    f"{self.name} has no column {self.label!r}; it has {', '.join(frame.columns[:20])}."
+                )
+            labels, frame = frame[self.label].astype(str).to_numpy(), frame.drop(columns=self.label)
+        names = tuple(column.name for column in schema.columns)
+        return Data(schema.encode(frame).numpy(), "table", names, labels, frame)
 
     @property
     def has_test_part(self) -> bool:

@@ -11,6 +11,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.registration import Registration
 
 
@@ -76,13 +77,16 @@ class VAE(nn.Module):
             return pyro.sample("z", _distribution(self.posterior(x), "posterior"))
 
     def blank(self, n: int) -> tuple[Tensor]:
-        """Arguments that stand for n data where only their shape counts: `(zeros of (n, *event),)`."""
+        """Arguments that stand for n data where only their shape counts: zeros of (n, *event), or what can be there."""
         training = {module: module.training for module in self.modules()}
         self.eval()  # two rows of zeros must not move the statistics of a BatchNorm
         try:
             with torch.no_grad():
                 z = self._zeros(2, self.prior().event_shape)
-                return (self._zeros(n, self.likelihood(z).event_shape),)
+                likelihood = self.likelihood(z)
+                zeros = self._zeros(n, likelihood.event_shape)
+                lawful = getattr(base_of(likelihood), "lawful", None)  # of columns of several kinds, of which 0 is none
+                return (zeros if lawful is None else lawful(zeros),)
         finally:
             for module, mode in training.items():
                 module.training = mode

@@ -23,16 +23,9 @@ def table_reconstructions(subject: Subject) -> Section:
     # Spread over all rows: the first ones of a sorted file are of one kind.
     few = np.unique(np.linspace(0, len(before) - 1, 300).astype(int))
     drawn = [
-        svg.scatter_chart(
-            np.stack([before[few, column], after[few, column]], 1),
-            [0] * len(before[few]),
-            [""] * len(before[few]),
-            title=f"{_name(subject, column)} (R² {_explained(before[:, column], after[:, column])})",
-            x_label="original",
-            y_label="reconstruction",
-            diagonal=True,
-        )
+        _scatter(_name(subject, column), before[:, column], after[:, column], few)
         for column in range(min(_COLUMNS, before.shape[1]))
+        if not np.isnan(before[few, column]).all()
     ]
     return Section(
         "Reconstructions",
@@ -42,13 +35,28 @@ def table_reconstructions(subject: Subject) -> Section:
     )
 
 
+def _scatter(name: str, before: np.ndarray, after: np.ndarray, few: np.ndarray) -> str:
+    there = ~np.isnan(before)  # a cell that is missing has no place
+    few = few[there[few]]
+    return svg.scatter_chart(
+        np.stack([before[few], after[few]], 1),
+        [0] * len(few),
+        [""] * len(few),
+        title=f"{name} (R² {_explained(before[there], after[there])})",
+        x_label="original",
+        y_label="reconstruction",
+        diagonal=True,
+    )
+
+
 def table_samples(subject: Subject) -> Section:
     """Histograms of data and samples, and a few sampled rows."""
     data = _flat(subject.originals(_ROWS))
     drawn = _flat(subject.samples(_ROWS, mean=False))
     outlines = [
-        svg.histogram([("data", data[:, column], 0), ("samples", drawn[:, column], 1)], title=_name(subject, column))
+        svg.histogram([("data", seen, 0), ("samples", drawn[:, column], 1)], title=_name(subject, column))
         for column in range(min(_COLUMNS, data.shape[1]))
+        if len(seen := data[~np.isnan(data[:, column]), column])
     ]
     heads = "".join(f"<th>{escape(_name(subject, column))}</th>" for column in range(min(_COLUMNS, data.shape[1])))
     rows = "".join(
@@ -70,7 +78,8 @@ def table_traversal(subject: Subject, latent: Latent) -> Section:
     found = traverse(subject, latent)
     values = found.values.reshape(*found.values.shape[:2], -1)
     data = _flat(subject.originals(_ROWS))
-    scaled = (values - data.mean(0)) / np.where(data.std(0) > 0, data.std(0), 1.0)
+    spread = np.nanstd(data, axis=0)
+    scaled = (values - np.nanmean(data, axis=0)) / np.where(spread > 0, spread, 1.0)
     # The columns that move most somewhere: as many as there are colours to tell them apart.
     moving = np.argsort(-np.ptp(scaled, axis=1).max(0))[:6].tolist()
     drawn = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_val
 
 _FEW = 20  # whole numbers of which there are no more are taken for codes
 _MANY = 100  # classes beyond which a column of texts is a matter of its own
+_WRITTEN = {
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? pd.to_datetime makes dates of them",
+    r"[+-]?\d+([.,]\d+)?": "numbers as texts? pd.to_numeric makes numbers of them",
+}
 _RARE = 10  # rows of a class below which it is hardly learned
 
 
@@ -36,9 +41,14 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
     if kind not in (None, "binary", "categorical", "ordinal") and not _may_be_numbers(values):
         raise ArgumentError(f"kinds: {name!r} is to be {kind}, and holds {dtype}: numbers can be that, classes cannot.")
     if pd.api.types.is_datetime64_any_dtype(values):
-        return _with_numbers(TableColumn(Column(name, kind or "real"), name, "date", (), dtype), values)
+        days = TableColumn(Column(name, kind or "real"), name, "day", (), dtype)
+        whole = (days.numbers(seen)[0] % 1 == 0).all()
+        return _with_numbers(days if whole else days._replace(form="date"), values)
     if _is_of_numbers(values) and kind not in ("categorical", "ordinal", "binary"):
         numbers = seen.astype(float).to_numpy()
+        if kind is None and len(numbers) > _FEW and (np.diff(np.sort(numbers)) == 1).all() and numbers[0] % 1 == 0:
+            note = "left out: whole numbers in a row, as in an identifier"
+            return TableColumn(None, name, "identifier", dtype=dtype, note=note)
         if not np.isfinite(numbers).all():
             raise DataError(f"column {name!r} holds infinity; make it a hole.")
         chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
@@ -66,8 +76,10 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
         if len({str if isinstance(one, str) else float for one in found}) > 1:
             raise DataError(f"column {name!r} holds objects of several types (texts and numbers); make them one.")
         levels = sorted(found)  # type: ignore[type-var]  # of one type, as was just seen
+    note = note or _written_as(levels)
     if kind is None and all(isinstance(one, str) for one in levels) and len(levels) == len(seen) > _FEW:
-        return TableColumn(None, name, "identifier", (), dtype, "left out: all values differ, as in an identifier")
+        words = note or "all values differ, as in an identifier"
+        return TableColumn(None, name, "identifier", (), dtype, f"left out: {words}")
     if len(levels) < 2:
         return TableColumn(None, name, "constant", tuple(levels), dtype, "left out: the same everywhere")
     if kind in ("binary", "categorical", "ordinal"):
@@ -85,6 +97,14 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
         notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
     column = check_column(column_of(name, chosen, len(levels), numbers))
     return one._replace(column=column, note="; ".join(notes))
+
+
+def _written_as(levels: list[Level]) -> str:
+    """What to ask of texts that are written like something else."""
+    for pattern, words in _WRITTEN.items():
+        if all(isinstance(one, str) and re.fullmatch(pattern, one.strip()) for one in levels):
+            return words
+    return ""
 
 
 def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pyrovae.tables.table_column import TableColumn
 from pyrovae.training.saved import files
 
 _LARGEST = 2**24  # bytes; one of a hundred thousand columns has about as much
-_FORMS = ("number", "classes", "date", "constant", "identifier")
+_FORMS = ("number", "classes", "date", "day", "constant", "identifier")
 
 
 def read_schema(path: str | os.PathLike[str]) -> Schema:
@@ -99,7 +99,7 @@ def _column(entries: dict[str, Any]) -> TableColumn:
             raise ValueError(f"column {name!r}: center, spread and shares are finite numbers, shares above 0")
         classes = len(levels) if form == "classes" else 0
         column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares))
-        if (form == "classes") != (column.kind in ("binary", "categorical", "ordinal")) or form not in _FORMS[:3]:
+        if (form == "classes") != (column.kind in ("binary", "categorical", "ordinal")) or form not in _FORMS[:4]:
             raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
     return TableColumn(column, name, form, levels, **texts)
 

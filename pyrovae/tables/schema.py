@@ -15,7 +15,7 @@ from pyrovae.models.columns import KINDS, Column
 from pyrovae.tables.as_frame import as_frame, in_form_of
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.schema_toml import schema_toml
-from pyrovae.tables.table_column import TableColumn
+from pyrovae.tables.table_column import DATES, TableColumn
 
 logger = logging.getLogger("pyrovae")
 
@@ -46,7 +46,7 @@ class Schema(NamedTuple):
         """The rows as a pair takes them, (rows, columns), NaN for what is missing.
 
         Columns are taken by name. A class that the schema does not know counts as missing, and so does a column that is
-        not there; both are said in the log.
+        not there; both are said in the log, and so are rows of which nothing is there.
 
         Raises:
             DataError: a column holds what its kind cannot be.
@@ -61,8 +61,10 @@ class Schema(NamedTuple):
         ):
             if found:
                 logger.warning("columns %s %s", ", ".join(map(repr, sorted(found, key=str)[:5])), words)
-        parts = [self._numbers(frame, one) for one in self.table if one.column is not None]
-        return torch.from_numpy(np.stack(parts, 1))
+        rows = np.stack([self._numbers(frame, one) for one in self.table if one.column is not None], 1)
+        if empty := int(np.isnan(rows).all(1).sum()):
+            logger.warning("%d rows are missing entirely: they count nowhere, and nothing tells their cells", empty)
+        return torch.from_numpy(rows)
 
     def _numbers(self, frame: Any, one: TableColumn) -> np.ndarray:
         if one.name not in frame.columns:
@@ -188,7 +190,7 @@ def _lines(table: Sequence[TableColumn]) -> Iterator[str]:
     kinds = max(map(len, shown))
     for one, kind in zip(table, shown, strict=True):
         words = [KINDS[kind].words] if one.column else []
-        if one.form == "date":
+        if one.form in DATES:
             words = ["a date, in days"]
         if one.column and one.column.classes:
             words.append(f"{one.column.classes} classes")

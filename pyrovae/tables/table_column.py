@@ -11,6 +11,8 @@ from pyrovae.models.columns import Column, has_classes
 
 Level = str | int | float | bool
 
+DATES = ("date", "day")  # forms of dates
+
 _DAY = 86_400e9  # nanoseconds
 
 
@@ -20,7 +22,7 @@ class TableColumn(NamedTuple):
     Attributes:
         column: its name, kind and numbers; None where it is left out of the model.
         name: its name.
-        form: "number", "classes", "date" (days since 1970), "constant" or "identifier".
+        form: "number", "classes", "date" (days since 1970), "day" (a date without a time), "constant" or "identifier".
         levels: the classes, in order; of a constant its one value.
         dtype: of the frame's column.
         note: what is worth knowing of it.
@@ -44,7 +46,7 @@ class TableColumn(NamedTuple):
         Raises:
             DataError: they are none of the kind that the column is taken for.
         """
-        if self.form == "date":
+        if self.form in DATES:
             return self._dates(values), []
         if self.form == "classes":
             return self._codes(values)
@@ -57,7 +59,8 @@ class TableColumn(NamedTuple):
         import pandas as pd
 
         missing = np.isnan(numbers)
-        if self.form == "date":
+        if self.form in DATES:
+            numbers = np.rint(numbers) if self.form == "day" else numbers
             dates = pd.to_datetime(pd.Series(np.where(missing, 0, numbers) * _DAY).round().astype("int64"))
             found = dates.mask(missing)
             return found.astype(self.dtype) if self.dtype.startswith("datetime64[") and "," not in self.dtype else found
@@ -93,9 +96,14 @@ class TableColumn(NamedTuple):
         if pd.api.types.is_numeric_dtype(values):
             raise DataError(f"column {self.name!r} is one of dates, and holds numbers: make dates of them first.")
         try:
-            dates = pd.to_datetime(values)
+            # As texts only the one form in which a month cannot be taken for a day.
+            texts = not pd.api.types.is_datetime64_any_dtype(values)
+            dates = pd.to_datetime(values, format="ISO8601") if texts else pd.to_datetime(values)
         except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"column {self.name!r} is one of dates, and holds something else: {error}.") from None
+            raise DataError(
+                f"column {self.name!r} is one of dates, and holds something else: "
+                f"{str(error).splitlines()[0].split('. You')[0]}. Make dates of them first."
+            ) from None
         dates = dates.dt.tz_localize(None) if getattr(dates.dt, "tz", None) is not None else dates
         numbers = dates.astype("datetime64[ns]").astype("int64").to_numpy() / _DAY
         return np.where(dates.isna(), np.nan, numbers)

@@ -26,6 +26,7 @@ OVER_A_RUN = {
     "reconstruct": "reconstruct {run} -n 3",
     "export": "export {run} out.nc --draws 2",
     "report": "report {run}",
+    "encode": "encode {run}",
 }
 
 

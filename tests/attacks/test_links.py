@@ -14,7 +14,12 @@ import pyrovae as pv
 from pyrovae.data.whole_file import remove_partial
 
 IN_CHECKPOINTS = ("checkpoints/checkpoint-history.jsonl", "checkpoints/checkpoint-0000000002.safetensors")
-RESULTS = {"samples.csv": "sample", "samples.npy": "sample", "reconstructions.csv": "reconstruct"}
+RESULTS = {
+    "samples.csv": "sample",
+    "samples.npy": "sample",
+    "reconstructions.csv": "reconstruct",
+    "encoded.csv": "encode",
+}
 
 
 def quick(*few: str, many: tuple[str, ...]):

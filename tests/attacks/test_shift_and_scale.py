@@ -112,7 +112,7 @@ def test_the_command_line_draws_what_a_table_of_times_and_pressures_holds(tmp_pa
     np.savetxt(path, RAW, delimiter=",", header=",".join(names), comments="", fmt="%.6f")
     run = tmp_path / "run"
     for line in (
-        f"train {path} --epochs 4 --out {run} --quiet --no-report",
+        f"train {path} --likelihood normal --epochs 4 --out {run} --quiet --no-report",
         f"sample {run} -n 500 --seed 0 --out {tmp_path / 'drawn.npy'}",
     ):
         assert CliRunner().invoke(app, line.split()).exit_code == 0

@@ -16,10 +16,10 @@ from pyrovae.data.datasets.page_checksums import say_whether_checked
 from pyrovae.errors import ArgumentError, DataError, FileError, argument
 
 # What other programs write where a value is missing.
-_HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
+HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
 
 # Other words for a hole, which are no name of a column either.
-_MARKS = {mark.lower() for mark in _HOLES} | {"#n/a", "#na", "inf", "-inf", "infinity", "missing", "nil", "unknown"}
+_MARKS = {mark.lower() for mark in HOLES} | {"#n/a", "#na", "inf", "-inf", "infinity", "missing", "nil", "unknown"}
 
 _LONGEST_LINE = 2**26  # characters; a line of a million columns has a third of that
 
@@ -65,12 +65,12 @@ def column_names(path: Path, *, header: bool | None = None) -> list[str]:
 
 def column_text(path: Path, column: str, *, header: bool | None = None) -> np.ndarray:
     """One column as texts `(rows,)`, numbers too, such as the classes that rows belong to."""
-    (number,) = _numbers([column], column_names(path, header=header), path)
+    (number,) = chosen_columns([column], column_names(path, header=header), path)
     with reading(path):
         if path.suffix.lower() == ".csv":
             from pyarrow import string
 
-            table = _parsed(path, layout(path, header=header), [number], kind=string())
+            table = parsed(path, layout(path, header=header), [number], kind=string())
         else:
             from pyarrow import parquet
 
@@ -81,10 +81,10 @@ def column_text(path: Path, column: str, *, header: bool | None = None) -> np.nd
 def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None = None) -> Table:
     """The numbers of a .csv file as float64, of all columns or of those that are named."""
     shape = layout(path, header=header)
-    wanted = _numbers(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
+    wanted = chosen_columns(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
     check_memory(path.stat().st_size, str(path), AS_NPY)
     with reading(path):
-        table = _parsed(path, shape, wanted)
+        table = parsed(path, shape, wanted)
     labels = [shape.labels[number] for number in wanted]
     _check_missing(table, path, labels)
     if not len(table):
@@ -92,7 +92,7 @@ def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None =
     return Table(_matrix(table), tuple(labels) if shape.named else ())
 
 
-def _numbers(columns: Sequence[str], known: list[str], path: Path, *, all: bool = False) -> list[int]:
+def chosen_columns(columns: Sequence[str], known: list[str], path: Path, *, all: bool = False) -> list[int]:
     """Where the named columns stand."""
     if all:  # names may occur twice
         return list(range(len(known)))
@@ -108,14 +108,15 @@ def _numbers(columns: Sequence[str], known: list[str], path: Path, *, all: bool 
     return [known.index(name) for name in columns]
 
 
-def _parsed(path: Path, shape: TableLayout, wanted: list[int], kind=None):
+def parsed(path: Path, shape: TableLayout, wanted: list[int], kind=None):
+    """The wanted columns of a .csv file, all of one type of Arrow's: numbers where none is given."""
     from pyarrow import ArrowInvalid, csv, float64
 
     numbers = [str(number) for number in range(len(shape.labels))]  # names may occur twice, these do not
     # One type for all: inference looks at the first block only, and fails on a later "3.5" among integers.
     types = dict.fromkeys(numbers, kind or float64())
     convert = csv.ConvertOptions(
-        column_types=types, null_values=list(_HOLES), include_columns=[numbers[number] for number in wanted]
+        column_types=types, null_values=list(HOLES), include_columns=[numbers[number] for number in wanted]
     )
     # A line must fit into a block.
     read = csv.ReadOptions(column_names=numbers, skip_rows=shape.skipped, block_size=2**20 + 64 * len(numbers))
@@ -133,7 +134,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     from pyarrow import parquet, types
 
     names = column_names(path)
-    wanted = [names[number] for number in _numbers(columns if columns is not None else names, names, path)]
+    wanted = [names[number] for number in chosen_columns(columns if columns is not None else names, names, path)]
     with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         fine = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
         fields = [file.schema_arrow.field(name) for name in wanted]
@@ -225,7 +226,7 @@ def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
                 "the file is cut short there, or a delimiter is missing or too many."
             )
         for number, field in enumerate(fields if line > shape.skipped else ()):
-            if number in wanted and not _is_number(field) and field not in _HOLES:
+            if number in wanted and not _is_number(field) and field not in HOLES:
                 words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
     if words:
         listing = ", ".join(words[number] for number in sorted(words))

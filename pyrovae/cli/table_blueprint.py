@@ -1,0 +1,83 @@
+"""A pair of tables described by plain values, as `Blueprint` does it for arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+import pyrovae as pv
+from pyrovae.cli.blueprint import Blueprint
+from pyrovae.data.origin import Data, DataSource
+from pyrovae.data.read_as import read_as
+from pyrovae.tables.read_schema import schema_from
+from pyrovae.tables.schema import Schema
+
+_HIDDEN, _LATENT = (128, 64), 8
+
+
+@dataclass(frozen=True)
+class TableBlueprint:
+    """What a pair of a table is made of.
+
+    Examples:
+        >>> import pandas as pd
+        >>> schema = pv.tables.schema(pd.DataFrame({"x": [0.5, 1.5, -2.0]}))
+        >>> TableBlueprint(schema.toml()).shape
+        (1,)
+    """
+
+    schema: str
+    hidden: tuple[int, ...] = _HIDDEN
+    latent: int = _LATENT
+    likelihood: ClassVar[str] = "by column"
+    scaling: ClassVar[str] = "none"
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TableBlueprint:
+        """The inverse of `to_json`."""
+        return read_as(cls, document, "the blueprint of a table")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def read(self) -> Schema:
+        """The schema."""
+        return schema_from(self.schema, "the schema of the run")
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Of one row."""
+        return (len(self.read().columns),)
+
+    def prepare(self, values: np.ndarray) -> np.ndarray:
+        """Rows as the pair takes them: as the schema made them."""
+        return values
+
+    def restore(self, values: np.ndarray) -> np.ndarray:
+        """What the pair gives, in the units of the rows."""
+        return values
+
+    def build(self, rows: np.ndarray | None = None) -> Any:
+        """The pair, whose scaling stands in the schema."""
+        return pv.recipes.table_vae(self.read(), self.latent, hidden=self.hidden)
+
+    @staticmethod
+    def bare(pair: Any) -> Any:
+        """The pair without its schema."""
+        return pair.pair
+
+
+def blueprint_of(config: Mapping[str, Any]) -> Blueprint | TableBlueprint | None:
+    """What the pair of a run is made of; None where it is somebody's own."""
+    if config.get("table") is not None:
+        return TableBlueprint.from_json(config["table"])
+    return None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
+
+
+def data_of(source: DataSource, blueprint: Blueprint | TableBlueprint | None) -> Data:
+    """The data of a run; those of a table as the run's schema makes them."""
+    return source.load_rows(blueprint.read()) if isinstance(blueprint, TableBlueprint) else source.load()

@@ -1,0 +1,111 @@
+"""Tables of columns of all kinds from .csv and .parquet files, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pyrovae.data.check_memory import check_memory
+from pyrovae.data.datasets.array_files import reading
+from pyrovae.data.datasets.page_checksums import say_whether_checked
+from pyrovae.data.datasets.table_files import HOLES, chosen_columns, column_names, layout, parsed
+from pyrovae.errors import DataError
+
+_MOSTLY = 0.9  # of the cells of a column are numbers, and the others are slips
+
+# What a column of texts may hold, the narrowest first; a code that begins with 0 is a text.
+_CODE = r"^[+-]?0[0-9]"
+_TYPES = ("int64", "float64", "bool", "date32", "timestamp")
+
+
+def read_frame(path: Path, *, header: bool | None = None, columns: Sequence[str] | None = None) -> Any:
+    """A pandas frame of a .csv or .parquet file.
+
+    Columns of a .csv file are whole numbers, numbers, truth values or dates (ISO 8601) where all of their cells are,
+    and texts otherwise; numbers that begin with 0, as postal codes do, are texts. Spaces around a cell are left out.
+
+    Args:
+        path: the file.
+        header: whether the first line of a .csv file holds names; None finds out.
+        columns: which; None for all.
+
+    Raises:
+        FileError: it cannot be read.
+        DataError: no rows, a name twice, or a column of numbers in which a few cells are none.
+    """
+    names = column_names(path, header=header)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path} has two columns {twice[0]!r}; rename one.")
+    check_memory(8 * path.stat().st_size, str(path), "Take fewer rows of it.")
+    wanted = chosen_columns(columns if columns is not None else names, names, path)
+    frame = _csv(path, header, wanted) if path.suffix.lower() == ".csv" else _parquet(path, names, wanted)
+    if not len(frame):
+        raise DataError(f"{path} holds names of columns and no rows.")
+    return frame
+
+
+def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
+    from pyarrow import parquet
+
+    with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
+        say_whether_checked(path, file.metadata)
+    return table.to_pandas(date_as_object=False)
+
+
+def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
+    import pandas as pd
+    import pyarrow
+
+    shape = layout(path, header=header)
+    with reading(path):
+        table = parsed(path, shape, wanted, kind=pyarrow.string())
+    labels = [shape.labels[number] for number in wanted]
+    first = 2 if shape.named else 1  # the line of row 0, as editors count
+    columns = {
+        label: _typed(column, f"{path}, column {label!r}", first)
+        for label, column in zip(labels, table.columns, strict=True)
+    }
+    return pd.DataFrame({label: column.to_pandas(date_as_object=False) for label, column in columns.items()})
+
+
+def _typed(column: Any, where: str, first: int) -> Any:
+    """A column of texts in the narrowest type that holds all of it."""
+    import pyarrow
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # its functions are made at run time
+
+    trimmed = compute.utf8_trim_whitespace(column.combine_chunks())
+    holes = compute.is_in(trimmed, value_set=pyarrow.array(HOLES))
+    texts = compute.if_else(holes, None, trimmed)
+    if texts.null_count != len(texts) and not compute.any(compute.match_substring_regex(texts, _CODE)).as_py():
+        for name in _TYPES:
+            try:
+                return texts.cast(pyarrow.timestamp("us") if name == "timestamp" else name)
+            except pyarrow.ArrowInvalid:
+                continue
+    _check_slips(texts, where, first)
+    return texts
+
+
+def _check_slips(texts: Any, where: str, first: int) -> None:
+    """Refuse a column of numbers in which a few cells are something else: as texts, each number would be a class."""
+    cells = texts.to_pylist()
+    there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
+    slips = [(row, cell) for row, cell in there if not _is_number(cell)]
+    if slips and len(slips) <= (1 - _MOSTLY) * len(there):
+        row, cell = slips[0]
+        raise DataError(
+            f"{where}: numbers but for {len(slips)} of {len(there)} cells, the first one {cell!r} in line "
+            f"{row + first}. Leave these cells empty, or mend them."
+        )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
