@@ -305,9 +305,7 @@ def test_dates_come_back_as_days_or_with_their_time_and_from_one_form_of_text():
     assert not between["time"].equals(frame["time"])
     texts = frame.assign(day=frame["day"].dt.strftime("%Y-%m-%d"))
     assert torch.equal(schema.encode(texts), schema.encode(frame))
-    with pytest.raises(
-        pv.DataError, match=r"'day' is one of dates, and holds something else.*Make dates"
-    ):
+    with pytest.raises(pv.DataError, match=r"'day' is one of dates, and holds something else.*Make dates"):
         schema.encode(frame.assign(day="01/02/2020"))
 
 

@@ -109,7 +109,8 @@ def _likely(pair: HasPair, given: Any, key: Any, suspects: torch.Tensor, options
     leaves = given if isinstance(given, dict) else dict(enumerate(given))
     rows = {name: leaf[here] if _is_by_row(leaf, len(here)) else leaf for name, leaf in leaves.items()}
     rows[key] = rows[key].masked_fill(suspects[here], math.nan)
-    data, named = ((), rows) if isinstance(given, dict) else (tuple(rows.values()), {})
+    data, named = tuple(rows.values()), {str(name): leaf for name, leaf in rows.items()}
+    data, named = ((), named) if isinstance(given, dict) else (data, {})
     found = impute(pair, *data, **named, **{**options, "draws": _SHOWN})
     return next(iter(found.values.values())) if len(found.values) == 1 else None
 
