@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from pyrovae.data.rows_of_frames import frames_among
-from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.draws import drawn, sampler_for
@@ -49,8 +48,8 @@ def generate(
 
     Returns:
         `{site: (rows, *event)}` for latent, observed and deterministic sites, rows first whatever the plate's dim;
-        `(draws, *plates, *event)` where draws are asked for. Of a pair that carries a schema, for a number of data or
-        a frame, a frame or a list of them; in the place of the table's site where the pair observes other things, too.
+        `(draws, *plates, *event)` where draws are asked for. Of a pair that carries a schema a frame, or a list of
+        them; with frames in the place of the table's site where the pair observes other things beside it.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -65,8 +64,6 @@ def generate(
     )
     found = found if draws is not None else _only(found, sampler)
     given = [*frames_among((count_or_data, *more)).values(), *frames_among(named).values()]
-    if not given and as_whole(count_or_data) is None:
-        return found
     return framed(sampler, found, form=given[0] if given else None, mean=mean)
 
 
