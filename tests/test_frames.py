@@ -278,6 +278,19 @@ def test_what_is_no_frame_is_said(caplog):
         pv.impute(table_vae(), FRAME.iloc[:0])
 
 
+def test_imputations_go_to_arviz():
+    found = pv.impute(table_vae(), FRAME, draws=4)
+    groups = found.to_arviz()
+    drawn, seen = groups["posterior_predictive"]["x"], groups["observed_data"]["x"]
+    assert drawn.sizes == {"chain": 1, "draw": 4, "row": 24, "column": 3}
+    assert np.array_equal(drawn.sel(column="share").values[0], found.values["x"][..., 2].numpy())
+    assert np.array_equal(np.isnan(seen.values), found.missing["x"].numpy())
+    assert np.allclose(seen.sel(column="height").to_numpy(), FRAME["height"], equal_nan=True)
+    assert np.array_equal(groups["constant_data"]["khat"].values, found.khat.numpy())
+    other = pv.impute(carrying(), NUMBERS, LABEL, draws=4).to_arviz()
+    assert other["posterior_predictive"]["label"].sizes == {"chain": 1, "draw": 4, "row": 16}
+
+
 # --- files ---------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_a_saved_pair_keeps_its_schema(tmp_path):

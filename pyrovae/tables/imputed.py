@@ -9,6 +9,7 @@ import torch
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.with_schema import RowSchema
+from pyrovae.tables.imputed_to_arviz import imputed_to_arviz
 from pyrovae.tables.likely_cells import likely_cells
 
 
@@ -71,6 +72,17 @@ class Imputed(NamedTuple):
         """One frame with the most likely value in each hole, by the kind of its column; see `impute`."""
         table = self._table
         return self._frame(likely_cells(self.values[table.site], table.schema.columns))
+
+    def to_arviz(self) -> Any:
+        """The draws as `posterior_predictive` (chain, draw, row, ...), beside what was observed, `khat` and `ess`.
+
+        Of a frame the columns have their names; classes are numbers, in the order of the schema.
+
+        Returns:
+            `InferenceData` (ArviZ 0.x) or an `xarray.DataTree` (1.x), whose `.to_netcdf(path)` writes it.
+        """
+        names = {} if self.table is None else {self.table.site: [one.name for one in self.table.schema.columns]}
+        return imputed_to_arviz(self.values, self.missing, {"khat": self.khat, "ess": self.ess}, names)
 
     @property
     def _table(self) -> ImputedFrame:
