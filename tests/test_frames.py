@@ -49,8 +49,8 @@ def own():
     return pv.Pair(model, guide)
 
 
-NUMBERS = pd.DataFrame(torch.randn(16, 3, generator=torch.Generator().manual_seed(1)).numpy(), columns=list("abc"))
-NUMBERS = NUMBERS.astype(float).set_index(pd.Index([f"r{number}" for number in range(16)]))
+NUMBERS = pd.DataFrame(np.random.default_rng(1).normal(size=(16, 3)), columns=list("abc"))
+NUMBERS = NUMBERS.set_index(pd.Index([f"r{number}" for number in range(16)]))
 LABEL = torch.randn(16, generator=torch.Generator().manual_seed(2))
 
 
