@@ -326,6 +326,21 @@ FAULTS = (
     ("torch.Tag.nondeterministic_seeded not in func.tags and self.of_batch", "self.of_batch", "staged_values"),
     ("self._pure[storage_of(tensor)] = False", "pass", "staged_values"),
     ("check_data(self.checks, batch.args, batch.kwargs)  # here", "pass  # here", "staged_components"),
+    ("whole = within + between", "whole = within", "pooled"),
+    ("if (weights == weights[0]).all():", "if True:", "estimators"),
+    (
+        "holed = x.isnan().any(1)\n        if not holed.any():",
+        "holed = x.isnan().any(1)\n        if True:",
+        "estimators",
+    ),
+    ("return own_store(with_schema(pair, self.schema_))", "return with_schema(pair, self.schema_)", "estimators"),
+    ("hidden[noise.choice(rows), place] = False", "pass", "imputation_scores"),
+    ("full, shown = own.encode(frame), own.encode(holed)", "full = shown = own.encode(frame)", "imputation_scores"),
+    (
+        "made = completions(imputer, frame, holed.copy()",
+        "made = completions(imputer, frame, frame.copy()",
+        "imputation_scores",
+    ),
 )
 
 
