@@ -328,11 +328,7 @@ FAULTS = (
     ("check_data(self.checks, batch.args, batch.kwargs)  # here", "pass  # here", "staged_components"),
     ("whole = within + between", "whole = within", "pooled"),
     ("if (weights == weights[0]).all():", "if True:", "estimators"),
-    (
-        "holed = x.isnan().any(1)\n        if not holed.any():",
-        "holed = x.isnan().any(1)\n        if True:",
-        "estimators",
-    ),
+    ("(holed, self._completed_evidence)", "(holed, self._evidence)", "estimators"),
     ("return own_store(with_schema(pair, self.schema_))", "return with_schema(pair, self.schema_)", "estimators"),
     ("hidden[noise.choice(rows), place] = False", "pass", "imputation_scores"),
     ("full, shown = own.encode(frame), own.encode(holed)", "full = shown = own.encode(frame)", "imputation_scores"),

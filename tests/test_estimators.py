@@ -155,6 +155,7 @@ def test_outliers_are_the_share_that_was_asked_for_and_what_is_far_out():
     assert np.allclose(model.decision_function(x), model.score_samples(x) - model.offset_)
     far = TRUTH.mean.numpy() + np.array([9.0, -9.0, 9.0, 0.0])
     assert model.predict(np.stack([far, TRUTH.mean.numpy()])).tolist() == [-1, 1]
+    assert model.predict([[1e200, 0, 0, 0], [0, 3, -2, 10], [0, 0, math.nan, -1e300]]).tolist() == [-1, 1, -1]
     # A row of weight 0 is not there: the share is one of the others.
     weights = (model.score_samples(x) >= model.offset_).astype(float)
     other = exact(pv.estimators.VAEOutlierDetector, contamination=0.05).fit(x, sample_weight=weights)
@@ -358,6 +359,7 @@ def test_nothing_global_changes(kind):
         ("VAEDensity", {"pair": known(None)}, "a function of the schema that returns a new pair"),
         ("VAEDensity", {"pair": lambda schema: schema}, "Schema, which is no pair"),
         ("VAEDensity", {"draws": 0}, "draws=0"),
+        ("VAEDensity", {"batch_size": 0}, "batch_size=0"),
         ("VAEOutlierDetector", {"contamination": 0}, "contamination=0"),
         ("VAEImputer", {"kinds": "imaginary"}, "'imaginary'; give"),
         ("VAETransformer", {"pair": mean_of_rows}, "no latent site of single rows"),
@@ -378,6 +380,14 @@ def test_a_pair_of_single_columns_is_refused_where_rows_are_drawn():
     fitted = pv.estimators.VAEDensity(**QUICK, pair=lambda schema: pv.Pair(model, lambda x: None)).fit(rows()[:, :2])
     with pytest.raises(pv.PairError, match="no one is a row of the schema alone"):
         fitted.sample(3)
+
+
+def test_tables_of_no_rows_or_one_are_refused():
+    for count in (0, 1):
+        with pytest.raises(pv.DataError, match=f"the table has {count} rows"):
+            pv.estimators.VAEDensity().fit(FRAME.iloc[:count])
+        with pytest.raises(ValueError, match=f"{count} sample"):
+            pv.estimators.VAEDensity().fit(rows()[:count])
 
 
 def test_before_it_is_fitted():

@@ -61,6 +61,8 @@ def _kept(schema: Schema) -> list[Any]:
 def _as_given(mask: Any, names: list[str], shape: tuple[int, ...]) -> np.ndarray:
     if is_frame(mask):
         mask = as_frame(mask)
+        if others := [name for name in mask.columns if name not in names and mask[name].any()]:
+            raise ArgumentError(f"hidden has cells of column {others[0]!r}, which is none of the schema's columns.")
         mask = np.stack([mask[name] if name in mask.columns else np.zeros(len(mask), bool) for name in names], 1)
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != shape:

@@ -88,6 +88,8 @@ def imputation_scores(
     if not 0 < level < 1:
         raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
     named = dict(imputers) if isinstance(imputers, Mapping) else {"imputer": imputers}
+    if not named:
+        raise ArgumentError("there is no imputer; give one at least.")
     frame, seed = as_frame(frame), chosen_seed(seed)
     schema = guessed(frame) if schema is None else schema
     before = tuple(name for name, one in named.items() if isinstance(one, HasPair))

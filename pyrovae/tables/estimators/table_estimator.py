@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pyrovae.data.rows_of_frames import is_frame
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.models.recipes import table_vae
 from pyrovae.pairs.isolation import forked_random
@@ -96,7 +96,10 @@ class TableEstimator(BaseEstimator):
 
     def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
         """Fit; the rows, and their weights."""
+        check_count("batch_size", self.batch_size)
         frame = self._frame(X, reset=True)
+        if len(frame) < 2:
+            raise DataError(f"the table has {len(frame)} rows; there is nothing to learn from.")
         weights = _check_sample_weight(sample_weight, frame, dtype=np.float64)
         if (weights < 0).any() or not weights.any():
             raise ArgumentError("sample_weight is below 0, or 0 for every row; give weights of which one is above 0.")

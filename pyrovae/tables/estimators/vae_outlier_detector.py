@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import OutlierMixin
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, DataError
 from pyrovae.tables.estimators.table_estimator import TableEstimator
 
 _COMPLETIONS = 10  # of a row with holes: its score is off by a third of what one completion is off by
@@ -68,7 +69,8 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The score less the offset: negative for outliers."""
-        return self.score_samples(X) - self.offset_
+        scores = self.score_samples(X)
+        return np.subtract(scores, self.offset_, out=scores, where=np.isfinite(scores))
 
     def predict(self, X: Any) -> np.ndarray:
         """1 for inliers, -1 for outliers."""
@@ -84,6 +86,8 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
             raise ArgumentError(f"contamination={self.contamination!r}; give a share above 0 and up to 0.5.")
         x, weights = super()._fitted(X, sample_weight)
         scores = self._scores(x)
+        if np.isneginf(scores).all():
+            raise DataError("the pair gives no row of the table a probability above 0, so that none is more usual.")
         order = scores.argsort()
         shares = weights[order].cumsum() / weights.sum()
         # The first row that is none of the share; sums of weights are off by their last bits.
@@ -92,11 +96,22 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
         return x, weights
 
     def _scores(self, x: torch.Tensor) -> np.ndarray:
-        holed = x.isnan().any(1)
-        if not holed.any():
-            return self._evidence(x)
-        full = self._completed(x[holed], _COMPLETIONS, self._seed)
-        whole = np.empty(len(x))
-        whole[~holed] = self._evidence(x[~holed]) if not holed.all() else 0.0
-        whole[holed] = self._evidence(full.flatten(0, 1)).reshape(len(full), -1).mean(0)
-        return whole
+        holed, scores = x.isnan().any(1), np.empty(len(x))
+        for here, score in ((~holed, self._evidence), (holed, self._completed_evidence)):
+            if here.any():
+                scores[here] = _score_or_least(score, x[here])
+        return scores
+
+    def _completed_evidence(self, x: torch.Tensor) -> np.ndarray:
+        full = self._completed(x, _COMPLETIONS, self._seed)
+        return self._evidence(full.flatten(0, 1)).reshape(len(full), -1).mean(0)
+
+
+def _score_or_least(score: Callable[[torch.Tensor], np.ndarray], x: torch.Tensor) -> np.ndarray:
+    """The scores of rows; -inf of those to which the pair gives no probability, as to 1e200 beside ones."""
+    try:
+        return score(x)
+    except DataError:
+        if len(x) == 1:
+            return np.full(1, -np.inf)
+        return np.concatenate([_score_or_least(score, part) for part in x.tensor_split(2)])
