@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import LOWER, bounded
+from pyrovae.models.conditionals.base import bounded
 from pyrovae.models.conditionals.distributions import InflatedNegativeBinomial, OpenBeta, ZeroOrLogNormal
 
-_OFF = 10.0  # how far above its column's level a logarithm may be: by exp(10), 22,000 times
+_FAR = 6.0  # spreads from a column's centre that a network's mean comes near to, and never past
 
 
 class Column(NamedTuple):
@@ -69,21 +69,23 @@ def _numbers(columns: Sequence[Column], field: str, like: Tensor) -> Tensor:
     return torch.tensor([getattr(column, field) for column in columns], dtype=torch.float64, device=like.device)
 
 
+def _mean(columns: Sequence[Column], raw: Tensor) -> Tensor:
+    """Where a number, or its logarithm, lies: off the data a network goes anywhere, and a logarithm's is in exp()."""
+    off = bounded(raw[..., 0], -_FAR, _FAR)
+    return _numbers(columns, "center", raw) + _numbers(columns, "spread", raw) * off
+
+
 def _level(columns: Sequence[Column], raw: Tensor) -> Tensor:
-    """Of a logarithm: what a wild first step of a network asks for stays a number."""
-    off = bounded(_numbers(columns, "spread", raw) * raw[..., 0], LOWER, _OFF)
-    return (_numbers(columns, "center", raw) + off).to(raw.dtype)
+    return _mean(columns, raw).to(raw.dtype)
 
 
 def _real(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
-    spread = _numbers(columns, "spread", raw)
-    loc = _numbers(columns, "center", raw) + spread * raw[..., 0]
+    spread, loc = _numbers(columns, "spread", raw), _mean(columns, raw)
     return dist.Normal(loc, (spread * bounded(free).exp()).expand(loc.shape), validate_args=False)
 
 
 def _heavy(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
-    spread = _numbers(columns, "spread", raw)
-    loc = _numbers(columns, "center", raw) + spread * raw[..., 0]
+    spread, loc = _numbers(columns, "spread", raw), _mean(columns, raw)
     return dist.StudentT(4.0, loc, (spread * bounded(free).exp()).expand(loc.shape), validate_args=False)
 
 

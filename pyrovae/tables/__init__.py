@@ -6,6 +6,7 @@
 
 from pyrovae.pairs.with_schema import with_schema
 from pyrovae.tables.found_outliers import FoundOutliers
+from pyrovae.tables.generate_where import generate_where
 from pyrovae.tables.imputation_results import ImputationScores
 from pyrovae.tables.imputation_scores import imputation_scores
 from pyrovae.tables.imputed import Imputed
@@ -24,6 +25,7 @@ __all__ = [
     "Refitted",
     "Schema",
     "TableColumn",
+    "generate_where",
     "imputation_scores",
     "outliers",
     "pooled",

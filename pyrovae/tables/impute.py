@@ -110,22 +110,34 @@ def impute(
         raise ArgumentError(f"candidates={candidates!r}: of fewer than {_FIT} weights nothing shows that they are bad.")
     given, mask = arguments(pair, data, named), mask_of_rows(pair, frames, mask)
     rows = {key: given[key] for key in frames}
-    given = marked(given, mask)
+    sampler = _sampler(pair, marked(given, mask), seed, data_plate)
+    framing = next((_framing(sampler, key, frame, rows[key]) for key, frame in frames.items()), None)
+    found = _imputed(sampler, asked, count)._replace(table=framing)
+    _tell(found)
+    return found.filled() if framing is not None and draws is None and len(found.values) == 1 else found
+
+
+def imputations(pair: HasPair, given: Any, draws: int, candidates: int, seed: int | None) -> Imputed:
+    """What `impute` draws, with no word on whether it can be trusted."""
+    return _imputed(_sampler(pair, given, seed, None), draws, candidates)
+
+
+def _sampler(pair: HasPair, given: Any, seed: int | None, data_plate: str | None) -> Sampler:
     pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
     sampler = sampler_of(pair, *split(given), seed, data_plate)
     check_each_datum(sampler)
-    framing = next((_framing(sampler, key, frame, rows[key]) for key, frame in frames.items()), None)
-    parts = list(_of_tiles(sampler, asked, count))
+    return sampler
+
+
+def _imputed(sampler: Sampler, draws: int, candidates: int) -> Imputed:
+    parts = list(_of_tiles(sampler, draws, candidates))
     sites = parts[0].values
-    found = Imputed(
+    return Imputed(
         {site: torch.cat([part.values[site] for part in parts], 1) for site in sites},
         {site: torch.cat([part.missing[site] for part in parts]) for site in sites},
         torch.cat([part.khat for part in parts]),
         torch.cat([part.ess for part in parts]),
-        framing,
     )
-    _tell(found)
-    return found.filled() if framing is not None and draws is None and len(sites) == 1 else found
 
 
 def _framing(sampler: Sampler, key: int | str, frame: Any, rows: torch.Tensor) -> ImputedFrame:

@@ -20,7 +20,7 @@ from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.background import background
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
-from pyrovae.tables.impute import impute
+from pyrovae.tables.impute import imputations
 from pyrovae.tables.missing_cells import column_means
 
 logger = logging.getLogger("pyrovae")
@@ -109,9 +109,8 @@ def _likely(pair: HasPair, given: Any, key: Any, suspects: torch.Tensor, options
     leaves = given if isinstance(given, dict) else dict(enumerate(given))
     rows = {name: leaf[here] if _is_by_row(leaf, len(here)) else leaf for name, leaf in leaves.items()}
     rows[key] = rows[key].masked_fill(suspects[here], math.nan)
-    data, named = tuple(rows.values()), {str(name): leaf for name, leaf in rows.items()}
-    data, named = ((), named) if isinstance(given, dict) else (data, {})
-    found = impute(pair, *data, **named, **{**options, "draws": _SHOWN})
+    data = rows if isinstance(given, dict) else tuple(rows.values())
+    found = imputations(pair, data, _SHOWN, 5 * _SHOWN, options["seed"])
     return next(iter(found.values.values())) if len(found.values) == 1 else None
 
 

@@ -1,0 +1,126 @@
+"""New rows of a table of which some cells are given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.poutine as poutine
+import torch
+
+from pyrovae.errors import ArgumentError, DataError, PairError
+from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.masked import masked
+from pyrovae.pairs.numbers import check_count
+from pyrovae.pairs.pair import HasPair, Pair
+from pyrovae.pairs.turns import in_turn
+from pyrovae.pairs.with_schema import schema_of
+from pyrovae.tables.impute import imputations
+from pyrovae.tables.imputed import Imputed
+from pyrovae.tables.schema import Schema
+
+logger = logging.getLogger("pyrovae")
+
+_FEW = 50  # effective candidates below which rows repeat each other
+_TRUSTED = 0.7
+
+
+@in_turn
+def generate_where(
+    pair: HasPair, count: int, where: Mapping[str, Any], *, candidates: int | None = None, seed: int | None = 0
+) -> Any:
+    r"""Draw new rows given some of their cells, by importance.
+
+    \[ x_{rest} \sim p(x_{rest} \mid z), \qquad z \sim \sum_k \tilde w_k\, \delta_{z_k}, \qquad
+    w_k = \frac{p(x_{where} \mid z_k)\, p(z_k)}{r(z_k)}, \quad z_k \sim r \]
+
+    r is the guide, which is shown those cells and nothing else, or the prior, whichever has more effective draws: a
+    guide that was trained on full rows may know nothing of such.
+
+    Args:
+        pair: any pair that carries a schema and takes nothing but its rows.
+        count: how many rows.
+        where: values of columns by name, such as `{"class": "rare"}`: classes, or numbers.
+        candidates: draws that are weighed: left out, five for each row, 2,000 at least.
+        seed: of the draws.
+
+    Returns:
+        A frame of `count` rows. `frame.attrs["effective_size"]` says how many of the candidates count; of few, the
+        rows have few latents in common, which is said in the log.
+
+    Raises:
+        ArgumentError: a column, or a class, that the schema does not know.
+
+    Examples:
+        >>> import pandas as pd, pyrovae as pv
+        >>> frame = pd.DataFrame({"size": [1.5, 2.0, 9.0, 8.5] * 25, "kind": ["small", "small", "big", "big"] * 25})
+        >>> pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[8])
+        >>> _ = pv.fit(pair, frame, epochs=2, seed=0, progress=False)
+        >>> made = pv.tables.generate_where(pair, 5, {"kind": "big"})
+        >>> made["kind"].unique().tolist(), len(made)
+        (['big'], 5)
+    """
+    count = check_count("count", count)
+    candidates = max(5 * count, 2000) if candidates is None else check_count("candidates", candidates)
+    schema = schema_of(pair)
+    if not isinstance(schema, Schema):
+        raise ArgumentError(
+            "generate_where takes a pair that carries a schema: pv.tables.with_schema(pair, pv.tables.schema(frame))."
+        )
+    row = _row(schema, where)
+    found = max(
+        (imputations(one, (row,), count, candidates, seed) for one in (pair, _from_prior(pair, row))), key=_effective
+    )
+    if len(found.values) != 1:
+        raise PairError(f"the pair observes {', '.join(map(repr, found.values))}, and generate_where knows rows alone.")
+    (values,) = found.values.values()
+    frame = schema.decode(values[:, 0])
+    frame.attrs["effective_size"] = _effective(found)
+    _tell(found, candidates)
+    return frame
+
+
+def _row(schema: Schema, where: Mapping[str, Any]) -> torch.Tensor:
+    """One row that holds those cells, and holes."""
+    import pandas as pd
+
+    if not isinstance(where, Mapping) or not where:
+        raise ArgumentError(f"where={where!r}; give values of columns by name, such as {{'class': 'rare'}}.")
+    known = [one for one in schema.table if one.column is not None]
+    names = [one.name for one in known]
+    if unknown := [name for name in where if name not in names]:
+        raise ArgumentError(f"where has {unknown[0]!r}; the schema's columns are {', '.join(map(repr, names[:12]))}.")
+    row = torch.full((1, len(known)), torch.nan, dtype=torch.float64)
+    for place, one in enumerate(known):
+        if one.name in where:
+            try:
+                numbers, _ = one.numbers(pd.Series([where[one.name]]))
+            except DataError as error:
+                raise ArgumentError(f"where: {error}") from None
+            row[0, place] = float(numbers[0])
+            if row[0, place].isnan():
+                levels = f"; its classes are {', '.join(map(repr, one.levels[:12]))}" if one.levels else ""
+                raise ArgumentError(f"where: {one.name!r} cannot be {where[one.name]!r}{levels}.")
+    return row
+
+
+def _from_prior(pair: HasPair, row: torch.Tensor) -> HasPair:
+    """The pair with its own prior for a guide."""
+    with forked_random(), torch.no_grad():
+        trace = poutine.trace(poutine.block(pair.model, hide_types=["param"])).get_trace(row)
+    seen = [name for name, node in trace.nodes.items() if node["type"] == "sample" and node["is_observed"]]
+    return masked(Pair(pair.model, poutine.block(pair.model, hide=seen)))
+
+
+def _effective(found: Imputed) -> float:
+    return float(found.ess[0])
+
+
+def _tell(found: Imputed, candidates: int) -> None:
+    if _effective(found) < _FEW or float(found.khat[0]) > _TRUSTED:
+        logger.warning(
+            "%.0f of %d candidates count for these cells (khat %.2f): the rows repeat each other's latents. Give more "
+            "candidates, or train on rows with holes, so that the guide learns what few cells say.",
+            _effective(found), candidates, float(found.khat[0]),
+        )  # fmt: skip
