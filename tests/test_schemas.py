@@ -316,11 +316,12 @@ def test_what_is_written_as_something_else_is_asked_about():
             "born": [f"0{1 + row % 3}/02/2020" for row in range(rows)],
             "size": [str(row % 4) for row in range(rows)],
             "number": np.random.default_rng(0).permutation(rows) + 7,
+            "large": [2**60 + 7 * row for row in range(rows)],
             "x": np.random.default_rng(0).normal(size=rows),
         }
     )
     found = {one.name: one for one in pv.tables.schema(frame).table}
     assert "dates as texts? pd.to_datetime" in found["born"].note
     assert "numbers as texts? pd.to_numeric" in found["size"].note
-    assert (found["number"].form, found["x"].form) == ("identifier", "number")
+    assert [found[name].form for name in ("number", "large", "x")] == ["identifier", "identifier", "number"]
     assert pv.tables.schema(frame, kinds={"number": "real"}).columns[2].name == "number"

@@ -11,6 +11,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.columns import Column, check_column
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value
 
+_EXACT = 2**53  # up to which doubles hold all whole numbers
 _FEW = 20  # whole numbers of which there are no more are taken for codes
 _MANY = 100  # classes beyond which a column of texts is a matter of its own
 _WRITTEN = {
@@ -48,6 +49,9 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
         numbers = seen.astype(float).to_numpy()
         if kind is None and len(numbers) > _FEW and (np.diff(np.sort(numbers)) == 1).all() and numbers[0] % 1 == 0:
             note = "left out: whole numbers in a row, as in an identifier"
+            return TableColumn(None, name, "identifier", dtype=dtype, note=note)
+        if kind is None and pd.api.types.is_integer_dtype(values) and np.abs(numbers).max() > _EXACT:
+            note = "left out: whole numbers beyond 2**53, as identifiers are"
             return TableColumn(None, name, "identifier", dtype=dtype, note=note)
         if not np.isfinite(numbers).all():
             raise DataError(f"column {name!r} holds infinity; make it a hole.")
