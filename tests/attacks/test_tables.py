@@ -93,6 +93,20 @@ def test_rows_that_are_longer_than_a_block_are_read(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "x.csv").values, values)
 
 
+@pytest.mark.parametrize(("value", "kept"), [(2**53, True), (2**53 + 1, False), (-(2**63) + 1, False), (2**62, True)])
+def test_whole_numbers_that_do_not_stay_what_they_are_are_refused(tmp_path, value, kept):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"id": [value, 3], "x": [0.5, 1.5]}), tmp_path / "x.parquet")
+    if kept:
+        assert load(tmp_path / "x.parquet").values[:, 0].tolist() == [float(value), 3.0]
+    else:
+        with pytest.raises(pv.DataError, match=r"column 'id' holds whole numbers above 2\*\*53"):
+            load(tmp_path / "x.parquet")
+    assert load(tmp_path / "x.parquet", columns=["x"]).values.tolist() == [[0.5], [1.5]]
+
+
 @pytest.mark.parametrize("compression", ["snappy", "none"])
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("dictionary", [True, False])

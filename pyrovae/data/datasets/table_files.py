@@ -149,7 +149,20 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
         table = file.read(columns=wanted)
         say_whether_checked(path, file.metadata)
     _check_missing(table, path, table.column_names)
-    return Table(_matrix(table), tuple(table.column_names))
+    matrix = _matrix(table)
+    for number, column in enumerate(table.columns):
+        if types.is_integer(column.type) and _is_rounded(matrix[:, number], column.to_numpy()):
+            raise DataError(
+                f"{path}: column {table.column_names[number]!r} holds whole numbers above 2**53, whose last digits a "
+                f"floating number has no place for. Leave out what only names the rows ({argument('columns')}), or "
+                "store what the numbers differ by."
+            )
+    return Table(matrix, tuple(table.column_names))
+
+
+def _is_rounded(numbers: np.ndarray, whole: np.ndarray) -> bool:
+    large = np.abs(numbers) >= 2**53
+    return bool((numbers[large].astype(object) != whole[large].astype(object)).any())
 
 
 def _matrix(table) -> np.ndarray:
