@@ -101,9 +101,9 @@ class TableColumn(NamedTuple):
             dates = pd.to_datetime(values, format="ISO8601") if texts else pd.to_datetime(values)
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(
-                f"column {self.name!r} is one of dates, and holds something else: "
-                f"{str(error).splitlines()[0].split('. You')[0]}. Make dates of them first."
-            ) from None
+                f"column {self.name!r} is one of dates, and holds something else than 2020-01-31 or 2020-01-31 12:30. "
+                "Make dates of them first."
+            ) from error
         dates = dates.dt.tz_localize(None) if getattr(dates.dt, "tz", None) is not None else dates
         numbers = dates.astype("datetime64[ns]").astype("int64").to_numpy() / _DAY
         return np.where(dates.isna(), np.nan, numbers)

@@ -46,7 +46,7 @@ def table(name: str, columns: str) -> None:
 def test_columns_are_told_by_their_names_in_every_kind_of_table():
     for name, columns in ORDERS.items():
         table(name, columns)
-    run_of("x.csv")
+    run_of("x.csv", "--likelihood normal")
     made = []
     for name in ORDERS:
         assert typed(f"reconstruct run {name} -n 60 --out {name}.npy").exit_code == 0
@@ -60,13 +60,13 @@ def test_columns_are_told_by_their_names_in_every_kind_of_table():
 def test_data_without_names_are_said_to_be_taken_in_order():
     table("x.csv", "abc")
     np.save("x.npy", np.ones((5, 3)))
-    run_of("x.csv")
+    run_of("x.csv", "--likelihood normal")
     assert "taken to be a, b, c, in this order" in typed("reconstruct run x.npy --out out.npy").output
 
 
 def test_names_of_columns_that_have_changed_are_changed_data():
     table("x.csv", "abc")
-    run_of("x.csv")
+    run_of("x.csv", "--likelihood normal")
     Path("x.csv").write_text(Path("x.csv").read_text().replace("a,b,c", "b,a,c"))
     for command in ("evaluate run", "sample run -n 2", "train --resume --out run --epochs 2"):
         result = typed(command)
@@ -128,7 +128,7 @@ def test_a_pair_of_ones_own_refuses_what_it_has_no_density_for():
 
 def test_weights_of_a_training_that_has_not_ended_are_said_to_be_that():
     table("x.csv", "abc")
-    run_of("x.csv")
+    run_of("x.csv", "--likelihood normal")
     Path("run/model.safetensors").unlink()
     result = typed("sample run -n 2")
     assert result.exit_code == 0
