@@ -78,7 +78,7 @@ def test_a_training_that_failed_is_not_in_the_way_of_the_same_command(made, monk
     assert "in the middle" in str(result.exception) + result.output
     del result
     gc.collect()
-    assert Path("run").exists() == made
+    assert Path("run").exists() == made, sorted(Path("run").rglob("*"))
     assert not made or not any(Path("run").iterdir())
     train("run", "--pair own.py:make")
 
