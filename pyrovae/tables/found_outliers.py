@@ -56,8 +56,8 @@ class FoundOutliers(NamedTuple):
         bad = (self.rows > 0.5) & (self.cells > 0.5).sum(axis=1).eq(0)
         lines = [_cell(one) for one in self.expected.sort_values("probability", ascending=False).to_dict("records")]
         lines += [
-            f"row {row!r}: its cells do not belong together (probability {self.rows[row]:.2g})"
-            for row in self.rows[bad].sort_values(ascending=False).index
+            f"row {row!r}: its cells do not belong together (probability {probability:.2g})"
+            for row, probability in self.rows[bad].sort_values(ascending=False).items()
         ]
         more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         return "\n".join(lines[:_SHOWN]) + more if lines else "no cell and no row is more probably an outlier than not."

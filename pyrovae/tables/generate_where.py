@@ -6,14 +6,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import pyro.poutine as poutine
 import torch
 
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.masked import masked
+from pyrovae.evaluation.from_prior import FromPrior
+from pyrovae.evaluation.per_datum import sampler_of
+from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.numbers import check_count
-from pyrovae.pairs.pair import HasPair, Pair
+from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.impute import imputations
@@ -68,10 +68,9 @@ def generate_where(
         raise ArgumentError(
             "generate_where takes a pair that carries a schema: pv.tables.with_schema(pair, pv.tables.schema(frame))."
         )
-    row = _row(schema, where)
-    found = max(
-        (imputations(one, (row,), count, candidates, seed) for one in (pair, _from_prior(pair, row))), key=_effective
-    )
+    row, pair = _row(schema, where), pair if takes_holes(pair) else masked(pair)
+    prior = FromPrior(pair, sampler_of(pair, (row,), {}, seed, None).structure)
+    found = max((imputations(one, (row,), count, candidates, seed) for one in (pair, prior)), key=_effective)
     if len(found.values) != 1:
         raise PairError(f"the pair observes {', '.join(map(repr, found.values))}, and generate_where knows rows alone.")
     (values,) = found.values.values()
@@ -85,10 +84,14 @@ def _row(schema: Schema, where: Mapping[str, Any]) -> torch.Tensor:
     """One row that holds those cells, and holes."""
     import pandas as pd
 
+    where = where.to_dict() if isinstance(where, pd.Series) else where
     if not isinstance(where, Mapping) or not where:
         raise ArgumentError(f"where={where!r}; give values of columns by name, such as {{'class': 'rare'}}.")
     known = [one for one in schema.table if one.column is not None]
     names = [one.name for one in known]
+    where = {str(name): value for name, value in where.items()}
+    if several := [name for name, value in where.items() if not pd.api.types.is_scalar(value)]:
+        raise ArgumentError(f"where: {several[0]!r} is {where[several[0]]!r}; give one value, and ask once for each.")
     if unknown := [name for name in where if name not in names]:
         raise ArgumentError(f"where has {unknown[0]!r}; the schema's columns are {', '.join(map(repr, names[:12]))}.")
     row = torch.full((1, len(known)), torch.nan, dtype=torch.float64)
@@ -103,14 +106,6 @@ def _row(schema: Schema, where: Mapping[str, Any]) -> torch.Tensor:
                 levels = f"; its classes are {', '.join(map(repr, one.levels[:12]))}" if one.levels else ""
                 raise ArgumentError(f"where: {one.name!r} cannot be {where[one.name]!r}{levels}.")
     return row
-
-
-def _from_prior(pair: HasPair, row: torch.Tensor) -> HasPair:
-    """The pair with its own prior for a guide."""
-    with forked_random(), torch.no_grad():
-        trace = poutine.trace(poutine.block(pair.model, hide_types=["param"])).get_trace(row)
-    seen = [name for name, node in trace.nodes.items() if node["type"] == "sample" and node["is_observed"]]
-    return masked(Pair(pair.model, poutine.block(pair.model, hide=seen)))
 
 
 def _effective(found: Imputed) -> float:

@@ -13,6 +13,7 @@ from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_val
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
 _FEW = 20  # whole numbers of which there are no more are taken for codes
+_NARROW = 0.05  # a spread, over the mean, below which a column is far from 0
 _MANY = 100  # classes beyond which a column of texts is a matter of its own
 _WRITTEN = {
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? pd.to_datetime makes dates of them",
@@ -128,7 +129,8 @@ def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
         above = np.log(numbers[numbers > 0])
         if low == 0 and (numbers == 0).mean() > 0.01:
             return "positive_or_zero", ""
-        if low > 0 and abs(_skew(above)) < abs(_skew(numbers)):
+        far = numbers.std() < _NARROW * numbers.mean()  # there a logarithm is a straight line, and skewness is chance
+        if low > 0 and not far and abs(_skew(above)) < abs(_skew(numbers)):
             return "positive", ""
     return "real", ""
 

@@ -173,15 +173,32 @@ def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> A
     """The cells that are as they were, as they were written; the others decoded."""
     if before is None:
         return decoded
-    same = one.numbers(before)[0] == numbers
+    known = one.numbers(before)[0]
+    # A class that the schema does not know was not seen by the model, and is there all the same.
+    same = (known == numbers) | (np.isnan(known) & before.notna().to_numpy())
     if same.all() or not same.any():
         return before if same.all() else decoded
     try:
-        filled = before.copy()
-        filled[~same] = decoded[~same].astype(before.dtype)
+        filled, decoded = _able_to_hold(before, decoded[~same])
+        filled[~same] = decoded
     except (ValueError, TypeError):  # a type that cannot hold them
         return before.astype(object).where(same, decoded.astype(object)).infer_objects()
     return filled
+
+
+def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
+    """A copy of a column that can hold what was decoded, and that in its type: its classes, its timezone."""
+    import pandas as pd
+
+    if isinstance(before.dtype, pd.CategoricalDtype):
+        new = [level for level in decoded.unique() if level not in before.cat.categories]
+        before = before.cat.add_categories(new)
+    if isinstance(before.dtype, pd.DatetimeTZDtype):
+        # Numbers of days are those of the clock on the wall; an hour that it does not have is the next one.
+        decoded = decoded.dt.tz_localize(
+            before.dt.tz, ambiguous=np.zeros(len(decoded), bool), nonexistent="shift_forward"
+        )
+    return before.copy(), decoded.astype(before.dtype)
 
 
 def _lines(table: Sequence[TableColumn]) -> Iterator[str]:

@@ -1,0 +1,91 @@
+"""Cells that were there stay, whatever their column is; what is filled is of the column's type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyrovae as pv
+
+X = np.random.default_rng(0).normal(size=200)
+
+
+def untrained(frame: pd.DataFrame):
+    torch.manual_seed(0)
+    return pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[4])
+
+
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_a_timezone_is_that_of_what_is_filled(library):
+    wall = pd.Timestamp("2024-07-01 12:00") + pd.to_timedelta(np.round(X * 30), unit="m")
+    frame = pd.DataFrame({"x": X, "t": wall.tz_localize("America/New_York")})
+    holed = frame.copy()
+    holed.loc[:99, "t"] = pd.NaT
+    pair, given = untrained(frame), holed
+    if library == "pyarrow":
+        pa = pytest.importorskip("pyarrow")
+        given = pa.Table.from_pandas(holed)
+    filled = pv.impute(pair, given)
+    filled = filled if library == "pandas" else filled.to_pandas()
+    assert str(filled["t"].dt.tz) == "America/New_York"
+    assert (filled["t"][100:] == frame["t"][100:]).all()
+    # The model knows the clock on the wall: hours about noon there, and not about noon in Greenwich.
+    assert abs((filled["t"][:100] - frame["t"][:100]).median()) < pd.Timedelta(hours=2)
+    if library == "pandas":
+        assert pv.impute(pair, filled)["t"].equals(filled["t"])
+
+
+def test_a_class_that_the_schema_does_not_know_stays_where_it_is(caplog):
+    frame = pd.DataFrame({"x": X, "c": np.where(X > 0, "a", "b")})
+    strange = frame.copy()
+    strange.loc[:4, "c"] = "new"
+    strange.loc[5:9, "c"] = None
+    filled = pv.impute(untrained(frame), strange)
+    assert (filled["c"][:5] == "new").all()
+    assert filled["c"][5:10].isin(["a", "b"]).all()
+    assert "does not know" in caplog.text
+
+
+def test_a_column_of_classes_takes_those_that_are_filled_in():
+    frame = pd.DataFrame({"x": X, "c": pd.Categorical(np.where(X > 0, "b", "a"))})
+    holed = pd.DataFrame({"x": [2.0, -2.0, 2.0], "c": pd.Categorical([None, None, "A"], categories=["A"])})
+    filled = pv.impute(untrained(frame), holed)["c"]
+    assert isinstance(filled.dtype, pd.CategoricalDtype)
+    assert filled[2] == "A"
+    assert filled[:2].isin(["a", "b"]).all()
+
+
+def test_numbers_far_from_0_have_no_logarithm():
+    frame = pd.DataFrame({"seconds": 1.7e9 + 3600 * X, "level": 1e7 + X, "height": 170 + 30 * np.abs(X) ** 1.5})
+    kinds = {column.name: column.kind for column in pv.tables.schema(frame).columns}
+    assert kinds["seconds"] == kinds["level"] == "real"
+    assert kinds["height"] == "positive"
+
+
+def test_outliers_of_rows_that_share_a_name_are_shown():
+    frame = pd.DataFrame({"a": X, "b": X + 0.01, "c": -X})
+    frame.loc[3, "b"] = 80.0
+    frame.index = np.arange(200) % 100
+    found = pv.tables.outliers(untrained(frame), frame, draws=50)
+    rows = found.rows.copy()
+    rows.iloc[:] = 0.9
+    assert "do not belong together" in str(
+        found._replace(rows=rows, cells=found.cells * 0, expected=found.expected[:0])
+    )
+
+
+def test_what_is_given_is_meant_to_the_last_digit():
+    start = pd.Timestamp("2024-05-05 12:00")
+    frame = pd.DataFrame({"a": X, "t": start + pd.to_timedelta(np.round(60 * X), unit="s")})
+    asked = start + pd.Timedelta(seconds=40)
+    made = pv.tables.generate_where(untrained(frame), 5, pd.Series({"t": asked}))
+    assert (made["t"] == asked).all()
+
+
+def test_one_value_is_given_for_each_column_whatever_its_name():
+    pair = untrained(pd.DataFrame({0: X, 1: X}))
+    assert len(pv.tables.generate_where(pair, 2, {0: 1.0})) == 2
+    with pytest.raises(pv.ArgumentError, match="give one value"):
+        pv.tables.generate_where(pair, 2, {0: [1.0, 2.0]})
