@@ -110,7 +110,9 @@ def test_from_a_file_with_holes_to_one_without():
 
     succeeds("encode run t.csv -o codes.csv")
     succeeds("encode run t.csv -o codes.npz")
-    codes, arrays = read_frame(Path("codes.csv")), np.load("codes.npz")
+    codes = read_frame(Path("codes.csv"))
+    with np.load("codes.npz") as file:
+        arrays = dict(file)
     assert list(codes.columns) == ["z.mean[0]", "z.mean[1]", "z.scale[0]", "z.scale[1]"]
     assert np.allclose(codes["z.scale[1]"], arrays["z.scale"][:, 1])
     assert arrays["z.mean"].shape == (80, 2)
