@@ -295,6 +295,7 @@ def test_weights_of_the_author_are_in_no_figure(weights, caplog):
     assert float(((found.value - exact) / found.error).abs().max()) < 4.5
 
 
+@pytest.mark.slow
 def test_the_posterior_of_a_weighted_model_is_that_without_weights():
     pair = Weighed(around=0.01, likelihood=3.0)
     found = pv.check_guide(pair, X, draws=300, warmup=100)["z"]

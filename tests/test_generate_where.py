@@ -51,6 +51,7 @@ def classes():
     return pair
 
 
+@pytest.mark.slow
 def test_a_class_is_asked_for_by_its_name():
     pair = classes()
     sizes = {kind: pv.tables.generate_where(pair, 300, {"kind": kind})["size"].median() for kind in ("small", "big")}

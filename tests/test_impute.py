@@ -84,6 +84,7 @@ def test_classes_that_the_model_sums_out():
     assert float(found.values["x"][:, 2, 0].mean()) == pytest.approx(4 * float(second.softmax(0)[1]) - 2, abs=0.13)
 
 
+@pytest.mark.slow
 def test_sites_that_all_data_share_are_drawn_anew_for_each_draw():
     def model(x):
         loc = pyro.sample("loc", dist.Normal(0.0, 1.0))

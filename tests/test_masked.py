@@ -96,6 +96,7 @@ def small(width=4):
 
 
 @pytest.mark.parametrize("loss", [None, pv.objectives.IWAE(4)], ids=["elbo", "miwae"])
+@pytest.mark.slow
 def test_a_graph_trains_as_the_plain_path(loss, holed):
     ends = {}
     for staged in (False, "traced"):

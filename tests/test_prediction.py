@@ -707,6 +707,7 @@ def test_variations_of_what_has_no_mean(law):
     assert bool((none.std(0) == 0).all()) == (law().event_shape == (2,))  # a matrix is drawn as it is
 
 
+@pytest.mark.slow
 def test_an_argument_that_was_left_at_none_is_predicted():
     def model(x, y=None):
         slope = pyro.sample("slope", dist.Normal(0.0, 1.0))

@@ -71,6 +71,7 @@ def test_a_console_that_nobody_watches_or_that_cannot_move_its_cursor_stays_sile
 
 
 @pytest.mark.parametrize("variable", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
+@pytest.mark.slow
 def test_piped_output_stays_empty(variable):
     code = (
         "from pyrovae.training import progress\n"

@@ -104,6 +104,7 @@ class Everything(torch.nn.Module):
         return {**families, **{name: part().sample(torch.Size([24])) for name, part in self.priors.items()}}
 
 
+@pytest.mark.slow
 def test_all_components_are_staged():
     torch.manual_seed(0)
     staged_alike(Everything, Everything().drawn())
@@ -146,6 +147,7 @@ def test_the_list_of_recipes_is_whole():
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_every_recipe_is_staged(name):
     staged_alike(*RECIPES[name])
 

@@ -83,6 +83,7 @@ def graphs(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.reads-other-rows")
 @pytest.mark.parametrize("name", READS)
+@pytest.mark.slow
 def test_another_value_gets_its_own_graph(name, graphs):
     run = both_ways(reading(READS[name]), steps=80, data=X)
     assert run.route.startswith("traced")
@@ -359,6 +360,7 @@ STYLES = {
 
 
 @pytest.mark.parametrize("name", STYLES)
+@pytest.mark.slow
 def test_styles_that_read_their_batch_are_staged(name):
     make, data, loss = STYLES[name]
     ends = []
@@ -374,6 +376,7 @@ def test_styles_that_read_their_batch_are_staged(name):
     assert run.route.startswith("traced")
 
 
+@pytest.mark.slow
 def test_lengths_of_packed_sequences_decide_about_a_graph(graphs):
     """What torch reads inside of recurrent networks is read of the lengths, though nobody sees it."""
     lengths = torch.tensor([4, 3, 4, 2]).repeat_interleave(4).repeat(4)  # of two batches, the longest alike
