@@ -29,12 +29,10 @@ class CellDensities(NamedTuple):
         cells: of each cell given those of its row that are shown, itself apart, (rows, columns); NaN where there is
             none.
         rows: of what is shown of each row, (rows,).
-        ess: how many of the draws count for a row, (rows,).
     """
 
     cells: torch.Tensor
     rows: torch.Tensor
-    ess: torch.Tensor
 
 
 def cell_densities(
@@ -83,8 +81,7 @@ def _of_rows(sampler: Sampler, site: str, tiles: list[Tile], full: torch.Tensor,
     without = whole[:, None] - (weights[..., None] - cells).logsumexp(0)
     given_rest = (weights[..., None] + cells).logsumexp(0) - whole[:, None]
     found = torch.where(seen, without, given_rest).masked_fill(values.isnan(), math.nan)
-    ess = (2 * whole - (2 * weights).logsumexp(0)).exp()
-    return CellDensities(found, whole - math.log(len(weights)), ess)
+    return CellDensities(found, whole - math.log(len(weights)))
 
 
 def _cells(sampler: Sampler, run: Run, site: str, values: torch.Tensor) -> torch.Tensor:

@@ -11,13 +11,12 @@ import torch
 
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.impute import impute
-from pyrovae.tables.missing_cells import column_means
+from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
 
 logger = logging.getLogger("pyrovae")
@@ -85,7 +84,7 @@ def _of_pair(pair: HasPair, frame: Any, holed: Any, schema: Schema, draws: int, 
 def _densities(pair: HasPair, own: Any, frame: Any, holed: Any, schema: Schema, draws: int, seed: int) -> Any:
     """Of each cell given what is there of its row, by importance weights; None where the pair has none."""
     full, shown = own.encode(frame), own.encode(holed)
-    pair = pair if takes_holes(pair) else masked(pair, fill=column_means(shown))
+    pair = taking_holes(pair, shown)
     hidden = shown.isnan() & ~full.isnan()
     try:
         found = cell_densities(pair, (full,), 0, hidden, draws=max(draws, _FEWEST), seed=seed, data_plate=None).cells

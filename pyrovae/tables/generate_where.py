@@ -11,19 +11,18 @@ import torch
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
-from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
-from pyrovae.tables.impute import imputations
+from pyrovae.tables.impute import TRUSTED, imputations
 from pyrovae.tables.imputed import Imputed
+from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
 
 logger = logging.getLogger("pyrovae")
 
 _FEW = 50  # effective candidates below which rows repeat each other
-_TRUSTED = 0.7
 
 
 @in_turn
@@ -68,7 +67,8 @@ def generate_where(
         raise ArgumentError(
             "generate_where takes a pair that carries a schema: pv.tables.with_schema(pair, pv.tables.schema(frame))."
         )
-    row, pair = _row(schema, where), pair if takes_holes(pair) else masked(pair)
+    row = _row(schema, where)
+    pair = taking_holes(pair, (row,))
     prior = FromPrior(pair, sampler_of(pair, (row,), {}, seed, None).structure)
     found = max((imputations(one, (row,), count, candidates, seed) for one in (pair, prior)), key=_effective)
     if len(found.values) != 1:
@@ -113,7 +113,7 @@ def _effective(found: Imputed) -> float:
 
 
 def _tell(found: Imputed, candidates: int) -> None:
-    if _effective(found) < _FEW or float(found.khat[0]) > _TRUSTED:
+    if _effective(found) < _FEW or float(found.khat[0]) > TRUSTED:
         logger.warning(
             "%.0f of %d candidates count for these cells (khat %.2f): the rows repeat each other's latents. Give more "
             "candidates, or train on rows with holes, so that the guide learns what few cells say.",

@@ -17,7 +17,6 @@ from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -33,14 +32,14 @@ from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
 from pyrovae.sampling.whole_sites import merged, whole_of
 from pyrovae.tables.imputed import Imputed, ImputedFrame
-from pyrovae.tables.missing_cells import column_means, marked, mask_of_rows, split
+from pyrovae.tables.missing_cells import marked, mask_of_rows, split, taking_holes
 from pyrovae.trust.site_rows import rows_second, seen_in
 
 logger = logging.getLogger("pyrovae")
 
 _DRAWS = 20
 _OF_A_FRAME = 100  # its means are off by a tenth of the spread of what is missing
-_TRUSTED = 0.7  # khat up to which importance weights can be
+TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
 _FIT = 25  # weights of which a tail can be fitted
 _FEWEST = 200  # weights for which the tail of a row is looked at
@@ -117,14 +116,15 @@ def impute(
     return found.filled() if framing is not None and draws is None and len(found.values) == 1 else found
 
 
-def imputations(pair: HasPair, given: Any, draws: int, candidates: int, seed: int | None) -> Imputed:
+def imputations(
+    pair: HasPair, given: Any, draws: int, candidates: int, seed: int | None, data_plate: str | None = None
+) -> Imputed:
     """What `impute` draws, with no word on whether it can be trusted."""
-    return _imputed(_sampler(pair, given, seed, None), draws, candidates)
+    return _imputed(_sampler(pair, given, seed, data_plate), draws, candidates)
 
 
 def _sampler(pair: HasPair, given: Any, seed: int | None, data_plate: str | None) -> Sampler:
-    pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
-    sampler = sampler_of(pair, *split(given), seed, data_plate)
+    sampler = sampler_of(taking_holes(pair, given), *split(given), seed, data_plate)
     check_each_datum(sampler)
     return sampler
 
@@ -154,13 +154,13 @@ def _framing(sampler: Sampler, key: int | str, frame: Any, rows: torch.Tensor) -
 def _tell(found: Imputed) -> None:
     """Say where draws cannot be trusted."""
     holed = torch.stack([holes.reshape(len(holes), -1).any(1) for holes in found.missing.values()]).any(0)
-    bad = holed & (found.khat > _TRUSTED)
+    bad = holed & (found.khat > TRUSTED)
     if bad.any():
         logger.warning(
             "the guide's draws stand badly for the posterior of %d of %d rows with holes (khat above %g, effective "
             "size down to %.3g): their imputations are too narrow. Train the pair on data with holes (pv.masked), or "
             "give more candidates.",
-            int(bad.sum()), int(holed.sum()), _TRUSTED, float(found.ess[bad].min()),
+            int(bad.sum()), int(holed.sum()), TRUSTED, float(found.ess[bad].min()),
         )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import torch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.masked import masked, takes_holes
+from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import with_holes
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.as_frame import as_frame
@@ -69,6 +71,11 @@ def _holed(leaf: Any, mask: Any) -> torch.Tensor:
             f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
         )
     return with_holes(leaf, seen)
+
+
+def taking_holes(pair: HasPair, given: Any) -> HasPair:
+    """The pair, or one around it that takes holes, whose guide is given the means of the columns in their place."""
+    return pair if takes_holes(pair) else masked(pair, fill=column_means(given))
 
 
 def column_means(given: Any) -> dict[int | str, torch.Tensor]:

@@ -10,7 +10,6 @@ import torch
 
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
@@ -21,7 +20,7 @@ from pyrovae.tables.background import background
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
-from pyrovae.tables.missing_cells import column_means
+from pyrovae.tables.missing_cells import taking_holes
 
 logger = logging.getLogger("pyrovae")
 
@@ -94,7 +93,7 @@ def outliers(
     ((key, frame),) = frames.items()
     given = arguments(pair, data, named)
     given = given if isinstance(given, dict | tuple) else (given,)
-    pair = pair if takes_holes(pair) else masked(pair, fill=column_means(given))
+    pair = taking_holes(pair, given)
     options = {"draws": draws, "seed": seed, "data_plate": data_plate}
     cells, rows = _probabilities(pair, schema, given, key, options)
     likely = _likely(pair, given, key, cells > _SUSPECT, options)
@@ -110,7 +109,7 @@ def _likely(pair: HasPair, given: Any, key: Any, suspects: torch.Tensor, options
     rows = {name: leaf[here] if _is_by_row(leaf, len(here)) else leaf for name, leaf in leaves.items()}
     rows[key] = rows[key].masked_fill(suspects[here], math.nan)
     data = rows if isinstance(given, dict) else tuple(rows.values())
-    found = imputations(pair, data, _SHOWN, 5 * _SHOWN, options["seed"])
+    found = imputations(pair, data, _SHOWN, 5 * _SHOWN, options["seed"], options["data_plate"])
     return next(iter(found.values.values())) if len(found.values) == 1 else None
 
 

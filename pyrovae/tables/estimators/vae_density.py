@@ -63,5 +63,4 @@ class VAEDensity(TableEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.estimator_type = "density_estimator"  # its mixin brings a score that returns nothing
-        tags.non_deterministic = True  # figures are by draws, which depend on the place of a row among the others
         return tags

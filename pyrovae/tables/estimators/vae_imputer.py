@@ -89,11 +89,6 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
         frame, values = self._drawn(X, check_count("draws", draws), seed)
         return [self._as_given(X, frame, one) for one in values]
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.non_deterministic = True  # figures are by draws, which depend on the place of a row among the others
-        return tags
-
     def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
         found = super()._fitted(X, sample_weight)
         self.random_state_ = np.random.RandomState(self._seed)

@@ -76,11 +76,6 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
         """1 for inliers, -1 for outliers."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.non_deterministic = True  # figures are by draws, which depend on the place of a row among the others
-        return tags
-
     def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
         if not 0 < self.contamination <= 0.5:
             raise ArgumentError(f"contamination={self.contamination!r}; give a share above 0 and up to 0.5.")

@@ -41,6 +41,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # latents are in the pair's own type
+        tags.non_deterministic = False  # means are no draws
         return tags
 
     def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
