@@ -93,10 +93,10 @@ def measure(case: Case, rows: int, rounds: int, device: str, only: list[str]) ->
     return results
 
 
-def measure_style(name: str, rounds: int, only: list[str]) -> str:
+def measure_style(name: str, rounds: int, device: str, only: list[str]) -> str:
     """One row of the table of styles: milliseconds a step by each contestant, in turns."""
     style = STYLES[name]
-    data, running = style.data(style.rows), {}
+    data, running = tuple(part.to(device) for part in style.data(style.rows)), {}
     for contestant, make in by_pyro.STYLE_CONTESTANTS.items():
         if (not only or contestant in only) and (style.compiles or contestant != "pyrovae, compiled"):
             training = make(style, data)
@@ -109,7 +109,7 @@ def measure_style(name: str, rounds: int, only: list[str]) -> str:
             running[contestant] = (training, [])
     for _ in range(rounds):
         for training, seconds in running.values():
-            seconds.append(timed(training.epoch, [], "cpu"))
+            seconds.append(timed(training.epoch, [], device))
     steps = -(-style.rows // style.batch)
     middle = {contestant: 1e3 * statistics.median(seconds) / steps for contestant, (_, seconds) in running.items()}
     least = min(value for contestant, value in middle.items() if contestant != "SVI")
@@ -179,11 +179,11 @@ def main() -> None:
         print("not measured (no CUDA device)")
         return
     if options.styles is not None:
-        print(f"{machine('cpu')}; {options.rounds} rounds\n")
+        print(f"{machine(options.device)}; {options.rounds} rounds\n")
         titles = ["pair, rows in a batch", *by_pyro.STYLE_CONTESTANTS, "best : plain", "best : SVI"]
         print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
         for name in options.styles or STYLES:
-            print(measure_style(name, options.rounds, options.contestants), flush=True)
+            print(measure_style(name, options.rounds, options.device, options.contestants), flush=True)
         return
     names = options.cases or [name for name in CASES if name != "large" or options.device == "cuda"]
     print(f"{machine(options.device)}; {options.rows:,} rows, {options.rounds} rounds\n")

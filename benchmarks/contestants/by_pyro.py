@@ -162,15 +162,21 @@ class Running(NamedTuple):
     route: Callable[[], str]
 
 
+def _made(style: Style, data: tuple[Tensor, ...]) -> Any:
+    """The pair of a style, where its data are."""
+    torch.manual_seed(0)
+    with data[0].device:
+        return style.make()
+
+
 def style_by_svi(style: Style, data: tuple[Tensor, ...]) -> Running:
     """`SVI.step` over shuffled batches."""
-    torch.manual_seed(0)
-    pair, store = style.make(), _Store()
+    pair, store = _made(style, data), _Store()
     running = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-3}), style.loss())
 
     def epoch() -> float:
         with store:
-            chunks = torch.randperm(len(data[0])).split(style.batch)
+            chunks = torch.randperm(len(data[0]), device=data[0].device).split(style.batch)
             return sum(running.step(*(part[rows] for part in data)) for rows in chunks) / len(data[0])
 
     return Running(epoch, lambda: "")
@@ -180,12 +186,12 @@ def style_by_pyrovae(staged: Any) -> Callable[[Style, tuple[Tensor, ...]], Runni
     """`pv.steps` by one route."""
 
     def training(style: Style, data: tuple[Tensor, ...]) -> Running:
-        torch.manual_seed(0)
-        pair, store = style.make(), _Store()
+        pair, store = _made(style, data), _Store()
         with store:
             running = pv.steps(
-                pair, data, steps=10**9, batch_size=style.batch, seed=0, staged=staged, loss=style.loss(), device="cpu"
-            )
+                pair, data, steps=10**9, batch_size=style.batch, seed=0, staged=staged, loss=style.loss(),
+                device=data[0].device,
+            )  # fmt: skip
         per_epoch = -(-len(data[0]) // style.batch)
 
         def epoch() -> float:

@@ -69,7 +69,7 @@ class Table(nn.Module):
     def model(self, x: Tensor, seen: Tensor) -> None:
         pyro.module("table", self)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(8), 1.0).to_event(1))
+            z = pyro.sample("z", dist.Normal(x.new_zeros(8), 1.0).to_event(1))
             likelihood = dist.Normal(self.decoder(z), 1.0)
             if not seen.all():
                 likelihood = likelihood.mask(seen)
@@ -127,7 +127,7 @@ class Markov(nn.Module):
 
     def model(self, x: Tensor, lengths: Tensor) -> None:
         pyro.module("markov", self)
-        z = torch.zeros(len(x), 100)
+        z = x.new_zeros(len(x), 100)
         with pyro.plate("data", len(x)):
             for t in pyro.markov(range(int(lengths.max()))):
                 with pyro.poutine.mask(mask=t < lengths):
@@ -139,7 +139,7 @@ class Markov(nn.Module):
 
     def guide(self, x: Tensor, lengths: Tensor) -> None:
         pyro.module("markov", self)
-        hidden, z = self.rnn(x.flip(1))[0].flip(1), torch.zeros(len(x), 100)
+        hidden, z = self.rnn(x.flip(1))[0].flip(1), x.new_zeros(len(x), 100)
         with pyro.plate("data", len(x)):
             for t in pyro.markov(range(int(lengths.max()))):
                 with pyro.poutine.mask(mask=t < lengths):
@@ -150,8 +150,8 @@ class Markov(nn.Module):
 @config_enumerate
 def hidden_markov(x: Tensor, lengths: Tensor) -> None:
     """HMM 1 of Pyro's example, 16 states, its parameters as points."""
-    start = pyro.param("start", torch.eye(16) + 0.1, constraint=dist.constraints.simplex)
-    shown = pyro.param("shown", lambda: torch.rand(16, 51), constraint=dist.constraints.unit_interval)
+    start = pyro.param("start", lambda: torch.eye(16, device=x.device) + 0.1, constraint=dist.constraints.simplex)
+    shown = pyro.param("shown", lambda: torch.rand(16, 51, device=x.device), constraint=dist.constraints.unit_interval)
     with pyro.plate("sequences", len(x), dim=-2):
         state: Any = 0
         for t in pyro.markov(range(int(lengths.max()))):
