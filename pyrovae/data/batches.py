@@ -81,6 +81,8 @@ class Batches:
             order = torch.arange(self.source.rows)
         else:
             order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
+        if len(devices := {getattr(leaf, "device", "cpu") for leaf in self.leaves().values()}) == 1:
+            order = order.to(devices.pop())  # once, so that no batch waits for its indices
         chunks = order.split(self.batch_size or 1)[skip:]
         return (self.take(chunk) for chunk in chunks)
 

@@ -174,7 +174,9 @@ class GraphStep:
         except Exception as error:
             return f"it does not run ({words_of(error)})"
         self.keep(state)
-        staged = self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
+        staged = self._outcome(
+            figures[:4].to(plain.figures.device), dict(zip(self.captured.graded, gradients, strict=True))
+        )
         return difference(plain, staged, low_precision=self._one.precision is not None)
 
     def _clipped(self, live: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
