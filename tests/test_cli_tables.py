@@ -190,7 +190,7 @@ def test_other_tables_are_taken_by_name():
     succeeds("impute run less.csv -o whole.csv")
     assert not pd.read_csv("whole.csv")["job"].isna().any()
     frame.assign(visits=-1).to_csv("bad.csv", index=False)
-    assert "'visits' is count, and holds -1 in row 0" in fails("impute run bad.csv")
+    assert "'visits' is count, and holds -1 in line 2 " in fails("impute run bad.csv")
     frame[["id"]].to_csv("none.csv", index=False)
     assert "none of the schema's columns" in fails("encode run none.csv")
     frame.assign(draw=1).to_csv("draw.csv", index=False)

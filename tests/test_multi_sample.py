@@ -437,3 +437,11 @@ def test_draws_without_weight_add_nothing():
     impossible = torch.tensor([[-1.0], [-math.inf]])
     particles = Particles([Terms(impossible, torch.zeros(2, 1), 0.0, 1.0)], Common(0.0, 0.0))
     assert float(particles.weighted(impossible, particles.weights())) == -1
+
+
+def test_vectorised_draws_say_nothing_of_plates(caplog, linear):
+    with caplog.at_level("INFO", logger="pyro.infer.elbo"):
+        IWAE(3, vectorize_particles=True).loss(linear.model, linear.guide, linear.sample(8, seed=0))
+        assert caplog.text == ""
+        Trace_ELBO(3, vectorize_particles=True).loss(linear.model, linear.guide, linear.sample(8, seed=0))
+    assert "Guessed" in caplog.text  # Pyro's own says it as before

@@ -110,7 +110,7 @@ def test_what_is_not_there_or_not_known_counts_as_missing_and_is_said(caplog):
 
 
 BAD = {
-    "negative": (lambda frame: frame.assign(visits=-3), "'visits' is count, and holds -3 in row 0"),
+    "negative": (lambda frame: frame.assign(visits=-3), "'visits' is count, and holds -3 in row 1000 "),
     "infinite": (lambda frame: frame.assign(height=np.inf), "'height' is real, and holds inf"),
     "text": (lambda frame: frame.assign(height="tall"), "'height' is one of numbers, and holds 'tall'"),
     "no date": (lambda frame: frame.assign(seen="soon"), "'seen' is one of dates"),
@@ -321,7 +321,33 @@ def test_what_is_written_as_something_else_is_asked_about():
         }
     )
     found = {one.name: one for one in pv.tables.schema(frame).table}
-    assert "dates as texts? pd.to_datetime" in found["born"].note
-    assert "numbers as texts? pd.to_numeric" in found["size"].note
+    assert "dates as texts? Dates are" in found["born"].note
+    assert "numbers as texts? These are classes" in found["size"].note
     assert [found[name].form for name in ("number", "large", "x")] == ["identifier", "identifier", "number"]
     assert pv.tables.schema(frame, kinds={"number": "real"}).columns[2].name == "number"
+
+
+def test_complex_numbers_are_refused_and_not_cut():
+    frame = pd.DataFrame({"x": np.arange(30.0) / 7, "wave": np.arange(30) + 1j})
+    with pytest.raises(pv.DataError, match=r"'wave' holds complex numbers.*make two columns"):
+        pv.tables.schema(frame)
+    schema = pv.tables.schema(frame, kinds={"wave": "left out"})
+    with pytest.raises(pv.DataError, match="'x' holds complex numbers"):
+        schema.encode(frame.assign(x=frame["wave"]))
+
+
+def test_missing_cells_of_any_sort_are_holes():
+    numbers = pd.Series([1.5, pd.NA, np.int64(2), None, np.float64(7.5), float("nan")] * 10, dtype=object)
+    schema = pv.tables.schema(pd.DataFrame({"x": numbers, "y": np.arange(60) % 7 / 3}))
+    assert [column.kind for column in schema.columns] == ["positive", "positive_or_zero"]
+    rows = schema.encode(pd.DataFrame({"x": numbers, "y": 0.5}))
+    assert rows[:6, 0].nan_to_num(-1).tolist() == [1.5, -1, 2, -1, 7.5, -1]
+
+
+@pytest.mark.parametrize(("different", "kept"), [(260, False), (136, False), (134, True), (12, True)])
+def test_texts_that_hardly_occur_twice_are_no_classes(different, kept):
+    frame = pd.DataFrame({"who": [f"n{row % different}" for row in range(270)], "x": np.arange(270) / 7})
+    found = pv.tables.schema(frame).table[0]
+    assert (found.column is not None) == kept
+    assert kept or f"left out: {different} texts in 270 cells, as in an identifier" in found.note
+    assert pv.tables.schema(frame, kinds={"who": "categorical"}).columns[0].classes == different

@@ -90,4 +90,6 @@ def check_own_pair(pair: Any, rows: torch.Tensor) -> None:
             if node["is_observed"] and validates(node["fn"]):
                 found = outside_support(name, node["fn"], given_value(node), mask_of(node))
                 if found:
-                    raise DataError(f"{found}{f' (Rows are counted from row {start:,}.)' if start else ''}")
+                    raise DataError(
+                        f"{found} (Rows are counted from {f'row {start:,}' if start else '0, without names'}.)"
+                    )

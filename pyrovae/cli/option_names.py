@@ -32,6 +32,8 @@ def as_option(name: str, value: str = "") -> str:
     """
     if name == "out" and value:
         return value.strip("'\"")  # given by its place: the value is enough
+    if name == "kinds":
+        return "kind in schema.toml, and train --schema FILE"
     if (name, value) in _EXAMPLES:
         return _EXAMPLES[name, value]
     if name not in _OPTIONS:

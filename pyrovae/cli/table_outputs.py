@@ -10,6 +10,7 @@ import numpy as np
 import pyrovae as pv
 from pyrovae.cli.table_blueprint import TableBlueprint
 from pyrovae.cli.trained_run import Trained
+from pyrovae.data.row_words import LINE
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, FileError
 
@@ -71,10 +72,11 @@ def write_frame(run: Trained, frame: Any, name: str, out: Path | None) -> Path:
     """Write a frame by the ending of its file, whole or not at all; without one into the folder of the run."""
     place = run.folder.path / f"{name}.csv" if out is None else new_file(out, _FRAMES)
     with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
+        frame = frame.reset_index(drop=True) if frame.index.name == LINE else frame
         if place.suffix == ".parquet":
             frame.to_parquet(stream)
         else:
-            frame.to_csv(stream, index=type(frame.index).__name__ != "RangeIndex" and frame.index.name is not None)
+            frame.to_csv(stream, index=frame.index.name is not None)
     return place
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -91,6 +92,15 @@ class IWAE(ELBO):
     def _bound_and_surrogate(self, model: Any, guide: Any, args: tuple, kwargs: dict) -> tuple[Any, Any]:
         particles = self._particles(model, guide, args, kwargs)
         return particles.bound(), particles.surrogate()
+
+    def _guess_max_plate_nesting(self, model: Any, guide: Any, args: Any, kwargs: Any) -> None:
+        log = logging.getLogger("pyro.infer.elbo")
+        level = log.level
+        log.setLevel(logging.WARNING)  # a guess that is always right is no news
+        try:
+            super()._guess_max_plate_nesting(model, guide, args, kwargs)
+        finally:
+            log.setLevel(level)
 
     # --- the passes -----------------------------------------------------------------------------------
 

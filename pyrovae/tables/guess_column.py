@@ -9,15 +9,14 @@ import numpy as np
 
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.columns import Column, check_column
-from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value
+from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
 _FEW = 20  # whole numbers of which there are no more are taken for codes
 _NARROW = 0.05  # a spread, over the mean, below which a column is far from 0
-_MANY = 100  # classes beyond which a column of texts is a matter of its own
 _WRITTEN = {
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? pd.to_datetime makes dates of them",
-    r"[+-]?\d+([.,]\d+)?": "numbers as texts? pd.to_numeric makes numbers of them",
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? Dates are datetime64 in a frame, and 2020-01-31 in a file",
+    r"[+-]?\d+([.,]\d+)?": "numbers as texts? These are classes until numbers are made of them",
 }
 _RARE = 10  # rows of a class below which it is hardly learned
 
@@ -30,8 +29,9 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
     if kind == "left out" or not len(seen):
         note = "left out" if kind else "left out: every cell is missing"
         return TableColumn(None, name, "identifier", dtype=dtype, note=note)
-    if values.dtype == object and all(isinstance(one, int | float) and not isinstance(one, bool) for one in seen):
-        values = values.astype(float)  # numbers beside None, as databases give them
+    refuse_complex(name, values)
+    if values.dtype == object and all(_is_plain_number(plain_value(one)) for one in seen):
+        values = values.where(values.notna(), np.nan).astype(float)  # numbers beside None, as databases give them
         seen = values.dropna()
     if values.dtype == object:
         for one in seen:
@@ -82,8 +82,9 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
             raise DataError(f"column {name!r} holds objects of several types (texts and numbers); make them one.")
         levels = sorted(found)  # type: ignore[type-var]  # of one type, as was just seen
     note = note or _written_as(levels)
-    if kind is None and all(isinstance(one, str) for one in levels) and len(levels) == len(seen) > _FEW:
-        words = note or "all values differ, as in an identifier"
+    if kind is None and all(isinstance(one, str) for one in levels) and len(levels) > max(_FEW, len(seen) / 2):
+        differ = "all values differ" if len(levels) == len(seen) else f"{len(levels)} texts in {len(seen)} cells"
+        words = note or f"{differ}, as in an identifier"
         return TableColumn(None, name, "identifier", (), dtype, f"left out: {words}")
     if len(levels) < 2:
         return TableColumn(None, name, "constant", tuple(levels), dtype, "left out: the same everywhere")
@@ -96,8 +97,6 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     counts = np.bincount(numbers[~np.isnan(numbers)].astype(int), minlength=len(levels))
     rare = int((counts < _RARE).sum())
     notes = [note] if note else []
-    if len(levels) > _MANY:
-        notes.append(f"{len(levels)} classes")
     if rare and len(seen) >= 10 * _RARE:
         notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
     column = check_column(column_of(name, chosen, len(levels), numbers))
@@ -144,6 +143,10 @@ def _may_be_numbers(values: Any) -> bool:
     import pandas as pd
 
     return _is_of_numbers(values) or pd.api.types.is_datetime64_any_dtype(values)
+
+
+def _is_plain_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_of_numbers(values: Any) -> bool:

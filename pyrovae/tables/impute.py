@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pyrovae.data.rows_of_frames import frames_among
-from pyrovae.errors import ArgumentError, DataError, PairError
+from pyrovae.errors import ArgumentError, DataError, PairError, argument
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.export.arviz_versions import psislw
@@ -158,9 +158,9 @@ def _tell(found: Imputed) -> None:
     if bad.any():
         logger.warning(
             "the guide's draws stand badly for the posterior of %d of %d rows with holes (khat above %g, effective "
-            "size down to %.3g): their imputations are too narrow. Train the pair on data with holes (pv.masked), or "
-            "give more candidates.",
-            int(bad.sum()), int(holed.sum()), TRUSTED, float(found.ess[bad].min()),
+            "size down to %.3g): their imputations are too narrow. Train on data with holes, or give more candidates "
+            "(%s).",
+            int(bad.sum()), int(holed.sum()), TRUSTED, float(found.ess[bad].min()), argument("candidates"),
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pyrovae.models.columns import KINDS, Column
 from pyrovae.tables.as_frame import as_frame, in_form_of
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.schema_toml import schema_toml
-from pyrovae.tables.table_column import DATES, TableColumn
+from pyrovae.tables.table_column import DATES, TableColumn, in_timezone
 
 logger = logging.getLogger("pyrovae")
 
@@ -194,10 +194,9 @@ def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
         new = [level for level in decoded.unique() if level not in before.cat.categories]
         before = before.cat.add_categories(new)
     if isinstance(before.dtype, pd.DatetimeTZDtype):
-        # Numbers of days are those of the clock on the wall; an hour that it does not have is the next one.
-        decoded = decoded.dt.tz_localize(
-            before.dt.tz, ambiguous=np.zeros(len(decoded), bool), nonexistent="shift_forward"
-        )
+        # Numbers of days are those of the clock on the wall, of whichever zone the frame has it.
+        naive = decoded if decoded.dt.tz is None else decoded.dt.tz_localize(None)
+        decoded = in_timezone(naive, before.dt.tz)
     return before.copy(), decoded.astype(before.dtype)
 
 

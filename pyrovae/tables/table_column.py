@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyrovae.errors import DataError
+from pyrovae.data.row_words import row_words
+from pyrovae.errors import DataError, argument
 from pyrovae.models.columns import Column, has_classes
 
 Level = str | int | float | bool
@@ -51,7 +53,7 @@ class TableColumn(NamedTuple):
         if self.form == "classes":
             return self._codes(values)
         numbers = self._floats(values)
-        self._check(numbers)
+        self._check(numbers, values.index)
         return numbers, []
 
     def values(self, numbers: np.ndarray) -> Any:
@@ -62,8 +64,7 @@ class TableColumn(NamedTuple):
         if self.form in DATES:
             numbers = np.rint(numbers) if self.form == "day" else numbers
             dates = pd.to_datetime(pd.Series(np.where(missing, 0, numbers) * _DAY).round().astype("int64"))
-            found = dates.mask(missing)
-            return found.astype(self.dtype) if self.dtype.startswith("datetime64[") and "," not in self.dtype else found
+            return self._as_written(dates.mask(missing))
         if self.form == "classes":
             bad = ~missing & ((numbers % 1 != 0) | (numbers < 0) | (numbers >= len(self.levels)))
             if bad.any():
@@ -78,6 +79,14 @@ class TableColumn(NamedTuple):
         whole, limits = np.rint(numbers), np.iinfo(kind)
         fits = ((whole >= limits.min) & (whole <= limits.max)).all()
         return pd.Series(whole.astype(kind if fits else np.int64))
+
+    def _as_written(self, dates: Any) -> Any:
+        """Dates in the column's own unit and timezone."""
+        unit = re.fullmatch(r"datetime64\[(\w+)(?:, (.+))?\]", self.dtype)
+        if unit is None:
+            return dates
+        dates = dates.astype(f"datetime64[{unit[1]}]")
+        return dates if unit[2] is None else in_timezone(dates, unit[2])
 
     def _of_levels(self, codes: np.ndarray) -> Any:
         import pandas as pd
@@ -120,16 +129,18 @@ class TableColumn(NamedTuple):
         return np.array([np.nan if one is None else one for one in found], dtype=float), list(strange)
 
     def _floats(self, values: Any) -> np.ndarray:
+        refuse_complex(self.name, values)
         try:
-            return values.astype("float64").to_numpy(dtype=float, na_value=np.nan)
+            holes = values.where(values.notna(), None) if values.dtype == object else values  # pd.NA is no float
+            return holes.astype("float64").to_numpy(dtype=float, na_value=np.nan)
         except (ValueError, TypeError):
-            bad = next((value for value in values if not _is_number(value)), None)
+            row, bad = next((row, one) for row, one in enumerate(values) if not _is_number(one) and not _is_hole(one))
             raise DataError(
-                f"column {self.name!r} is one of numbers, and holds {bad!r}. Make it a hole (None), or give the column "
-                "another kind."
+                f"column {self.name!r} is one of numbers, and holds {bad!r} in {row_words(values.index, row)}. Make it "
+                f"a hole, or give the column another kind ({argument('kinds')})."
             ) from None
 
-    def _check(self, numbers: np.ndarray) -> None:
+    def _check(self, numbers: np.ndarray, index: Any) -> None:
         assert self.column is not None
         kind = self.column.kind
         wrong = np.isinf(numbers)
@@ -144,10 +155,10 @@ class TableColumn(NamedTuple):
         wrong &= ~np.isnan(numbers)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            other = f"kinds={{{self.name!r}: 'real'}}"
+            other = argument("kinds", {self.name: "real"})
             raise DataError(
-                f"column {self.name!r} is {kind}, and holds {numbers[row]:g} in row {row} ({int(wrong.sum())} such "
-                f"cells). Make it a hole, or give the column another kind: schema(frame, {other})."
+                f"column {self.name!r} is {kind}, and holds {numbers[row]:g} in {row_words(index, row)} "
+                f"({int(wrong.sum())} such cells). Make it a hole, or give the column another kind ({other})."
             )
 
 
@@ -171,9 +182,30 @@ def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column
     return plain._replace(center=center, spread=spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0)
 
 
+def in_timezone(dates: Any, zone: Any) -> Any:
+    """Dates as clocks on the wall show them, in a timezone; an hour that these leave out is the next one."""
+    ambiguous = np.zeros(len(dates), bool)
+    return dates.dt.tz_localize(zone, ambiguous=ambiguous, nonexistent="shift_forward")
+
+
+def refuse_complex(name: str, values: Any) -> None:
+    """Refuse complex numbers, of which a cast would drop the imaginary part."""
+    if getattr(values.dtype, "kind", "") == "c":
+        raise DataError(
+            f"column {name!r} holds complex numbers, which no kind of column has: make two columns of it, real and "
+            "imaginary part or modulus and angle, or leave it out."
+        )
+
+
 def plain_value(value: Any) -> Any:
     """One of numpy's values as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_hole(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value)) if pd.api.types.is_scalar(value) else False
 
 
 def _is_number(value: Any) -> bool:

@@ -65,7 +65,7 @@ def test_names_stay_names(tmp_path, line, names):
 
 def test_a_blank_line_of_a_single_column_is_a_hole(tmp_path):
     (tmp_path / "x.csv").write_text("a\n1\n\n3\n")
-    with pytest.raises(pv.DataError, match="1 missing values: row 1, column 'a'"):
+    with pytest.raises(pv.DataError, match="1 missing values: line 3, column 'a'"):
         load(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_text("\na\n1\n3\n")
     assert load(tmp_path / "x.csv").values.tolist() == [[1], [3]]

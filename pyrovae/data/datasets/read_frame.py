@@ -9,21 +9,30 @@ from typing import Any
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import reading
 from pyrovae.data.datasets.page_checksums import say_whether_checked
-from pyrovae.data.datasets.table_files import HOLES, chosen_columns, column_names, layout, parsed
+from pyrovae.data.datasets.table_files import (
+    HOLES,
+    chosen_columns,
+    column_names,
+    layout,
+    lines_of_rows,
+    parsed,
+)
+from pyrovae.data.row_words import LINE, row_words
 from pyrovae.errors import DataError
 
 _MOSTLY = 0.9  # of the cells of a column are numbers, and the others are slips
 
-# What a column of texts may hold, the narrowest first; a code that begins with 0 is a text.
-_CODE = r"^[+-]?0[0-9]"
-_TYPES = ("int64", "float64", "bool", "date32", "timestamp")
+_CODE = r"^[+-]?0[0-9]"  # what begins with 0 is a text
+_DIGITS = r"^[+-]?[0-9]+$"  # and so is a whole number that no whole-number type can hold
 
 
 def read_frame(path: Path, *, header: bool | None = None, columns: Sequence[str] | None = None) -> Any:
     """A pandas frame of a .csv or .parquet file.
 
-    Columns of a .csv file are whole numbers, numbers, truth values or dates (ISO 8601) where all of their cells are,
-    and texts otherwise; numbers that begin with 0, as postal codes do, are texts. Spaces around a cell are left out.
+    Columns of a .csv file are whole numbers, numbers, truth values or dates (ISO 8601; with an offset from UTC they are
+    those of UTC) where all of their cells are, and texts otherwise; numbers that begin with 0, as postal codes do, and
+    whole ones of more than 18 digits are texts. Whole numbers with holes stay whole (Int64). Spaces around a cell are
+    left out. The index of a .csv file's frame holds the lines of the file.
 
     Args:
         path: the file.
@@ -51,7 +60,7 @@ def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
     with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
         say_whether_checked(path, file.metadata)
-    return table.to_pandas(date_as_object=False)
+    return _to_pandas(table)
 
 
 def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
@@ -62,15 +71,24 @@ def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
     with reading(path):
         table = parsed(path, shape, wanted, kind=pyarrow.string())
     labels = [shape.labels[number] for number in wanted]
-    first = 2 if shape.named else 1  # the line of row 0, as editors count
-    columns = {
-        label: _typed(column, f"{path}, column {label!r}", first)
-        for label, column in zip(labels, table.columns, strict=True)
-    }
-    return pd.DataFrame({label: column.to_pandas(date_as_object=False) for label, column in columns.items()})
+    index = pd.Index(lines_of_rows(path, shape, len(table)), name=LINE)
+    columns = [
+        _typed(column, f"{path}, column {label!r}", index) for label, column in zip(labels, table.columns, strict=True)
+    ]
+    return _to_pandas(pyarrow.table(columns, names=labels)).set_axis(index)
 
 
-def _typed(column: Any, where: str, first: int) -> Any:
+def _to_pandas(table: Any) -> Any:
+    """A frame in which whole numbers with holes are whole, where they come from no frame that had them as floats."""
+    frame = table.to_pandas(date_as_object=False)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count and str(column.type).startswith(("int", "uint")) and frame[name].dtype.kind == "f":
+            kind = str(column.type).replace("int", "Int").replace("uI", "UI")
+            frame[name] = column.to_pandas(integer_object_nulls=True).astype(kind).set_axis(frame.index)
+    return frame
+
+
+def _typed(column: Any, where: str, index: Any) -> Any:
     """A column of texts in the narrowest type that holds all of it."""
     import pyarrow
     import pyarrow.compute
@@ -81,16 +99,18 @@ def _typed(column: Any, where: str, first: int) -> Any:
     holes = compute.is_in(trimmed, value_set=pyarrow.array(HOLES))
     texts = compute.if_else(holes, None, trimmed)
     if texts.null_count != len(texts) and not compute.any(compute.match_substring_regex(texts, _CODE)).as_py():
-        for name in _TYPES:
+        for kind in ("int64", "float64", "bool", "date32", pyarrow.timestamp("us"), pyarrow.timestamp("us", "UTC")):
             try:
-                return texts.cast(pyarrow.timestamp("us") if name == "timestamp" else name)
+                found = texts.cast(kind)
             except pyarrow.ArrowInvalid:
                 continue
-    _check_slips(texts, where, first)
+            digits = compute.match_substring_regex(texts, _DIGITS)
+            return texts if kind == "float64" and compute.all(digits).as_py() else found
+    _check_slips(texts, where, index)
     return texts
 
 
-def _check_slips(texts: Any, where: str, first: int) -> None:
+def _check_slips(texts: Any, where: str, index: Any) -> None:
     """Refuse a column of numbers in which a few cells are something else: as texts, each number would be a class."""
     cells = texts.to_pylist()
     there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
@@ -98,8 +118,8 @@ def _check_slips(texts: Any, where: str, first: int) -> None:
     if slips and len(slips) <= (1 - _MOSTLY) * len(there):
         row, cell = slips[0]
         raise DataError(
-            f"{where}: numbers but for {len(slips)} of {len(there)} cells, the first one {cell!r} in line "
-            f"{row + first}. Leave these cells empty, or mend them."
+            f"{where}: numbers but for {len(slips)} of {len(there)} cells, the first one {cell!r} in "
+            f"{row_words(index, row)}. Leave these cells empty, or mend them."
         )
 
 

@@ -86,7 +86,7 @@ def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None =
     with reading(path):
         table = parsed(path, shape, wanted)
     labels = [shape.labels[number] for number in wanted]
-    _check_missing(table, path, labels)
+    _check_missing(table, path, labels, shape)
     if not len(table):
         raise DataError(f"{path} holds a line of names and no rows.")
     return Table(_matrix(table), tuple(labels) if shape.named else ())
@@ -248,14 +248,31 @@ def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
         )
 
 
-def _check_missing(table, path: Path, names: list[str]) -> None:
-    places = []
-    for name, column in zip(names, table.columns, strict=True):
-        rows = np.flatnonzero(column.is_null().to_numpy()) if column.null_count else ()
-        places += [f"row {row}, column {name!r}" for row in rows[: _SHOWN - len(places)]]
-    if places:
+def lines_of_rows(path: Path, shape: TableLayout, rows: int) -> Sequence[int]:
+    """The line of the file in which each row of a .csv file stands, as editors count."""
+    with path.open("rb") as stream:
+        feeds, last = 0, b"\n"
+        while block := stream.read(2**20):
+            feeds, last = feeds + block.count(b"\n"), block[-1:]
+    if shape.skipped + rows == feeds + (last != b"\n"):
+        return range(shape.skipped + 1, shape.skipped + 1 + rows)
+    found = [line for line, _ in _lines(path, shape.delimiter) if line > shape.skipped]  # there are blank ones
+    return found if len(found) == rows else range(shape.skipped + 1, shape.skipped + 1 + rows)
+
+
+def _check_missing(table, path: Path, names: list[str], shape: TableLayout | None = None) -> None:
+    found = [
+        (row, name)
+        for name, column in zip(names, table.columns, strict=True)
+        for row in (np.flatnonzero(column.is_null().to_numpy())[:_SHOWN].tolist() if column.null_count else ())
+    ][:_SHOWN]
+    if found:
+        lines = None if shape is None else lines_of_rows(path, shape, len(table))
+        places = [f"row {row}, column {name!r}" for row, name in found]
+        if lines is not None:
+            places = [f"line {lines[row]}, column {name!r}" for row, name in found]
         total = sum(column.null_count for column in table.columns)
         raise DataError(
-            f"{path}: {total} missing values: {'; '.join(places)}{'; ...' if total > len(places) else ''} (rows "
-            "counted from 0, without the line of names). Drop these rows or fill the holes."
+            f"{path}: {total} missing values: {'; '.join(places)}{'; ...' if total > len(places) else ''}"
+            f"{' (rows counted from 0)' if lines is None else ''}. Drop these rows or fill the holes."
         )
