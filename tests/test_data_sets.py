@@ -417,8 +417,8 @@ def test_csv_with_a_fraction_after_a_megabyte_of_integers(tmp_path):
         ("name,age,city\nann,3,rome\n", pv.DataError, ["'name' (line 2: 'ann')", "'city' (line 2: 'rome')"]),
         ("1,2\n3,x\n", pv.DataError, ["'1' (line 2: 'x')"]),
         ("a,b\n1,2\n,4\n5,NA\n", pv.DataError, ["2 missing", "line 3, column 'a'", "line 4, column 'b'"]),
-        ("?,1\n2,3\n", pv.DataError, ["1 missing", "row 0, column '0'"]),
-        ("a\n" + "1\nNA\n" * 9, pv.DataError, ["9 missing", "row 9, column 'a'; ..."]),
+        ("?,1\n2,3\n", pv.DataError, ["1 missing", "line 1, column '0'"]),
+        ("a\n" + "1\nNA\n" * 9, pv.DataError, ["9 missing", "line 11, column 'a'; ..."]),
         ("a,b\n1,inf\n", pv.DataError, ["inf in row 0, column 'b'"]),
         ("a,b\n", pv.DataError, ["no rows"]),
         ("\n \n", pv.FileError, ["blank lines only"]),
@@ -457,7 +457,7 @@ def test_parquet_is_read(parquet):
 
 def test_parquet_that_is_not_a_table_of_numbers_is_refused(parquet):
     refused(pv.DataError, parquet(a=[1, 2], b=["x", "y"]), "'b' (string)")
-    refused(pv.DataError, parquet(a=[1.0, None]), "1 missing", "line 3, column 'a'")
+    refused(pv.DataError, parquet(a=[1.0, None]), "1 missing", "row 1, column 'a'")
     refused(pv.DataError, parquet(a=[1.0, float("nan")]), "nan in row 1, column 'a'")
     refused(pv.DataError, parquet(a=np.zeros(0)), "empty")
     path = parquet(a=np.arange(100.0))
