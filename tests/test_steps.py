@@ -110,3 +110,14 @@ def test_an_error_thrown_in_ends_it():
     with pytest.raises(KeyError, match="mine"):
         running.throw(KeyError("mine"))
     assert list(running) == []
+
+
+def test_the_folder_of_checkpoints_stays_where_it_was(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    running = pv.steps(vae(), X, checkpoint="kept", **OPTIONS)
+    next(running)
+    monkeypatch.chdir("elsewhere")
+    running.close()
+    assert not (tmp_path / "elsewhere" / "kept").exists()
+    assert [path.name for path in checkpoints.found(tmp_path / "kept")] == ["checkpoint-0000000001.safetensors"]

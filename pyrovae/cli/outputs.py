@@ -136,7 +136,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
     text = render(
         run.pair,
         run.rows(),
-        history=run.folder.read_metrics(),
+        history=run.folder.read_metrics(outcome.get("history")),
         title=run.folder.path.resolve().name,
         data_words=run.words,
         kind=run.data.kind,

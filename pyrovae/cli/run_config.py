@@ -31,6 +31,8 @@ class RunOutcome:
     seconds: float | None = None
     route: str | None = None
     verdict: str | None = None
+    model: str | None = None  # a digest of the file
+    history: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class RunConfig:
     fit: TrainingSettings
     outcome: RunOutcome | None
     table: TableBlueprint | None = None
+    identity: str | None = None  # of the training, as its checkpoints know it
 
 
 def sealed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -93,10 +94,17 @@ class RunFolder:
         with _worded(self.metrics), opened(self.metrics) as stream:
             stream.write("".join(lines).encode())
 
-    def read_metrics(self) -> tuple[Epoch, ...]:
-        """The history; a damaged line is left out, and named where it is not the half line of a run that was killed."""
+    def read_metrics(self, written: str | None = None) -> tuple[Epoch, ...]:
+        """The history; a damaged line is left out, and named where it is not the half line of a run that was killed.
+
+        Args:
+            written: the digest of what the training has written, where that is known.
+        """
         if not self.metrics.is_file():
             return ()
+        if written not in (None, self.digest(self.metrics)):
+            words = f"{self.metrics} is not as the training has left it: its curves may be of another run."
+            warnings.warn(words, PyrovaeWarning, stacklevel=2)
         with _worded(self.metrics):
             check_memory(
                 8 * self.metrics.stat().st_size, str(self.metrics), "It is no history of a training: remove it."
@@ -123,9 +131,18 @@ class RunFolder:
             with suppress(OSError):  # somebody else's things in it stay
                 folder.rmdir()
 
-    def save(self, pair: Any) -> None:
-        """Write the model."""
+    def save(self, pair: Any) -> dict[str, str | None]:
+        """Write the model; digests of it and of the history, by which config.json knows its own."""
         weight_files.save(pair, self.model)
+        return {"model": self.digest(self.model), "history": self.digest(self.metrics)}
+
+    @staticmethod
+    def digest(path: Path) -> str | None:
+        """Of the bytes of a file; None where it is not there."""
+        if not path.is_file():
+            return None
+        with _worded(path), path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
 class Unwritten(RunFolder):
@@ -140,8 +157,9 @@ class Unwritten(RunFolder):
     def forget(self, *, whole: bool) -> None:
         """Nothing."""
 
-    def save(self, pair: Any) -> None:
+    def save(self, pair: Any) -> dict[str, str | None]:
         """Nothing."""
+        return {}
 
 
 def _plain(value: Any) -> Any:

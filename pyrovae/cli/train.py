@@ -40,7 +40,6 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
         new = not prepared.folder.config.exists()
         with _said_where_to_go_on(prepared, team), _left_as_it_was(prepared.folder, new=new):
             outcome = _run(prepared, request, interrupted)
-        prepared.folder.write_config({**prepared.config, "outcome": outcome})
     if outcome["reason"] == "interrupted" and team.first:
         complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
     elif interrupted.requested and team.first:
@@ -119,10 +118,11 @@ def _steps(prepared: Prepared, request: TrainRequest) -> Steps:
 
 
 def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -> dict[str, Any]:
-    """Train to the end, to Ctrl-C or to a loss that goes bad; what config.json says about it."""
+    """Train to the end, to Ctrl-C or to a loss that goes bad, and write into config.json how it ended."""
     folder, settings = prepared.folder, prepared.settings
     running = _steps(prepared, request)  # checks everything, and writes nothing yet
-    folder.write_config(prepared.config)
+    config = {**prepared.config, "identity": running.identity}
+    folder.write_config(config)
     metrics = _Metrics(folder)
     shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
     with shown as line:
@@ -131,24 +131,27 @@ def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -
                 metrics.follow(running.history)
                 show(line, step)
                 if interrupted(step.index):
-                    return _interrupted(prepared, running)
+                    outcome = _interrupted(running)
+                    break
+            else:
+                metrics.follow(running.result.history)
+                outcome = _finished(running.result)
         except DivergedError as error:
             metrics.follow(running.history)
-            folder.write_config({**prepared.config, "outcome": {"reason": "diverged", "words": str(error)}})
-            folder.save(prepared.pair)
+            outcome = {"reason": "diverged", "words": str(error)}
+            folder.write_config({**config, "outcome": outcome})  # whatever comes of the model
+            folder.write_config({**config, "outcome": outcome | folder.save(prepared.pair)})
             raise
-    metrics.follow(running.result.history)
-    return _finished(prepared, running.result)
+    folder.write_config({**config, "outcome": outcome | folder.save(prepared.pair)})
+    return outcome
 
 
-def _interrupted(prepared: Prepared, running: Steps) -> dict[str, Any]:
+def _interrupted(running: Steps) -> dict[str, Any]:
     running.close()  # writes a checkpoint
-    prepared.folder.save(prepared.pair)
     return {"reason": "interrupted", "epochs": len(running.history), "weights": "last"}
 
 
-def _finished(prepared: Prepared, run: Fit) -> dict[str, Any]:
-    prepared.folder.save(prepared.pair)
+def _finished(run: Fit) -> dict[str, Any]:
     return {
         "reason": run.reason,
         "epochs": len(run.history),

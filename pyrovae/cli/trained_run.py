@@ -24,7 +24,7 @@ from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved.checkpoints import found, identity_of
 from pyrovae.training.saved.description import describe_array
 
 logger = logging.getLogger("pyrovae")
@@ -126,7 +126,7 @@ def _opened(
     built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
     spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
-    pv.load(built, _weights(folder), opened.rows(8))
+    pv.load(built, _weights(folder, config), opened.rows(8))
     # Figures are of rows: what is asked for frames gets the schema back.
     return opened._replace(pair=blueprint.bare(built)) if isinstance(blueprint, TableBlueprint) else opened
 
@@ -145,16 +145,35 @@ def _built(blueprint: AnyBlueprint, folder: RunFolder) -> Any:
         raise FileError(f"{folder.config} describes a pair that cannot be built: {error}.") from error
 
 
-def _weights(folder: RunFolder) -> Path:
+def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:
     """The trained weights; those of the newest checkpoint where the run was killed before it could write them."""
     if folder.model.is_file():
+        _check_own_model(folder, config)
         return folder.model
     kept = found(folder.checkpoints) if folder.checkpoints.is_dir() else []
     if not kept:
         raise FileError(f"{folder.path} holds no weights yet: `pyrovae train --resume --out {folder.path}` goes on.")
+    if config.get("identity") not in (None, identity_of(kept[0])):
+        raise FileError(
+            f"{kept[0]} is not of the run that {folder.config} describes, but of another seed, other data, pair or "
+            "arguments. Put the run's own checkpoints back."
+        )
     words = "%s is not there: the weights are those of %s, in the middle of a training or at its last step."
     logger.warning(words, folder.model, kept[0])
     return kept[0]
+
+
+def _check_own_model(folder: RunFolder, config: dict[str, Any]) -> None:
+    """Refuse a model that the run has not written: one of the same shapes gives figures, which are another run's."""
+    outcome = config["outcome"]
+    if outcome is None:
+        words = "the training of %s has not ended, or was killed: the weights are those that %s holds since before it."
+        logger.warning(words, folder.path, folder.model)
+    elif outcome.get("model") != folder.digest(folder.model):
+        raise FileError(
+            f"{folder.model} is not the model that this run has written, but another run's, or a changed one. Put its "
+            "own back, or take the file away: the weights of the newest checkpoint are read then."
+        )
 
 
 def _own(source: DataSource, config: dict[str, Any], blueprint: AnyBlueprint | None) -> tuple[Data, str]:

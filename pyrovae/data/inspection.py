@@ -31,10 +31,11 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
     """The arrays in `data` by position (a tuple, a list or one array) or by name (a dict), checked.
 
     Args:
-        data: a tensor or array, or a tuple, list or dict of them; anything with `to_numpy` too.
+        data: a tensor or array, or a tuple, list or dict of them; anything with `to_numpy` too, and a list of tensors
+            without a dimension, which are rows.
 
     Returns:
-        The arrays as they are, never copied.
+        The arrays as they are, never copied; such a list as one.
 
     Raises:
         DataError: something that is not an array of numbers with rows.
@@ -46,6 +47,7 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
                 raise DataError(f"the key {name!r} cannot be the name of an argument of the model; rename it")
     else:
         several = isinstance(data, tuple | list) and not isinstance(data, PackedSequence)
+        several = several and not _are_rows(data)
         named = dict(enumerate(data)) if several else {0: data}
     if isinstance(data, list | tuple) and data and all(_is_number(item) for item in data):
         kind = type(data).__name__
@@ -62,11 +64,18 @@ def argument_words(name: int | str) -> str:
     return f"argument {name!r}"
 
 
+def _are_rows(given: Any) -> bool:
+    """Whether it is a list of one number a row, each a tensor, as the coin of Pyro's first tutorial."""
+    return isinstance(given, list) and bool(given) and all(isinstance(x, torch.Tensor) and not x.ndim for x in given)
+
+
 def _is_number(item: Any) -> bool:
     return isinstance(item, int | float | complex | np.number)
 
 
 def _as_array(item: Any, where: str) -> Leaf:
+    if _are_rows(item):
+        return torch.stack(item).detach()
     for kind, mend in _REFUSED:
         if kind(item):
             raise DataError(f"{where} is {_name(item)}; {mend}")

@@ -73,12 +73,12 @@ def check_choice(name: str, value: Any, choices: tuple) -> None:
 
 
 def check_folder(checkpoint: Any) -> Path | None:
-    """A folder's path; None stays None."""
+    """A folder's path, wherever the process goes to while it trains; None stays None."""
     if checkpoint is None:
         return None
     if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
         raise ArgumentError(f"checkpoint={checkpoint!r}; give the path of a folder.")
-    return Path(os.fsdecode(checkpoint))
+    return Path(os.fsdecode(checkpoint)).absolute()
 
 
 def warn_of_handlers() -> None:

@@ -69,7 +69,7 @@ class Session:
         data = rows_of_frames(pair, data)
         options = dataclasses.replace(options, validation=rows_of_frames(pair, options.validation))
         agree_on(options, self.team)
-        folder = check_folder(self.team.broadcast(options.checkpoint))  # the first process writes, so its folder counts
+        folder = self.team.broadcast(check_folder(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())
         self.resumption = Resumption(folder, options.checkpoint_every, resume=options.resume, team=self.team)
         self._closing.callback(self.resumption.release)

@@ -32,6 +32,11 @@ class Steps(Generator[Step, None, Fit]):
         return self._session.trainer.history
 
     @property
+    def identity(self) -> str | None:
+        """A digest of seed, arguments, data and pair, which tells the checkpoints of this run from those of others."""
+        return self._session.resumption.identity
+
+    @property
     def result(self) -> Fit:
         """The `Fit`, once the last step is made.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import re
 import warnings
@@ -53,6 +55,17 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
     for old in earlier[_KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return path
+
+
+def identity(document: Mapping[str, Any]) -> str:
+    """A digest of the seed, the arguments, the data and the pair of a run, which its checkpoints have in common."""
+    text = json.dumps([document["seed"], document["run"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def identity_of(path: Path) -> str:
+    """The same of the run that a checkpoint is of."""
+    return identity(_content(path)[3])
 
 
 Content = tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]]

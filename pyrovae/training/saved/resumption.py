@@ -24,7 +24,7 @@ from pyrovae.pairs.isolation import reseed
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
-from pyrovae.training.saved.checkpoints import found, newest, random_tree, restore_random, write
+from pyrovae.training.saved.checkpoints import found, identity, newest, random_tree, restore_random, write
 from pyrovae.training.saved.folder_lock import FolderLock
 from pyrovae.training.saved.history_file import HistoryFile
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
@@ -93,6 +93,11 @@ class Resumption:
     def seed(self) -> int | None:
         """The seed of the run to go on with."""
         return None if self._content is None else self._content[3]["seed"]
+
+    @property
+    def identity(self) -> str | None:
+        """What its checkpoints know the run by; None where there are none."""
+        return identity(self.document) if self.document else None
 
     @property
     def described(self) -> Description | None:
