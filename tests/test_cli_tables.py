@@ -196,9 +196,10 @@ def test_other_tables_are_taken_by_name():
     frame.assign(draw=1).to_csv("draw.csv", index=False)
     assert "column 'draw'" in refuses("impute run draw.csv --draws 2")
     Path("mine.csv").write_text("mine")
-    for command in ("impute", "encode", "sample"):
-        assert "left as it is" in fails(f"{command} run --out mine.csv")
-        assert "must end in .csv or .parquet" in fails(f"{command} run --out mine.txt")
+    for command in ("impute", "outliers", "encode", "sample", "sample --where job=cook"):
+        command, *more = command.split(" ", 1)
+        assert "left as it is" in fails(f"{command} run --out mine.csv {' '.join(more)}")
+        assert "must end in .csv or .parquet" in fails(f"{command} run --out mine.txt {' '.join(more)}")
     assert Path("mine.csv").read_text() == "mine"
     np.save("x.npy", np.ones((40, 3)))
     assert "give it a .csv or .parquet file" in fails("impute run x.npy")
@@ -234,6 +235,6 @@ def test_a_folder_that_names_code_is_not_followed():
     config = json.loads(Path("run/config.json").read_text())
     for other in ({"pair": "evil.py:make"}, {"pair": "evil.py:make", "table": None}):
         Path("run/config.json").write_text(json.dumps(sealed({**config, **other})))
-        for command in ("impute", "encode", "sample", "report"):
+        for command in ("impute", "outliers", "encode", "sample", "report"):
             assert fails(f"{command} run")
             assert not Path("executed").exists()

@@ -65,7 +65,7 @@ def test_a_class_is_asked_for_by_its_name():
         ({"colour": "red"}, "the schema's columns are 'size', 'kind'"),
         ({}, "give values of columns by name"),
         ("kind", "give values of columns by name"),
-        ({"size": "wide"}, "holds 'wide'"),
+        ({"size": "wide"}, "cannot be 'wide'; it is real"),
         ({"size": None}, "cannot be None"),
     ],
 )

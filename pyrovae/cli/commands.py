@@ -10,6 +10,7 @@ import typer
 from pyrovae import __version__
 from pyrovae.cli import options
 from pyrovae.cli.messages import Commands
+from pyrovae.errors import ArgumentError
 
 app = typer.Typer(
     cls=Commands,
@@ -157,7 +158,13 @@ def evaluate(
     evaluate.evaluate(opened, effort, seeds=seeds, as_json=as_json)
 
 
-@app.command(epilog=_examples("pyrovae sample runs/digits -n 100", "pyrovae sample runs/wine -n 1000 --out new.csv"))
+@app.command(
+    epilog=_examples(
+        "pyrovae sample runs/digits -n 100",
+        "pyrovae sample runs/wine -n 1000 --out new.csv",
+        "pyrovae sample runs/wine -n 1000 --where class=rare --where year=2001",
+    )
+)
 def sample(
     run: options.Run,
     number: options.Number = 64,
@@ -167,12 +174,23 @@ def sample(
         bool | None,
         typer.Option("--mean/--draw", help="Means or draws of the likelihood.", show_default="means of images"),
     ] = None,
+    where: options.Where = None,
+    candidates: options.Candidates = None,
     out: options.NewFile = None,
 ) -> None:
     """Draw new data: images as .png and .npy, rows as .csv and .npy, into the folder of the run."""
-    from pyrovae.cli import outputs, trained_run
+    from pyrovae.cli import outputs, table_outputs, trained_run
 
     opened = trained_run.open_run(run, pair=pair, data=None, command="sample")
+    outputs.check_number(number)
+    if where:
+        if mean:
+            raise ArgumentError("--mean and --where: rows of which something is given are draws; leave --mean out.")
+        given = table_outputs.sample_where(opened, number, where, candidates=candidates, seed=seed, out=out)
+        typer.echo(given)
+        return
+    if candidates is not None:
+        raise ArgumentError("--candidates is for --where; without it nothing is weighed.")
     for path in outputs.sample(opened, number, seed=seed, mean=mean, out=out):
         typer.echo(path)
 
@@ -204,6 +222,7 @@ def impute(
     draws: Annotated[
         int | None, typer.Option(help="Whole tables below each other, one for each draw.", show_default="one, likely")
     ] = None,
+    candidates: options.Candidates = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     out: options.NewTable = None,
 ) -> None:
@@ -211,7 +230,31 @@ def impute(
     from pyrovae.cli import table_outputs, trained_run
 
     opened = trained_run.open_run(run, pair=None, data=data, command="impute")
-    typer.echo(table_outputs.impute(opened, draws=draws, seed=seed, out=out))
+    typer.echo(table_outputs.impute(opened, draws=draws, candidates=candidates, seed=seed, out=out))
+
+
+@app.command(
+    epilog=_examples(
+        "pyrovae outliers runs/patients patients.csv",
+        "pyrovae outliers runs/patients patients.csv --drop 0.9 -o clean.csv",
+        "pyrovae outliers runs/patients patients.csv --holes 0.9 -o clean.csv",
+    )
+)
+def outliers(
+    run: options.Run,
+    data: options.OtherData = None,
+    drop: options.Drop = None,
+    holes: options.Holes = None,
+    draws: Annotated[int, typer.Option(help="Of the latent variables, for the density of each cell.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: options.NewTable = None,
+) -> None:
+    """Say which cells and rows of a table are outliers, and why; write it without them, or else the list."""
+    from pyrovae.cli import table_outputs, trained_run
+
+    opened = trained_run.open_run(run, pair=None, data=data, command="outliers")
+    for line in table_outputs.outliers(opened, drop=drop, holes=holes, draws=draws, seed=seed, out=out):
+        typer.echo(line)
 
 
 @app.command(epilog=_examples("pyrovae encode runs/digits -o codes.npz", "pyrovae encode runs/wine new-wine.csv"))

@@ -5,7 +5,19 @@ from __future__ import annotations
 _OPTIONS = {"root": "--data-root"} | {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        *("batch_size", "clip_norm", "columns", "device", "draws", "epochs", "header", "key", "label", "learning_rate"),
+        *(
+            "batch_size",
+            "candidates",
+            "clip_norm",
+            "columns",
+            "device",
+            "draws",
+            "epochs",
+            "header",
+            "key",
+            "label",
+            "learning_rate",
+        ),
         *("mode", "patience", "precision", "resume", "seed", "shape", "size", "validation"),
     )
 }
@@ -23,6 +35,10 @@ _EXAMPLES = {
 }
 
 
+# What is said of the value in the rest of the sentence.
+_WITHOUT_VALUE = {"kinds": "kind in schema.toml, and train --schema FILE", "where": "--where"}
+
+
 def as_option(name: str, value: str = "") -> str:
     """An argument as the command line calls it; one that has no option keeps its name in Python.
 
@@ -32,8 +48,8 @@ def as_option(name: str, value: str = "") -> str:
     """
     if name == "out" and value:
         return value.strip("'\"")  # given by its place: the value is enough
-    if name == "kinds":
-        return "kind in schema.toml, and train --schema FILE"
+    if name in _WITHOUT_VALUE:
+        return _WITHOUT_VALUE[name]
     if (name, value) in _EXAMPLES:
         return _EXAMPLES[name, value]
     if name not in _OPTIONS:

@@ -46,6 +46,25 @@ NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv o
 NewReport = Annotated[Path | None, _option("--out", "-o", help="A new .html file.", usual="in the run")]
 
 
+Candidates = Annotated[
+    int | None, _option(help="Draws of the latent variables that are weighed for it.", usual="5 a draw, 200 at least")
+]
+
+Where = Annotated[
+    list[str] | None,
+    _option(help="column=value: rows of a table of which that is given; several times for several columns."),
+]
+
+Drop = Annotated[
+    float | None,
+    _option(help="Leave out rows that are outliers with more probability, as a whole or in one of their cells."),
+]
+
+Holes = Annotated[
+    float | None,
+    _option(help="Empty cells that are outliers with more probability, and leave out rows of which none is to blame."),
+]
+
 NewTable = Annotated[Path | None, _option("--out", "-o", help="A new .csv or .parquet file.", usual="in the run")]
 
 NewCodes = Annotated[Path | None, _option("--out", "-o", help="A new .csv, .parquet or .npz file.", usual="in the run")]

@@ -46,10 +46,15 @@ _IMAGES = (".png", ".npy")
 _VISIBLE = 64
 
 
-def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
-    """Draw new data and write them; the files."""
+def check_number(count: int) -> None:
+    """Refuse no rows."""
     if count < 1:
         raise ArgumentError(f"-n {count}: give 1 at least.")
+
+
+def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
+    """Draw new data and write them; the files."""
+    check_number(count)
     if isinstance(run.blueprint, TableBlueprint):
         return [write_frame(run, pv.generate(with_schema(run), count, seed=seed, mean=bool(mean)), "samples", out)]
     images = run.data.kind == "images"
@@ -66,8 +71,7 @@ def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out
 
 def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
     """Write the first rows' reconstructions; images with the originals above them."""
-    if count < 1:
-        raise ArgumentError(f"-n {count}: give 1 at least.")
+    check_number(count)
     if isinstance(run.blueprint, TableBlueprint):
         frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count])
         return [write_frame(run, frame, "reconstructions", out)]

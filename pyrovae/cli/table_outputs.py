@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 
 import pyrovae as pv
 from pyrovae.cli.table_blueprint import TableBlueprint
 from pyrovae.cli.trained_run import Trained
+from pyrovae.cli.where import conditions
 from pyrovae.data.row_words import LINE
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, FileError
@@ -31,21 +34,70 @@ def with_schema(run: Trained) -> Any:
     return pv.tables.with_schema(run.pair, run.blueprint.read())
 
 
-def impute(run: Trained, *, draws: int | None, seed: int, out: Path | None) -> Path:
+def impute(run: Trained, *, draws: int | None, candidates: int | None, seed: int, out: Path | None) -> Path:
     """Write the table without holes: one value in each, or as many whole tables as draws are asked for."""
     pair, frame = with_schema(run), run.data.frame
     if out is not None:
         new_file(out, _FRAMES)
     if draws is None:
-        return write_frame(run, pv.impute(pair, frame, seed=seed), "imputed", out)
+        return write_frame(run, pv.impute(pair, frame, candidates=candidates, seed=seed), "imputed", out)
     import pandas as pd
 
     if _DRAW in frame.columns:
         raise DataError(f"the table has a column {_DRAW!r}, which is to number the imputations: rename it.")
-    frames = pv.impute(pair, frame, draws=draws, seed=seed).frames()
+    frames = pv.impute(pair, frame, draws=draws, candidates=candidates, seed=seed).frames()
     for number, one in enumerate(frames):
         one.insert(0, _DRAW, number)
     return write_frame(run, pd.concat(frames), "imputed", out)
+
+
+def sample_where(
+    run: Trained, count: int, where: Sequence[str], *, candidates: int | None, seed: int | None, out: Path | None
+) -> Path:
+    """Write new rows of which some cells are given, and say how many of the draws count."""
+    pair = with_schema(run)
+    if out is not None:
+        new_file(out, _FRAMES)
+    given = conditions(pair.schema, where)
+    frame = pv.tables.generate_where(pair, count, given, candidates=candidates, seed=seed)
+    words = f"{count:,} rows where {' and '.join(where)}: the effective size is {frame.attrs['effective_size']:,.0f}"
+    typer.echo(f"{words}, so many draws of the latent variables count.", err=True)
+    return write_frame(run, frame, "samples", out)
+
+
+def outliers(
+    run: Trained, *, drop: float | None, holes: float | None, draws: int, seed: int, out: Path | None
+) -> Iterator[str]:
+    """Say which cells and rows are outliers, and write the table without them, or the list of them.
+
+    Yields:
+        Lines for the user, the file last.
+    """
+    pair, frame, above = with_schema(run), run.data.frame, drop if holes is None else holes
+    if drop is not None and holes is not None:
+        raise ArgumentError("--drop and --holes: give one of them.")
+    if above is not None and not 0 < above < 1:
+        raise ArgumentError(f"{'--drop' if holes is None else '--holes'} {above:g}: give a probability, such as 0.9.")
+    if out is not None:
+        new_file(out, _FRAMES)
+    found = pv.tables.outliers(pair, frame, draws=draws, seed=seed)
+    yield str(found)
+    if above is None:
+        if out is not None:
+            listed = found.expected.rename(columns={"row": found.frame.index.name or "row"})
+            yield str(write_frame(run, listed, "outliers", out))
+        return
+    kept = found.dropped(above) if holes is None else found.cleaned(above)
+    gone = f"{len(frame) - len(kept):,} of {len(frame):,} rows are left out"
+    if holes is None:
+        yield f"{gone}: they are outliers with a probability above {above:g}, as a whole or in one of their cells."
+    else:
+        cells = int(kept.isna().sum().sum() - frame.loc[kept.index].isna().sum().sum())
+        yield (
+            f"{cells:,} cells are left empty, outliers with a probability above {above:g}, and {gone}: outliers as a "
+            "whole, of which no cell is to blame."
+        )
+    yield str(write_frame(run, kept, "clean", out))
 
 
 def encode(run: Trained, *, out: Path | None) -> Path:

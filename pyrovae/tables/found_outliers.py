@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pyrovae.data.row_words import LINE
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.with_schema import RowSchema
 
@@ -44,20 +45,35 @@ class FoundOutliers(NamedTuple):
         Args:
             above: the probability from which on something is one.
         """
-        if not 0 < above < 1:
-            raise ArgumentError(f"above={above!r}; give a probability, such as 0.9.")
-        bad = self.cells > above
+        bad = self._cells(above)
         found = self.frame.copy()
         for name in self.cells.columns[bad.any()]:
             found[name] = found[name].where(~bad[name].to_numpy())
         return found[~((self.rows > above) & ~bad.any(axis=1)).to_numpy()]
 
+    def dropped(self, above: float = 0.9) -> Any:
+        """The frame without rows that are outliers, as a whole or in one of their cells.
+
+        Args:
+            above: the probability from which on something is one.
+        """
+        return self.frame[~(self._cells(above).any(axis=1) | (self.rows > above)).to_numpy()]
+
+    def _cells(self, above: float) -> Any:
+        if not 0 < above < 1:
+            raise ArgumentError(f"above={above!r}; give a probability, such as 0.9.")
+        return self.cells > above
+
     def __str__(self) -> str:
         bad = (self.rows > 0.5) & (self.cells > 0.5).sum(axis=1).eq(0)
-        lines = [_cell(one) for one in self.expected.sort_values("probability", ascending=False).to_dict("records")]
+        row = LINE if self.frame.index.name == LINE else "row"
+        lines = [
+            f"{row} {_cell(one)}"
+            for one in self.expected.sort_values("probability", ascending=False).to_dict("records")
+        ]
         lines += [
-            f"row {row!r}: its cells do not belong together (probability {probability:.2g})"
-            for row, probability in self.rows[bad].sort_values(ascending=False).items()
+            f"{row} {place!r}: its cells do not belong together (probability {probability:.2g})"
+            for place, probability in self.rows[bad].sort_values(ascending=False).items()
         ]
         more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         return "\n".join(lines[:_SHOWN]) + more if lines else "no cell and no row is more probably an outlier than not."
@@ -108,7 +124,7 @@ def _cell(one: dict[str, Any]) -> str:
     low, high = _short(one["low"]), _short(one["high"])
     likely = low if low == high else f"{low} to {high}"
     return (
-        f"row {one['row']!r}, {one['column']!r}: {_short(one['value'])}, where {likely} is expected "
+        f"{one['row']!r}, {one['column']!r}: {_short(one['value'])}, where {likely} is expected "
         f"(probability {one['probability']:.3g})"
     )
 

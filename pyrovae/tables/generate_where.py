@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from pyrovae.errors import ArgumentError, DataError, PairError
+from pyrovae.errors import ArgumentError, DataError, PairError, argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
+from pyrovae.models.columns import KINDS
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
@@ -19,9 +21,11 @@ from pyrovae.tables.impute import TRUSTED, imputations
 from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
+from pyrovae.tables.table_column import DATES, TableColumn
 
 logger = logging.getLogger("pyrovae")
 
+_SHOWN = 12  # columns or classes named in one message
 _FEW = 50  # effective candidates below which rows repeat each other
 
 
@@ -88,24 +92,45 @@ def _row(schema: Schema, where: Mapping[str, Any]) -> torch.Tensor:
     if not isinstance(where, Mapping) or not where:
         raise ArgumentError(f"where={where!r}; give values of columns by name, such as {{'class': 'rare'}}.")
     known = [one for one in schema.table if one.column is not None]
-    names = [one.name for one in known]
     where = {str(name): value for name, value in where.items()}
-    if several := [name for name, value in where.items() if not pd.api.types.is_scalar(value)]:
-        raise ArgumentError(f"where: {several[0]!r} is {where[several[0]]!r}; give one value, and ask once for each.")
-    if unknown := [name for name in where if name not in names]:
-        raise ArgumentError(f"where has {unknown[0]!r}; the schema's columns are {', '.join(map(repr, names[:12]))}.")
+    for name, value in where.items():
+        if name not in {one.name for one in known}:
+            raise ArgumentError(f"{argument('where', {name: value})}: {_unknown(schema, name)}")
+        if not pd.api.types.is_scalar(value):
+            raise ArgumentError(f"{argument('where', {name: value})}: give one value, and ask once for each.")
     row = torch.full((1, len(known)), torch.nan, dtype=torch.float64)
     for place, one in enumerate(known):
         if one.name in where:
-            try:
-                numbers, _ = one.numbers(pd.Series([where[one.name]]))
-            except DataError as error:
-                raise ArgumentError(f"where: {error}") from None
-            row[0, place] = float(numbers[0])
-            if row[0, place].isnan():
-                levels = f"; its classes are {', '.join(map(repr, one.levels[:12]))}" if one.levels else ""
-                raise ArgumentError(f"where: {one.name!r} cannot be {where[one.name]!r}{levels}.")
+            row[0, place] = _number(one, where[one.name])
     return row
+
+
+def _unknown(schema: Schema, name: str) -> str:
+    for one in schema.table:
+        if one.name == name:
+            return f"{name!r} is no column of the model ({one.note}), so that nothing follows from it."
+    names = [one.name for one in schema.table if one.column is not None]
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"there is no column {name!r}; the schema's columns are {', '.join(map(repr, names[:_SHOWN]))}{more}."
+
+
+def _number(one: TableColumn, value: Any) -> float:
+    """What a value of a column is in the rows."""
+    import pandas as pd
+
+    try:
+        number = float(one.numbers(pd.Series([value]))[0][0])
+    except DataError:
+        number = math.nan
+    if math.isnan(number):
+        assert one.column is not None
+        more = ", ..." if len(one.levels) > _SHOWN else ""
+        levels = f"its classes are {', '.join(map(repr, one.levels[:_SHOWN]))}{more}"
+        dates = "it is a date, such as 2020-01-31"
+        kind = f"it is {one.column.kind}: {KINDS[one.column.kind].words}"
+        words = levels if one.levels else dates if one.form in DATES else kind
+        raise ArgumentError(f"{argument('where', {one.name: value})}: {one.name!r} cannot be {value!r}; {words}.")
+    return number
 
 
 def _effective(found: Imputed) -> float:
@@ -116,6 +141,6 @@ def _tell(found: Imputed, candidates: int) -> None:
     if _effective(found) < _FEW or float(found.khat[0]) > TRUSTED:
         logger.warning(
             "%.0f of %d candidates count for these cells (khat %.2f): the rows repeat each other's latents. Give more "
-            "candidates, or train on rows with holes, so that the guide learns what few cells say.",
-            _effective(found), candidates, float(found.khat[0]),
+            "(%s), or train on rows with holes, so that the guide learns what few cells say.",
+            _effective(found), candidates, float(found.khat[0]), argument("candidates"),
         )  # fmt: skip

@@ -106,7 +106,9 @@ def impute(
     asked = check_count("draws", asked)
     count = max(_CANDIDATES * asked, _FEWEST) if candidates is None else check_count("candidates", candidates)
     if count < _FIT:
-        raise ArgumentError(f"candidates={candidates!r}: of fewer than {_FIT} weights nothing shows that they are bad.")
+        raise ArgumentError(
+            f"{argument('candidates', candidates)}: of fewer than {_FIT} weights nothing shows that they are bad."
+        )
     given, mask = arguments(pair, data, named), mask_of_rows(pair, frames, mask)
     rows = {key: given[key] for key in frames}
     sampler = _sampler(pair, marked(given, mask), seed, data_plate)

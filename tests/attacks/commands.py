@@ -30,6 +30,14 @@ OVER_A_RUN = {
 }
 
 
+# What is asked over a run of a table alone.
+OVER_A_TABLE = {
+    "impute": "impute {run}",
+    "outliers": "outliers {run} --drop 0.9 --draws 20",
+    "sample --where": "sample {run} -n 3 --where kind=a",
+}
+
+
 def command_names() -> set[str]:
     """What the command line knows."""
     return set(get_command(app).commands)  # type: ignore[attr-defined]
@@ -51,6 +59,15 @@ def train(out: str, *more: str) -> Path:
     Path("own.py").write_text(PAIR)
     np.save("x.npy", np.random.default_rng(0).normal(size=(40, 3)))
     result = typed(f"train x.npy --out {out} --epochs 2 --no-report --quiet {' '.join(more)}")
+    assert result.exit_code == 0, result.output
+    return Path(out)
+
+
+def train_table(out: str) -> Path:
+    """A run of a table of two columns with holes, in the current folder."""
+    rows = [f"{row % 9 / 4 if row % 8 else ''},{'ab'[row % 2]}" for row in range(80)]
+    Path("t.csv").write_text("\n".join(["size,kind", *rows]))
+    result = typed(f"train t.csv --out {out} --epochs 2 --hidden 4 --no-report --quiet")
     assert result.exit_code == 0, result.output
     return Path(out)
 

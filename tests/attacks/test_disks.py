@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from children import Child
-from commands import OVER_A_RUN, contents, in_words, train, typed
+from commands import OVER_A_RUN, OVER_A_TABLE, contents, in_words, train, train_table, typed
 from histories import untimed
 
 import pyrovae as pv
@@ -47,6 +47,28 @@ def test_a_folder_that_takes_nothing_is_said_with_another_way(command, monkeypat
     name = {"report": "x.html"}.get(command, "x.csv")
     assert typed(f"{OVER_A_RUN[command].format(run=run)} --out {name}").exit_code == 0
     assert Path(name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("impute", "imputed"), ("outliers", "clean"), ("sample --where", "samples")]
+)
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_part_of_a_table(command, name, monkeypatch):
+    run = train_table("run")
+    before = contents(run)
+
+    def full(*words, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        result = typed(OVER_A_TABLE[command].format(run=run))
+    assert result.exit_code == 2
+    assert in_words(result)
+    assert "No space left" in result.output
+    assert contents(run) == before
+    assert typed(OVER_A_TABLE[command].format(run=run)).exit_code == 0
+    assert set(contents(run)) - set(before) == {str(run / f"{name}.csv")}
 
 
 FAILS = "import pyrovae as pv\n\ndef make():\n    return pv.Pair(lambda x: 1 / 0, lambda x: None)\n"

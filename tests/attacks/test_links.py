@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import OVER_A_RUN, contents, in_words, train, typed
+from commands import OVER_A_RUN, OVER_A_TABLE, contents, in_words, train, train_table, typed
 
 import pyrovae as pv
 from pyrovae.data.whole_file import remove_partial
@@ -69,6 +69,17 @@ def test_a_link_in_a_run_folder_is_refused(name):
         assert not reads_it or "is a link to" in result.output, (command, result.output)
         assert contents(there) == before, command
         shutil.rmtree(run)
+
+
+@pytest.mark.parametrize(("name", "command"), [("imputed.csv", "impute"), ("clean.csv", "outliers")])
+@pytest.mark.slow
+def test_a_link_in_the_place_of_a_table_is_refused(name, command):
+    run = train_table("run")
+    there = replaced_by_link(run, name, lambda target, place: place.symlink_to(target))
+    result = typed(OVER_A_TABLE[command].format(run=run))
+    assert result.exit_code == 2
+    assert "is a link to" in result.output
+    assert there.read_text() == "the owner's"
 
 
 @quick("metrics.jsonl", many=("model.safetensors", "report.html", *IN_CHECKPOINTS))

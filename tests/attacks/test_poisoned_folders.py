@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import OVER_A_RUN, PAIR, command_names, in_words, train, typed
+from commands import OVER_A_RUN, OVER_A_TABLE, PAIR, command_names, in_words, train, train_table, typed
 
 from pyrovae.cli.run_config import sealed
 
@@ -47,10 +47,26 @@ def poison(run: Path, there: Path) -> None:
 
 
 def test_every_command_is_walked():
-    assert {name.split()[0] for name in OVER_A_RUN} == command_names() - {
-        "demo",
-        "impute",
-    }  # of tables alone: see test_cli_tables.py
+    assert {name.split()[0] for name in (*OVER_A_RUN, *OVER_A_TABLE)} == command_names() - {"demo"}
+
+
+@pytest.mark.slow
+def test_no_command_over_a_table_imports_what_a_folder_names(there):
+    run = train_table("run")
+    clean = (run / "config.json").read_text()
+    for command, line in {**OVER_A_RUN, **OVER_A_TABLE}.items():
+        poison(run, there)
+        result = typed(line.format(run=run))
+        assert result.exit_code == 2, (command, result.output)
+        assert in_words(result), (command, result.output)
+        assert not there.exists(), command
+    (run / "config.json").write_text(clean)
+    pickled(Touch(there), run / "model.safetensors")
+    for command, line in OVER_A_TABLE.items():
+        result = typed(line.format(run=run))
+        assert result.exit_code == 2, (command, result.output)
+        assert in_words(result), (command, result.output)
+        assert not there.exists(), command
 
 
 @pytest.mark.parametrize("pair", ["", " --pair own.py:make"], ids=["not named", "named"])
