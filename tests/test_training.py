@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 import random
@@ -284,6 +285,10 @@ def test_the_verdict_says_between_which_weights_it_was(weights, words, data):
     [
         ([-9.0, -7, -5, -3, -1], None, VerdictKind.STILL_IMPROVING),
         ([-9.0, -2, -1, -1, -1], None, VerdictKind.LEVELLED_OFF),
+        ([-0.66, -0.71, -0.64, -0.7, -0.65, -0.69, -0.63, -0.71], None, VerdictKind.LEVELLED_OFF),  # noise
+        ([-0.66, -0.71, -0.64, -0.7, -0.65, -0.69, -0.7, -0.63], None, VerdictKind.LEVELLED_OFF),
+        ([-90.0, -40, -20, -10, -9, -9, -9, -30, -40, -60], None, VerdictKind.DIVERGED),
+        ([-9.0, -5, -3, -2, -1], [-9.0, -8, math.nan, -6, -5], VerdictKind.DIVERGED),
         ([-9.0, -5, -3, -2, -1], [-9.0, -4, -5, -6, -7], VerdictKind.OVERFITTING),
         ([-1.0, -2, -3, -4, -5], None, VerdictKind.DIVERGED),
         ([-9.0, -7, math.nan, math.nan], None, VerdictKind.DIVERGED),
@@ -299,6 +304,32 @@ def test_each_curve_has_its_kind_of_verdict(training, validation, kind, data):
     )
     assert curve_verdict(history).kind is kind
     assert dataclasses.replace(run, history=history).troubled is (kind is VerdictKind.DIVERGED)
+
+
+@pytest.mark.parametrize(
+    ("elbos", "first", "weight", "kind"),
+    [
+        ([-2e14, -2e12, -3e11, -2e11], -38.0, 1.0, VerdictKind.DIVERGED),  # though it rises
+        ([-2e16, -8e13, -3e14, -7e14, -1e13, -2e9], -38.0, 1.0, VerdictKind.DIVERGED),  # in leaps
+        ([-2e14, -2e12, -3e11, -2e11], -38.0, 0.5, VerdictKind.DIVERGED),
+        ([-2e14, -2e12, -3e11, -2e11], -2.5e14, 1.0, VerdictKind.STILL_IMPROVING),  # of large numbers
+        ([-90.0, -70, -60, -55], -120.0, 1.0, VerdictKind.STILL_IMPROVING),
+        ([-40.2, -40.1, -40.0, -40.15, -40.05, -40.1], -39.8, 1.0, VerdictKind.LEVELLED_OFF),  # of one batch
+        ([-300.0, -500, -800, -900], -38.0, 0.0, VerdictKind.WEIGHTED),
+    ],
+)
+def test_what_ends_far_below_its_first_step_has_diverged(elbos, first, weight, kind, data):
+    row = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET).history[0]
+    history = tuple(row._replace(loss=-elbo, elbo=elbo, step=9 * n, weight=weight) for n, elbo in enumerate(elbos, 1))
+    assert curve_verdict(history, first).kind is kind
+
+
+def test_the_first_step_is_known_after_a_resume_too(data, tmp_path):
+    options = {"batch_size": 16, "seed": 0, "checkpoint": tmp_path, **QUIET}
+    pair = small_vae()
+    first = next(pv.steps(copy.deepcopy(pair), data, epochs=1, batch_size=16, seed=0)).elbo
+    assert pv.fit(pair, data, epochs=1, **options).first_elbo == pytest.approx(first)
+    assert pv.fit(pair, data, epochs=2, resume=True, **options).first_elbo == pytest.approx(first)
 
 
 @pytest.mark.parametrize(("losses", "kind"), [([9.0, 7, 5, 3], "STILL_IMPROVING"), ([3.0, 5, 7, 9], "DIVERGED")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -159,6 +160,7 @@ def _finished(run: Fit) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "route": run.route,
         "verdict": run.verdict,
+        "first_elbo": run.first_elbo if math.isfinite(run.first_elbo) else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,7 +29,12 @@ def overall_verdict(
 ) -> OverallVerdict:
     """The verdict on a run: diverged and collapsed before all else."""
     diverged = outcome.get("reason") == "diverged"
-    curve = TrainingVerdict(VerdictKind.DIVERGED, outcome["words"]) if diverged else curve_verdict(history)
+    first = outcome.get("first_elbo")
+    curve = (
+        TrainingVerdict(VerdictKind.DIVERGED, outcome["words"])
+        if diverged
+        else curve_verdict(history, math.nan if first is None else first)
+    )
     latents = [active_verdict(site, units) for site, units in active.items()]
     kinds = [verdict.kind for verdict in (curve, *latents)]
     kind = next((bad for bad in TROUBLE if bad in kinds), curve.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class Fit:
         active: for each local latent site, how many of its dimensions are used.
         checkpoint: the last checkpoint's path.
         route: how the steps were made (plain, traced, compiled) and why, in one line.
+        first_elbo: the ELBO of the first step, per datum.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -50,11 +52,12 @@ class Fit:
     active: dict[str, ActiveUnits] = field(repr=False)
     checkpoint: Path | None = None
     route: str = ""
+    first_elbo: float = math.nan
 
     @property
     def verdicts(self) -> tuple[TrainingVerdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
-        return curve_verdict(self.history), *(active_verdict(*item) for item in self.active.items())
+        return curve_verdict(self.history, self.first_elbo), *(active_verdict(*item) for item in self.active.items())
 
     @property
     def verdict(self) -> str:

@@ -193,6 +193,7 @@ class Session:
             step=trainer.step,
             seconds=trainer.seconds,
             seed=self.seed,
+            first_elbo=trainer.first_elbo,
             active=self._active_units(),
             checkpoint=self.resumption.last,
             route=trainer.staging.summary,

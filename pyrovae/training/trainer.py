@@ -61,6 +61,7 @@ class Trainer:
         self.position = 0  # batches of this epoch that are done
         self.sums = [0.0, 0.0, 0.0, 0.0]  # loss, elbo, rate, distortion, each times rows
         self.rows = 0
+        self.first_elbo = math.nan  # of the first step, per datum
         self.seconds = 0.0
         self.epoch_seconds = 0.0
         self.averages: dict[str, torch.Tensor] = {}
@@ -165,6 +166,8 @@ class Trainer:
         read = self.steps.read([made for _, made, _ in unread])
         for (step, _, rows), figures in zip(unread, read, strict=True):
             step.give(figures)
+            if not step.index:
+                self.first_elbo = step.elbo
             self.plan.tempered.observe(step.rate)
             for slot, value in enumerate(figures):
                 self.sums[slot] += rows * value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from itertools import pairwise
+from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyrovae.errors import argument
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pyrovae.evaluation.active_units import ActiveUnits
 
 _FEWEST = 4  # epochs that make a curve
+_FEWEST_FOR_NOISE = 8
 
 
 class VerdictKind(Enum):
@@ -43,14 +46,25 @@ class TrainingVerdict(NamedTuple):
     words: str
 
 
-def curve_verdict(history: tuple[Epoch, ...]) -> TrainingVerdict:
-    """The verdict on a learning curve."""
+def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> TrainingVerdict:
+    """The verdict on a learning curve.
+
+    Args:
+        history: its rows.
+        first: the ELBO of the first step, per datum: the average of a first epoch may be that of weights gone astray.
+    """
+    bad = _not_finite(history)
+    if bad is not None:
+        return bad
     full = _full_weight(history)
     if len(history) < _FEWEST:
         return _too_short(len(history))
     if len(full) < _FEWEST:
-        return _weighted(history)
-    return _of_elbo(full) if all(map(_is_elbo, full)) else _of_another_objective(full)
+        # A weight may cost hundreds of nats, and not a thousand times as many as were there.
+        return _far_below(history, first, allowed=1_000 * (1 + abs(first))) or _weighted(history)
+    if not all(map(_is_elbo, full)):
+        return _of_another_objective(full)
+    return _far_below(full, first, allowed=_between_batches(full, first)) or _of_elbo(full)
 
 
 def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
@@ -63,6 +77,36 @@ def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
         f"Collapsed: none of the {active.total} latent dimensions of {site!r} depends on the data. Anneal the KL "
         f"({argument('temper', text='pv.linear(0, 1, steps=...)')}), or use free bits.",
     )
+
+
+def _not_finite(history: tuple[Epoch, ...]) -> TrainingVerdict | None:
+    for name, field in (("objective (minus the loss)", "loss"), ("training ELBO", "elbo")):
+        if not all(math.isfinite(getattr(row, field)) for row in history):
+            return _diverged(f"the {name} is not finite", clip=True)
+    if not all(math.isfinite(row.validation_elbo) for row in history if row.validation_elbo is not None):
+        return _diverged("the validation ELBO is not finite", clip=True)
+    return None
+
+
+def _far_below(history: tuple[Epoch, ...], first: float, *, allowed: float) -> TrainingVerdict | None:
+    """Whether the ELBO at the end lies below that of the first step by more than is allowed."""
+    last = history[-1].elbo
+    if not last < first - allowed:
+        return None
+    return _diverged(f"the training ELBO ends at {last:.4g}, and was {first:.4g} at the first step")
+
+
+def _between_batches(history: tuple[Epoch, ...], first: float) -> float:
+    """How far one batch may lie from another: what a training that goes astray swings by is no such noise."""
+    curve = [row.elbo for row in history]
+    steps = max((history[-1].step - history[0].step) / (len(history) - 1), 1)
+    scale = 1 + abs(first)
+    return max(min(3 * _noise(curve) * math.sqrt(steps), 10 * scale), 0.1 * scale)
+
+
+def _diverged(what: str, *, clip: bool = False) -> TrainingVerdict:
+    mend = f", or clip gradients ({argument('clip_norm')})" if clip else ""
+    return TrainingVerdict(VerdictKind.DIVERGED, f"Diverged: {what}. Lower the learning rate{mend}.")
 
 
 def _too_short(epochs: int) -> TrainingVerdict:
@@ -96,7 +140,6 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
     best = max(range(len(curve)), key=curve.__getitem__)
     if (
         curve is validation
-        and all(map(math.isfinite, curve))
         and curve[best] - curve[-1] > max(_changes(curve))
         and training[-1] > training[best]
     ):
@@ -110,27 +153,20 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
 
 
 def _of_curve(curve: list[float], name: str) -> TrainingVerdict:
-    """Whether it went up at all."""
-    if not all(map(math.isfinite, curve)):
-        return TrainingVerdict(
-            VerdictKind.DIVERGED,
-            f"Diverged: the {name} is not finite. Lower the learning rate, or clip gradients "
-            f"({argument('clip_norm')}).",
-        )
-    if curve[-1] < curve[0]:
-        return TrainingVerdict(
-            VerdictKind.DIVERGED,
-            f"Diverged: the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g}). "
-            "Lower the learning rate.",
-        )
+    """Whether it went up at all, by more than its own noise."""
+    if curve[-1] < curve[0] - 4 * _noise(curve):
+        return _diverged(f"the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g})")
     return _of_the_end(curve, name)
 
 
 def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
-    """Whether the last fifth of a curve still rises."""
+    """Whether the last fifth of a curve is still above the fifth before it."""
     fifth = max(len(curve) // 5, 1)
-    late = curve[-1] - curve[-1 - fifth]
-    if late > min(_changes(curve)):
+    late = fmean(curve[-fifth:]) - fmean(curve[-2 * fifth : -fifth])
+    within = 3 * _noise(curve) / math.sqrt(fifth)
+    if late < -max(within, *_changes(curve)):
+        return _diverged(f"the {name} fell by {-late:.3g} nats in the last {_epochs(fifth)}")
+    if late > max(within, min(_changes(curve))):
         return TrainingVerdict(
             VerdictKind.STILL_IMPROVING,
             f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. "
@@ -139,6 +175,15 @@ def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
     return TrainingVerdict(
         VerdictKind.LEVELLED_OFF, f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."
     )
+
+
+def _noise(curve: list[float]) -> float:
+    """The deviation of one row, from how differently the second half's neighbours differ; of a few nothing is known."""
+    if len(curve) < _FEWEST_FOR_NOISE:
+        return 0.0
+    steps = [after - before for before, after in pairwise(curve[len(curve) // 2 - 1 :])]
+    centre = median(steps)
+    return 1.48 * median(abs(step - centre) for step in steps) / math.sqrt(2)
 
 
 def _changes(curve: list[float]) -> tuple[float, float]:

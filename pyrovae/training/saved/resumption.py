@@ -305,7 +305,10 @@ def _warn_of_chance(batches: Batches) -> None:
 
 
 # --- the state of a trainer ---------------------------------------------------------------------------
-_PLAIN = ("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "averages", "best", "best_elbo")
+_PLAIN = (
+    *("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "first_elbo"),
+    *("averages", "best", "best_elbo"),
+)
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:
