@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import socket
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -55,6 +57,58 @@ def test_several_frames_or_pages_are_refused_by_name(tmp_path, format, suffix):
         load(tmp_path)
     (tmp_path / f"cat.{suffix}").write_bytes(saved("JPEG" if format == "MPO" else format))
     assert load(tmp_path, mode="L").values.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp")])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_pictures_stand_upright_whatever_the_camera_wrote(tmp_path, format, suffix, orientation, turns):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"lossless": True} if format == "WEBP" else {}
+    Image.fromarray(pixels).save(tmp_path / f"cat.{suffix}", format, exif=exif, **options)
+    assert np.array_equal(load(tmp_path).values[0].transpose(1, 2, 0), np.rot90(pixels, turns))
+
+
+def png(depth: int, kind: int, rows: np.ndarray, *chunks: bytes) -> bytes:
+    """A PNG as Pillow does not write it."""
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">2I5B", rows.shape[1], rows.shape[0], depth, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", head), *chunks, chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_a_channel_are_not_cut_to_eight(tmp_path, kind, channels):
+    rows = np.random.default_rng(0).integers(0, 65_536, (4, 6, channels)).astype(">u2")
+    (tmp_path / "cat.png").write_bytes(png(16, kind, rows))
+    with pytest.raises(pv.DataError, match="more than 8 bits a channel"):
+        load(tmp_path, mode="RGB")
+
+
+def test_a_colour_that_stands_for_none_is_said(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    (tmp_path / "cat.png").write_bytes(png(8, 2, rows, chunk(b"tRNS", struct.pack(">3H", *map(int, rows[0, 0])))))
+    with pytest.raises(pv.DataError, match=r"RGB with transparency .* mode='RGB'"):
+        load(tmp_path)
+    assert load(tmp_path, mode="RGB").values.shape == (1, 3, 4, 6)
+
+
+def test_images_that_are_left_out_are_said(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(saved("PNG"))
+    (tmp_path / "images" / "notes.txt").touch()
+    (tmp_path / "images" / ".hidden.gif").touch()
+    load(tmp_path / "images")
+    (tmp_path / "images" / "b.gif").write_bytes(saved("GIF"))
+    (tmp_path / "images" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(pv.PyrovaeWarning, match=r"2 images of other kinds or links to folders .*'b\.gif', 'more'"):
+        assert load(tmp_path / "images").names == ("a.png",)
 
 
 @pytest.mark.parametrize("make", ["pipe", "socket", "link to a device"])

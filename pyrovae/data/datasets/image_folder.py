@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,12 @@ from PIL import ExifTags, Image, ImageOps
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
-from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, PyrovaeWarning, argument
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# Images that are none of these: left out, and said.
+_OTHERS = (".gif", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm", ".tga", ".svg", ".eps", ".raw")
 
 # What a file may be, whatever it is called: Pillow knows formats that start another program, PostScript among them.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -29,6 +33,8 @@ _MEND = "Scale it down, or load its numbers as .npy."
 
 # Cameras write how they were held beside the pixels; with these values rows and columns change places.
 _LYING = (5, 6, 7, 8)
+
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags
 
 
 class Pictures(NamedTuple):
@@ -47,7 +53,9 @@ class _ImageHeader(NamedTuple):
 def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None) -> Pictures:
     """All images below a folder, in the order of their names."""
     _check_choice(size, mode)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _visible(path, folder))
+    inside = sorted(path for path in folder.rglob("*") if _visible(path, folder))
+    paths = [path for path in inside if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    _say_what_is_left_out(inside, folder)
     if not paths:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise FileError(f"{folder} holds no images ({', '.join(SUFFIXES)}); it holds {held}.")
@@ -65,7 +73,20 @@ def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None)
 
 
 def _visible(path: Path, folder: Path) -> bool:
-    return not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _say_what_is_left_out(others: Sequence[Path], folder: Path) -> None:
+    """Images of other kinds, and what stands behind links to folders, are not read: a part of the data would be gone."""
+    out = [path for path in others if path.suffix.lower() in _OTHERS or (path.is_symlink() and path.is_dir())]
+    if out:
+        few = ", ".join(repr(path.relative_to(folder).as_posix()) for path in out[:3]) + (", ..." if out[3:] else "")
+        warnings.warn(
+            f"{folder}: {len(out)} images of other kinds or links to folders are left out ({few}). Save such images as "
+            ".png, and put folders themselves there.",
+            PyrovaeWarning,
+            stacklevel=2,
+        )
 
 
 def _check_choice(size: tuple[int, int] | None, mode: str | None) -> None:
@@ -95,12 +116,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _read_header(path: Path, folder: Path) -> _ImageHeader:
     """Size and mode from the head of the file; no pixel is decoded."""
     with _opened(path) as picture:
-        if picture.mode.startswith(("I", "F")):
-            raise DataError(
-                f"{path} has mode {picture.mode!r} (more than 8 bits a pixel), which cannot become 8 bits without "
-                "a choice of range: rescale it to 0..255 first, or load the numbers as .npy."
-            )
-        width, height = picture.size
+        _check_depth(picture, path)
+        width, height = _size_as_stored(picture)
         most = Image.MAX_IMAGE_PIXELS  # Pillow warns, too, and goes on
         if most is not None and width * height > most:
             raise FileError(f"{path} has {width * height:,} pixels, and the limit is {most:,}. {_MEND}")
@@ -109,8 +126,29 @@ def _read_header(path: Path, folder: Path) -> _ImageHeader:
         if frames != 1:
             raise DataError(f"{path} holds {frames} frames or pages; save those that are meant as files of their own.")
         return _ImageHeader(
-            path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), picture.mode
+            path.relative_to(folder).as_posix(), (width, height) if lying else (height, width), _mode_of(picture)
         )
+
+
+def _check_depth(picture: Image.Image, path: Path) -> None:
+    """Refuse more than 8 bits a channel, which Pillow cuts off where there are several channels."""
+    raw = [tile[3] if isinstance(tile[3], str) else str(tile[3]) for tile in getattr(picture, "tile", ())]
+    if picture.mode.startswith(("I", "F")) or any(";16" in words for words in raw):
+        raise DataError(
+            f"{path} has mode {picture.mode!r} with more than 8 bits a channel, which cannot become 8 bits without "
+            "a choice of range: rescale it to 0..255 first, or load the numbers as .npy."
+        )
+
+
+def _size_as_stored(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of the pixels in the file: of a TIFF Pillow gives those of the picture as it was held."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_TIFF_WIDTH, picture.width), tags.get(_TIFF_HEIGHT, picture.height)
+
+
+def _mode_of(picture: Image.Image) -> str:
+    """The mode, and whether one of its colours stands for no colour."""
+    return f"{picture.mode} with transparency" if "transparency" in picture.info else picture.mode
 
 
 def _one_size(headers: Sequence[_ImageHeader], folder: Path) -> tuple[int, int]:
