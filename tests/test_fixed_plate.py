@@ -8,6 +8,7 @@ import pytest
 import torch
 from batch_gradients import BATCH, make
 from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO
 from registry import (
     ROWS,
 )
@@ -58,3 +59,56 @@ def test_a_plate_with_the_size_of_all_rows_has_the_figures_of_all_rows():
     assert pv.rate_distortion(pair, x, draws=100).elbo == pytest.approx(elbo, abs=0.05)
     parts = pv.uncertainty(pair, x, draws=(50, 10))["x"]
     assert [float(part.mean()) for part in parts[:4]] == pytest.approx([0.4504, 0.25, 0.2, 0.0004], abs=0.02)
+
+
+WHOLE = torch.linspace(-1, 3, 300)  # more than a batch and a tile
+
+
+def level_in_a_plate_of_300(x):
+    level = pyro.sample("level", dist.Normal(0.0, 10.0))
+    with pyro.plate("data", 300):
+        pyro.sample("x", dist.Normal(level, 1.0), obs=x)
+
+
+def level_alone(x):
+    loc = pyro.param("loc", torch.tensor(0.98))
+    pyro.sample("level", dist.Normal(loc, 0.06))
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 300}, {"data_plate": "data"}])
+def test_a_plate_with_the_size_of_all_rows_is_trained_on_all_of_them(options):
+    pair = pv.Pair(level_in_a_plate_of_300, level_alone)
+    found = [step.loss * 300 for step in pv.steps(pair, WHOLE, steps=3, learning_rate=0.1, seed=0, **options)]
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
+    assert found == pytest.approx([svi.step(WHOLE) for _ in range(3)], rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [100, 128])
+def test_another_batch_size_than_all_rows_is_refused_in_words(size):
+    with pytest.raises(pv.ArgumentError, match="Leave it out, so that all 300 rows are one batch"):
+        pv.fit(pv.Pair(level_in_a_plate_of_300, level_alone), WHOLE, epochs=1, batch_size=size, progress=False)
+
+
+def test_sites_outside_a_plate_of_all_rows_have_the_figures_of_all_rows():
+    pair = pv.Pair(level_in_a_plate_of_300, level_alone)
+    pv.fit(pair, WHOLE, steps=1, learning_rate=1e-6, progress=False, seed=0)
+    joint = pv.log_evidence(pair, WHOLE, joint=True, draws=500, seed=0)
+    exact = dist.MultivariateNormal(torch.zeros(300).double(), torch.eye(300).double() + 100.0).log_prob(WHOLE.double())
+    assert float(joint.value) == pytest.approx(float(exact), abs=5 * float(joint.error) + 1e-3)
+    rows = pv.log_evidence(pair, WHOLE, draws=200).value
+    assert rows.shape == (300,)
+    assert len(pv.posterior_predictive(pair, WHOLE, draws=2)["x"][0]) == 300
+
+
+def test_a_loop_over_rows_in_batches_is_refused_in_words():
+    def model(x):
+        level = pyro.sample("level", dist.Normal(0.0, 10.0))
+        for i in range(len(x)):
+            pyro.sample(f"x_{i}", dist.Normal(level, 1.0), obs=x[i])
+
+    pair = pv.Pair(model, level_alone)
+    with pytest.raises(pv.PairError, match="each row is a site of its own .* batch_size=300"):
+        pv.fit(pair, WHOLE, epochs=1, progress=False)
+    assert pv.fit(pair, WHOLE, steps=1, batch_size=300, staged=False, progress=False).step == 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.signatures import left_out
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
+from pyrovae.errors import argument
 from pyrovae.objectives.figures import author_scale
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.structure import Site
@@ -144,7 +145,10 @@ def plate_knows_the_data_set(traced: TracedPair) -> Iterator[Finding]:
     """Global sites count once for the whole data set, so the data plate must know how many data there are."""
     structure = traced.structure
     shared = [s.name for s in structure.sites.values() if s.role in ("latent", "enumerated") and not s.local]
-    if not shared or structure.data_plate is None or traced.dataset_size is None:
+    if not shared or traced.dataset_size is None:
+        return
+    if structure.data_plate is None:
+        yield from _a_site_for_each_row(traced, shared)
         return
     rows, size = plates(traced.traces)[structure.data_plate]
     if size in (traced.dataset_size, -1) or _scaled_by_hand(traced, shared, rows):
@@ -157,18 +161,40 @@ def plate_knows_the_data_set(traced: TracedPair) -> Iterator[Finding]:
         "error",
         f"the data plate {structure.data_plate!r} has size {size}, but the data set has {traced.dataset_size} rows, "
         f"and there are global sites ({listed(shared)}): {consequence}. Write pyro.plate({structure.data_plate!r}, "
-        f"size={traced.dataset_size}, subsample_size=len(x)) in model and guide.",
+        f"size={traced.dataset_size}, subsample_size=len(x)) in model and guide"
+        + (f", or train on all rows at once: {argument('batch_size', traced.dataset_size)}." if size == rows else "."),
         structure.data_plate,
     )
 
 
-def _scaled_by_hand(traced: TracedPair, shared: list[str], rows: int) -> bool:
+def _a_site_for_each_row(traced: TracedPair, shared: list[str]) -> Iterator[Finding]:
+    """The same where no plate scales: a loop over rows makes an observed site of each."""
+    other = traced.other
+    if other is None or traced.rows in (None, traced.dataset_size):
+        return
+    found, fewer = (
+        [name for name, node in samples(trace) if node["is_observed"]] for trace in (traced.traces.model, other.model)
+    )
+    mine = [name for name in found if name not in fewer]
+    if mine and len(found) - len(fewer) == 1 and not _scaled_by_hand(traced, shared, traced.rows or 1, mine):
+        yield Finding(
+            "plate-scale",
+            "error",
+            f"each row is a site of its own ({listed([*found[:2], mine[-1]])}), and {traced.rows} of "
+            f"{traced.dataset_size} rows are a batch, so that the KL of the global sites ({listed(shared)}) would count "
+            f"whole in each. Train on all rows at once, {argument('batch_size', traced.dataset_size)}, or write one site "
+            f"inside `with pyro.plate('data', size={traced.dataset_size}, subsample_size=len(x)):`.",
+            mine[-1],
+        )
+
+
+def _scaled_by_hand(traced: TracedPair, shared: list[str], rows: int, observed: Sequence[str] = ()) -> bool:
     """Whether an observed site counts N / batch times as much as the global sites: `poutine.scale` does it too."""
     found = nodes(traced.traces.model)
     wanted = torch.as_tensor((traced.dataset_size or rows) / rows, dtype=torch.float64)
     base, *local = (
         torch.as_tensor(found[name]["scale"], dtype=torch.float64).cpu()
-        for name in (shared[0], *traced.structure.named("observed", local=True))
+        for name in (shared[0], *(observed or traced.structure.named("observed", local=True)))
     )
     return any(torch.allclose(scale / base, wanted, rtol=1e-3) for scale in local)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.by_row import ByRow
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, with_rows
 
@@ -24,8 +25,11 @@ def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], trace
     before = plates(traces)
     other = with_rows(args, kwargs, rows - 1 if rows > 1 else rows + 1)
     try:
-        after = plates(run(pair, *other))
+        again = run(pair, *other)
+        after = plates(again)
         following = [name for name, frame in before.items() if name in after and after[name] != frame]
+        # A plate whose size is written into it does not follow, but rows observed in it do.
+        following = following or [name for name in before if any(ByRow(again, name).other_lengths())]
     except Exception:
         # The pair has its number of rows written into it: then the plate of that size is meant.
         following = [name for name, sizes in before.items() if rows in sizes]

@@ -78,10 +78,11 @@ def _own(
                 return found
         structure = structure or inspect(pair, batch.args, batch.kwargs, data_plate=options.data_plate)
     except Exception as error:
-        if options.data_plate and isinstance(error, ArgumentError):
-            raise  # it is no plate of the rows
         # The author's code stops on a part of his rows in any way it likes.
-        return _whole(pair, batches, batch, options)
+        whole = _whole(pair, batches, batch, options)
+        if whole is None and options.data_plate and isinstance(error, ArgumentError):
+            raise  # it is no plate of the rows
+        return whole
     try:
         return own_rows(pair, batch.args, batch.kwargs, structure.data_plate)
     except PairError:
