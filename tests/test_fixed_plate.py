@@ -109,6 +109,6 @@ def test_a_loop_over_rows_in_batches_is_refused_in_words():
             pyro.sample(f"x_{i}", dist.Normal(level, 1.0), obs=x[i])
 
     pair = pv.Pair(model, level_alone)
-    with pytest.raises(pv.PairError, match="each row is a site of its own .* batch_size=300"):
+    with pytest.raises(pv.PairError, match=r"each row is a site of its own .* batch_size=300"):
         pv.fit(pair, WHOLE, epochs=1, progress=False)
     assert pv.fit(pair, WHOLE, steps=1, batch_size=300, staged=False, progress=False).step == 1

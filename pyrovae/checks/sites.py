@@ -181,9 +181,9 @@ def _a_site_for_each_row(traced: TracedPair, shared: list[str]) -> Iterator[Find
             "plate-scale",
             "error",
             f"each row is a site of its own ({listed([*found[:2], mine[-1]])}), and {traced.rows} of "
-            f"{traced.dataset_size} rows are a batch, so that the KL of the global sites ({listed(shared)}) would count "
-            f"whole in each. Train on all rows at once, {argument('batch_size', traced.dataset_size)}, or write one site "
-            f"inside `with pyro.plate('data', size={traced.dataset_size}, subsample_size=len(x)):`.",
+            f"{traced.dataset_size} rows are a batch, so that the KL of the global sites ({listed(shared)}) would "
+            f"count whole in each. Train on all rows at once, {argument('batch_size', traced.dataset_size)}, or write "
+            f"one site inside `with pyro.plate('data', size={traced.dataset_size}, subsample_size=len(x)):`.",
             mine[-1],
         )
 

@@ -138,11 +138,7 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
     validation = [row.validation_elbo for row in history if row.validation_elbo is not None]
     curve, name = (validation, "validation ELBO") if len(validation) >= _FEWEST else (training, "training ELBO")
     best = max(range(len(curve)), key=curve.__getitem__)
-    if (
-        curve is validation
-        and curve[best] - curve[-1] > max(_changes(curve))
-        and training[-1] > training[best]
-    ):
+    if curve is validation and curve[best] - curve[-1] > max(_changes(curve)) and training[-1] > training[best]:
         return TrainingVerdict(
             VerdictKind.OVERFITTING,
             f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "

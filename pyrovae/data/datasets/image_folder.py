@@ -77,7 +77,7 @@ def _visible(path: Path, folder: Path) -> bool:
 
 
 def _say_what_is_left_out(others: Sequence[Path], folder: Path) -> None:
-    """Images of other kinds, and what stands behind links to folders, are not read: a part of the data would be gone."""
+    """Images of other kinds, and those behind links to folders, are not read: a part of the data would be gone."""
     out = [path for path in others if path.suffix.lower() in _OTHERS or (path.is_symlink() and path.is_dir())]
     if out:
         few = ", ".join(repr(path.relative_to(folder).as_posix()) for path in out[:3]) + (", ..." if out[3:] else "")
