@@ -24,6 +24,7 @@ with torch.random.fork_rng():
         .build()(torch.randn(24, 3))
         .sample()
     )
+    HOLED = TABLE.masked_fill(torch.rand(TABLE.shape, generator=torch.Generator().manual_seed(2)) < 0.2, torch.nan)
 
 RECIPES = {
     "image_vae": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES),
@@ -32,9 +33,10 @@ RECIPES = {
     "vector_vae": (lambda: pv.recipes.vector_vae(5, latent=2, hidden=[8]), COLUMNS),
     "count_vae": (lambda: pv.recipes.count_vae(5, latent=2, hidden=[8]), COUNTS),
     "table_vae": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), TABLE),
-    "table_vae-holes": (
-        lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]),
-        TABLE.masked_fill(torch.rand(TABLE.shape, generator=torch.Generator().manual_seed(2)) < 0.2, torch.nan),
+    "table_vae-holes": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), HOLED),
+    "table_vae-mechanism": (
+        lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8], mechanism=pv.SelfMasking(EVERY_KIND)),
+        HOLED,
     ),
     "bayesian_decoder": (
         lambda: pv.recipes.bayesian_decoder(pv.recipes.count_vae(5, latent=2, hidden=[8]), rows=24, rank=1),

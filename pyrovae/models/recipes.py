@@ -15,7 +15,9 @@ from pyrovae.models.conditionals.by_column import ByColumn
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
 from pyrovae.models.conditionals.normals import DiagNormal
+from pyrovae.models.conditionals.self_masking import SelfMasking
 from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shape
+from pyrovae.models.not_at_random_vae import NotAtRandomVAE
 from pyrovae.models.priors import StandardNormal
 from pyrovae.models.table_units import TableUnits
 from pyrovae.models.units import AtColumnLevel, InColumnUnits, InPixelUnits, LogOfCounts, PixelUnits, StandardColumns
@@ -169,7 +171,13 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
     )
 
 
-def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden: Sequence[int] = (128, 64)) -> HasPair:
+def table_vae(
+    columns: Sequence[Column] | HasColumns,
+    latent: int = 8,
+    *,
+    hidden: Sequence[int] = (128, 64),
+    mechanism: SelfMasking | None = None,
+) -> HasPair:
     r"""A VAE of rows of a table whose columns are of several kinds and have holes (NaN).
 
     \[ z \sim \mathcal N(0, I), \qquad x_j \mid z \sim p_{k(j)}\big(x_j \mid f_j(z)\big) \quad \text{for each cell} \]
@@ -181,12 +189,15 @@ def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden
       across scalings, and evidence of rows is what it is called.
     - *The encoder sees what is there and what is not*: standardised numbers, one-hot classes, zeros in the place of
       holes, and a flag for each column.
-    - *What is missing counts nowhere* (`masked`): the pair trains on rows with holes as they are.
+    - *What is missing counts nowhere* (`masked`): the pair trains on rows with holes as they are. That is right where
+      cells are missing at random; where what they hold decides it, say how by `mechanism`: what is missing is then
+      latent, and which cells are there is observed. Train it by `pv.objectives.IWAE`.
 
     Args:
         columns: what the columns are: `pv.tables.schema(frame)`, or a list of `Column`.
         latent: Dims of z.
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+        mechanism: how what a cell holds decides whether it is there: `pv.SelfMasking(columns)`.
 
     Returns:
         A pair of data `(rows, columns)`. With a schema it carries that, and every function takes frames.
@@ -203,13 +214,22 @@ def table_vae(columns: Sequence[Column] | HasColumns, latent: int = 8, *, hidden
     if not chosen or not all(isinstance(column, Column) for column in chosen):
         raise ArgumentError("table_vae takes pv.tables.schema(frame), or a list of pv.Column: what the columns are.")
     units = TableUnits(chosen)
-    vae = VAE(
-        prior=StandardNormal(latent),
-        likelihood=ByColumn(MLP(latent, hidden[::-1], ByColumn.outputs(chosen)), chosen),
-        posterior=DiagNormal(Chain(units, MLP(units.width, hidden, 2 * latent))),
-    )
+    parts = {
+        "prior": StandardNormal(latent),
+        "likelihood": ByColumn(MLP(latent, hidden[::-1], ByColumn.outputs(chosen)), chosen),
+        "posterior": DiagNormal(Chain(units, MLP(units.width, hidden, 2 * latent))),
+    }
+    vae = VAE(**parts) if mechanism is None else NotAtRandomVAE(**parts, mechanism=_of_columns(mechanism, chosen))
     pair = masked(vae, fill=math.nan)  # the encoder looks for what is missing itself
     return with_schema(pair, columns) if isinstance(columns, RowSchema) else pair
+
+
+def _of_columns(mechanism: SelfMasking, columns: tuple[Column, ...]) -> SelfMasking:
+    if not isinstance(mechanism, SelfMasking) or mechanism.columns != columns:
+        raise ArgumentError(
+            "table_vae: mechanism is not one of these columns: give pv.SelfMasking(columns), of the same schema."
+        )
+    return mechanism
 
 
 def bayesian_decoder(

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.sampling.whole_sites import observed_wholes, whole_of
+from pyrovae.sampling.whole_sites import given_sites, observed_wholes, whole_of
 
 
 def framed(
@@ -46,7 +46,7 @@ def framed_site(sampler: Sampler, key: int | str | None = None) -> str | None:
     if schema is None:
         return None
     shape, leaf = (first.rows, len(schema.columns)), None if key is None else first.leaves[key]
-    values: dict[str, Any] = {site: run.nodes[site]["value"] for site in sampler.structure.named("observed")}
+    values: dict[str, Any] = {site: run.nodes[site]["value"] for site in given_sites(sampler.structure)}
     near = [site for site, value in values.items() if tuple(value.shape) == shape]
     if len(near) > 1 and leaf is not None:
         near = [site for site in near if torch.allclose(values[site].to(leaf), leaf, equal_nan=True)]

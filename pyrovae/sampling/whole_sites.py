@@ -12,9 +12,16 @@ def merged(structure: Structure) -> dict[str, str]:
     return {part: whole for part, whole in wholes.items() if f"{whole}_unobserved" in structure.sites}
 
 
+def given_sites(structure: Structure) -> list[str]:
+    """The observed sites that data are given for: not the mask that says what of another one is there."""
+    observed = structure.named("observed")
+    masks = {f"{whole}_mask" for whole in (*observed, *merged(structure).values())}
+    return [name for name in observed if name not in masks]
+
+
 def observed_wholes(structure: Structure) -> list[str]:
     """What data are given for; a site that is observed in part by the name of its whole."""
-    return [whole_of(structure, name) for name in structure.named("observed")]
+    return [whole_of(structure, name) for name in given_sites(structure)]
 
 
 def whole_of(structure: Structure, site: str) -> str:

@@ -18,6 +18,7 @@ from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.whole_sites import observed_part
 from pyrovae.tables.missing_cells import split
 from pyrovae.trust.site_rows import rows_second
 
@@ -65,6 +66,7 @@ def cell_densities(
     if site is None or sampler.global_sites:
         why = "no one observed site is the rows of its schema" if site is None else "it has sites that all rows share"
         raise PairError(f"the cells of this pair have no densities of their own here: {why}.")
+    site = observed_part(sampler.structure, site)
     parts = [
         _of_rows(sampler, site, list(tiles()), full, ~shown.isnan()) for tiles in sampler.tiles_by_rows(draws, "scored")
     ]

@@ -18,6 +18,7 @@ from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.impute import impute
 from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
+from pyrovae.tables.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 
@@ -84,7 +85,7 @@ def _of_pair(pair: HasPair, frame: Any, holed: Any, schema: Schema, draws: int, 
 def _densities(pair: HasPair, own: Any, frame: Any, holed: Any, schema: Schema, draws: int, seed: int) -> Any:
     """Of each cell given what is there of its row, by importance weights; None where the pair has none."""
     full, shown = own.encode(frame), own.encode(holed)
-    pair = taking_holes(pair, shown)
+    pair = without_mask_sites(taking_holes(pair, shown), shown)
     hidden = shown.isnan() & ~full.isnan()
     try:
         found = cell_densities(pair, (full,), 0, hidden, draws=max(draws, _FEWEST), seed=seed, data_plate=None).cells

@@ -22,6 +22,7 @@ from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES, TableColumn
+from pyrovae.tables.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 
@@ -72,7 +73,7 @@ def generate_where(
             "generate_where takes a pair that carries a schema: pv.tables.with_schema(pair, pv.tables.schema(frame))."
         )
     row = _row(schema, where)
-    pair = taking_holes(pair, (row,))
+    pair = without_mask_sites(taking_holes(pair, (row,)), (row,))  # what was not asked for is not missing
     prior = FromPrior(pair, sampler_of(pair, (row,), {}, seed, None).structure)
     found = max((imputations(one, (row,), count, candidates, seed) for one in (pair, prior)), key=_effective)
     if len(found.values) != 1:

@@ -30,7 +30,7 @@ from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.use import arguments
-from pyrovae.sampling.whole_sites import merged, whole_of
+from pyrovae.sampling.whole_sites import given_sites, merged, whole_of
 from pyrovae.tables.imputed import Imputed, ImputedFrame
 from pyrovae.tables.missing_cells import marked, mask_of_rows, split, taking_holes
 from pyrovae.trust.site_rows import rows_second, seen_in
@@ -238,7 +238,7 @@ def _cells(sampler: Sampler, tile: Tile) -> dict[str, tuple[torch.Tensor, torch.
     """Of each observed site its completed values (draws, rows, ...) and which of them are missing (rows, ...)."""
     structure, found = sampler.structure, {}
     parts = merged(structure)
-    for site in structure.named("observed"):
+    for site in given_sites(structure):
         seen = rows_second(sampler, torch.cat([seen_in(run, site) for run in tile.runs]), site)
         if site in parts:  # Pyro has a latent site for what is missing, and puts both together itself
             full = rows_second(sampler, tile.value(parts[site]), parts[site])

@@ -21,6 +21,7 @@ from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
 from pyrovae.tables.missing_cells import taking_holes
+from pyrovae.tables.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 
@@ -93,7 +94,7 @@ def outliers(
     ((key, frame),) = frames.items()
     given = arguments(pair, data, named)
     given = given if isinstance(given, dict | tuple) else (given,)
-    pair = taking_holes(pair, given)
+    pair = without_mask_sites(taking_holes(pair, given), given, data_plate)
     options = {"draws": draws, "seed": seed, "data_plate": data_plate}
     cells, rows = _probabilities(pair, schema, given, key, options)
     likely = _likely(pair, given, key, cells > _SUSPECT, options)
