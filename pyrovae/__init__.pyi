@@ -6,6 +6,7 @@ from pyrovae.checks import testing as testing
 from pyrovae.checks.check_pair import check_pair as check_pair
 from pyrovae.checks.finding import Finding as Finding
 from pyrovae.data import datasets as datasets
+from pyrovae.data.balanced import balanced as balanced
 from pyrovae.errors import ArgumentError as ArgumentError
 from pyrovae.errors import DataError as DataError
 from pyrovae.errors import DivergedError as DivergedError

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from pyrovae.data.batch_sources import Batch, nothing, source_of
 from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.data.row_weights import row_weights, weighted_order
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
@@ -28,10 +29,20 @@ class Batches:
         batches_per_epoch: how many batches one epoch has; None where that is not known.
         random_access: whether any row can be had at any time.
         generators: the DataLoader's own generators; what they hold at an epoch's start decides its order.
+        weights: how often an epoch meets each row, of mean 1; None where it meets each once.
     """
 
-    def __init__(self, source: Any, *, batch_size: int | None, transform: Any = None, seed: int = 0):
+    def __init__(
+        self,
+        source: Any,
+        *,
+        batch_size: int | None,
+        transform: Any = None,
+        seed: int = 0,
+        weights: torch.Tensor | None = None,
+    ):
         self.source = source
+        self.weights = weights
         self.batch_size = batch_size
         self.transform = transform
         self.seed = seed
@@ -76,7 +87,9 @@ class Batches:
         """
         if not self.random_access:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
-        if self.batches_per_epoch == 1:
+        if self.weights is not None:
+            order = weighted_order(self.weights, _generator(self.seed, index))
+        elif self.batches_per_epoch == 1:
             # Of one batch the order means nothing for the gradient, and much for a pair that holds something by row.
             order = torch.arange(self.source.rows)
         else:
@@ -148,7 +161,12 @@ class Batches:
 
 
 def as_batches(
-    data: Any, *, batch_size: int | None = None, transform: Callable[..., Any] | None = None, seed: int = 0
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    transform: Callable[..., Any] | None = None,
+    seed: int = 0,
+    weights: Any = None,
 ) -> Batches:
     """Cut data into batches.
 
@@ -159,6 +177,7 @@ def as_batches(
         batch_size: left out, 128; not with a DataLoader, which has its own.
         transform: called with each batch as the model would be; returns as many tensors, of as many rows.
         seed: of the order.
+        weights: how often an epoch meets each row, in proportion; left out, once.
 
     Returns:
         The batches; arrays are kept as they are and never copied whole.
@@ -184,7 +203,14 @@ def as_batches(
         raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
     size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
     size = data.batch_size if isinstance(data, DataLoader) else size
-    return Batches(source_of(data), batch_size=size, transform=transform, seed=seed)
+    source = source_of(data)
+    if weights is not None and not source.random_access:
+        raise ArgumentError(
+            f"{argument('row_weights')} needs data of which any row can be had: arrays, frames or a Dataset. A "
+            "DataLoader has a sampler of its own (torch.utils.data.WeightedRandomSampler)."
+        )
+    known = None if weights is None else row_weights(weights, source.rows)
+    return Batches(source, batch_size=size, transform=transform, seed=seed, weights=known)
 
 
 def to(

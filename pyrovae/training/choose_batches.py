@@ -36,7 +36,9 @@ def choose_batches(pair: HasPair, data: Any, options: FitOptions, *, seed: int, 
         PairError: the pair holds for other rows than these.
         ArgumentError: an argument that would bring rows together with what belongs to others.
     """
-    batches = as_batches(data, batch_size=options.batch_size, transform=options.transform, seed=seed)
+    batches = as_batches(
+        data, batch_size=options.batch_size, transform=options.transform, seed=seed, weights=options.row_weights
+    )
     placement, structure = seen_on(pair, batches.first(), options.device, options.data_plate)
     own = _own(pair, batches, options, placement.place(batches.first()), structure)
     if own is None:
@@ -54,6 +56,11 @@ def _check(own: OwnRows, batches: Batches, options: FitOptions, processes: int) 
         raise ArgumentError(
             f"{argument('validation')}: the pair has {own.words}, so that there is nothing in it for other rows than "
             "those of the training; leave it out."
+        )
+    if options.row_weights is not None:
+        raise ArgumentError(
+            f"{argument('row_weights')}: the pair has {own.words}, so that each row is met once in each pass; leave "
+            "it out."
         )
     if processes > 1:
         raise ArgumentError(f"the pair has {own.words}, which processes cannot share; train in one process.")

@@ -32,6 +32,7 @@ def fit(
     clip_norm: float | None = None,
     loss: Loss | None = None,
     temper: Any = 1.0,
+    row_weights: Any = None,
     validation: Any = None,
     patience: int | None = None,
     average: float | None = None,
@@ -46,7 +47,7 @@ def fit(
     progress: bool = True,
     data_plate: str | None = None,
 ) -> Fit:
-    """Train a pair by stochastic variational inference, in place.
+    r"""Train a pair by stochastic variational inference, in place.
 
     Minimises `distortion + weight * rate` by default: `Trace_ELBO`, Adam, and the KL weight `temper`. The
     caller's random state, Pyro's settings and other entries of its parameter store are as before afterwards.
@@ -66,6 +67,10 @@ def fit(
         clip_norm: the largest norm of the gradient.
         loss: any `pyro.infer.ELBO`; left out, `Trace_ELBO()`, or `TraceEnum_ELBO()` if the model enumerates.
         temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: number or schedule}`.
+        row_weights: how often an epoch meets each row, in proportion: a number of 0 or more for each,
+            `pv.balanced(labels)` say. Divided by their mean, that is \( w_n \) times. What is minimised, and the
+            figures of the history, are then those of \( \sum_n w_n \mathrm{ELBO}_n \): a row of weight 2 is one that
+            is there twice. Questions (`elbo`, `log_evidence`) and `validation` are of rows as they are.
         validation: data like `data`, looked at after each epoch.
         patience: epochs without a better validation ELBO after which training stops; the best weights are kept.
         average: the decay of a moving average of the weights, 0.999 say, which the pair holds at the end.
@@ -106,9 +111,10 @@ def fit(
     """
     options = FitOptions(
         epochs=epochs, steps=steps, batch_size=batch_size, optim=optim, learning_rate=learning_rate,
-        clip_norm=clip_norm, loss=loss, temper=temper, validation=validation, patience=patience, average=average,
-        transform=transform, seed=seed, device=device, precision=precision, staged=staged, checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every, resume=resume, progress=progress, data_plate=data_plate,
+        clip_norm=clip_norm, loss=loss, temper=temper, row_weights=row_weights, validation=validation,
+        patience=patience, average=average, transform=transform, seed=seed, device=device, precision=precision,
+        staged=staged, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
+        data_plate=data_plate,
     )  # fmt: skip
     with training_turn():
         session = Session(pair, data, options)

@@ -24,6 +24,7 @@ class FitOptions:
     clip_norm: float | None = None
     loss: Loss | None = None
     temper: Any = 1.0
+    row_weights: Any = None
     validation: Any = None
     patience: int | None = None
     average: float | None = None
@@ -50,6 +51,7 @@ class CommonKeywords(TypedDict, total=False):
     clip_norm: float | None
     loss: Loss | None
     temper: Any
+    row_weights: Any
     validation: Any
     patience: int | None
     average: float | None

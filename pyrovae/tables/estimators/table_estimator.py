@@ -24,7 +24,6 @@ from pyrovae.pairs.own_store import own_store
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.with_schema import with_schema
 from pyrovae.tables.as_frame import as_frame
-from pyrovae.tables.estimators.weighted_rows import weighted_rows
 from pyrovae.tables.impute import impute
 from pyrovae.tables.missing_cells import column_means
 from pyrovae.tables.schema import Schema, schema
@@ -110,10 +109,9 @@ class TableEstimator(BaseEstimator):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fill = column_means(x)
         self.pair_ = self._new_pair()
-        data = weighted_rows(x, weights, self.batch_size, self._seed)
         run = fit(
-            self.pair_, data, epochs=self.epochs, steps=None if self.epochs else _steps(len(x), self.batch_size),
-            batch_size=self.batch_size if data is x else None, learning_rate=self.learning_rate, seed=self._seed,
+            self.pair_, x, epochs=self.epochs, steps=None if self.epochs else _steps(len(x), self.batch_size),
+            batch_size=self.batch_size, learning_rate=self.learning_rate, row_weights=weights, seed=self._seed,
             progress=False,
         )  # fmt: skip
         self.history_ = run.history
