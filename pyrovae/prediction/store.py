@@ -157,8 +157,13 @@ class NetCDF:
 
         self.disk = _Disk(path, "x+")
         self.file = h5netcdf.File(self.disk, "w")
-        for name, dataset in groups.items():
-            self._write_group(name, dataset)
+        try:
+            for name, dataset in groups.items():
+                self._write_group(name, dataset)
+        except BaseException:
+            with suppress(Exception):
+                self.close()  # HDF5 does not outlive a file that is open when the process ends
+            raise
 
     def create(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -205,3 +207,27 @@ def test_an_export_to_a_full_disk_ends_in_words_and_leaves_nothing(ending, size)
     _, errors = child.communicate()
     assert child.returncode == 0, errors
     assert {path.name for path in Path().iterdir()} == {"run", "x.npy", "own.py"}
+
+
+AT_ONCE = """
+import resource
+import numpy, xarray
+from pyrovae.errors import FileError
+from pyrovae.prediction.store import new_store
+
+groups = {"": xarray.Dataset({"a": ("row", numpy.zeros(50_000))})}
+resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
+try:
+    with new_store("out.nc", groups):
+        pass
+except FileError as error:
+    print(error)
+"""
+
+
+def test_a_process_outlives_a_disk_that_is_full_from_the_start():
+    """Not a fork, which ends without what HDF5 does at the end: it is there that it went down."""
+    ended = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "out.nc cannot be written: File too large" in ended.stdout
+    assert not any(Path().iterdir())
