@@ -287,6 +287,7 @@ def test_the_verdict_says_between_which_weights_it_was(weights, words, data):
         ([-9.0, -2, -1, -1, -1], None, VerdictKind.LEVELLED_OFF),
         ([-0.66, -0.71, -0.64, -0.7, -0.65, -0.69, -0.63, -0.71], None, VerdictKind.LEVELLED_OFF),  # noise
         ([-0.66, -0.71, -0.64, -0.7, -0.65, -0.69, -0.7, -0.63], None, VerdictKind.LEVELLED_OFF),
+        ([-5.24, -5.25, -5.26, -5.29], None, VerdictKind.LEVELLED_OFF),
         ([-90.0, -40, -20, -10, -9, -9, -9, -30, -40, -60], None, VerdictKind.DIVERGED),
         ([-9.0, -5, -3, -2, -1], [-9.0, -8, math.nan, -6, -5], VerdictKind.DIVERGED),
         ([-9.0, -5, -3, -2, -1], [-9.0, -4, -5, -6, -7], VerdictKind.OVERFITTING),

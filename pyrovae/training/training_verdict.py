@@ -150,7 +150,7 @@ def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
 
 def _of_curve(curve: list[float], name: str) -> TrainingVerdict:
     """Whether it went up at all, by more than its own noise."""
-    if curve[-1] < curve[0] - 4 * _noise(curve):
+    if curve[-1] < curve[0] - max(4 * _noise(curve), 0.01 * (1 + abs(curve[0]))):
         return _diverged(f"the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g})")
     return _of_the_end(curve, name)
 
@@ -160,7 +160,7 @@ def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
     fifth = max(len(curve) // 5, 1)
     late = fmean(curve[-fifth:]) - fmean(curve[-2 * fifth : -fifth])
     within = 3 * _noise(curve) / math.sqrt(fifth)
-    if late < -max(within, *_changes(curve)):
+    if late < -max(within, 0.01 * (1 + abs(curve[-1])), _changes(curve)[0]):
         return _diverged(f"the {name} fell by {-late:.3g} nats in the last {_epochs(fifth)}")
     if late > max(within, min(_changes(curve))):
         return TrainingVerdict(
