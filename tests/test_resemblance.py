@@ -11,7 +11,7 @@ from registry import arguments, pairs
 from scipy.stats import norm
 
 import pyrovae as pv
-from pyrovae.evaluation.resemblance import _classified, _discrepancy, _mmd, _near, compare
+from pyrovae.evaluation.resemblance import _discrepancy, _mmd, _near, classified, compare
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 
@@ -180,7 +180,7 @@ def test_p_values_and_width_are_those_of_their_formulas():
     assert found.discrepancy.p_value == 1 / 201  # none of 200 permutations, and the data themselves
     distances = np.abs(np.concatenate([real, drawn]) - np.concatenate([real, drawn]).T)[np.triu_indices(200, 1)]
     assert found.discrepancy.bandwidth == pytest.approx(np.sqrt(np.median(distances**2) / 2))
-    one = _classified(normal(100, seed=3), normal(100, 0.3, seed=4), 0)
+    one = classified(normal(100, seed=3), normal(100, 0.3, seed=4), 0)
     hits = round(200 * one.accuracy)
     assert one.p_value == pytest.approx(norm.sf((hits - 100) / np.sqrt(50)))
 

@@ -150,6 +150,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
         restore=run.restore,
         outcome=outcome,
         settings=_settings(run),
+        table=(run.blueprint.read(), run.data.frame) if isinstance(run.blueprint, TableBlueprint) else None,
     )
     with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
         stream.write(text.encode(errors="backslashreplace"))  # a name of a folder may be no text

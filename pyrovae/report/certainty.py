@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -118,9 +119,11 @@ def _altered_row(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     flat = rows.flatten(1)
     others = torch.randint(len(flat), (flat.shape[1],), generator=torch.Generator().manual_seed(0))
     mixed = flat[others, torch.arange(flat.shape[1])]
+    there = flat.nan_to_num(-math.inf) if flat.is_floating_point() else flat  # what is missing is not the largest
+    largest = torch.where(there.amax(0) == -math.inf, flat[0], there.amax(0))
     return [
         ("each value from another row", mixed.reshape(rows.shape[1:])),
-        ("every value at its largest", flat.amax(0).reshape(rows.shape[1:])),
+        ("every value at its largest", largest.reshape(rows.shape[1:])),
     ]
 
 

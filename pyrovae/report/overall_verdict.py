@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, VerdictKind, active_verdict, curve_verdict
+
+_OF_A_TABLE = (VerdictKind.TOLD_APART, VerdictKind.MISCOVERED)
 
 
 class OverallVerdict(NamedTuple):
@@ -25,9 +27,12 @@ class OverallVerdict(NamedTuple):
 
 
 def overall_verdict(
-    history: tuple[Epoch, ...], active: Mapping[str, Any], outcome: Mapping[str, Any]
+    history: tuple[Epoch, ...],
+    active: Mapping[str, Any],
+    outcome: Mapping[str, Any],
+    table: Sequence[TrainingVerdict] = (),
 ) -> OverallVerdict:
-    """The verdict on a run: diverged and collapsed before all else."""
+    """The verdict on a run: diverged and collapsed before all else, then what a table shows, then the curve."""
     diverged = outcome.get("reason") == "diverged"
     first = outcome.get("first_elbo")
     curve = (
@@ -36,9 +41,9 @@ def overall_verdict(
         else curve_verdict(history, math.nan if first is None else first)
     )
     latents = [active_verdict(site, units) for site, units in active.items()]
-    kinds = [verdict.kind for verdict in (curve, *latents)]
-    kind = next((bad for bad in TROUBLE if bad in kinds), curve.kind)
+    kinds = [verdict.kind for verdict in (curve, *latents, *table)]
+    kind = next((bad for bad in (*TROUBLE, *_OF_A_TABLE) if bad in kinds), curve.kind)
     kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []
     if outcome.get("reason") == "interrupted":
         kept.append("The run was interrupted; train --resume goes on with it.")
-    return OverallVerdict(kind, (curve.words, *kept, *(verdict.words for verdict in latents)))
+    return OverallVerdict(kind, (*(one.words for one in table), curve.words, *kept, *(one.words for one in latents)))

@@ -12,14 +12,19 @@ import torch
 
 import pyrovae as pv
 from pyrovae import __version__
-from pyrovae.errors import PairError
+from pyrovae.errors import PairError, PyrovaeError
 from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
+from pyrovae.report.column_sections import column_sections
 from pyrovae.report.overall_verdict import OverallVerdict, overall_verdict
 from pyrovae.report.section import Section
-from pyrovae.report.sections import few_sections, make_sections
+from pyrovae.report.sections import few_sections, make_sections, missing
+from pyrovae.report.table_figures import table_figures
+from pyrovae.report.table_verdict import table_verdicts
 from pyrovae.report.views import Subject
+from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
+from pyrovae.training.training_verdict import TrainingVerdict
 
 _DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figures
 
@@ -38,6 +43,7 @@ def render(
     restore: Callable[[torch.Tensor], np.ndarray] | None = None,
     outcome: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    table: tuple[Schema, Any] | None = None,
 ) -> str:
     """Look at a trained pair with some rows and write down what is seen.
 
@@ -54,6 +60,7 @@ def render(
         restore: from what the pair gives to units of the raw data.
         outcome: why the training ended, as in config.json.
         settings: what the page says about how the run was made.
+        table: the schema of the rows and their frame, where the columns are of several kinds.
 
     Returns:
         The HTML of the page.
@@ -67,6 +74,7 @@ def render(
         (True, True)
     """
     subject = Subject(pair, rows, restore or (lambda values: values.detach().numpy()), names, labels)
+    subject = subject._replace(schema=None if table is None else table[0])
     originals = subject.originals(min(len(rows), 1_000))
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None
@@ -75,10 +83,20 @@ def render(
     except PairError as error:  # weights that went bad: the curves say when
         verdict = overall_verdict(history, {}, outcome or {})
         return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
-    verdict = overall_verdict(history, active, outcome or {})
+    columns, said = ([], []) if table is None else _of_a_table(subject, *table)
+    verdict = overall_verdict(history, active, outcome or {}, said)
     figures = _figures(_measured(pair, rows), active, history)
-    sections = make_sections(subject, history, limits, settings or {})
+    sections = make_sections(subject, history, limits, settings or {}, columns)
     return page(title, data_words, verdict, figures, sections)
+
+
+def _of_a_table(subject: Subject, schema: Schema, frame: Any) -> tuple[list[Section], list[TrainingVerdict]]:
+    """Sections and verdicts of a table whose columns are of several kinds."""
+    try:
+        found = table_figures(subject, schema, frame)
+    except (PyrovaeError, ValueError) as error:  # weights that went bad, or hardly any cells
+        return [missing("Column by column", f"Not for this pair and these rows: {str(error).splitlines()[0]}")], []
+    return column_sections(schema, found), table_verdicts(schema, found)
 
 
 def _measured(pair: pv.HasPair, rows: torch.Tensor) -> RateDistortion | None:

@@ -87,10 +87,25 @@ def missing(heading: str, words: str) -> Section:
 
 
 def make_sections(
-    subject: Subject, history: Sequence[Epoch], limits: tuple[float, float] | None, entries: Mapping[str, Any]
+    subject: Subject,
+    history: Sequence[Epoch],
+    limits: tuple[float, float] | None,
+    entries: Mapping[str, Any],
+    columns: Sequence[Section] = (),
 ) -> list[Section]:
-    """All sections, for images where there are limits of black and white, else for a table."""
+    """All sections, for images where there are limits of black and white, else for a table.
+
+    Args:
+        subject: what is looked at.
+        history: the epochs.
+        limits: of black and white.
+        entries: the settings.
+        columns: what is shown of a table whose columns are of several kinds.
+    """
     first = [_history(history)]
+    if columns:
+        return [*columns, *trust_sections(subject, limits), *first, table_reconstructions(subject),
+                *_of_latent(subject, limits), settings(entries)]  # fmt: skip
     if limits is None:
         middle = [table_reconstructions(subject), table_samples(subject)]
     else:

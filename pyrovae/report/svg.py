@@ -6,7 +6,7 @@ They know arrays alone, as the figures in `plots/` do, but are nothing without t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT = 340, 230
 
 _WIDE, _TALL = 480, 340
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 28, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 10, 28, 38
 
 # Colours of the page's style sheet.
 COLORS = 10
@@ -32,13 +32,37 @@ class ChartLine(NamedTuple):
     dashed: bool = False
 
 
+Ticks = Sequence[tuple[float, str]]
+
+
+class Words(NamedTuple):
+    """How an axis calls its numbers; `whole` are those of classes, each of which has a name."""
+
+    call: Callable[[float], str]
+    whole: bool = False
+
+    def ticks(self, low: float, high: float) -> Ticks:
+        """Places from low to high, and what they are called."""
+        if not self.whole:
+            return [(place, self.call(place)) for place in ticks(low, high, count=3)]
+        every = range(math.ceil(low), math.floor(high) + 1)
+        return [(place, self.call(place)) for place in every[:: 1 + len(every) // 7]]
+
+
 class _Frame:
-    """Axes: from numbers to places on the page."""
+    """Axes: from numbers to places on the page; ticks are round numbers where they are not given."""
 
     def __init__(
-        self, x_range: tuple[float, float], y_range: tuple[float, float], *, size: tuple[int, int] = (_WIDTH, _HEIGHT)
+        self,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        *,
+        size: tuple[int, int] = (_WIDTH, _HEIGHT),
+        x_ticks: Ticks | None = None,
+        y_ticks: Ticks | None = None,
     ):
         self.width, self.height = size
+        self.x_ticks, self.y_ticks = x_ticks, y_ticks
         self.x_range, self.y_range = _opened(x_range), _opened(y_range)
 
     def x(self, value: float) -> float:
@@ -65,12 +89,12 @@ class _Frame:
         ]
         grid = [
             f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{self.y(v):.1f}" y2="{self.y(v):.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{self.y(v) + 3.5:.1f}" text-anchor="end">{_number(v)}</text>'
-            for v in ticks(*self.y_range)
+            f'<text x="{_LEFT - 6}" y="{self.y(v) + 3.5:.1f}" text-anchor="end">{escape(word)}</text>'
+            for v, word in (_numbered(*self.y_range) if self.y_ticks is None else self.y_ticks)
         ]
         grid += [
-            f'<text x="{self.x(v):.1f}" y="{bottom + 15}" text-anchor="middle">{_number(v)}</text>'
-            for v in ticks(*self.x_range)
+            f'<text x="{self.x(v):.1f}" y="{bottom + 15}" text-anchor="middle">{escape(word)}</text>'
+            for v, word in (_numbered(*self.x_range) if self.x_ticks is None else self.x_ticks)
             if x_label != "epoch" or v == int(v)
         ]
         axis = f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
@@ -96,15 +120,20 @@ def scatter_chart(
     x_label: str,
     y_label: str,
     diagonal: bool = False,
+    small: bool = False,
+    x_words: Words | None = None,
+    y_words: Words | None = None,
 ) -> str:
-    """Points `(n, 2)`; `diagonal` draws y = x and gives both axes one range."""
+    """Points `(n, 2)`; `diagonal` draws y = x and gives both axes one range; `small` is for several charts in a row."""
     low, high = points.min(0), points.max(0)
     if diagonal:
         low, high = np.full(2, low.min()), np.full(2, high.max())
     margin = 0.04 * (high - low)
     (x_low, y_low), (x_high, y_high) = (low - margin).tolist(), (high + margin).tolist()
-    frame = _Frame((x_low, x_high), (y_low, y_high), size=(_WIDTH, _WIDTH) if diagonal else (_WIDE, _TALL))
-    radius = 2 if diagonal or len(points) > 800 else 3
+    size = (_WIDTH, _WIDTH) if diagonal else (_WIDTH, _HEIGHT) if small else (_WIDE, _TALL)
+    x_ticks, y_ticks = x_words and x_words.ticks(x_low, x_high), y_words and y_words.ticks(y_low, y_high)
+    frame = _Frame((x_low, x_high), (y_low, y_high), size=size, x_ticks=x_ticks, y_ticks=y_ticks)
+    radius = 1.6 if small else 2 if diagonal or len(points) > 800 else 3
     dots = [
         f'<circle class="c{color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{radius}">'
         + (f"<title>{escape(tip)}</title>" if tip else "")
@@ -123,6 +152,7 @@ def histogram(
     bins: int = 24,
     x_label: str = "",
     marks: Sequence[tuple[str, float, int]] = (),
+    x_words: Words | None = None,
 ) -> str:
     """Shares of values, one outline a part, and single values as upright lines: (name, values or value, colour)."""
     both = np.concatenate([values for _, values, _ in parts])
@@ -133,7 +163,7 @@ def histogram(
     places = [place for _, place, _ in marks]
     margin = 0.02 * (max(high, *places, high) - min(low, *places, low))
     outer = (min([low, *places]) - margin, max([high, *places]) + margin) if places else (low, high)
-    frame = _Frame(outer, (0, top))
+    frame = _Frame(outer, (0, top), x_ticks=x_words and x_words.ticks(*outer))
     outlines = [
         _curve(
             frame,
@@ -146,6 +176,23 @@ def histogram(
         _curve(frame, ChartLine(name, [place, place], [0, top], color, dashed=True)) for name, place, color in marks
     ]
     return frame.drawn("".join([*outlines, *lines]), title=title, x_label=x_label, y_label="share")
+
+
+def bar_chart(names: Sequence[str], parts: Sequence[tuple[str, Sequence[float], int]], *, title: str) -> str:
+    """Shares of named things as bars from the left, those of each part below each other: (name, shares, colour)."""
+    height = max(_HEIGHT, _TOP + _BOTTOM + 26 * len(names))
+    top = 1.05 * max(max(shares) for _, shares, _ in parts)
+    y_ticks = [(place, name) for place, name in enumerate(names)]
+    frame = _Frame((0, top), (len(names) - 0.5, -0.5), size=(_WIDTH, height), y_ticks=y_ticks)
+    thick = 0.8 / len(parts)
+    bars = [
+        f'<path class="line filled l{color}" d="M{frame.x(0):.1f} {frame.y(above):.1f}H{frame.x(share):.1f}'
+        f'V{frame.y(above + thick):.1f}H{frame.x(0):.1f}Z"><title>{escape(f"{word}: {share:.1%}")}</title></path>'
+        for number, (word, shares, color) in enumerate(parts)
+        for place, share in enumerate(shares)
+        for above in [place - 0.4 + thick * number]
+    ]
+    return frame.drawn("".join(bars), title=title, x_label="share", y_label="")
 
 
 def error_chart(
@@ -205,6 +252,10 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def _numbered(low: float, high: float) -> Ticks:
+    return [(place, _number(place)) for place in ticks(low, high)]
+
+
 def _curve(frame: _Frame, line: ChartLine, *, filled: bool = False) -> str:
     places = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in zip(line.xs, line.ys, strict=True) if math.isfinite(y)]
     if len(places) == 1:
@@ -227,7 +278,7 @@ def _shown(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
 def _opened(limits: tuple[float, float]) -> tuple[float, float]:
     """A range that is not empty."""
     low, high = limits
-    if high - low > 1e-9 * max(abs(low), abs(high), 1e-300):
+    if abs(high - low) > 1e-9 * max(abs(low), abs(high), 1e-300):
         return low, high
     width = abs(low) * 0.1 or 1.0
     return low - width, high + width

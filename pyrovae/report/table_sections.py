@@ -6,7 +6,9 @@ from html import escape
 
 import numpy as np
 
+from pyrovae.models.columns import has_classes
 from pyrovae.report import svg
+from pyrovae.report.own_units import known_columns, words_of
 from pyrovae.report.section import Section
 from pyrovae.report.svg import ChartLine
 from pyrovae.report.views import Latent, Subject, traverse
@@ -23,8 +25,8 @@ def table_reconstructions(subject: Subject) -> Section:
     # Spread over all rows: the first ones of a sorted file are of one kind.
     few = np.unique(np.linspace(0, len(before) - 1, 300).astype(int))
     drawn = [
-        _scatter(_name(subject, column), before[:, column], after[:, column], few)
-        for column in range(min(_COLUMNS, before.shape[1]))
+        _scatter(subject, column, before[:, column], after[:, column], few)
+        for column in _of_numbers(subject, before.shape[1])[:_COLUMNS]
         if not np.isnan(before[few, column]).all()
     ]
     return Section(
@@ -35,17 +37,27 @@ def table_reconstructions(subject: Subject) -> Section:
     )
 
 
-def _scatter(name: str, before: np.ndarray, after: np.ndarray, few: np.ndarray) -> str:
+def _of_numbers(subject: Subject, columns: int) -> list[int]:
+    """The columns that have a place on an axis: those of classes have none."""
+    if subject.schema is None:
+        return list(range(columns))
+    return [place for place, column in enumerate(subject.schema.columns) if not has_classes(column)]
+
+
+def _scatter(subject: Subject, column: int, before: np.ndarray, after: np.ndarray, few: np.ndarray) -> str:
+    words = words_of(known_columns(subject.schema)[column]) if subject.schema else None
     there = ~np.isnan(before)  # a cell that is missing has no place
     few = few[there[few]]
     return svg.scatter_chart(
         np.stack([before[few], after[few]], 1),
         [0] * len(few),
         [""] * len(few),
-        title=f"{name} (R² {_explained(before[there], after[there])})",
+        title=f"{_name(subject, column)} (R² {_explained(before[there], after[there])})",
         x_label="original",
         y_label="reconstruction",
         diagonal=True,
+        x_words=words,
+        y_words=words,
     )
 
 

@@ -12,6 +12,7 @@ from pyrovae.errors import PyrovaeError
 from pyrovae.plots import pictures
 from pyrovae.report import svg
 from pyrovae.report.certainty import ALPHA, LEVELS, Certainty, NoveltyExamples, calibration_of, certainty_of, novelty_of
+from pyrovae.report.own_units import cells
 from pyrovae.report.section import Section
 from pyrovae.report.views import Subject
 
@@ -103,11 +104,13 @@ def _table(subject: Subject, values: np.ndarray, rows: Sequence[str], numbers: S
     """Rows of a table, each with its name and its number in front; the first columns of a wide one."""
     flat = np.asarray(values, np.float64).reshape(len(values), -1)
     shown = flat[:, :_COLUMNS]
+    words = cells(subject.schema, flat) if subject.schema else [[f"{value:,.4g}" for value in line] for line in shown]
+    words = [line[:_COLUMNS] for line in words]
     names = [subject.names[c] if c < len(subject.names) else f"column {c}" for c in range(shown.shape[1])]
     heads = "".join(f"<th>{escape(word)}</th>" for word in ("row", name, *names))
     body = "".join(
-        f"<tr><td>{escape(row)}</td><td>{number}</td>{''.join(f'<td>{value:,.4g}</td>' for value in line)}</tr>"
-        for row, number, line in zip(rows, numbers, shown, strict=True)
+        f"<tr><td>{escape(row)}</td><td>{number}</td>{''.join(f'<td>{escape(word)}</td>' for word in line)}</tr>"
+        for row, number, line in zip(rows, numbers, words, strict=True)
     )
     more = "<td>…</td>" if flat.shape[1] > _COLUMNS else ""
     body, heads = body.replace("</tr>", f"{more}</tr>"), heads + more.replace("td", "th")

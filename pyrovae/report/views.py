@@ -16,6 +16,7 @@ from pyrovae.pairs.blank import has_blank
 from pyrovae.pairs.isolation import isolated
 from pyrovae.prediction.encode import encodings
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.tables.schema import Schema
 
 # As many latent dimensions as fit below each other.
 _DIMS = 6
@@ -49,6 +50,7 @@ class Subject(NamedTuple):
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     seed: int = 0
+    schema: Schema | None = None
 
     def originals(self, count: int) -> np.ndarray:
         """The first rows, raw."""

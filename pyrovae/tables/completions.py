@@ -16,6 +16,7 @@ from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.impute import impute
+from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.without_mask_sites import without_mask_sites
@@ -36,8 +37,8 @@ def completions(imputer: Any, frame: Any, holed: Any, schema: Schema, draws: int
     """What an imputer makes of a frame with holes.
 
     Args:
-        imputer: a pair, an estimator, or a function of the frame with holes that returns a trained pair, a complete
-            table, or several.
+        imputer: a pair, an estimator, or a function of the frame with holes that returns a trained pair, an `Imputed`,
+            a complete table, or several.
         frame: the frame as it was, for the densities of what is hidden.
         holed: the frame with holes.
         schema: by which tables become rows.
@@ -47,6 +48,10 @@ def completions(imputer: Any, frame: Any, holed: Any, schema: Schema, draws: int
     made = _made(imputer, holed, draws)
     if isinstance(made, HasPair):
         return _of_pair(made, frame, holed, schema, draws, seed)
+    if isinstance(made, Imputed):
+        if len(made.values) != 1:
+            raise ArgumentError(f"the imputations are of {len(made.values)} sites; give those of the table alone.")
+        return Completions(next(iter(made.values.values())))
     single = is_frame(made) or hasattr(made, "shape")
     return Completions(torch.stack([_rows(one, holed, schema) for one in ([made] if single else made)]))
 

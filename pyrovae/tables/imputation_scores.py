@@ -57,9 +57,9 @@ def imputation_scores(
     trained on. All imputers meet the same masks.
 
     Args:
-        imputers: by name, or one: a function of a frame with holes that returns a trained pair (with a schema), a
-            complete frame or array, or a list of them (multiple imputations); an imputer of scikit-learn, which is
-            copied and fitted; or a trained pair.
+        imputers: by name, or one: a function of a frame with holes that returns a trained pair (with a schema), what
+            `impute` makes of draws, a complete frame or array, or a list of them (multiple imputations); an imputer of
+            scikit-learn, which is copied and fitted; or a trained pair.
         frame: the table; its own holes are not scored.
         hidden: the share of cells that is hidden at random; or what is, as a frame or array of booleans for the
             schema's columns, or several of them. Where at random, a cell of each class is kept.

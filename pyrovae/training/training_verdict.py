@@ -29,6 +29,8 @@ class VerdictKind(Enum):
     TOO_SHORT = "Too short"
     ACTIVE = "Active"
     COLLAPSED = "Collapsed"
+    TOLD_APART = "Told apart"
+    MISCOVERED = "Intervals miss"
 
 
 TROUBLE = (VerdictKind.DIVERGED, VerdictKind.COLLAPSED)  # the worst first
