@@ -40,12 +40,12 @@ def main() -> None:
     print(f"{pv.elbo(pair, train, draws=20).value.mean():.1f} nats a row")
 
     made = pv.tables.generate_where(pair, 500, {"tumour": "malignant"}, seed=0)
-    print(f"500 malignant rows, of {made.attrs['effective_size']:.0f} candidates that count")
+    print(f"500 rare rows, of {made.attrs['effective_size']:.0f} candidates that count")
     columns = frame.columns[:-1]
     spread = others[columns].std()
     for name, rows in (("drawn", made), ("the eight", few), ("benign", frame[frame["tumour"] == "benign"])):
         off = ((rows[columns].mean() - others[columns].mean()) / spread).abs().mean()
-        print(f"means of {name}: off by {off:.2f} deviations of the malignant rows that were taken out")
+        print(f"means of {name}: off by {off:.2f} deviations of the rare rows that were taken out")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SAYS = {
     "out_of_distribution.py": "rate of false alarms of 0.05",
     "own_loop.py": "pyro.infer.SVI",
     "posterior_predictive.py": "ink per image",
-    "rare_class.py": "malignant rows, of",
+    "rare_class.py": "rare rows, of",
     "selective_prediction.py": "to a person, so that the rest",
     "uncertainty.py": "8 generated digits",
     "vae_mnist.py": "drew 10 images",
