@@ -171,7 +171,7 @@ def find_team(device: str | torch.device = "auto") -> SingleProcess:
     """The processes that torchrun has started, or the group that the caller has made; else this process alone.
 
     Args:
-        device: where the training is: groups on CUDA talk by NCCL, on the CPU by gloo.
+        device: where the training is: tensors on CUDA travel by NCCL, those on the CPU by gloo.
     """
     if dist.is_available() and dist.is_initialized():
         size = dist.get_world_size()
@@ -188,7 +188,9 @@ def find_team(device: str | torch.device = "auto") -> SingleProcess:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     team = Team(int(os.environ["RANK"]), size)
     with _worded(team):
-        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=_PATIENCE
+        )  # figures stay on the CPU
     atexit.register(_leave)  # and not sooner: a script may train more than once
     return team
 
