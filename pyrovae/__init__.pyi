@@ -34,6 +34,7 @@ from pyrovae.evaluation.resemblance import resemblance as resemblance
 from pyrovae.export.to_arviz import to_arviz as to_arviz
 from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth
+from pyrovae.models.amortized.amortized_guide import AmortizedGuide as AmortizedGuide
 from pyrovae.models.columns import Column as Column
 from pyrovae.models.conditionals.base import Conditional as Conditional
 from pyrovae.models.conditionals.base import LearnedScale as LearnedScale
