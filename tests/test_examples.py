@@ -10,6 +10,7 @@ from children import Child
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
 SAYS = {
+    "amortized_guide.py": "heads: 1",
     "arviz_analysis.py": "better by leave-one-out",
     "beta_vae.py": "steered to 8 nats",
     "custom_pair.py": "saved and loaded: cells.safetensors",
@@ -28,6 +29,7 @@ SAYS = {
     "vector_vae.py": "made 1,000 rows of 128 columns",
 }
 PICTURES = (
+    "amortized_guide.py",
     "arviz_analysis.py",
     "beta_vae.py",
     "out_of_distribution.py",
