@@ -111,3 +111,17 @@ def test_an_intervened_pair_has_the_evidence_of_the_closed_form():
     found = pv.log_evidence(pair, x, draws=500, seed=0)
     exact = Normal(0.7, math.sqrt(5)).log_prob(x)  # level given, 2 and 1 added up
     assert float(found.value.sum()) == pytest.approx(float(exact.sum()), abs=0.5)
+
+
+def test_a_subsample_beside_the_rows_has_no_evidence():
+    def model(x):
+        level = pyro.sample("level", Normal(0.0, 1.0))
+        with pyro.plate("data", len(x), dim=-2), pyro.plate("places", 6, subsample_size=3, dim=-1) as places:
+            pyro.sample("x", Normal(level, 1.0), obs=x[:, places])
+
+    pair, x = pv.Pair(model, lambda x: pyro.sample("level", Normal(0.0, 0.2))), torch.randn(40, 6)
+    for ask in (pv.log_evidence, pv.psis):
+        for joint in (False, True):
+            with pytest.raises(pv.PairError, match="draws 3 of the 6 places of the plate 'places'"):
+                ask(pair, x, draws=25, joint=joint)
+    assert pv.elbo(pair, x, draws=25).value.shape == (40,)

@@ -7,6 +7,7 @@ from typing import Any
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.trace import samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
@@ -24,6 +25,7 @@ def of_the_whole(pair: HasPair, data: tuple, named: Any, seed: int | None, data_
     """A sampler of a pair whose draws have weights, those of sites that all data share included."""
     sampler = sampler_of(pair, data, named, seed, data_plate)
     check_common_densities(sampler.use)
+    _check_whole_plates(sampler)
     return sampler
 
 
@@ -64,7 +66,20 @@ def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data
     """The same, of a pair whose data have weights of their own."""
     sampler = sampler_of(pair, data, named, seed, data_plate)
     check_each_datum(sampler)
+    _check_whole_plates(sampler)
     return sampler
+
+
+def _check_whole_plates(sampler: Sampler) -> None:
+    """Refuse a subsample beside the rows: scaled, it has the whole's log-probability on average, and not its weight."""
+    for _, node in samples(sampler.use.posterior_run.model):
+        for frame in node["cond_indep_stack"]:
+            if frame.name != sampler.structure.data_plate and 0 < frame.size < (frame.full_size or frame.size):
+                raise PairError(
+                    f"each run draws {frame.size} of the {frame.full_size} places of the plate {frame.name!r}, and "
+                    "the weights of a part are not those of the whole: an evidence would be too high. Ask a pair whose "
+                    "plate holds all of them, without subsample_size; elbo and rate_distortion stand."
+                )
 
 
 def check_each_datum(sampler: Sampler) -> None:
