@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
 SAYS = {
     "amortized_guide.py": "heads: 1",
+    "a_table.py": "pooled, 100 imputations",
     "arviz_analysis.py": "better by leave-one-out",
     "beta_vae.py": "steered to 8 nats",
     "custom_pair.py": "saved and loaded: cells.safetensors",
@@ -30,6 +31,7 @@ SAYS = {
 }
 PICTURES = (
     "amortized_guide.py",
+    "a_table.py",
     "arviz_analysis.py",
     "beta_vae.py",
     "out_of_distribution.py",
