@@ -16,6 +16,7 @@ SAYS = {
     "beta_vae.py": "steered to 8 nats",
     "custom_pair.py": "saved and loaded: cells.safetensors",
     "impute_table.py": "holes before: 525, after: 0",
+    "mixed_table.py": "images; 0 are left",
     "outliers.py": "cells are mistyped; AUROC of their probabilities",
     "linear_vae.py": "highest evidence",
     "out_of_distribution.py": "rate of false alarms of 0.05",
