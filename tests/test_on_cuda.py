@@ -6,7 +6,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from registry.entries import arguments, pairs
+from registry.entries import arguments, on_device, pairs
 
 import pyrovae as pv
 
@@ -27,15 +27,15 @@ ASKED = {
 }
 
 
-def made(entry):
+def made(entry, device="cpu"):
     pyro.clear_param_store()
     pyro.set_rng_seed(7)
-    return entry.make()
+    return on_device(*entry.make(), device)
 
 
 def answers(entry, device):
     """What each function gives for a pair that was trained on a device, or the kind of its refusal."""
-    pair, data = made(entry)
+    pair, data = made(entry, device)
     pv.fit(pair, data, steps=1, seed=0, loss=entry.loss(), device=device, progress=False)
     args, kwargs = arguments(data)
     found = {}
@@ -54,7 +54,7 @@ def test_what_is_answered_on_a_processor_is_answered_on_a_device(entry):
 
 @pytest.mark.parametrize("entry", pairs())
 def test_weights_that_a_device_has_saved_are_opened_on_a_processor(entry, tmp_path):
-    pair, data = made(entry)
+    pair, data = made(entry, "cuda")
     pv.fit(pair, data, steps=1, seed=0, loss=entry.loss(), device="cuda", progress=False)
     args, kwargs = arguments(data)
     try:

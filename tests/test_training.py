@@ -16,7 +16,7 @@ import pytest
 import torch
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.optim import Adam
-from registry import ROWS, Entry, arguments, pairs, rows
+from registry import ROWS, Entry, arguments, on_device, pairs, rows
 from torch import nn
 
 import pyrovae as pv
@@ -617,7 +617,7 @@ def test_a_transform_is_drawn_afresh_and_reproduced(data):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("entry", pairs(without={"full_data", "local_autoguide"}))
 def test_cuda_trains_in_place(entry):
-    pair, data = entry.make()
+    pair, data = on_device(*entry.make())
     with tolerated(entry):
         run = pv.fit(pair, data, epochs=2, batch_size=BATCH, loss=entry.loss(), seed=0, device="cuda", progress=False)
     assert math.isfinite(run.history[-1].elbo)

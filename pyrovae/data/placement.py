@@ -59,7 +59,28 @@ def seen_on(pair: HasPair, batch: Batch, device: str | torch.device, data_plate:
     likelihood would overflow on them).
     """
     chosen = choose_device(device)
+    before = {parameter.device for module in bound_modules(pair) for parameter in module.parameters()}
     move(bound_modules(pair), {}, chosen)
+    seen = _seen_there(pair, batch, chosen, data_plate)
+    if seen is None and chosen.type != "cpu" and _moved_whole(pair, batch, before, chosen):
+        seen = _seen_there(pair, batch, chosen, data_plate)
+    # Where nothing ran, the contract says in words why.
+    return seen or Seen(Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair)))
+
+
+def _moved_whole(pair: HasPair, batch: Batch, before: set[torch.device], chosen: torch.device) -> bool:
+    """Move the modules, too, that model and guide hold, which show only where the pair runs: where they are."""
+    move(bound_modules(pair), {}, next(iter(before), torch.device("cpu")))
+    there = seen_in_place(pair, batch, "-").placement
+    structure = _structure(pair, there, batch)
+    move(bound_modules(pair), {}, chosen)
+    if structure is not None:
+        move(structure.modules.values(), structure.parameters, chosen)
+    return structure is not None
+
+
+def _seen_there(pair: HasPair, batch: Batch, chosen: torch.device, data_plate: str | None) -> Seen | None:
+    """How a pair takes a batch on a device; None where it runs on none of the ways."""
     usable = None
     for candidate in _candidates(pair, batch, chosen):
         structure = _structure(pair, candidate, batch, data_plate)
@@ -75,8 +96,7 @@ def seen_on(pair: HasPair, batch: Batch, device: str | torch.device, data_plate:
         usable = usable or seen
         if not _takes_bytes_as_floats(pair, candidate, batch):
             return seen
-    # Where nothing ran, the contract says in words why.
-    return usable or Seen(Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair)))
+    return usable
 
 
 def placed(pair: HasPair, batch: Batch) -> Placement:

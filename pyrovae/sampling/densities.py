@@ -106,7 +106,9 @@ def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities added up over the local and over the global sites of one side."""
-    local, common = torch.zeros(run.draws, rows), torch.zeros(run.draws)
+    # On the run's device, also where this side has no site of a row, or none that all share.
+    device = next((node["value"].device for _, node in samples(run.traces.model)), None)
+    local, common = torch.zeros(run.draws, rows, device=device), torch.zeros(run.draws, device=device)
     if only is None:
         only = [name for name in run.names(side) if side == "model" or is_part_of_q(run.node(name, side))]
     for name in only:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from pyrovae.staged.compiler import Function
 
 _WARM_UP = 3  # runs before the recording, in which libraries choose their kernels and take their memory
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """An error where an operation makes the processor wait for the device, which no recording can hold."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 class Replayed:
@@ -25,6 +40,8 @@ class Replayed:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
+                function(*self._inputs)
+            with _refusing_to_wait():  # a recording that fails leaves the generator and the memory unusable
                 function(*self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()

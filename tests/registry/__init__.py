@@ -38,7 +38,20 @@ Traits:
 
 from registry import covariates, discrete_sites, flows_and_families, global_sites, not_broadcasting, plates_and_masks
 from registry.data import binary, counts, grey, labels, real
-from registry.entries import LATENT, REGISTRY, ROWS, WIDTH, Entry, arguments, born, pairs, plate_of, rows, unweighted
+from registry.entries import (
+    LATENT,
+    REGISTRY,
+    ROWS,
+    WIDTH,
+    Entry,
+    arguments,
+    born,
+    on_device,
+    pairs,
+    plate_of,
+    rows,
+    unweighted,
+)
 from registry.networks import Encoder, amortised_guide, decoder_net, standard_normal
 from registry.parameters import ModuleGuide, ModuleModel
 from registry.plain_functions import TutorialVAE
@@ -66,6 +79,8 @@ __all__ = [
     "grey",
     "labels",
     "not_broadcasting",
+    "on_device",
+    "on_device",
     "pairs",
     "plate_of",
     "plates_and_masks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import pyro
 import pytest
+import torch
 from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
 
@@ -88,6 +90,20 @@ def unweighted(entry: Entry, pair):
     if "scaled" not in entry.traits:
         return pair
     return Pair(_Unweighted()(pair.model), _Unweighted()(pair.guide))
+
+
+def on_device(pair, data, device: str = "cuda"):
+    """The pair with what model and guide create on a device, as its user writes `with torch.device("cuda"):`."""
+
+    def there(side):
+        @functools.wraps(side)
+        def run_there(*args, **kwargs):
+            with torch.device(device):
+                return side(*args, **kwargs)
+
+        return run_there
+
+    return Pair(there(pair.model), there(pair.guide)), data
 
 
 def plate_of(entry: Entry) -> str | None:
