@@ -80,7 +80,6 @@ __all__ = [
     "labels",
     "not_broadcasting",
     "on_device",
-    "on_device",
     "pairs",
     "plate_of",
     "plates_and_masks",
