@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from hypothesis import given
@@ -28,6 +30,7 @@ from pyrovae.checks.check_nonfinite import holes
 from pyrovae.data import inspection
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches, to
+from pyrovae.data.placement import find_placement
 
 
 def look_through(batches):
@@ -676,3 +679,23 @@ def test_a_batch_travels_in_its_own_type():
     assert (there.device.type, there.tolist()) == ("cuda", [0, 1, 2, 3])
     resident = as_batches(torch.arange(10, device="cuda"), batch_size=4, seed=1)
     assert sorted(flat(rows_of(resident.epoch(0)))) == list(range(10))
+
+
+def test_modules_that_a_pair_holds_are_moved_where_it_is_to_run():
+    encoder, decoder = torch.nn.Linear(3, 2), torch.nn.Linear(1, 3)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            loc, scale = encoder(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    with pyro.validation_enabled(False):  # which would look at values
+        find_placement(pv.Pair(model, guide), as_batches(torch.ones(4, 3), batch_size=4).first(), "meta")
+    assert {weight.device.type for part in (encoder, decoder) for weight in part.parameters()} == {"meta"}

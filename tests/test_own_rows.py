@@ -24,8 +24,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import pyrovae as pv
 from pyrovae.checks.check_pair import findings
 from pyrovae.data.batches import as_batches
+from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.own_rows import own_rows, remembered_rows
 from pyrovae.pairs.structure import inspect
+from pyrovae.pairs.trace import run
 
 QUIET = {"progress": False, "seed": 0}
 X = torch.linspace(-20, 20, 140)  # more than a batch
@@ -251,3 +253,24 @@ def test_rows_that_do_not_come_first_are_refused():
         with pytest.raises(pv.ArgumentError, match=told):
             ask(pair, x, data_plate="documents")
     pv.fit(pair, x, steps=1, data_plate="words", **QUIET)
+
+
+def test_on_a_device_the_plate_of_the_rows_is_found_without_an_index_beyond_them():
+    seen = []
+
+    def model(x):
+        with pyro.plate("data", 6) as index:
+            seen.append(len(x))
+            z = pyro.sample("z", dist.Normal(torch.zeros(6, device=x.device), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[index.to(x.device)])
+
+    def guide(x):
+        with pyro.plate("data", 6):
+            pyro.sample("z", dist.Normal(torch.zeros(6, device=x.device), 1.0))
+
+    pair = pv.Pair(model, guide)
+    with pyro.validation_enabled(False):  # which would look at values
+        for device in ("cpu", "meta"):
+            x = torch.zeros(6, device=device)
+            assert find_data_plate(pair, (x,), {}, run(pair, (x,), {})) == "data"
+    assert seen == [6, 5, 6, 7]

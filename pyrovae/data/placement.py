@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -59,24 +60,35 @@ def seen_on(pair: HasPair, batch: Batch, device: str | torch.device, data_plate:
     likelihood would overflow on them).
     """
     chosen = choose_device(device)
-    before = {parameter.device for module in bound_modules(pair) for parameter in module.parameters()}
     move(bound_modules(pair), {}, chosen)
     seen = _seen_there(pair, batch, chosen, data_plate)
-    if seen is None and chosen.type != "cpu" and _moved_whole(pair, batch, before, chosen):
+    if seen is None and _moved_whole(pair, batch, chosen):
         seen = _seen_there(pair, batch, chosen, data_plate)
     # Where nothing ran, the contract says in words why.
     return seen or Seen(Placement(chosen, torch.get_default_dtype(), frozenset(), checks=data_checks(pair)))
 
 
-def _moved_whole(pair: HasPair, batch: Batch, before: set[torch.device], chosen: torch.device) -> bool:
-    """Move the modules, too, that model and guide hold, which show only where the pair runs: where they are."""
-    move(bound_modules(pair), {}, next(iter(before), torch.device("cpu")))
-    there = seen_in_place(pair, batch, "-").placement
-    structure = _structure(pair, there, batch)
-    move(bound_modules(pair), {}, chosen)
-    if structure is not None:
-        move(structure.modules.values(), structure.parameters, chosen)
-    return structure is not None
+def _moved_whole(pair: HasPair, batch: Batch, chosen: torch.device) -> bool:
+    """Move the modules, too, that model and guide hold; whether there were any.
+
+    Which these are shows only when the pair runs, and there a run fails at the first that stands elsewhere: it is
+    moved, and the pair is run again.
+    """
+    moved: set[int] = set()
+    there = Placement(chosen, torch.get_default_dtype(), frozenset()).place(batch)
+    while True:
+        with isolated(0) as called, contextlib.suppress(Exception):
+            run(pair, there.args, there.kwargs)
+        away = [one for one in called if id(one) not in moved and _stands_elsewhere(one, chosen)]
+        if not away:
+            return bool(moved)
+        move(away, {}, chosen)
+        moved.update(map(id, away))
+
+
+def _stands_elsewhere(module: torch.nn.Module, device: torch.device) -> bool:
+    """Whether a module has weights on another device, from which they can be taken."""
+    return any(weight.device.type not in (device.type, "meta") for weight in module.parameters())
 
 
 def _seen_there(pair: HasPair, batch: Batch, chosen: torch.device, data_plate: str | None) -> Seen | None:

@@ -90,7 +90,13 @@ def try_once(loss: Loss, pair: HasPair, structure: Structure, args: tuple, kwarg
     """Run the loss and its gradient once, isolated, so that what it cannot do shows before training."""
     held = {name: parameter.grad for name, parameter in structure.parameters.items()}
     try:
-        with isolated(), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        with (
+            isolated(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.backends.cudnn.flags(enabled=False),  # whose recurrent layers have no gradient in eval mode
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             loss_and_gradients(copy.copy(loss) if isinstance(loss, ELBO) else loss, pair, args, kwargs)
     except PyrovaeError:

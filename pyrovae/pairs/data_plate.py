@@ -10,7 +10,7 @@ import torch
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.by_row import ByRow
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, with_rows
+from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, tensors_of, with_rows
 
 
 def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], traces: Traces) -> str | None:
@@ -23,13 +23,17 @@ def find_data_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], trace
     if rows is None:
         return None
     before = plates(traces)
-    other = with_rows(args, kwargs, rows - 1 if rows > 1 else rows + 1)
+    # Fewer rows make an index beyond them an error, which tells; on a device it would end all work there.
+    fewer = rows > 1 and all(leaf.device.type == "cpu" for leaf in tensors_of(args, kwargs))
+    other = with_rows(args, kwargs, rows - 1 if fewer else rows + 1)
     try:
         again = run(pair, *other)
         after = plates(again)
         following = [name for name, frame in before.items() if name in after and after[name] != frame]
         # A plate whose size is written into it does not follow, but rows observed in it do.
         following = following or [name for name in before if any(ByRow(again, name).other_lengths())]
+        if not following and rows > 1 and not fewer:
+            following = [name for name, sizes in before.items() if rows in sizes]
     except Exception:
         # The pair has its number of rows written into it: then the plate of that size is meant.
         following = [name for name, sizes in before.items() if rows in sizes]
