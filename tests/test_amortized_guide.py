@@ -323,3 +323,60 @@ def test_a_site_that_comes_later_is_refused():
     guide(torch.randn(8))
     with pytest.raises(pv.PairError, match="'y', which it had not at the first batch"):
         guide(torch.randn(8), True)
+
+
+# --- models that nobody here wrote --------------------------------------------------------------------
+def test_a_plate_of_shared_sites_crosses_that_of_the_rows():
+    def crossed(x):
+        rows, columns = pyro.plate("rows", len(x), dim=-2), pyro.plate("columns", 3, dim=-1)
+        with columns:
+            v = pyro.sample("v", dist.Normal(0.0, 1.0))
+        with rows:
+            u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        with rows, columns:
+            w = pyro.sample("w", dist.Normal(u + v, 1.0))
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    guide, x = pv.AmortizedGuide(crossed, Column()), torch.randn(6, 3)
+    assert [tuple(value.shape) for value in guide(x).values()] == [(3,), (6, 1), (6, 3)]
+    assert math.isfinite(SVI(crossed, guide, pyro.optim.Adam({}), Trace_ELBO()).step(x))
+
+
+def test_bounds_may_differ_from_row_to_row():
+    def bounded(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(x, x + 1))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    guide = pv.AmortizedGuide(bounded, Column())
+    for rows in (6, 4):
+        x = torch.arange(float(rows))
+        z = guide(x)["z"]
+        assert z.shape == (rows,)
+        assert bool(((z > x) & (z < x + 1)).all())
+
+
+def test_an_angle_stays_within_one_round():
+    def angle(x):
+        with pyro.plate("data", len(x)):
+            v = pyro.sample("v", dist.VonMises(0.0, 1.0))
+            pyro.sample("x", dist.Normal(v.cos(), 10.0), obs=x)
+
+    guide, x = pv.AmortizedGuide(angle, Column()), torch.zeros(2000)
+    guide(x)
+    for head in guide.heads:
+        nn.init.constant_(head.straight.bias, 2.0)  # as wide as a guide that trains on it would go
+    assert float(guide(x)["v"].detach().abs().max()) <= math.pi + 1e-6
+    evidence = dist.Normal(0.0, 10.0).log_prob(torch.zeros(()))  # of a cosine that is 0: the most there is
+    assert float(pv.elbo(pv.Pair(angle, guide), x, draws=5, seed=0).value.mean()) < evidence
+
+
+def test_a_latent_delta_is_refused_in_words():
+    def still(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            twice = pyro.sample("twice", dist.Delta(2 * z))
+            pyro.sample("x", dist.Normal(twice, 1.0), obs=x)
+
+    with pytest.raises(pv.PairError, match=r"pyro\.deterministic\('twice', value\)"):
+        pv.AmortizedGuide(still, Column())(torch.randn(4))

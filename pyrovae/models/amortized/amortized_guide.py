@@ -99,7 +99,9 @@ class AmortizedGuide(PyroModule):
         look = look_at(self._model[0], args, kwargs, features.like)
         values = dict(self.shared(*args, **kwargs)) if groups.shared else {}
         local = groups.local(look)
-        plates = _plates(local)
+        # Plates in which the sites of all rows stand have been made by their guide.
+        made = getattr(self.shared, "plates", {}) if groups.shared else {}
+        plates = _plates(local, made)
         if groups.plate in plates:
             with plates[groups.plate] as index:
                 features = features if index is None else features.of_rows(len(index), index)
@@ -175,9 +177,9 @@ def _frame(site: LatentSite, plate: str) -> Any:
     return next(frame for frame in site.frames if frame.name == plate)
 
 
-def _plates(sites: list[LatentSite]) -> dict[str, Any]:
+def _plates(sites: list[LatentSite], made: Mapping[str, Any]) -> dict[str, Any]:
     """The plates around these sites, as the model has them for this batch."""
-    made = {}
+    made = dict(made)
     for frame in (frame for site in sites for frame in site.frames):
         if frame.name not in made:
             full = frame.full_size or frame.size

@@ -96,7 +96,7 @@ class Head(nn.Module):
 
     def distribution(self, raw: Tensor, support: Any, event_shape: tuple[int, ...]) -> Any:
         """From (…, numbers) a distribution over a support."""
-        plain = FAMILIES[self.family].make(self, raw, real_shape(support, event_shape))
+        plain = FAMILIES[self.family].make(self, raw, real_shape(support, raw.shape[:-1], event_shape))
         return plain if is_real(support) else dist.TransformedDistribution(plain, [biject_to(support)])
 
 
@@ -106,9 +106,9 @@ def _flows(size: int, hidden: int) -> list[ConditionalAffineAutoregressive]:
     return [ConditionalAffineAutoregressive(net) for net in nets]
 
 
-def real_shape(support: Any, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the real numbers behind a value of a support."""
-    return tuple(biject_to(support).inverse_shape(torch.Size(event_shape)))
+def real_shape(support: Any, batch_shape: tuple[int, ...], event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the real numbers behind one value of a support, whose bounds may differ from row to row."""
+    return tuple(biject_to(support).inverse_shape(torch.Size((*batch_shape, *event_shape)))[len(batch_shape) :])
 
 
 def is_real(support: Any) -> bool:

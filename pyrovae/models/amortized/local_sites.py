@@ -12,9 +12,9 @@ from pyro.ops.provenance import detach_provenance, get_provenance, track_provena
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.held_objects import eval_mode
 from pyrovae.pairs.isolation import forked_random
@@ -95,6 +95,9 @@ def _value(fn: Any, like: Tensor) -> Tensor:
 
 def _support(fn: Any) -> Any:
     support = known_support(fn)
+    if type(base_of(fn)).__name__ in ("VonMises", "SineBivariateVonMises"):
+        # Its density repeats on all real numbers: a guide that spread over several rounds would gain without end.
+        return constraints.independent(constraints.interval(-math.pi, math.pi), len(fn.event_shape))
     # A mixture lies where its components do.
     return support.base_constraint if type(support).__name__ == "MixtureSameFamilyConstraint" else support
 
@@ -127,6 +130,11 @@ def look_at(
             continue
         if node["is_observed"]:
             observed.append(name)
+        elif type(base_of(node["fn"])).__name__ == "Delta":
+            raise PairError(
+                f"AmortizedGuide: the site {name!r} has a Delta, under which no draw of a guide has a density; write "
+                f"pyro.deterministic({name!r}, value) in the model."
+            )
         else:
             latent[name] = _site(name, node)
     return Look(latent, tuple(observed), still.parents)

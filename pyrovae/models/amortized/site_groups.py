@@ -158,7 +158,7 @@ def _base(name: str, alone: frozenset[str]) -> str:
 
 
 def _group(site: LatentSite, base: str, place: int, plate: str) -> SiteGroup:
-    size = math.prod(real_shape(site.support, site.event_shape))
+    size = math.prod(real_shape(site.support, site.batch_shape, site.event_shape))
     return SiteGroup(base, site.name, place, base != site.name, _cells(site, plate), size, math.prod(site.event_shape))
 
 
