@@ -85,8 +85,7 @@ class SiteGroups(NamedTuple):
         for base, group in groups.items():
             own = [site.name for site in local if _base(site.name, alone) == base]
             parents = {_base(name, alone) for one in own for name in look.parents.get(one, ())} & set(groups)
-            parents |= {base} if group.numbered else set()
-            parents -= set() if group.numbered else {base}
+            parents = parents | {base} if group.numbered else parents - {base}
             inputs = tuple((one, groups[one].cells * groups[one].numbers) for one in groups if one in parents)
             groups[base] = group._replace(inputs=inputs)
         shared = tuple(name for name, site in free.items() if not is_local(site, plate))
