@@ -107,6 +107,7 @@ CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     sites.plate_knows_the_data_set,
     sites.equal_scales,
     sites.equal_masks,
+    sites.angles_within_a_round,
     sites.author_scales,
     values.computable,
     values.within_support,

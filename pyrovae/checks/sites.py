@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch.distributions import constraints
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.signatures import left_out
+from pyrovae.checks.supports import family_of
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
 from pyrovae.errors import argument
 from pyrovae.objectives.figures import author_scale
+from pyrovae.pairs.known_support import is_angle, known_support
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
+from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Site
 from pyrovae.pairs.trace import plates, samples
 
@@ -219,6 +224,29 @@ def equal_masks(traced: TracedPair) -> Iterator[Finding]:
     for name, node, other in traced.shared():
         if not same_elements(mask_of(node), mask_of(other)):
             yield Finding("one-sided-mask", "error", one_sided_words(name), name)
+
+
+def angles_within_a_round(traced: TracedPair) -> Iterator[Finding]:
+    """Where the model draws an angle, the guide stays within one round."""
+    for name, node, other in traced.shared():
+        if is_angle(other["fn"]) and not is_angle(node["fn"]) and not is_delta(node["fn"]) and _is_real(node["fn"]):
+            yield Finding(
+                "angle",
+                "error",
+                f"the model draws {name!r} from a {family_of(other['fn'])}, whose density repeats itself round after "
+                "round, and the guide's distribution has all real numbers: the wider it is, the more rounds it counts, "
+                "so that the ELBO grows without end, and is no bound. Draw an angle in the guide, too (dist.VonMises), "
+                "or map its values into one round: dist.TransformedDistribution(..., biject_to(constraints.interval("
+                "-pi, pi))).",
+                name,
+            )
+
+
+def _is_real(fn: Any) -> bool:
+    support = known_support(fn)
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is constraints.real
 
 
 def author_scales(traced: TracedPair) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch.distributions import constraints
 
+from pyrovae.pairs.base_of import base_of
+
 
 def known_support(fn: Any) -> Any:
     """The support; where a distribution has none (Pyro's wrapper of flows), all real numbers, as flows have."""
@@ -13,3 +15,8 @@ def known_support(fn: Any) -> Any:
         return fn.support
     except (NotImplementedError, AttributeError):
         return constraints.independent(constraints.real, len(fn.event_shape))
+
+
+def is_angle(fn: Any) -> bool:
+    """Whether a density repeats itself on all real numbers, its support, and integrates to 1 on one round of them."""
+    return type(base_of(fn)).__name__ in ("VonMises", "SineBivariateVonMises")

@@ -25,6 +25,25 @@ def guide_forgets_a_site():
     return Pair(sound_model(decoder_net()), guide), real()
 
 
+@broken("angle", "error", "z", "VonMises", "one round")
+def guide_goes_round_and_round():
+    # silent: the density of an angle repeats itself, and a normal that spreads over ten rounds counts them all.
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.VonMises(torch.zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z.cos().unsqueeze(-1).expand(-1, WIDTH), 1.0).to_event(1), obs=x)
+
+    encoder = nn.Linear(WIDTH, 2)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            loc, scale = encoder(x).unbind(-1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()))
+
+    return Pair(model, guide), real()
+
+
 @broken("observed-in-guide", "warning", "'x'", "no part of q", "TraceCausalEffect_ELBO")
 def guide_observes_a_site():
     # trains: Trace_ELBO counts log q(x) as a part of q, and makes it small.

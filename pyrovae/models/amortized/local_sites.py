@@ -18,7 +18,7 @@ from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.held_objects import eval_mode
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.known_support import known_support
+from pyrovae.pairs.known_support import is_angle, known_support
 from pyrovae.pairs.masks import mask_of
 
 
@@ -95,7 +95,7 @@ def _value(fn: Any, like: Tensor) -> Tensor:
 
 def _support(fn: Any) -> Any:
     support = known_support(fn)
-    if type(base_of(fn)).__name__ in ("VonMises", "SineBivariateVonMises"):
+    if is_angle(fn):
         # Its density repeats on all real numbers: a guide that spread over several rounds would gain without end.
         return constraints.independent(constraints.interval(-math.pi, math.pi), len(fn.event_shape))
     # A mixture lies where its components do.
