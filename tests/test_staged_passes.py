@@ -152,6 +152,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
 @cuda
+@pytest.mark.filterwarnings("ignore:.author-scale")
 @pytest.mark.parametrize("entry", pairs())
 def test_fifty_steps_on_cuda_give_the_weights_of_the_plain_path(entry):
     ends = {}

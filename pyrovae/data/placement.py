@@ -75,10 +75,12 @@ def _moved_whole(pair: HasPair, batch: Batch, chosen: torch.device) -> bool:
     moved, and the pair is run again.
     """
     moved: set[int] = set()
-    there = Placement(chosen, torch.get_default_dtype(), frozenset()).place(batch)
+    there = [candidate.place(batch) for candidate in _candidates(pair, batch, chosen)]
     while True:
-        with isolated(0) as called, contextlib.suppress(Exception):
-            run(pair, there.args, there.kwargs)
+        with isolated(0) as called:
+            for placed_batch in there:
+                with contextlib.suppress(Exception):
+                    run(pair, placed_batch.args, placed_batch.kwargs)
         away = [one for one in called if id(one) not in moved and _stands_elsewhere(one, chosen)]
         if not away:
             return bool(moved)

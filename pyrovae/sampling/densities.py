@@ -106,9 +106,7 @@ def _drawn_by_model(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities added up over the local and over the global sites of one side."""
-    # On the run's device, also where this side has no site of a row, or none that all share.
-    device = next((node["value"].device for _, node in samples(run.traces.model)), None)
-    local, common = torch.zeros(run.draws, rows, device=device), torch.zeros(run.draws, device=device)
+    local, common = _nothing(run, rows)
     if only is None:
         only = [name for name in run.names(side) if side == "model" or is_part_of_q(run.node(name, side))]
     for name in only:
@@ -118,6 +116,12 @@ def _summed(run: Run, side: str, rows: int, only: Collection[str] | None = None)
         else:
             common = common.to(term) + term
     return local.double(), common.double()
+
+
+def _nothing(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums to begin with, on the run's device: a side may have no site of a row, or none that all share."""
+    device = next((node["value"].device for _, node in samples(run.traces.model)), None)
+    return torch.zeros(run.draws, rows, device=device), torch.zeros(run.draws, device=device)
 
 
 # --- enumerated sites ---------------------------------------------------------------------------------
@@ -131,8 +135,7 @@ def _contracted(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     symbols: dict[str, str] = {**guide.plate_to_symbol, **model.plate_to_symbol}
     symbol = symbols.get(run.data_plate or "", "")
     factor = max((plate_scale(node, run.data_plate) for _, node in samples(model)), default=1.0)
-    local = torch.zeros(run.draws, rows, dtype=torch.float64)
-    common = torch.zeros(run.draws, dtype=torch.float64)
+    local, common = (one.double() for one in _nothing(run, rows))
     for term in _terms(model, guide):
         if symbol and symbol in term._pyro_dims:
             local = local.to(term.device) + _by_row(term, symbol, symbols, run.draws, rows) / factor
