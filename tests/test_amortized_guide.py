@@ -137,7 +137,7 @@ def test_a_head_sees_the_sites_that_its_own_depends_on():
     guide = pv.AmortizedGuide(levels, Column())
     values = guide(torch.randn(6))
     assert list(values) == ["scale", "top", "middle", "alone"]
-    inputs = {group.base: dict(group.inputs) for group in guide._groups.in_order()}
+    inputs = {group.base: dict(group.inputs) for group in guide._groups.groups.values()}
     assert inputs == {"top": {}, "middle": {"top": 2}, "alone": {}}
     assert bool((values["middle"] > 0).all())
     assert torch.allclose(values["alone"].sum(-1), torch.ones(6))
@@ -185,9 +185,8 @@ def test_numbered_sites_of_other_shapes_have_heads_of_their_own():
 
     guide = pv.AmortizedGuide(ladder, Column(), family={"z2": "full", "z1": "iaf"})
     guide(torch.randn(4))
-    assert [(group.base, head.family) for group, head in zip(guide._groups.in_order(), guide.heads, strict=True)] == [
-        ("z2", "full"), ("z1", "iaf"),
-    ]  # fmt: skip
+    families = {base: guide.heads[group.place].family for base, group in guide._groups.groups.items()}
+    assert families == {"z2": "full", "z1": "iaf"}
 
 
 def test_cells_of_an_inner_plate_are_drawn_for_each_row():
@@ -305,6 +304,8 @@ def test_arguments_that_cannot_be_are_refused():
         pv.AmortizedGuide(model, lambda x: x)
     with pytest.raises(pv.ArgumentError, match="family='flow'; there are 'normal'"):
         pv.AmortizedGuide(model, Column(), family="flow")
+    with pytest.raises(pv.ArgumentError, match="family has 'y'; the local sites are 'z'"):
+        pv.AmortizedGuide(model, Column(), family={"y": "full"})(torch.randn(8))
     with pytest.raises(pv.ArgumentError, match="hidden=0"):
         pv.AmortizedGuide(model, Column(), hidden=0)
     with pytest.raises(pv.ArgumentError, match="'rows' is no plate"):

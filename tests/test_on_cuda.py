@@ -52,15 +52,12 @@ def test_what_is_answered_on_a_processor_is_answered_on_a_device(entry):
     assert answers(entry, "cuda") == answers(entry, "cpu")
 
 
-@pytest.mark.parametrize("entry", pairs())
+@pytest.mark.parametrize("entry", pairs(without={"point"}))
 def test_weights_that_a_device_has_saved_are_opened_on_a_processor(entry, tmp_path):
     pair, data = made(entry, "cuda")
     pv.fit(pair, data, steps=1, seed=0, loss=entry.loss(), device="cuda", progress=False)
     args, kwargs = arguments(data)
-    try:
-        before = pv.elbo(pair, *args, **kwargs, draws=64, seed=0)
-    except pv.PyrovaeError as error:
-        pytest.skip(f"has no ELBO: {error}")
+    before = pv.elbo(pair, *args, **kwargs, draws=64, seed=0)
     pv.save(pair, tmp_path / "model.safetensors")
     again, _ = made(entry)
     pv.load(again, tmp_path / "model.safetensors")

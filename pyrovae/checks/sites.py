@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
-from torch.distributions import constraints
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.signatures import left_out
@@ -14,7 +12,7 @@ from pyrovae.checks.supports import family_of
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
 from pyrovae.errors import argument
 from pyrovae.objectives.figures import author_scale
-from pyrovae.pairs.known_support import is_angle, known_support
+from pyrovae.pairs.known_support import is_angle, is_real, known_support
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Site
@@ -229,7 +227,8 @@ def equal_masks(traced: TracedPair) -> Iterator[Finding]:
 def angles_within_a_round(traced: TracedPair) -> Iterator[Finding]:
     """Where the model draws an angle, the guide stays within one round."""
     for name, node, other in traced.shared():
-        if is_angle(other["fn"]) and not is_angle(node["fn"]) and not is_delta(node["fn"]) and _is_real(node["fn"]):
+        fn = node["fn"]
+        if is_angle(other["fn"]) and not (is_angle(fn) or is_delta(fn)) and is_real(known_support(fn)):
             yield Finding(
                 "angle",
                 "error",
@@ -240,13 +239,6 @@ def angles_within_a_round(traced: TracedPair) -> Iterator[Finding]:
                 "-pi, pi))).",
                 name,
             )
-
-
-def _is_real(fn: Any) -> bool:
-    support = known_support(fn)
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support is constraints.real
 
 
 def author_scales(traced: TracedPair) -> Iterator[Finding]:

@@ -182,8 +182,8 @@ def sample(
     from pyrovae.cli import outputs, table_outputs, trained_run
 
     opened = trained_run.open_run(run, pair=pair, data=None, command="sample")
-    outputs.check_number(number)
     if where:
+        outputs.check_number(number)
         if mean:
             raise ArgumentError("--mean and --where: rows of which something is given are draws; leave --mean out.")
         given = table_outputs.sample_where(opened, number, where, candidates=candidates, seed=seed, out=out)

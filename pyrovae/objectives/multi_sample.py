@@ -19,7 +19,7 @@ from pyro.util import warn_if_nan
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.boundaries import Boundaries
 from pyrovae.objectives.particles import Common, Terms, common_of, frame_of, plate_of, terms_of
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.isolation import isolated, log_level
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import INTERNAL, Traces, batch_rows, run, samples
@@ -94,13 +94,8 @@ class IWAE(ELBO):
         return particles.bound(), particles.surrogate()
 
     def _guess_max_plate_nesting(self, model: Any, guide: Any, args: Any, kwargs: Any) -> None:
-        log = logging.getLogger("pyro.infer.elbo")
-        level = log.level
-        log.setLevel(logging.WARNING)  # a guess that is always right is no news
-        try:
+        with log_level("pyro.infer.elbo", logging.WARNING):  # a guess that is always right is no news
             super()._guess_max_plate_nesting(model, guide, args, kwargs)
-        finally:
-            log.setLevel(level)
 
     # --- the passes -----------------------------------------------------------------------------------
 

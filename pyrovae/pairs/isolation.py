@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,6 +162,18 @@ def isolated(seed: int | None = None) -> Iterator[StateKeeper]:
     """
     with forked_random(seed), forked_store(), IsolationBlock(), eval_mode() as called:
         yield called
+
+
+@contextmanager
+def log_level(name: str, level: int) -> Iterator[None]:
+    """A log of a certain level inside, and of its own after."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

@@ -20,3 +20,10 @@ def known_support(fn: Any) -> Any:
 def is_angle(fn: Any) -> bool:
     """Whether a density repeats itself on all real numbers, its support, and integrates to 1 on one round of them."""
     return type(base_of(fn)).__name__ in ("VonMises", "SineBivariateVonMises")
+
+
+def is_real(support: Any) -> bool:
+    """Whether a support is all real numbers, in whatever wrapping."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is constraints.real

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 import pyrovae as pv
 from pyrovae.evaluation.resemblance import classified
 from pyrovae.models.columns import has_classes
+from pyrovae.pairs.isolation import log_level
 from pyrovae.report.views import Subject, chosen_rows
 from pyrovae.tables.imputation_scores import imputation_scores
 from pyrovae.tables.schema import Schema
@@ -80,7 +79,7 @@ def table_figures(subject: Subject, schema: Schema, frame: Any) -> TableFigures:
     rows = subject.rows[places]
     data = rows.double().numpy()
     drawn, again = (_drawn(subject._replace(seed=seed), len(rows)) for seed in (subject.seed, subject.seed + 1))
-    with _unsaid():
+    with log_level("pyrovae", logging.ERROR):  # coverage shows what comes of weights
         scores, area = _scores(subject, schema, frame), _area(subject, rows, drawn)
     columns = [
         _column(data[:, place], drawn[:, place], has_classes(column), scores.get(column.name))
@@ -91,18 +90,6 @@ def table_figures(subject: Subject, schema: Schema, frame: Any) -> TableFigures:
     covered = [one.coverage * one.hidden for one in columns if one.hidden]
     coverage = sum(covered) / sum(hidden) if sum(hidden) else math.nan
     return TableFigures(data, drawn, columns, pairs, area, coverage, sum(hidden))
-
-
-@contextmanager
-def _unsaid() -> Iterator[None]:
-    """Without what the log says of weights: coverage shows what comes of them."""
-    log = logging.getLogger("pyrovae")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _drawn(subject: Subject, count: int) -> np.ndarray:

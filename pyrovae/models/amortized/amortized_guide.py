@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule
@@ -19,6 +20,8 @@ from pyrovae.models.amortized.local_sites import LatentSite, data_plate_of, look
 from pyrovae.models.amortized.row_layout import RowLayout, joined
 from pyrovae.models.amortized.site_groups import SiteGroups, position
 from pyrovae.pairs.numbers import check_count
+
+_WAVES = 4  # pairs of sine and cosine by which a head knows the number of a site
 
 
 class AmortizedGuide(PyroModule):
@@ -42,7 +45,7 @@ class AmortizedGuide(PyroModule):
         encoder: a module; of the model's own arguments it gives features (rows, numbers), or such for each site by its
             name: `{"z_1": ..., "z_2": ...}`.
         family: "normal", "full" (correlations inside a site) or "iaf" (inverse autoregressive flows); or one of them
-            for each site by name.
+            for each site by name, of sites that share a head by their name without the number.
         hidden: width of a head.
         shared: from the model, reduced to the sites that all rows share, their guide; left out, `AutoNormal`.
         data_plate: the plate of the rows, where several have their number.
@@ -87,6 +90,7 @@ class AmortizedGuide(PyroModule):
         self.encoder = encoder
         self._model = (model,)  # in a tuple: a module's own weights are not the guide's
         self._family, self._hidden = _families(family), check_count("hidden", hidden, where="AmortizedGuide: ")
+        self.frequencies = nn.Buffer(4.0 ** -torch.arange(_WAVES), persistent=False)
         self._make_shared, self._data_plate = shared, data_plate
         self._groups: SiteGroups | None = None
 
@@ -128,7 +132,7 @@ class AmortizedGuide(PyroModule):
         parts = [features.of_site(site.name)]
         parts += [_or_zeros(drawn.get(base), parts[0], size) for base, size in group.inputs]
         if group.numbered:
-            parts.append(position(site.name, parts[0]))
+            parts.append(position(site.name, self.frequencies, parts[0]))
         raw = layout.from_rows(head(joined(parts)))
         with contextlib.ExitStack() as around:
             for frame in site.frames:
@@ -150,12 +154,11 @@ class AmortizedGuide(PyroModule):
         groups = SiteGroups.of_look(look, plate)
         groups.check(look, look_at(self._model[0], args, kwargs, features.like, drawn=True))
         made = []
-        for group in groups.in_order():
+        _check_names(self._family, groups)
+        for group in groups.groups.values():
             width = features.of_site(group.first).shape[-1]
-            inputs = (
-                width + sum(size for _, size in group.inputs) + (len(position(group.first)) if group.numbered else 0)
-            )
-            family = self._family.get(group.first, self._family.get(group.base, self._family.get("", "normal")))
+            inputs = width + sum(size for _, size in group.inputs) + 2 * _WAVES * group.numbered
+            family = self._family.get(group.base, self._family.get("", "normal"))
             made.append(Head(inputs, group.cells, group.size, family, self._hidden))
         self.heads = nn.ModuleList(made).to(features.like)
         if groups.shared:
@@ -171,6 +174,15 @@ def _families(family: str | Mapping[str, str]) -> dict[str, str]:
             there = "; ".join(f"{name!r}, {known.words}" for name, known in FAMILIES.items())
             raise ArgumentError(f"AmortizedGuide: family={one!r}; there are {there}.")
     return named
+
+
+def _check_names(family: Mapping[str, str], groups: SiteGroups) -> None:
+    for name in family:
+        if name and name not in groups.groups:
+            raise ArgumentError(
+                f"AmortizedGuide: family has {name!r}; the local sites are {', '.join(map(repr, groups.groups))} (of "
+                "sites that share a head, the name without the number)."
+            )
 
 
 def _frame(site: LatentSite, plate: str) -> Any:

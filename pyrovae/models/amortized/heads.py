@@ -16,10 +16,9 @@ from torch.distributions.transforms import ReshapeTransform
 
 from pyrovae.models.conditionals.base import bounded
 from pyrovae.models.conditionals.normals import FullNormal
+from pyrovae.pairs.known_support import is_real
 
 _CONTEXT = 16  # numbers that a flow is told of its row
-
-_FLOWS = 2
 
 
 class Family(NamedTuple):
@@ -101,18 +100,12 @@ class Head(nn.Module):
 
 
 def _flows(size: int, hidden: int) -> list[ConditionalAffineAutoregressive]:
-    orders: list[Any] = [torch.arange(size), torch.arange(size).flip(0)] * _FLOWS
-    nets = [ConditionalAutoRegressiveNN(size, _CONTEXT, [max(hidden, size)], permutation=o) for o in orders[:_FLOWS]]
+    # What is last in one is first in the other.
+    orders: list[Any] = [torch.arange(size), torch.arange(size).flip(0)]
+    nets = [ConditionalAutoRegressiveNN(size, _CONTEXT, [max(hidden, size)], permutation=order) for order in orders]
     return [ConditionalAffineAutoregressive(net) for net in nets]
 
 
 def real_shape(support: Any, batch_shape: tuple[int, ...], event_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the real numbers behind one value of a support, whose bounds may differ from row to row."""
     return tuple(biject_to(support).inverse_shape(torch.Size((*batch_shape, *event_shape)))[len(batch_shape) :])
-
-
-def is_real(support: Any) -> bool:
-    """Whether a support is all real numbers, in whatever wrapping."""
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return type(support).__name__ == "_Real"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +15,6 @@ from pyrovae.models.amortized.local_sites import LatentSite, Look, is_local
 from pyrovae.pairs.masks import same_elements
 
 _NUMBERED = re.compile(r"(.*?)_?(\d+)")
-
-_WAVES = 4  # pairs of sine and cosine by which a head knows a number
 
 
 class SiteGroup(NamedTuple):
@@ -91,10 +88,6 @@ class SiteGroups(NamedTuple):
         shared = tuple(name for name, site in free.items() if not is_local(site, plate))
         return cls(plate, groups, alone, shared, frozenset(look.observed))
 
-    def in_order(self) -> Iterator[SiteGroup]:
-        """The groups by the places of their heads."""
-        yield from self.groups.values()
-
     def of(self, site: LatentSite) -> SiteGroup:
         """The group of a site."""
         return self.groups[_base(site.name, self.alone)]
@@ -138,15 +131,14 @@ class SiteGroups(NamedTuple):
                 )
 
 
-def position(name: str, like: Tensor | None = None) -> Tensor:
-    """A site's number as waves of several lengths, (rows, 2 * waves) where rows are given."""
-    number = float(_matched(name)[1])
-    angles = [number / 4.0**wave for wave in range(_WAVES)]
-    waves = torch.tensor([f(angle) for angle in angles for f in (math.sin, math.cos)])
-    return waves if like is None else waves.to(like).expand((*like.shape[:-1], len(waves)))
+def position(name: str, frequencies: Tensor, like: Tensor) -> Tensor:
+    """A site's number as waves, (rows, 2 * waves); no tensor is made of numbers, for which a device would wait."""
+    angles = _matched(name)[1] * frequencies.to(like)
+    return torch.cat([angles.sin(), angles.cos()]).expand((*like.shape[:-1], 2 * len(frequencies)))
 
 
 def _matched(name: str) -> tuple[str, int]:
+    """A name that ends in a number, in two parts."""
     found = _NUMBERED.fullmatch(name)
     assert found is not None
     return found[1], int(found[2])
@@ -167,7 +159,7 @@ def _cells(site: LatentSite, plate: str) -> int:
 
 
 def _unlike(local: list[LatentSite], plate: str) -> frozenset[str]:
-    """Names that look numbered, of sites whose shapes or supports differ, or that are the only one."""
+    """Names that look numbered, of sites whose shapes or supports differ, or beside one of their base alone."""
     kinds: dict[str, set[Any]] = {}
     names: dict[str, list[str]] = {}
     for site in local:

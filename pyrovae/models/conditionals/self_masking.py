@@ -48,6 +48,8 @@ class SelfMasking(Conditional):
 
     known_intercepts: Tensor
     known_slopes: Tensor
+    order: Tensor
+    highest: Tensor
 
     def __init__(
         self, columns: Sequence[Column] | HasColumns, *, intercepts: Known | None = None, slopes: Known | None = None
@@ -58,6 +60,10 @@ class SelfMasking(Conditional):
             [place for place, _ in group]
             for _, group in groupby(sorted(enumerate(self.columns), key=_alike), key=_alike)
         ]
+        placed = [place for places in self._groups for place in places]
+        highest = [max(column.classes - 1, 0) for column in self.columns]
+        self.register_buffer("order", torch.tensor(placed).argsort(), persistent=False)  # of groups, back to columns
+        self.register_buffer("highest", torch.tensor(highest), persistent=False)  # class
         width = max([1, *(column.classes for column in self.columns if has_classes(column))])
         self.intercepts = nn.Parameter(torch.full((len(self.columns), 1), 2.0))
         self.slopes = nn.Parameter(torch.zeros(len(self.columns), width))
@@ -76,12 +82,10 @@ class SelfMasking(Conditional):
         for places in self._groups:
             cells, column = rows[..., places], self.columns[places[0]]
             if has_classes(column):
-                highest = torch.tensor([self.columns[place].classes - 1 for place in places], device=cells.device)
-                parts.append(slopes[places, cells.long().clamp(min=0).minimum(highest)])
+                parts.append(slopes[places, cells.long().clamp(min=0).minimum(self.highest[places])])
             else:
                 parts.append(slopes[places, 0] * self._standardised(places, cells).to(slopes.dtype))
-        order = torch.tensor([place for places in self._groups for place in places], device=rows.device).argsort()
-        logits = intercepts + torch.cat(parts, -1).index_select(-1, order)
+        logits = intercepts + torch.cat(parts, -1).index_select(-1, self.order)
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(1)
 
     def of_hidden(self, cells: SideBySide) -> HiddenCells:

@@ -7,11 +7,10 @@ import math
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 
 from pyrovae import __version__
@@ -28,6 +27,7 @@ from pyrovae.training.saved.checkpoints import found, identity, newest, random_t
 from pyrovae.training.saved.folder_lock import FolderLock
 from pyrovae.training.saved.history_file import HistoryFile
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
+from pyrovae.training.saved.trainer_state import restore_trainer, trainer_state
 from pyrovae.training.saved.weight_files import shapes_of, toml_of, write_in_place
 from pyrovae.training.trainer import Trainer
 
@@ -302,60 +302,6 @@ def _warn_of_chance(batches: Batches) -> None:
             PyrovaeWarning,
             stacklevel=3,
         )
-
-
-# --- the state of a trainer ---------------------------------------------------------------------------
-_PLAIN = (
-    *("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "first_elbo"),
-    *("averages", "best", "best_elbo"),
-)
-
-
-def trainer_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything that the next step depends on, but the weights and the random states; the history is apart."""
-    return {
-        **{name: getattr(trainer, name) for name in _PLAIN},
-        "bad_epochs": trainer.bad_epochs,
-        "optimiser": trainer.plan.optimiser.state(),
-        "loss": {name: tensor.detach() for name, tensor in trainer.passes.shown.loss_state.items()},
-        # An ELBO that guesses the depth of plates draws random numbers to do so, once.
-        "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
-        "alike": None if trainer.passes.alike is None else trainer.passes.alike.state,
-        "route": [list(switch) for switch in trainer.staging.switches],
-        "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
-    }
-
-
-def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """The inverse of `trainer_state`."""
-    for name in (*_PLAIN, "bad_epochs"):
-        if not _alike(state[name], getattr(trainer, name)):
-            raise TypeError(f"{name} is {state[name]!r}")
-        setattr(trainer, name, state[name])
-    trainer.averages, trainer.best = (
-        {
-            name: t.to(trainer.passes.shown.parameters[name].device) if name in trainer.passes.shown.parameters else t
-            for name, t in held.items()
-        }
-        for held in (state["averages"], state["best"])
-    )
-    trainer.plan.optimiser.restore(state["optimiser"], trainer.passes.shown.parameters)
-    trainer.plan.tempered.states = dict(state["temper"])
-    trainer.plan.tempered.step = max(trainer.step - 1, 0)  # of the last step, where the row of its epoch is yet to come
-    if trainer.passes.alike is not None and state["alike"] is not None:
-        trainer.passes.alike.state = state["alike"]
-    trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])
-    store = pyro.get_param_store()
-    for name, tensor in state["loss"].items():
-        store.setdefault(name, tensor)
-        store[name] = tensor
-    trainer.passes.shown.loss_state = dict(state["loss"])
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two values are of one type, and so are those in a list."""
-    lists = isinstance(one, list) and isinstance(other, list)
-    return type(one) is type(other) and (not lists or list(map(type, one)) == list(map(type, other)))
 
 
 def probe(trainer: Trainer) -> float:
