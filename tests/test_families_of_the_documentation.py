@@ -125,3 +125,36 @@ def test_a_subsample_beside_the_rows_has_no_evidence():
             with pytest.raises(pv.PairError, match="draws 3 of the 6 places of the plate 'places'"):
                 ask(pair, x, draws=25, joint=joint)
     assert pv.elbo(pair, x, draws=25).value.shape == (40,)
+
+
+VALUES = {
+    "posterior_predictive": pv.posterior_predictive,
+    "log_likelihood": pv.log_likelihood,
+    "uncertainty": pv.uncertainty,
+    "calibration": pv.calibration,
+    "to_arviz": pv.to_arviz,
+    "reconstruct": pv.reconstruct,
+    "novelty": lambda pair, x, draws: pv.novelty(pair, x, calibration=x, draws=draws),
+}
+
+
+@pytest.mark.parametrize("ask", VALUES.values(), ids=VALUES)
+def test_values_of_a_subsample_beside_the_rows_have_no_places(ask):
+    networks = torch.nn.ModuleDict({"encoder": torch.nn.Linear(6, 1), "decoder": torch.nn.Linear(1, 6)})
+
+    def model(x):
+        pyro.module("networks", networks)
+        with pyro.plate("data", len(x), dim=-2):
+            z = pyro.sample("z", Normal(torch.zeros(1), 1.0))
+            with pyro.plate("places", 6, subsample_size=3, dim=-1) as places:
+                pyro.sample("x", Normal(networks["decoder"](z)[..., places], 1.0), obs=x[:, places])
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-2):
+            pyro.sample("z", Normal(networks["encoder"](x), 0.5))
+
+    pair, x = pv.Pair(model, guide), torch.randn(8, 6)
+    with pytest.raises(pv.PairError, match="draws 3 of the 6 places of the plate 'places'"):
+        ask(pair, x, draws=5)
+    assert pv.encode(pair, x)["z"].mean.shape == (8, 1)  # z has its place in every draw
+    assert pv.elbo(pair, x, draws=5).value.shape == (8,)

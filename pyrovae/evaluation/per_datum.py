@@ -66,7 +66,6 @@ def of_each_datum(pair: HasPair, data: tuple, named: Any, seed: int | None, data
     """The same, of a pair whose data have weights of their own."""
     sampler = sampler_of(pair, data, named, seed, data_plate)
     check_each_datum(sampler)
-    _check_whole_plates(sampler)
     return sampler
 
 
@@ -84,6 +83,7 @@ def _check_whole_plates(sampler: Sampler) -> None:
 
 def check_each_datum(sampler: Sampler) -> None:
     """Refuse a pair whose rows have no evidence of their own. `log_evidence` has one of the whole."""
+    _check_whole_plates(sampler)
     check_plate(sampler)
     if rows_are_tied(sampler):
         raise PairError(

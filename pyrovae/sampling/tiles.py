@@ -9,6 +9,7 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.sampling.runs import Run
+from pyrovae.sampling.whole_places import check_whole_places
 
 
 class Tile(NamedTuple):
@@ -26,21 +27,26 @@ class Tile(NamedTuple):
 
     def value(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's value."""
-        return _joined([run.value(name, side) for run in self.runs])
+        return _joined([run.value(name, side) for run in self._of_whole(name, side)])
 
     def of(
         self, name: str, function: Callable[[Any], torch.Tensor], *, side: str = "model", extra: int = 0
     ) -> torch.Tensor:
         """What a function says of a site's distribution; see `Run.of`."""
-        return _joined([run.of(name, function, side=side, extra=extra) for run in self.runs])
+        return _joined([run.of(name, function, side=side, extra=extra) for run in self._of_whole(name, side)])
 
     def log_prob(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's log-probability, (draws, *plates)."""
-        return _joined([run.log_prob(name, side) for run in self.runs])
+        return _joined([run.log_prob(name, side) for run in self._of_whole(name, side)])
 
     def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
         """A site's log-probability for each draw and datum, (draws, rows); (draws,) where it is global."""
         return _joined([run.per_datum(name, side) for run in self.runs])
+
+    def _of_whole(self, name: str, side: str) -> list[Run]:
+        first = self.runs[0]
+        check_whole_places(first.node(name, side), getattr(first.traces, side), first.data_plate)
+        return self.runs
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
