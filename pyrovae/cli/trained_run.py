@@ -85,6 +85,15 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     folder = RunFolder.existing(path)
     config = folder.read_config()
     check_pair_option(pair, config["pair"], f"{command} {path}")
+    opened = opened_as(folder, config, pair, data)
+    spare_threads(opened.pair)
+    return opened
+
+
+def opened_as(
+    folder: RunFolder, config: dict[str, Any], pair: str | None, data: str | None, made: Any = None
+) -> Trained:
+    """The same for a folder whose configuration is read; `made` is a pair of the user's own that is there already."""
     source = DataSource.from_json(config["data"])
     blueprint = blueprint_of(config)
     if data is None:
@@ -99,7 +108,7 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
         logger.warning("%s has no names of columns: they are taken to be %s, in this order.", data, listed)
     if data is not None and isinstance(blueprint, Blueprint):
         check_units(blueprint, chosen, words)
-    opened = _opened(folder, config, pair, blueprint, chosen, words)
+    opened = _opened(folder, config, pair, blueprint, chosen, words, made)
     if data is not None and blueprint is None:
         check_own_pair(opened.pair, opened.rows())
     return opened
@@ -124,7 +133,6 @@ def _opened(
     made: Any = None,
 ) -> Trained:
     built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
-    spare_threads(built)
     opened = Trained(folder, config, pair, built, blueprint, data, words)
     pv.load(built, _weights(folder, config), opened.rows(8))
     # Figures are of rows: what is asked for frames gets the schema back.
