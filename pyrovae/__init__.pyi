@@ -56,6 +56,7 @@ from pyrovae.models.conditionals.normals import DiagNormal as DiagNormal
 from pyrovae.models.conditionals.normals import FullNormal as FullNormal
 from pyrovae.models.conditionals.normals import LowRankNormal as LowRankNormal
 from pyrovae.models.conditionals.self_masking import SelfMasking as SelfMasking
+from pyrovae.models.flow_prior import FlowPrior as FlowPrior
 from pyrovae.models.nets import MLP as MLP
 from pyrovae.models.nets import ConvDecoder as ConvDecoder
 from pyrovae.models.nets import ConvEncoder as ConvEncoder

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from pyro.distributions import transforms
 from torch import Tensor, nn
 
 import pyrovae as pv
@@ -95,6 +96,25 @@ PRIORS = [
         (),
         (3,),
     ),
+    Component("FlowPrior-coupling", lambda: pv.FlowPrior.coupling(4, layers=2, hidden=[8]), (), (4,)),
+    Component("FlowPrior-autoregressive", lambda: pv.FlowPrior.autoregressive(3, hidden=[8]), (), (3,)),
+    Component("FlowPrior-spline", lambda: pv.FlowPrior.spline(3, hidden=[8]), (), (3,)),
+    Component("FlowPrior-spline-one", lambda: pv.FlowPrior.spline(1), (), (1,)),
+    Component(
+        "FlowPrior-transforms",
+        lambda: pv.FlowPrior(
+            [
+                transforms.affine_coupling(4, [8]),
+                transforms.Permute(torch.tensor([2, 3, 1, 0])),
+                transforms.Spline(4),
+                transforms.AffineTransform(torch.ones(4), torch.full((4,), 2.0)),
+            ],
+            pv.LearnedNormal(4),
+        ),
+        (),
+        (4,),
+    ),
+    Component("FlowPrior-rows", lambda: pv.FlowPrior([transforms.affine_coupling(3, [8])], (2, 3)), (), (2, 3)),
 ]
 
 
