@@ -91,6 +91,7 @@ from pyrovae.prediction.generate import reconstruct as reconstruct
 from pyrovae.prediction.reductions import Moments as Moments
 from pyrovae.prediction.reductions import Summary as Summary
 from pyrovae.prediction.variations import variations as variations
+from pyrovae.report.write_report import write_report as write_report
 from pyrovae.tables import estimators as estimators
 from pyrovae.tables.impute import impute as impute
 from pyrovae.training.epoch import Epoch as Epoch

@@ -125,3 +125,15 @@ def test_what_is_no_run_or_knows_its_own_pair_is_refused_in_words():
     Path("run/model.safetensors").write_bytes(b"no")
     with pytest.raises(pv.FileError):
         pv.load_run("run")
+
+
+def test_weights_of_ones_own_pair_have_a_report_on_the_command_line():
+    Path("own.py").write_text(OWN)
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    trained(rows, "--pair", "own.py:make")
+    assert command("report", "run/model.safetensors", "rows.npy", "--pair", "own.py:make").strip() == "run/model.html"
+    assert "What is strange to it" in Path("run/model.html").read_text()
+    for words, said in (((), "nothing says of which pair"), (("--pair", "own.py:make"), "name the data")):
+        result = CliRunner().invoke(app, ["report", "run/model.safetensors", *words])
+        assert result.exit_code == 2
+        assert said in result.stderr

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.trace import run
 from pyrovae.plots import pictures
 from pyrovae.report import svg as charts
@@ -130,7 +131,7 @@ def begun(pair: pv.Pair) -> pv.Pair:
 
 def rendered(pair, rows, kind, **more) -> str:
     settings = {"history": history([-5.0, -4, -3, -2, -1]), "title": "a <run>", "data_words": "some rows"}
-    return render(pair, rows, kind=kind, **{**settings, **more})
+    return render(pair, Batch((rows,), {}), kind=kind, **{**settings, **more})
 
 
 # --- pages --------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ def test_what_does_not_apply_is_said_in_its_place():
 
 
 def subject(pair, rows: torch.Tensor) -> Subject:
-    return Subject(pair, rows, lambda values: values.numpy())
+    return Subject(pair, Batch((rows,), {}), lambda values: values.numpy())
 
 
 def test_a_traversal_moves_one_dimension_and_leaves_the_others():

@@ -13,6 +13,7 @@ import torch
 from test_report import check_alone, history
 
 import pyrovae as pv
+from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.report.overall_verdict import overall_verdict
 from pyrovae.report.own_units import cells, worded
@@ -45,7 +46,7 @@ def looked_at(weight=WEIGHT, noise: float = 0.5, of=WEIGHT) -> tuple[pv.tables.S
     frame = pd.DataFrame(x.numpy(), columns=list("abcd"))
     schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
     pair = pv.masked(pv.Pair(pv.truth.LinearGaussian(weight, torch.zeros(4), noise).model, wide(weight.shape[1])))
-    return schema, table_figures(Subject(pair, x, lambda values: values.numpy()), schema, frame)
+    return schema, table_figures(Subject(pair, Batch((x,), {}), lambda values: values.numpy()), schema, frame)
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ def test_the_page_of_fifty_columns_says_all_in_their_own_units():
     run = pv.fit(pair, frame, epochs=4, seed=0, progress=False)
     rows = schema.encode(frame)
     html = render(
-        pair.pair, rows, history=run.history, title="wide", data_words="120 rows", kind="table",
+        pair.pair, Batch((rows,), {}), history=run.history, title="wide", data_words="120 rows", kind="table",
         names=tuple(one.name for one in schema.columns), table=(schema, frame),
     )  # fmt: skip
     page = check_alone(html)
@@ -150,8 +151,8 @@ def test_a_pair_that_cannot_be_looked_at_has_a_page_all_the_same():
         for weight in unwrapped(pair).parameters():
             weight.fill_(math.nan)
     html = render(
-        pair.pair, schema.encode(frame), history=history([-9.0, -2]), title="bad", data_words="4 rows", kind="table",
-        table=(schema, frame),
+        pair.pair, Batch((schema.encode(frame),), {}), history=history([-9.0, -2]), title="bad", data_words="4 rows",
+        kind="table", table=(schema, frame),
     )  # fmt: skip
     assert check_alone(html).text.count("cannot be run") + html.count("Not for this pair") >= 1
 

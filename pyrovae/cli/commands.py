@@ -291,11 +291,25 @@ def export(
     typer.echo(out)
 
 
-@app.command(epilog=_examples("pyrovae report runs/digits", "pyrovae report runs/mine --pair my_models.py:make_pair"))
+@app.command(
+    epilog=_examples(
+        "pyrovae report runs/digits",
+        "pyrovae report runs/mine --pair my_models.py:make_pair",
+        "pyrovae report model.safetensors rows.npy --pair my_models.py:make_pair",
+    )
+)
 def report(
-    run: options.Run, data: options.OtherData = None, pair: options.PairAgain = None, out: options.NewReport = None
+    run: options.RunOrModel,
+    data: options.OtherData = None,
+    pair: options.PairAgain = None,
+    out: options.NewReport = None,
 ) -> None:
     """Write report.html: a verdict, what is certain, what is strange, calibration, curves, reconstructions, samples."""
+    if run.is_file():
+        from pyrovae.cli.report_of_model import report_of_model
+
+        typer.echo(report_of_model(run, data, pair, out))
+        return
     from pyrovae.cli import outputs, trained_run
 
     typer.echo(outputs.write_report(trained_run.open_run(run, pair=pair, data=data, command="report"), out=out))

@@ -31,6 +31,10 @@ def _option(*names: str, help: str, usual: Any = False, panel: str | None = None
 # --- of several commands ------------------------------------------------------------------------------
 Run = Annotated[Path, typer.Argument(help="The folder that train made.", show_default=False)]
 
+RunOrModel = Annotated[
+    Path, typer.Argument(help="The folder that train made, or a file of weights of your own pair.", show_default=False)
+]
+
 OtherData = Annotated[str | None, typer.Argument(help="Other data than the run's held-out rows.", show_default=False)]
 
 PairAgain = Annotated[

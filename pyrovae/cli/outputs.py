@@ -15,6 +15,7 @@ import pyrovae as pv
 from pyrovae.cli.table_blueprint import TableBlueprint
 from pyrovae.cli.table_outputs import ELSEWHERE, new_file, with_schema, write_frame
 from pyrovae.cli.trained_run import Trained
+from pyrovae.data.batch_sources import Batch
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.blank import has_blank
@@ -139,7 +140,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
     outcome = run.config["outcome"] or {}
     text = render(
         run.pair,
-        run.rows(),
+        Batch((run.rows(),), {}),
         history=run.folder.read_metrics(outcome.get("history")),
         title=run.folder.path.resolve().name,
         data_words=run.words,

@@ -66,7 +66,8 @@ def certainty_of(subject: Subject, count: int | None = None) -> Certainty:
     """How sure the pair is of some rows; of the first `count`, or of as many as take seconds."""
     places = chosen_rows(subject.rows) if count is None else torch.arange(min(count, len(subject.rows)))
     site = subject.observed()
-    sampler = Sampler.of(subject.pair, (subject.rows[places],), {}, seed=subject.seed)
+    few = subject.at(places)
+    sampler = Sampler.of(subject.pair, few.args, few.named, seed=subject.seed)
     shared, inner = grid_size(sampler, _DRAWS)
     found = grid_spread(sampler, [site], shared, inner, "auto").get(site)
     if found is None:
@@ -91,12 +92,15 @@ def _shares(found: pv.Uncertainty) -> tuple[float, float, float | None]:
 def novelty_of(subject: Subject, *, images: bool) -> NoveltyExamples:
     """Half of the rows, and some altered ones, against the other half."""
     places = chosen_rows(subject.rows)
-    usual, held_out = subject.rows[places[::2]], places[1::2]
+    usual, held_out = subject.at(places[::2]), places[1::2]
     if len(places) < _FEWEST:
         raise DataError(f"{len(places)} rows are too few to tell what is usual; {_FEWEST} would do.")
     names, altered = zip(*(_altered_image if images else _altered_row)(subject.rows[places]), strict=True)
-    new = torch.cat([subject.rows[held_out], torch.stack(altered)])
-    found = pv.novelty(subject.pair, new, calibration=usual, draws=_DRAWS, seed=subject.seed)
+    # What is altered keeps the covariates of the first row.
+    with_altered = torch.cat([held_out, places[:1].expand(len(altered))])
+    new = subject.at(with_altered, torch.cat([subject.rows[held_out], torch.stack(altered)]))
+    ordinary_rows = usual.named or usual.args
+    found = pv.novelty(subject.pair, *new.args, calibration=ordinary_rows, draws=_DRAWS, seed=subject.seed, **new.named)
     assert found.evidence is not None
     p_value, score, ordinary = found.combined.p_value, found.evidence.score, found.evidence.usual
     figures = (figure.numpy() for figure in (held_out, p_value, score, ordinary))
@@ -129,6 +133,6 @@ def _altered_row(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
 
 def calibration_of(subject: Subject) -> pv.Calibration:
     """Whether intervals of the observed site hold what they promise."""
-    rows = subject.rows[chosen_rows(subject.rows)]
-    found = pv.calibration(subject.pair, rows, draws=_PREDICTED, levels=LEVELS, seed=subject.seed)
+    few = subject.at(chosen_rows(subject.rows))
+    found = pv.calibration(subject.pair, *few.args, draws=_PREDICTED, levels=LEVELS, seed=subject.seed, **few.named)
     return found[subject.observed()]

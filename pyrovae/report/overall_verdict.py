@@ -27,12 +27,21 @@ class OverallVerdict(NamedTuple):
 
 
 def overall_verdict(
-    history: tuple[Epoch, ...],
+    history: tuple[Epoch, ...] | None,
     active: Mapping[str, Any],
     outcome: Mapping[str, Any],
     table: Sequence[TrainingVerdict] = (),
 ) -> OverallVerdict:
-    """The verdict on a run: diverged and collapsed before all else, then what a table shows, then the curve."""
+    """The verdict on a run: diverged and collapsed before all else, then what a table shows, then the curve.
+
+    Where nothing is known of the training, what the latent sites show takes the place of the curve.
+    """
+    latents = [active_verdict(site, units) for site, units in active.items()]
+    if history is None:
+        said = (*table, *latents)
+        kinds = [verdict.kind for verdict in said]
+        kind = next((bad for bad in (*TROUBLE, *_OF_A_TABLE) if bad in kinds), VerdictKind.ACTIVE)
+        return OverallVerdict(kind, tuple(one.words for one in said))
     diverged = outcome.get("reason") == "diverged"
     first = outcome.get("first_elbo")
     curve = (
@@ -40,7 +49,6 @@ def overall_verdict(
         if diverged
         else curve_verdict(history, math.nan if first is None else first)
     )
-    latents = [active_verdict(site, units) for site, units in active.items()]
     kinds = [verdict.kind for verdict in (curve, *latents, *table)]
     kind = next((bad for bad in (*TROUBLE, *_OF_A_TABLE) if bad in kinds), curve.kind)
     kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []

@@ -12,6 +12,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae import __version__
+from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError, PyrovaeError
 from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
@@ -21,7 +22,7 @@ from pyrovae.report.section import Section
 from pyrovae.report.sections import few_sections, make_sections, missing
 from pyrovae.report.table_figures import table_figures
 from pyrovae.report.table_verdict import table_verdicts
-from pyrovae.report.views import Subject
+from pyrovae.report.views import Given, Subject
 from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.training_verdict import TrainingVerdict
@@ -31,9 +32,9 @@ _DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figure
 
 def render(
     pair: pv.HasPair,
-    rows: torch.Tensor,
+    batch: Batch,
     *,
-    history: tuple[Epoch, ...],
+    history: tuple[Epoch, ...] | None,
     title: str,
     data_words: str,
     kind: str,
@@ -44,13 +45,14 @@ def render(
     outcome: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     table: tuple[Schema, Any] | None = None,
+    key: int | str = 0,
 ) -> str:
     """Look at a trained pair with some rows and write down what is seen.
 
     Args:
         pair: the pair.
-        rows: held-out data as the pair takes them, `(rows, *event)`.
-        history: the epochs of its training.
+        batch: held-out data as the pair takes them, each argument `(rows, *event)`.
+        history: the epochs of its training; None where nothing is known of it.
         title: of the page.
         data_words: what the rows are, in a few words.
         kind: "images", or "table".
@@ -61,6 +63,7 @@ def render(
         outcome: why the training ended, as in config.json.
         settings: what the page says about how the run was made.
         table: the schema of the rows and their frame, where the columns are of several kinds.
+        key: the position or name of the argument that holds what the pair observes.
 
     Returns:
         The HTML of the page.
@@ -69,23 +72,23 @@ def render(
         >>> x = torch.rand(64, 3)
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
         >>> run = pv.fit(vae, x, epochs=4, seed=0, progress=False)
-        >>> page = render(vae, x, history=run.history, title="noise", data_words="64 rows", kind="table")
+        >>> page = render(vae, Batch((x,), {}), history=run.history, title="noise", data_words="64 rows", kind="table")
         >>> page.startswith("<!doctype html>"), "Traversal" in page
         (True, True)
     """
-    subject = Subject(pair, rows, restore or (lambda values: values.detach().numpy()), names, labels)
+    subject = Subject(pair, batch, restore or (lambda values: values.detach().numpy()), names, labels, key=key)
     subject = subject._replace(schema=None if table is None else table[0])
-    originals = subject.originals(min(len(rows), 1_000))
+    given, originals = subject.first(batch.rows), subject.originals(1_000)
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None
     try:
-        active = pv.active_units(pair, rows)
+        active = pv.active_units(pair, *given.args, **given.named)
     except PairError as error:  # weights that went bad: the curves say when
         verdict = overall_verdict(history, {}, outcome or {})
-        return page(title, data_words, verdict, [_training(history)], few_sections(history, settings or {}, error))
+        return page(title, data_words, verdict, _training(history), few_sections(history, settings or {}, error))
     columns, said = ([], []) if table is None else _of_a_table(subject, *table)
     verdict = overall_verdict(history, active, outcome or {}, said)
-    figures = _figures(_measured(pair, rows), active, history)
+    figures = _figures(_measured(pair, given), active, history)
     sections = make_sections(subject, history, limits, settings or {}, columns)
     return page(title, data_words, verdict, figures, sections)
 
@@ -99,16 +102,16 @@ def _of_a_table(subject: Subject, schema: Schema, frame: Any) -> tuple[list[Sect
     return column_sections(schema, found), table_verdicts(schema, found)
 
 
-def _measured(pair: pv.HasPair, rows: torch.Tensor) -> RateDistortion | None:
+def _measured(pair: pv.HasPair, given: Given) -> RateDistortion | None:
     """None where the guide stands at a point: it has no density there."""
     try:
-        return pv.rate_distortion(pair, rows, draws=_DRAWS)
+        return pv.rate_distortion(pair, *given.args, draws=_DRAWS, **given.named)
     except PairError:
         return None
 
 
 def _figures(
-    measured: RateDistortion | None, active: Mapping[str, Any], history: tuple[Epoch, ...]
+    measured: RateDistortion | None, active: Mapping[str, Any], history: tuple[Epoch, ...] | None
 ) -> list[tuple[str, str, str]]:
     """The figures at the top: name, value, and what it is."""
     figures = []
@@ -121,13 +124,15 @@ def _figures(
     figures += [
         (f"Active {site}", f"{units.count} of {units.total}", "dimensions in use") for site, units in active.items()
     ]
-    return [*figures, _training(history)]
+    return [*figures, *_training(history)]
 
 
-def _training(history: tuple[Epoch, ...]) -> tuple[str, str, str]:
+def _training(history: tuple[Epoch, ...] | None) -> list[tuple[str, str, str]]:
+    if history is None:
+        return []
     seconds = sum(row.seconds for row in history)
     epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
-    return "Training", epochs, f"in {_time(seconds)}"
+    return [("Training", epochs, f"in {_time(seconds)}")]
 
 
 def _time(seconds: float) -> str:

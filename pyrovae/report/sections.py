@@ -88,7 +88,7 @@ def missing(heading: str, words: str) -> Section:
 
 def make_sections(
     subject: Subject,
-    history: Sequence[Epoch],
+    history: Sequence[Epoch] | None,
     limits: tuple[float, float] | None,
     entries: Mapping[str, Any],
     columns: Sequence[Section] = (),
@@ -102,25 +102,27 @@ def make_sections(
         entries: the settings.
         columns: what is shown of a table whose columns are of several kinds.
     """
-    first = [_history(history)]
+    first, last = _history(history), [settings(entries)] if entries else []
     if columns:
         return [*columns, *trust_sections(subject, limits), *first, table_reconstructions(subject),
-                *_of_latent(subject, limits), settings(entries)]  # fmt: skip
+                *_of_latent(subject, limits), *last]  # fmt: skip
     if limits is None:
         middle = [table_reconstructions(subject), table_samples(subject)]
     else:
         middle = [image_reconstructions(subject, limits), image_samples(subject, limits)]
-    return [*trust_sections(subject, limits), *first, *middle, *_of_latent(subject, limits), settings(entries)]
+    return [*trust_sections(subject, limits), *first, *middle, *_of_latent(subject, limits), *last]
 
 
-def few_sections(history: Sequence[Epoch], entries: Mapping[str, Any], error: Exception) -> list[Section]:
+def few_sections(history: Sequence[Epoch] | None, entries: Mapping[str, Any], error: Exception) -> list[Section]:
     """What can be said of a pair that cannot be run any more."""
     words = f"The pair cannot be run with these weights: {str(error).splitlines()[0]}"
-    return [_history(history), missing("What it learned", words), settings(entries)]
+    return [*_history(history), missing("What it learned", words), *([settings(entries)] if entries else [])]
 
 
-def _history(history: Sequence[Epoch]) -> Section:
-    return curves(history) if history else missing("Learning curves", "No epoch was finished.")
+def _history(history: Sequence[Epoch] | None) -> list[Section]:
+    if history is None:
+        return []
+    return [curves(history) if history else missing("Learning curves", "No epoch was finished.")]
 
 
 def _of_latent(subject: Subject, limits: tuple[float, float] | None) -> list[Section]:

@@ -41,16 +41,41 @@ def chosen_rows(rows: torch.Tensor, count: int | None = None) -> torch.Tensor:
     return torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count].sort().values
 
 
+class Given(NamedTuple):
+    """What a function is asked about: `function(pair, *args, **named)`."""
+
+    args: tuple[Any, ...]
+    named: dict[str, Any]
+
+
 class Subject(NamedTuple):
-    """A pair and the rows to look at it with; `restore` turns what the pair gives into units of the raw data."""
+    """A pair and the data to look at it with; `restore` turns what the pair gives into units of the raw data.
+
+    Of several arguments one holds what the pair observes, `key`; the others are covariates and go with its rows.
+    """
 
     pair: Any
-    rows: torch.Tensor
+    batch: Batch
     restore: Callable[[torch.Tensor], np.ndarray]
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     seed: int = 0
     schema: Schema | None = None
+    key: int | str = 0
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """The argument that holds what the pair observes."""
+        return self.batch.leaves[self.key]
+
+    def at(self, places: torch.Tensor, rows: torch.Tensor | None = None) -> Given:
+        """All arguments at some places, with other rows where these are given."""
+        taken = {key: leaf[places] for key, leaf in self.batch.leaves.items()}
+        return Given(*Batch.of(taken if rows is None else {**taken, self.key: rows})[:2])
+
+    def first(self, count: int) -> Given:
+        """All arguments of the first rows."""
+        return self.at(torch.arange(min(count, len(self.rows))))
 
     def originals(self, count: int) -> np.ndarray:
         """The first rows, raw."""
@@ -58,18 +83,22 @@ class Subject(NamedTuple):
 
     def observed(self) -> str:
         """The observed site that looks like the data."""
-        sites = pv.reconstruct(self.pair, self.rows[:2])
+        two = self.first(2)
+        sites = pv.reconstruct(self.pair, *two.args, **two.named)
         shape = self.rows.shape[1:]
         return next((site for site, value in sites.items() if value.shape[1:] == shape), next(iter(sites)))
 
     def reconstructions(self, count: int) -> np.ndarray:
         """The means of the likelihood at the first rows' encodings."""
-        return self.restore(pv.reconstruct(self.pair, self.rows[:count], seed=self.seed)[self.observed()])
+        few = self.first(count)
+        return self.restore(pv.reconstruct(self.pair, *few.args, seed=self.seed, **few.named)[self.observed()])
 
     def samples(self, count: int, *, mean: bool) -> np.ndarray:
         """New data; a pair that cannot be asked for a number of them gets rows for their shape."""
-        given = count if has_blank(self.pair) else self.rows[torch.arange(count) % len(self.rows)]
-        return self.restore(pv.generate(self.pair, given, seed=self.seed, mean=mean)[self.observed()])
+        alone = has_blank(self.pair) and len(self.batch.leaves) == 1
+        given = Given((count,), {}) if alone else self.at(torch.arange(count) % len(self.rows))
+        drawn = pv.generate(self.pair, *given.args, seed=self.seed, mean=mean, **given.named)
+        return self.restore(drawn[self.observed()])
 
 
 class Latent(NamedTuple):
@@ -97,7 +126,8 @@ class Latent(NamedTuple):
 
 def latent_of(subject: Subject, count: int) -> Latent | None:
     """The first site with a mean, not of classes, whose event is a vector or a number."""
-    sampler = Sampler.of(subject.pair, (subject.rows[:count],), {}, seed=0)
+    few = subject.first(count)
+    sampler = Sampler.of(subject.pair, few.args, few.named, seed=0)
     for site, found in encodings(sampler, classes=False).items():
         if found.mean.ndim <= 2 and found.mean.is_floating_point():
             means, scales = (tensor.reshape(len(tensor), -1).double().numpy() for tensor in found)
@@ -127,16 +157,16 @@ def traverse(subject: Subject, latent: Latent) -> Traversal:
 
 def _decode(subject: Subject, site: str, codes: np.ndarray) -> torch.Tensor:
     """The likelihood's mean where one latent site has these values and all others those of the first row."""
-    batch = Batch((subject.rows[:1].repeat(len(codes), *[1] * (subject.rows.ndim - 1)),), {})
+    batch = Batch(*subject.at(torch.zeros(len(codes), dtype=torch.long)))
     batch = placed(subject.pair, batch).place(batch)
     observed = subject.observed()
     with isolated(subject.seed), torch.no_grad():
-        guide = poutine.trace(subject.pair.guide).get_trace(*batch.args)
+        guide = poutine.trace(subject.pair.guide).get_trace(*batch.args, **batch.kwargs)
         for name in guide.stochastic_nodes:
             value = guide.nodes[name]["value"]
             if len(value.shape) and len(value) == len(codes):
                 guide.nodes[name]["value"] = value[:1].expand_as(value)
         value = guide.nodes[site]["value"]
         guide.nodes[site]["value"] = torch.as_tensor(codes, dtype=value.dtype, device=value.device).reshape(value.shape)
-        model = poutine.trace(poutine.replay(subject.pair.model, trace=guide)).get_trace(*batch.args)
+        model = poutine.trace(poutine.replay(subject.pair.model, trace=guide)).get_trace(*batch.args, **batch.kwargs)
         return model.nodes[observed]["fn"].mean.cpu()
