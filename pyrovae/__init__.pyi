@@ -52,6 +52,8 @@ from pyrovae.models.conditionals.discrete import Categorical as Categorical
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic as DiscretizedLogistic
 from pyrovae.models.conditionals.discrete import NegativeBinomial as NegativeBinomial
 from pyrovae.models.conditionals.discrete import Poisson as Poisson
+from pyrovae.models.conditionals.inverse_autoregressive import IAF as IAF
+from pyrovae.models.conditionals.mixture_normal import MixtureNormal as MixtureNormal
 from pyrovae.models.conditionals.normals import DiagNormal as DiagNormal
 from pyrovae.models.conditionals.normals import FullNormal as FullNormal
 from pyrovae.models.conditionals.normals import LowRankNormal as LowRankNormal
@@ -64,6 +66,8 @@ from pyrovae.models.priors import LearnedNormal as LearnedNormal
 from pyrovae.models.priors import Mixture as Mixture
 from pyrovae.models.priors import StandardNormal as StandardNormal
 from pyrovae.models.priors import VampPrior as VampPrior
+from pyrovae.models.stick_breaking_mixture import StickBreakingMixture as StickBreakingMixture
+from pyrovae.models.student_prior import StudentPrior as StudentPrior
 from pyrovae.models.vae import VAE as VAE
 from pyrovae.objectives.free_bits import free_bits as free_bits
 from pyrovae.objectives.record import record as record

@@ -42,6 +42,17 @@ RECIPES = {
         lambda: pv.recipes.bayesian_decoder(pv.recipes.count_vae(5, latent=2, hidden=[8]), rows=24, rank=1),
         COUNTS,
     ),
+    "bayesian_mixture": (
+        lambda: pv.recipes.bayesian_mixture(
+            pv.VAE(
+                pv.StickBreakingMixture(4, 2),
+                pv.Normal(network((2,), 5), scale=1.0),
+                pv.DiagNormal(network((5,), 4)),
+            ),
+            rows=24,
+        ),
+        COLUMNS,
+    ),
 }
 
 
@@ -134,6 +145,8 @@ def test_every_prior_is_staged(entry: Component):
 POSTERIORS = {
     "FullNormal": lambda: pv.FullNormal(network((5,), 9)),
     "LowRankNormal": lambda: pv.LowRankNormal(network((5,), 9), rank=1),
+    "IAF": lambda: pv.IAF(network((5,), 2 * 3 + 4), 3, context=4, hidden=[8]),
+    "MixtureNormal": lambda: pv.MixtureNormal(network((5,), 2 * 2 * 3), 2),
 }
 
 

@@ -70,21 +70,30 @@ def parts_of(flow: Any) -> Iterator[tuple[Transform, bool]]:
 
 
 class Flow(dist.TransformedDistribution):
-    """A transformed distribution that scores draws without gradients anew where gradients are wanted."""
+    """A transformed distribution that scores anew, where gradients are wanted, what was drawn without them.
+
+    Transforms remember how their last draw came about; of a draw without gradients the parameters would get none.
+    """
+
+    drawn_without_gradients = False
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """A draw."""
-        value = super().rsample(torch.Size(sample_shape))
-        return value if torch.is_grad_enabled() else self._forgotten(value)
+        self.drawn_without_gradients = not torch.is_grad_enabled()
+        return super().rsample(torch.Size(sample_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw without gradients."""
-        return self._forgotten(super().sample(torch.Size(sample_shape)))
+        self.drawn_without_gradients = True
+        return super().sample(torch.Size(sample_shape))
 
-    def _forgotten(self, value: Tensor) -> Tensor:
-        for transform, _ in parts_of(self.transforms):
-            forget(transform)
-        return value
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Of a draw as it came about, of any other value by the inverse."""
+        if self.drawn_without_gradients and torch.is_grad_enabled():
+            self.drawn_without_gradients = False
+            for transform, _ in parts_of(self.transforms):
+                forget(transform)
+        return super().log_prob(value)
 
 
 def forget(owner: Any) -> None:

@@ -19,6 +19,7 @@ from pyrovae.models.conditionals.self_masking import SelfMasking
 from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shape
 from pyrovae.models.not_at_random_vae import NotAtRandomVAE
 from pyrovae.models.priors import StandardNormal
+from pyrovae.models.stick_breaking_mixture import StickBreakingMixture
 from pyrovae.models.table_units import TableUnits
 from pyrovae.models.units import AtColumnLevel, InColumnUnits, InPixelUnits, LogOfCounts, PixelUnits, StandardColumns
 from pyrovae.models.vae import VAE
@@ -29,7 +30,7 @@ from pyrovae.pairs.with_schema import RowSchema, with_schema
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
-__all__ = ["bayesian_decoder", "count_vae", "image_vae", "table_vae", "vector_vae"]
+__all__ = ["bayesian_decoder", "bayesian_mixture", "count_vae", "image_vae", "table_vae", "vector_vae"]
 
 
 def image_vae(
@@ -268,3 +269,43 @@ def bayesian_decoder(
     blank = vae.blank(4)
     (rows,) = check_counts(rows=rows)
     return bayesian(vae, blank, {}, size=rows, rank=rank, prior_scale=prior_scale, scale=scale)
+
+
+def bayesian_mixture(vae: VAE, rows: int, *, scale: float = 0.05) -> UncertainWeights:
+    r"""A VAE whose mixture prior finds how many components the data need.
+
+    \[ a, b, c \sim \mathcal N(0, I), \quad z \sim \sum_k \pi_k(a)\, \mathcal N(\mu_k(b), \sigma_k^2(c)), \quad
+    x \sim p(x \mid z) \]
+
+    The choices, each with its reason:
+
+    - *Everything of the prior is uncertain, nothing else*: a component that explains a few rows alone costs more nats
+      for what is learned of its place than it saves, so its share of the stick goes.
+    - *The number of rows is asked for*: with more data, more components are worth their cost.
+
+    Args:
+        vae: A VAE with a `StickBreakingMixture` as its prior.
+        rows: How many rows the training data have.
+        scale: σ of the posterior of a, b and c to start from.
+
+    Returns:
+        A pair with the global site `weights` beside `z` and `x`, to be trained by `pv.fit`. Afterwards
+        `with pv.epistemic.at_mean(pair): vae.prior.used()` says how many components are used.
+
+    Examples:
+        >>> import torch, pyrovae as pv
+        >>> prior = pv.StickBreakingMixture(10, 2)
+        >>> vae = pv.VAE(prior, pv.Normal(pv.MLP(2, [8], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [8], 4)))
+        >>> pair = pv.recipes.bayesian_mixture(vae, rows=100)
+        >>> _ = pv.fit(pair, torch.randn(100, 5), epochs=1, progress=False)
+        >>> with pv.epistemic.at_mean(pair):
+        ...     0 < prior.used() <= 10
+        True
+    """
+    if not isinstance(vae.prior, StickBreakingMixture):
+        raise ArgumentError(
+            f"bayesian_mixture: the prior is {type(vae.prior).__name__}; give a VAE with pv.StickBreakingMixture, "
+            "whose numbers are standard normal before any data."
+        )
+    (rows,) = check_counts(rows=rows)
+    return bayesian(vae, vae.blank(4), {}, size=rows, parameters=vae.prior, scale=scale)
