@@ -22,6 +22,8 @@ from pyrovae.evaluation.ais import Ais as Ais
 from pyrovae.evaluation.ais import ais as ais
 from pyrovae.evaluation.check_guide import Agreement as Agreement
 from pyrovae.evaluation.check_guide import check_guide as check_guide
+from pyrovae.evaluation.compare import Comparison as Comparison
+from pyrovae.evaluation.compare import compare as compare
 from pyrovae.evaluation.estimate import Estimate as Estimate
 from pyrovae.evaluation.evidence import Psis as Psis
 from pyrovae.evaluation.evidence import elbo as elbo

@@ -315,6 +315,13 @@ def test_psis_tells_a_good_guide_from_a_narrow_one():
     assert float(good.ess.min()) > 1500 > 200 > float(narrow.ess.median())
 
 
+def test_what_is_rounded_of_equal_weights_is_no_tail():
+    truth = gaussian()  # its guide is the posterior: weights differ by the last bits of single precision alone
+    found = pv.psis(truth, truth.sample(40, seed=0), draws=100)
+    assert found.khat.eq(-math.inf).all()
+    torch.testing.assert_close(found.ess, torch.full_like(found.ess, 100), rtol=1e-3, atol=0)
+
+
 def test_psis_of_a_whole_set():
     pair = Shifted(width=1.2)
     x = torch.randn(5, generator=torch.Generator().manual_seed(3))

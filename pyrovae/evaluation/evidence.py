@@ -166,7 +166,7 @@ def psis(
         **named: keyword arguments of model and guide.
 
     Returns:
-        A `Psis`, (rows,) or with `joint=True` (). Equal weights have no tail: their k is -inf.
+        A `Psis`, (rows,) or with `joint=True` (). Weights equal to a thousandth have no tail: their k is -inf.
 
     Raises:
         DataError: every draw of a datum has the weight 0, or a weight is not a number.

@@ -30,6 +30,9 @@ def arviz() -> ModuleType:
         return importlib.import_module("arviz")
 
 
+_ALIKE = 1e-3  # of log weights: in single precision terms of a thousand nats are rounded to a tenth of it
+
+
 def psislw(log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
     """Pareto-smoothed importance weights, by ArviZ.
 
@@ -38,7 +41,8 @@ def psislw(log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         The smoothed log weights (..., draws), whose exponentials add up to 1 over the draws, and the shapes k (...) of
-        the Pareto distributions of their tails. Where the weights are all the same there is no tail, and k is -inf;
+        the Pareto distributions of their tails. Where the weights are the same to a thousandth there is no tail (what
+        differs may be rounding, of which a fit finds any shape), and k is -inf;
         where a tail cannot be fitted (too few draws, or ties), the weights stay as they are and k is inf.
 
     References:
@@ -61,8 +65,8 @@ def psislw(log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smoothed(row: np.ndarray, smooth: Any) -> tuple[np.ndarray, float]:
-    if bool(np.ptp(row) == 0):
-        return np.full_like(row, -np.log(len(row))), -np.inf
+    if bool(np.ptp(row) < _ALIKE):
+        return row - np.logaddexp.reduce(row), -np.inf
     try:
         weights, shape = smooth(row)
     except (ValueError, IndexError):  # how 1.x says that there is no tail to fit; 0.x gives an infinite shape
