@@ -72,14 +72,17 @@ from pyrovae.models.stick_breaking_mixture import StickBreakingMixture as StickB
 from pyrovae.models.student_prior import StudentPrior as StudentPrior
 from pyrovae.models.vae import VAE as VAE
 from pyrovae.objectives.free_bits import free_bits as free_bits
+from pyrovae.objectives.mmd import mmd as mmd
 from pyrovae.objectives.record import record as record
 from pyrovae.objectives.schedules import constant as constant
 from pyrovae.objectives.schedules import cosine as cosine
 from pyrovae.objectives.schedules import cyclic as cyclic
 from pyrovae.objectives.schedules import linear as linear
 from pyrovae.objectives.schedules import sigmoid as sigmoid
+from pyrovae.objectives.target_distortion import TargetDistortion as TargetDistortion
 from pyrovae.objectives.target_rate import TargetRate as TargetRate
 from pyrovae.objectives.temper import temper as temper
+from pyrovae.objectives.total_correlation import total_correlation as total_correlation
 from pyrovae.pairs.blank import HasBlank as HasBlank
 from pyrovae.pairs.masked import masked as masked
 from pyrovae.pairs.own_store import own_store as own_store

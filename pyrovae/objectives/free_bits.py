@@ -12,13 +12,13 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.distributions.util import scale_and_mask
-from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch.distributions import Independent, kl_divergence
 
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import TEMPERING, Tempering, data_size, is_data, untempered
+from pyrovae.objectives.penalised import same_draw
 from pyrovae.objectives.schedules import evaluate
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import INTERNAL, batch_rows
@@ -102,7 +102,7 @@ class FreeBits(Wrapped):
             if site not in notes.names:
                 raise ArgumentError(f"free_bits names {site!r}, which is no site of the model: it has no prior.")
             # Draws from the prior, and sites that are conditioned on, have no KL.
-            if site in notes.sites and _same(note.value, notes.sites[site].value):
+            if site in notes.sites and same_draw(note.value, notes.sites[site].value):
                 size = data_size(notes.data, rows, self.data_plate)
                 self._factor(site, note, notes.sites[site], size)
 
@@ -169,12 +169,6 @@ class _Notes(Messenger):
             loose=any(shape[dim] > 1 for dim in range(-len(shape), 0) if dim not in dims),
             infer=msg["infer"],
         )
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether the model was replayed against this very draw."""
-    one, other = detach_provenance(one), detach_provenance(other)
-    return one is other or one.data_ptr() == other.data_ptr()
 
 
 def _check(site: str, posterior: _Note, prior: _Note) -> None:

@@ -17,7 +17,9 @@ from pyro.infer.util import torch_backward, torch_item
 from pyrovae.errors import ArgumentError, PyrovaeError
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.objectives.multi_sample import IWAE
+from pyrovae.objectives.penalised import Penalised
 from pyrovae.objectives.temper import Tempered
+from pyrovae.objectives.total_correlation import TotalCorrelation
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.pairs.structure import Structure
@@ -130,10 +132,17 @@ def check_objective(
             f"the model enumerates {', '.join(map(repr, enumerated))}, which {type(elbo).__name__} does not sum out. "
             "Use loss=pyro.infer.TraceEnum_ELBO(), or draw it in the guide."
         )
-    if elbo is not None and any(isinstance(layer, FreeBits) or _weights(layer) for layer in _layers(pair)):
+    if elbo is not None and any(isinstance(layer, FreeBits | Penalised) or _weights(layer) for layer in _layers(pair)):
         # What temper and free bits refuse shows in a pass; before a training is better than in its first step.
         with isolated(), torch.no_grad():
             loss_alone(copy.copy(elbo), pair, args, kwargs)
+
+
+def check_rows(pair: HasPair, rows: int | None) -> None:
+    """Refuse a penalty that was told of another number of rows than the data have."""
+    for layer in _layers(pair):
+        if isinstance(layer, Penalised) and isinstance(layer.term, TotalCorrelation):
+            layer.term.check_rows(rows)
 
 
 def _layers(pair: Any) -> Iterator[Wrapped]:
@@ -155,6 +164,7 @@ def _check_exponentiating(elbo: ELBO, pair: HasPair, structure: Structure, run: 
     reasons = {
         "temper weights the KL": any(map(_weights, layers)),
         "free bits change the KL": any(isinstance(layer, FreeBits) for layer in layers),
+        "a penalty stands around the pair": any(isinstance(layer, Penalised) for layer in layers),
         f"{', '.join(scaled[:1])} multiplies log-probabilities": bool(scaled),
         # Only Renyi's bound is meant to have one weight for each datum.
         f"{', '.join(global_sites)} is drawn once for all data": bool(global_sites) and isinstance(elbo, RenyiELBO),

@@ -268,7 +268,9 @@ def _refuse(run: Traces, name: str) -> None:
     """Refuse what would make weights silently wrong."""
     factors = [n for n, node in run.model.nodes.items() if INTERNAL in (node.get("infer") or {})]
     if factors:
-        raise ArgumentError(f"free bits bound the KL of an ELBO, and {name} has none. Use Trace_ELBO, or `temper`.")
+        raise ArgumentError(
+            f"free bits and penalties around the pair change an ELBO, and {name} is none. Use Trace_ELBO, or `temper`."
+        )
     summed = [n for n, node in samples(run.guide) if node["infer"].get("enumerate")]
     summed += [n for n, node in samples(run.model) if not node["is_observed"] and n not in run.guide]
     if summed:

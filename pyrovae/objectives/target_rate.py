@@ -10,7 +10,45 @@ from pyrovae.pairs.numbers import finite
 
 
 @dataclass(frozen=True)
-class TargetRate:
+class SteeredWeight:
+    """A weight that a figure of training moves, step by step; its state is the logarithm, a plain float."""
+
+    nats: float
+    gain: float = 0.01
+    minimum: float = 1e-3
+    maximum: float = 1e3
+
+    def __post_init__(self):
+        name = type(self).__name__
+        for field in ("nats", "gain", "minimum", "maximum"):
+            object.__setattr__(self, field, finite(name, field, getattr(self, field)))
+        for field in ("gain", "minimum", "maximum"):
+            if getattr(self, field) <= 0:
+                raise ArgumentError(f"{name}: {field} is {getattr(self, field)}; give a number above 0")
+        if not self.minimum <= 1 <= self.maximum:
+            bounds = f"{self.minimum} ... {self.maximum}"
+            raise ArgumentError(f"{name}: the bounds {bounds} leave out 1, where the weight starts")
+
+    def initial(self) -> float:
+        """The state before the first step: log 1."""
+        return 0.0
+
+    def weight(self, state: float) -> float:
+        """The weight of the rate that belongs to a state: `exp(state)` within the bounds."""
+        return min(max(math.exp(state), self.minimum), self.maximum)
+
+    def error(self, rate: float, distortion: float) -> float:
+        """How far a step's figures, in nats per datum, are off the target: above 0 the weight rises."""
+        raise NotImplementedError
+
+    def observe(self, rate: float, distortion: float, state: float) -> float:
+        """The next state, after a step with these figures."""
+        moved = state + self.gain * min(max(self.error(rate, distortion), -1.0), 1.0)
+        return min(max(moved, math.log(self.minimum)), math.log(self.maximum))
+
+
+@dataclass(frozen=True)
+class TargetRate(SteeredWeight):
     r"""A weight of the rate that is steered until the rate is a number of nats.
 
     `log beta <- clip(log beta + gain * clip((rate - nats) / nats, -1, 1))`: the weight rises while the rate
@@ -36,28 +74,16 @@ class TargetRate:
         1.005
     """
 
-    nats: float
-    gain: float = 0.01
-    minimum: float = 1e-3
-    maximum: float = 1e3
-
     def __post_init__(self):
-        for name in ("nats", "gain", "minimum", "maximum"):
-            value = finite("TargetRate", name, getattr(self, name))
-            if value <= 0:
-                raise ArgumentError(f"TargetRate: {name} is {value}; give a number above 0")
-            object.__setattr__(self, name, value)
-        if not self.minimum <= 1 <= self.maximum:
-            bounds = f"{self.minimum} ... {self.maximum}"
-            raise ArgumentError(f"TargetRate: the bounds {bounds} leave out 1, where the weight starts")
+        super().__post_init__()
+        if self.nats <= 0:
+            raise ArgumentError(f"TargetRate: nats is {self.nats}; give a number above 0")
 
-    def initial(self) -> float:
-        """The state before the first step: log 1."""
-        return 0.0
-
-    def weight(self, state: float) -> float:
-        """The weight of the rate that belongs to a state: `exp(state)` within the bounds."""
-        return min(max(math.exp(state), self.minimum), self.maximum)
+    def error(self, rate: float, distortion: float = math.nan) -> float:
+        """How far the rate exceeds the target, in parts of it."""
+        if math.isnan(rate):
+            raise ArgumentError(f"TargetRate: the rate is {rate}; a weight cannot be steered by it")
+        return (rate - self.nats) / self.nats
 
     def update(self, rate: float, state: float) -> tuple[float, float]:
         """Take in the rate of one step.
@@ -69,9 +95,5 @@ class TargetRate:
         Returns:
             The weight for the next step, and the next state.
         """
-        if math.isnan(rate):
-            raise ArgumentError(f"TargetRate: the rate is {rate}; a weight cannot be steered by it")
-        error = min(max((rate - self.nats) / self.nats, -1.0), 1.0)
-        moved = state + self.gain * error
-        state = min(max(moved, math.log(self.minimum)), math.log(self.maximum))
+        state = self.observe(rate, math.nan, state)
         return self.weight(state), state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,12 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import TEMPERING, Tempering
 from pyrovae.objectives.schedules import evaluate
-from pyrovae.objectives.target_rate import TargetRate
+from pyrovae.objectives.target_rate import SteeredWeight
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import INTERNAL
 
-Weight = float | Callable[[int], float] | TargetRate
+Weight = float | Callable[[int], float] | SteeredWeight
 
 
 def temper(pair: HasPair, weight: Weight | Mapping[str, Weight]) -> Tempered:
@@ -29,12 +30,13 @@ def temper(pair: HasPair, weight: Weight | Mapping[str, Weight]) -> Tempered:
 
     Args:
         pair: any pair.
-        weight: a number, a schedule of `pair.step`, a `TargetRate`, or a dict of numbers and schedules by site.
+        weight: a number, a schedule of `pair.step`, a `TargetRate` or `TargetDistortion`, or a dict of numbers and
+            schedules by site.
 
     Returns:
         A pair with an attribute `step`, which a loop of your own moves on; setting it moves on every `temper`
-        further inside, too. `weight` is the weight at that step, and `observe(rate)` tells a `TargetRate` the
-        rate of the step just made.
+        further inside, too. `weight` is the weight at that step, and `observe(rate, distortion)` tells a target
+        the figures of the step just made.
 
     Raises:
         ArgumentError: a negative weight at once; at the first call a site that the pair does not have, or that
@@ -63,7 +65,7 @@ class Tempered(Wrapped):
         self.pair = pair
         self.schedules: dict[str | None, Any] = {**weight} if isinstance(weight, Mapping) else {None: weight}
         self._step = 0
-        self._states = {s: w.initial() for s, w in self.schedules.items() if isinstance(w, TargetRate)}
+        self._states = {s: w.initial() for s, w in self.schedules.items() if isinstance(w, SteeredWeight)}
         self._sites_behind: dict[str, str] | None = None  # auxiliary site -> the site whose weight it takes
         self._guided: set[str] = set()  # what the guide drew last
         self._given: dict[str | None, torch.Tensor] = {}  # weights that are the input of a graph
@@ -95,15 +97,15 @@ class Tempered(Wrapped):
             named = {site: total * layer.get(site, layer.get(None, 1.0)) for site, total in named.items()}
         return named or everywhere
 
-    def observe(self, rate: float) -> None:
-        """Tell every `TargetRate` the rate of the step just made, in nats per datum."""
+    def observe(self, rate: float, distortion: float = math.nan) -> None:
+        """Tell every `TargetRate` and `TargetDistortion` the figures of the step just made, in nats per datum."""
         for layer in self._layers():
             for site, state in layer._states.items():
-                _, layer._states[site] = layer.schedules[site].update(rate, state)
+                layer._states[site] = layer.schedules[site].observe(rate, distortion, state)
 
     @property
     def states(self) -> dict[str | None, float]:
-        """What a `TargetRate` remembers, layer by layer: to be kept in a checkpoint."""
+        """What steered weights remember, layer by layer: to be kept in a checkpoint."""
         return {_key(depth, s): state for depth, layer in self._numbered() for s, state in layer._states.items()}
 
     @states.setter
@@ -112,7 +114,7 @@ class Tempered(Wrapped):
             layer._states = {site: values[_key(depth, site)] for site in layer._states}
 
     def _weight(self, site: str | None, schedule: Weight) -> float:
-        if isinstance(schedule, TargetRate):
+        if isinstance(schedule, SteeredWeight):
             return schedule.weight(self._states[site])
         return evaluate(schedule, self.step)
 
@@ -187,9 +189,10 @@ class Tempered(Wrapped):
                 f"its latent sites are {', '.join(known) or 'none'}."
             )
         if self._states and len(known) > 1:
+            kind = next(type(self.schedules[site]).__name__ for site in self._states)
             raise ArgumentError(
-                f"temper gives {', '.join(map(repr, self._states))} a TargetRate, which is told the rate of all "
-                f"{len(known)} latent sites together. Give it as the one weight of all: temper(pair, TargetRate(...))."
+                f"temper gives {', '.join(map(repr, self._states))} a {kind}, which is told the figures of all "
+                f"{len(known)} latent sites together. Give it as the one weight of all: temper(pair, {kind}(...))."
             )
         self._sites_behind = self._auxiliaries(structure)
 

@@ -21,7 +21,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
-from pyrovae.objectives.losses import check_objective, own_loss, try_once
+from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.numbers import as_number, check_count, check_positive
@@ -137,6 +137,7 @@ def make_plan(
     tempered.prepare(structure)
     own = own_loss(options.loss, structure)
     fixed = FixedPlate(tempered, structure.data_plate)  # as every step runs it
+    check_rows(pair, batches.rows)
     check_objective(own, fixed, structure, traces, batch.args, batch.kwargs)
     try_once(own, fixed, structure, batch.args, batch.kwargs)
     shares = shared(pair, batches, first, structure, team, placement.place) if team.size > 1 else None

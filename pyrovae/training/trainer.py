@@ -168,7 +168,7 @@ class Trainer:
             step.give(figures)
             if not step.index:
                 self.first_elbo = step.elbo
-            self.plan.tempered.observe(step.rate)
+            self.plan.tempered.observe(step.rate, step.distortion)
             for slot, value in enumerate(figures):
                 self.sums[slot] += rows * value
 

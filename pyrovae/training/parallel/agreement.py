@@ -12,6 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.objectives.free_bits import FreeBits
+from pyrovae.objectives.penalised import Penalised
 from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.training.parallel.shares import Shares, share_of
@@ -61,6 +62,10 @@ def _check_pair(pair: Any) -> None:
         if isinstance(pair, FreeBits):
             raise ArgumentError(
                 "free_bits bounds the mean over a whole batch, of which each process sees a part; train in one process."
+            )
+        if isinstance(pair, Penalised):
+            raise ArgumentError(
+                f"{pair.name} compares all rows of a batch, of which each process sees a part; train in one process."
             )
         pair = pair.pair
 
