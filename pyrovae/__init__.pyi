@@ -61,6 +61,10 @@ from pyrovae.models.conditionals.normals import FullNormal as FullNormal
 from pyrovae.models.conditionals.normals import LowRankNormal as LowRankNormal
 from pyrovae.models.conditionals.self_masking import SelfMasking as SelfMasking
 from pyrovae.models.flow_prior import FlowPrior as FlowPrior
+from pyrovae.models.guide_orders import BottomUp as BottomUp
+from pyrovae.models.guide_orders import Ladder as Ladder
+from pyrovae.models.guide_orders import TopDown as TopDown
+from pyrovae.models.hierarchical_vae import HierarchicalVAE as HierarchicalVAE
 from pyrovae.models.nets import MLP as MLP
 from pyrovae.models.nets import ConvDecoder as ConvDecoder
 from pyrovae.models.nets import ConvEncoder as ConvEncoder

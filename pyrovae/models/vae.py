@@ -53,20 +53,20 @@ class VAE(nn.Module):
     ):
         super().__init__()
         # The posterior first: a tensor that VampPrior shares with it is then named after the posterior.
-        self.posterior = _part(posterior, "posterior")
-        self.prior = _part(prior, "prior")
-        self.likelihood = _part(likelihood, "likelihood")
+        self.posterior = as_part(posterior, "posterior")
+        self.prior = as_part(prior, "prior")
+        self.likelihood = as_part(likelihood, "likelihood")
         self._registration = Registration("vae")
 
     def model(self, x: Tensor) -> Tensor:
         """Sites `z` and `x` (observed) in the plate `data`; returns z of shape `(rows, *event)`."""
         self._registration(self)
         with pyro.plate("data", len(x)):
-            prior = _distribution(self.prior(), "prior")
+            prior = as_distribution(self.prior(), "prior")
             z = pyro.sample("z", prior)
-            _compare(z, prior, "the posterior gives latents", "the prior", ArgumentError)
-            likelihood = _distribution(self.likelihood(z), "likelihood")
-            _compare(x, likelihood, "x holds data", "the likelihood", DataError)
+            compare_events(z, prior, "the posterior gives latents", "the prior", ArgumentError)
+            likelihood = as_distribution(self.likelihood(z), "likelihood")
+            compare_events(x, likelihood, "x holds data", "the likelihood", DataError)
             pyro.sample("x", likelihood, obs=x)
         return z
 
@@ -74,7 +74,7 @@ class VAE(nn.Module):
         """Site `z` in the plate `data`; returns z of shape `(rows, *event)`."""
         self._registration(self)
         with pyro.plate("data", len(x)):
-            return pyro.sample("z", _distribution(self.posterior(x), "posterior"))
+            return pyro.sample("z", as_distribution(self.posterior(x), "posterior"))
 
     def blank(self, n: int) -> tuple[Tensor]:
         """Arguments that stand for n data where only their shape counts: zeros of (n, *event), or what can be there."""
@@ -82,14 +82,17 @@ class VAE(nn.Module):
         self.eval()  # two rows of zeros must not move the statistics of a BatchNorm
         try:
             with torch.no_grad():
-                z = self._zeros(2, self.prior().event_shape)
-                likelihood = self.likelihood(z)
-                zeros = self._zeros(n, likelihood.event_shape)
+                likelihood = self.likelihood_ofzeros()
+                zeros = self.zeros(n, likelihood.event_shape)
                 lawful = getattr(base_of(likelihood), "lawful", None)  # of columns of several kinds, of which 0 is none
                 return (zeros if lawful is None else lawful(zeros),)
         finally:
             for module, mode in training.items():
                 module.training = mode
+
+    def likelihood_ofzeros(self) -> Any:
+        """p(x | z) of two rows whose latents are zeros."""
+        return self.likelihood(self.zeros(2, self.prior().event_shape))
 
     def __getstate__(self) -> Any:
         # Pyro hangs a weak reference on each parameter, which nothing can pickle, and renews it at each use.
@@ -97,12 +100,14 @@ class VAE(nn.Module):
             vars(parameter).pop("unconstrained", None)
         return super().__getstate__()
 
-    def _zeros(self, n: int, shape: torch.Size) -> Tensor:
+    def zeros(self, n: int, shape: torch.Size) -> Tensor:
+        """Zeros of (n, *shape), of the type and on the device of the parameters."""
         like = next(self.parameters(), torch.zeros(()))
         return torch.zeros(n, *shape, dtype=like.dtype, device=like.device)
 
 
-def _distribution(result: Any, name: str) -> Any:
+def as_distribution(result: Any, name: str) -> Any:
+    """What a part gave, or an error in words where that is no distribution."""
     if not isinstance(result, Distribution):
         raise ArgumentError(
             f"the {name} gave {type(result).__name__}, not a distribution: wrap the network in a conditional, "
@@ -111,14 +116,15 @@ def _distribution(result: Any, name: str) -> Any:
     return result
 
 
-def _compare(value: Tensor, distribution: Any, left: str, right: str, error: type[Exception]) -> None:
+def compare_events(value: Tensor, distribution: Any, left: str, right: str, error: type[Exception]) -> None:
+    """Refuse values whose event shape is another than that of a distribution."""
     shape, dims = distribution.event_shape, len(distribution.event_shape)
     if value.shape[value.dim() - dims :] != shape or value.dim() < 1 + dims:
         event = tuple(value.shape[1:]) if value.dim() <= 1 + dims else tuple(value.shape[value.dim() - dims :])
         raise error(f"{left} of event shape {event}, but {right} has event shape {tuple(shape)}: make them equal")
 
 
-def _part(part: Any, name: str) -> Any:
+def as_part(part: Any, name: str) -> Any:
     """A conditional in its position in a pair, or an error in words."""
     if isinstance(part, Tensor | type) or not callable(part):
         raise ArgumentError(

@@ -1,7 +1,7 @@
 """The one registry of pairs: every style of model and guide, written as Pyro users write them.
 
-Nothing here but `built_in` uses the building arm. A test takes the pairs it can work on by their traits,
-`@pytest.mark.parametrize("entry", pairs(without={"full_data"}))`, and builds a fresh one by `entry.make()`.
+Nothing here but `built_in` and `built_pairs` uses the building arm. A test takes the pairs it can work on by their
+traits, `@pytest.mark.parametrize("entry", pairs(without={"full_data"}))`, and builds a fresh one by `entry.make()`.
 
 Traits:
     mean_field       `TraceMeanField_ELBO` is right (reparameterised, closed or sampled KL site by site).
@@ -36,7 +36,15 @@ Traits:
     building         made by the building arm.
 """
 
-from registry import covariates, discrete_sites, flows_and_families, global_sites, not_broadcasting, plates_and_masks
+from registry import (
+    built_pairs,
+    covariates,
+    discrete_sites,
+    flows_and_families,
+    global_sites,
+    not_broadcasting,
+    plates_and_masks,
+)
 from registry.data import binary, counts, grey, labels, real
 from registry.entries import (
     LATENT,
@@ -70,6 +78,7 @@ __all__ = [
     "arguments",
     "binary",
     "born",
+    "built_pairs",
     "counts",
     "covariates",
     "decoder_net",
