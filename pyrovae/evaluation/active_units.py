@@ -11,6 +11,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.prediction.encode import encodings
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -30,6 +31,10 @@ class ActiveUnits(NamedTuple):
     count: int
     total: int
     shares: torch.Tensor
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 @in_turn

@@ -22,6 +22,7 @@ from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer, scorers
 
@@ -51,6 +52,10 @@ class Ais(NamedTuple):
     lower: Estimate
     upper: Estimate | None
     acceptance: torch.Tensor
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 @in_turn

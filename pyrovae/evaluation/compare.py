@@ -50,6 +50,10 @@ class Comparison(NamedTuple):
     unreliable: torch.Tensor
     rows: torch.Tensor
 
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return str(self)
+
     @property
     def verdict(self) -> str:
         """Which pair is ahead, or that the rows cannot tell, and how far the figures can be trusted."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from pyrovae.plots.in_words import of_numbers
+
 
 class Estimate(NamedTuple):
     """A figure and its Monte Carlo standard error, tensors of one shape: (rows,), or () for a whole set.
@@ -22,6 +24,15 @@ class Estimate(NamedTuple):
 
     value: torch.Tensor
     error: torch.Tensor
+
+    def __repr__(self) -> str:
+        """The mean over the rows with its standard error, and how the rows lie; a single figure with its own error."""
+        if self.value.numel() == 1:
+            return f"Estimate: {float(self.value):.5g} ± {float(self.error):.2g}"
+        rows = self.value.double()
+        mean, spread = float(rows.mean()), float(rows.std() / rows.numel() ** 0.5)
+        shown = (f"  {name}  {of_numbers(numbers)}" for name, numbers in zip(self._fields, self, strict=True))
+        return "\n".join([f"Estimate: {mean:.5g} ± {spread:.2g}, the mean of {len(rows):,} rows", *shown])
 
 
 class Mean:

@@ -16,6 +16,7 @@ from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.densities import densities_of, scored
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
@@ -35,6 +36,10 @@ class Psis(NamedTuple):
 
     khat: torch.Tensor
     ess: torch.Tensor
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 @in_turn

@@ -18,6 +18,7 @@ from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.scoring import Scorer, scorers
 
 _STEP_DRAWS = 8  # of the gradient of one step
@@ -44,6 +45,10 @@ class InferenceGap(NamedTuple):
     evidence: Estimate
     refined: Estimate
     elbo: Estimate
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 @in_turn

@@ -11,6 +11,7 @@ from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabi
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.readings import rows_first
 from pyrovae.sampling.sampler import Sampler
@@ -33,6 +34,10 @@ class Encoding(NamedTuple):
 
     mean: torch.Tensor
     scale: torch.Tensor
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 @in_turn

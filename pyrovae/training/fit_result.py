@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.plots.in_words import bars
 from pyrovae.plots.learning_curves import plot_learning_curves
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, active_verdict, curve_verdict
@@ -54,6 +55,16 @@ class Fit:
     route: str = ""
     first_elbo: float = math.nan
 
+    def __repr__(self) -> str:
+        """The curve, what it says, and what to ask next."""
+        lines = [f"Fit: {len(self.history):,} epochs, {self.step:,} steps in {self.seconds:.3g} s, {self.reason}"]
+        elbo = [row.elbo for row in self.history]
+        if elbo and all(map(math.isfinite, elbo)):
+            lines.append(f"  ELBO  {elbo[0]:.5g} {_curve(elbo)} {elbo[-1]:.5g} nats per datum")
+        lines.append(f"  {self.verdict}")
+        lines.append("  Next: pv.write_report(run, held_out_data, path='report.html') shows what it learned.")
+        return "\n".join(lines)
+
     @property
     def verdicts(self) -> tuple[TrainingVerdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
@@ -82,3 +93,12 @@ class Fit:
             [row.epoch for row in validated],
             {title: [getattr(row, f"validation_{name}") for row in validated] for name, title in _CURVES.items()},
         )
+
+
+def _curve(figures: list[float], longest: int = 40) -> str:
+    """A curve as blocks, the mean of several epochs in one where there are many."""
+    each = -(-len(figures) // longest)
+    parts = [figures[start : start + each] for start in range(0, len(figures), each)]
+    means = [sum(part) / len(part) for part in parts]
+    low, high = min(means), max(means)
+    return bars([0.1 + (mean - low) / ((high - low) or 1.0) for mean in means])

@@ -14,6 +14,7 @@ from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import whole_of
 from pyrovae.trust.predictions import SOURCES, PredictedPart, Rows, Source, predicted, source_for
@@ -53,6 +54,10 @@ class Calibration(NamedTuple):
     crps: torch.Tensor
     energy: torch.Tensor
     reliability: Reliability | None
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @property
     def verdict(self) -> str:

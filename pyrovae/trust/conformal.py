@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from pyrovae.plots.in_words import in_words
+
 _TOGETHER = 2**22  # numbers worked on at once
 
 
@@ -37,6 +39,10 @@ class Surprise(NamedTuple):
     score: torch.Tensor
     p_value: torch.Tensor
     usual: torch.Tensor
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @classmethod
     def of(cls, score: torch.Tensor, usual: torch.Tensor) -> Surprise:

@@ -17,6 +17,7 @@ from pyrovae.pairs.numbers import as_whole
 from pyrovae.pairs.pair import HasPair, Wrapped, shares_codes
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.layout import Place
 from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.sampler import Sampler
@@ -37,6 +38,10 @@ class Generated(NamedTuple):
 
     values: dict[str, Tensor]
     uncertainty: dict[str, Uncertainty]
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 class Held(Wrapped):

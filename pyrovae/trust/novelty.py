@@ -17,6 +17,7 @@ from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
+from pyrovae.plots.in_words import in_words
 from pyrovae.plots.score_histograms import draw_score_histograms
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.point_sites import point_sites
@@ -55,6 +56,10 @@ class Novelty(NamedTuple):
     complexity: Surprise | None = None
     regret: Surprise | None = None
     disagreement: Surprise | None = None
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     def flagged(self, alpha: float = 0.05, *, by: str = "combined") -> torch.Tensor:
         """Which data are novel, (rows,), so that of usual ones a share of `alpha` at most is flagged.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError
+from pyrovae.plots.in_words import in_words
 
 POINTS = 20  # where the shares are compared with the diagonal: as many bins as a histogram would have
 
@@ -53,6 +54,10 @@ class Ranks(NamedTuple):
     lower: torch.Tensor
     upper: torch.Tensor
     level: float
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @classmethod
     def of(cls, values: torch.Tensor, *, level: float = 0.95, pooled: bool = False) -> Ranks:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from pyrovae.plots.in_words import in_words
+
 BINS = 15  # as in most published figures of the expected calibration error (Guo et al., 2017)
 
 
@@ -41,6 +43,10 @@ class Reliability(NamedTuple):
     count: torch.Tensor
     expected_error: float
     by_chance: float
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @classmethod
     def of(cls, said: torch.Tensor, happened: torch.Tensor, seen: torch.Tensor | None = None) -> Reliability:

@@ -11,6 +11,7 @@ import torch
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
+from pyrovae.plots.in_words import in_words
 from pyrovae.plots.risk_over_coverage import plot_risk_over_coverage
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.predictions import Rows, check_site, inferred, predicted, source_for
@@ -28,6 +29,10 @@ class Handover(NamedTuple):
     threshold: float
     share: float
     risk: float
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 class Selective(NamedTuple):
@@ -61,6 +66,10 @@ class Selective(NamedTuple):
     risk: torch.Tensor
     area: float
     best: float
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @classmethod
     def of(cls, confidence: torch.Tensor, loss: torch.Tensor, prediction: torch.Tensor | None = None) -> Selective:

@@ -15,6 +15,7 @@ from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_ranks
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
@@ -44,6 +45,10 @@ class SimulationBased(NamedTuple):
 
     sites: dict[str, Ranks]
     log_likelihood: Ranks
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
     @property
     def troubled(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.numbers import check_count
+from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.trust.uncertainty_parts import GridSpread, Measure, Parts, measure_for
@@ -51,6 +52,10 @@ class Uncertainty(NamedTuple):
     nats: Tensor
     information: Tensor
     measure: str
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self)
 
 
 class GridSplit(NamedTuple):
