@@ -24,6 +24,9 @@ from pyrovae.evaluation.check_guide import Agreement as Agreement
 from pyrovae.evaluation.check_guide import check_guide as check_guide
 from pyrovae.evaluation.compare import Comparison as Comparison
 from pyrovae.evaluation.compare import compare as compare
+from pyrovae.evaluation.disentanglement import DCI as DCI
+from pyrovae.evaluation.disentanglement import Disentanglement as Disentanglement
+from pyrovae.evaluation.disentanglement import disentanglement as disentanglement
 from pyrovae.evaluation.estimate import Estimate as Estimate
 from pyrovae.evaluation.evidence import Psis as Psis
 from pyrovae.evaluation.evidence import elbo as elbo
@@ -103,6 +106,7 @@ from pyrovae.prediction.generate import generate as generate
 from pyrovae.prediction.generate import reconstruct as reconstruct
 from pyrovae.prediction.reductions import Moments as Moments
 from pyrovae.prediction.reductions import Summary as Summary
+from pyrovae.prediction.traverse import traverse as traverse
 from pyrovae.prediction.variations import variations as variations
 from pyrovae.report.write_report import write_report as write_report
 from pyrovae.tables import estimators as estimators

@@ -571,3 +571,36 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         patch.setattr(Path, "open", forbidden)
         with pytest.raises(pv.FileError, match="x-idx1-ubyte cannot be read: Permission denied"):
             datasets.load(path)
+
+
+@pytest.mark.slow
+def test_sprites_are_whole_and_each_has_its_own_factors():
+    images, factors, names = datasets.sprites()
+    assert images.shape == (92_160, 32, 32)
+    assert images.dtype == np.uint8
+    assert names == ("shape", "scale", "angle", "x", "y")
+    assert len(np.unique(factors, axis=0)) == len(factors)
+    assert len(np.unique(images.reshape(len(images), -1).view("V1024"))) == len(images)
+    area = images.astype(float).sum((1, 2)) / 255
+    kinds = [[(factors[:, 0] == shape) & (factors[:, 1] == scale) for scale in range(6)] for shape in range(3)]
+    by_scale = [[area[kind].mean() for kind in row] for row in kinds]
+    expected = [98 * (0.5 + 0.1 * scale) ** 2 for scale in range(6)]
+    np.testing.assert_allclose(by_scale, [expected] * 3, rtol=0.02)
+    rows = np.arange(32)
+    centre = [(images @ rows).sum(1), (images.transpose(0, 2, 1) @ rows).sum(1)]
+    for column, total in zip((3, 4), centre, strict=True):
+        squares = factors[:, 0] == 0
+        place = (total / images.sum((1, 2)))[squares]
+        np.testing.assert_allclose(place, factors[squares, column] + 8.0, atol=0.01)
+
+
+def test_some_sprites_are_those_of_all():
+    images, factors, _ = datasets.sprites(200, seed=3)
+    again = datasets.sprites(200, seed=3)
+    assert np.array_equal(images, again.images)
+    assert not np.array_equal(factors, datasets.sprites(200, seed=4).factors)
+    everything = datasets.sprites()
+    places = np.ravel_multi_index(tuple(factors.T), (3, 6, 20, 16, 16))
+    assert np.array_equal(everything.images[places], images)
+    with pytest.raises(pv.ArgumentError, match="92,160"):
+        datasets.sprites(100_000)

@@ -62,7 +62,7 @@ def generate(
     found = drawn(
         sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)
     )
-    found = found if draws is not None else _only(found, sampler)
+    found = found if draws is not None else only(found, sampler)
     given = [*frames_among((count_or_data, *more)).values(), *frames_among(named).values()]
     return framed(sampler, found, form=given[0] if given else None, mean=mean)
 
@@ -108,11 +108,11 @@ def reconstruct(
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"
     found = drawn(sampler, 1 if draws is None else draws, kind, sites, mean=mean, output=Output(device=device))
-    found = found if draws is not None else _only(found, sampler)
+    found = found if draws is not None else only(found, sampler)
     given = [*frames_among(data).values(), *frames_among(named).values()]
     return framed(sampler, found, like=given[0], mean=mean) if len(given) == 1 else found
 
 
-def _only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:
+def only(found: dict[str, torch.Tensor], sampler: Sampler) -> dict[str, torch.Tensor]:
     """A single draw, rows first."""
     return {site: rows_first(value[0], sampler.layout.place(("model", site)).axis) for site, value in found.items()}

@@ -80,22 +80,25 @@ def variations(
 class VariationSpread(Wrapped):
     """A pair whose guide draws some of its sites nearer to their centres, or further from them."""
 
-    def __init__(self, pair: HasPair, sites: frozenset[str], scale: float):
+    def __init__(
+        self, pair: HasPair, sites: frozenset[str], scale: float, held: Mapping[str, tuple[int, float]] | None = None
+    ):
         self.pair, self.sites, self.scale = pair, sites, scale
+        self.held = dict(held or {})  # one dimension of a site, and the value that it has
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """The other spread, around the guide."""
-        return _Spreading(self.sites, self.scale) if side == "guide" else nullcontext()
+        return _Spreading(self.sites, self.scale, self.held) if side == "guide" else nullcontext()
 
 
 class _Spreading(Messenger):
-    def __init__(self, sites: frozenset[str], scale: float):
+    def __init__(self, sites: frozenset[str], scale: float, held: Mapping[str, tuple[int, float]]):
         super().__init__()
-        self.sites, self.scale = sites, scale
+        self.sites, self.scale, self.held = sites, scale, held
 
     def _pyro_sample(self, msg) -> None:
         if msg["name"] in self.sites and not msg["is_observed"] and _has_distances(msg["fn"]):
-            msg["fn"] = _Around(msg["fn"], self.scale)
+            msg["fn"] = _Around(msg["fn"], self.scale, self.held.get(msg["name"]))
 
 
 def _has_distances(fn: Any) -> bool:
@@ -105,8 +108,8 @@ def _has_distances(fn: Any) -> bool:
 class _Around(TorchDistribution):
     """A distribution whose draws have their distances from its centre multiplied; its density is left as it is."""
 
-    def __init__(self, base: Any, scale: float):
-        self.base, self.scale = base, scale
+    def __init__(self, base: Any, scale: float, held: tuple[int, float] | None = None):
+        self.base, self.scale, self.held = base, scale, held
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     arg_constraints: Any = {}  # noqa: RUF012 - what torch calls it
@@ -120,13 +123,21 @@ class _Around(TorchDistribution):
         return self.base.has_rsample
 
     def expand(self, batch_shape, _instance=None):
-        return _Around(self.base.expand(batch_shape), self.scale)
+        return _Around(self.base.expand(batch_shape), self.scale, self.held)
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008 - as torch has it
-        return around(self.base, self.base.sample(sample_shape), self.scale)
+        return self._holding(around(self.base, self.base.sample(sample_shape), self.scale))
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008
-        return around(self.base, self.base.rsample(sample_shape), self.scale)
+        return self._holding(around(self.base, self.base.rsample(sample_shape), self.scale))
+
+    def _holding(self, value):
+        if self.held is None:
+            return value
+        place, number = self.held
+        one = torch.zeros(self.event_shape.numel(), dtype=torch.bool, device=value.device)
+        one[place] = True
+        return torch.where(one.reshape(self.event_shape), torch.full_like(value, number), value)
 
     def log_prob(self, value):
         return self.base.log_prob(value)
