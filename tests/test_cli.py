@@ -187,12 +187,16 @@ def test_other_data_are_read_by_column_name():
         ("--likelihood bernoulli --prior vamp --components 5", "bernoulli"),
         ("--likelihood continuous-bernoulli --prior mixture --components 3", "continuous-bernoulli"),
         ("--net conv --hidden 4 --prior learned --beta 2 --anneal 1", "discretized-logistic"),
+        ("--prior flow --guide iaf", "discretized-logistic"),
+        ("--prior student --guide mixture --latent 1", "discretized-logistic"),
+        ("--prior flow --guide full --latent 1", "discretized-logistic"),
     ],
 )
 @pytest.mark.slow
 def test_images_from_training_to_a_picture(told, kind):
     np.save("images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
-    said = succeeds(f"train images.npy --epochs 2 --latent 2 --out run --no-report {told}")
+    latent = "" if "--latent" in told else "--latent 2"
+    said = succeeds(f"train images.npy --epochs 2 --out run --no-report {latent} {told}")
     assert f"likelihood {kind} (" in said
     succeeds("sample run -n 5")
     assert np.load("run/samples.npy").shape == (5, 8, 8)
@@ -454,6 +458,8 @@ def test_a_run_that_diverges_is_kept_and_said():
         ("--scaling log", "standard or none"),
         ("--net conv", "--net mlp"),
         ("--prior gauss", "mixture"),
+        ("--guide fulll", "Did you mean full?"),
+        ("--guide iaf --latent 1", "--guide mixture"),
         ("--components 3", "--prior"),
         ("--prior vamp --components 1000", "--components 1000"),
         ("--validation 1.5", "--validation 1.5"),

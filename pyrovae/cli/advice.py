@@ -52,7 +52,9 @@ SCALINGS = {
 
 NETS = ("mlp", "conv")
 
-PRIORS = ("standard", "learned", "mixture", "vamp")
+PRIORS = ("standard", "learned", "student", "mixture", "vamp", "flow")
+
+GUIDES = ("normal", "full", "mixture", "iaf")
 
 
 class Facts(NamedTuple):

@@ -21,6 +21,9 @@ from pyrovae.models.units import center_and_spread
 # Rows from which mean and spread of a column are measured; more would not move them where it matters.
 _MEASURED = 100_000
 
+# Components of a mixture as guide, and numbers that a flow as guide is told of the row.
+_MODES, _CONTEXT = 5, 16
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -45,12 +48,15 @@ class Blueprint:
     top: float
     prior: str = "standard"
     components: int = 50
+    guide: str = "normal"
 
     @classmethod
-    def of(cls, facts: Facts, advice: Advice, *, prior: str = "standard", components: int = 50) -> Blueprint:
+    def of(
+        cls, facts: Facts, advice: Advice, *, prior: str = "standard", components: int = 50, guide: str = "normal"
+    ) -> Blueprint:
         """The blueprint of what was chosen for the data."""
         values = (choice.value for choice in advice)
-        return cls(*values, shape=facts.shape, top=facts.top or 1.0, prior=prior, components=components)
+        return cls(*values, shape=facts.shape, top=facts.top or 1.0, prior=prior, components=components, guide=guide)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Blueprint:
@@ -83,7 +89,7 @@ class Blueprint:
     def build(self, rows: np.ndarray | None = None) -> pv.VAE:
         """The pair; without rows (of prepared data) its scaling is a blank that a file fills."""
         scaled = Scaled(self._function, *self._moments(rows))
-        posterior = pv.DiagNormal(Chain(scaled, self._encoder()))
+        posterior = self._posterior(scaled)
         return pv.VAE(self._prior(rows, posterior), self._likelihood(scaled), posterior)
 
     @property
@@ -103,10 +109,20 @@ class Blueprint:
         seen = _FUNCTIONS[self._function](torch.from_numpy(spread_rows(rows, _MEASURED).astype(np.float64)))
         return center_and_spread(seen, 0 if shape else tuple(range(seen.dim())))
 
-    def _encoder(self) -> Any:
+    def _posterior(self, scaled: Scaled) -> Any:
+        d = self.latent
+        if self.guide == "full":
+            return pv.FullNormal(self._encoder(scaled, d * (d + 3) // 2))
+        if self.guide == "mixture":
+            return pv.MixtureNormal(self._encoder(scaled, 2 * _MODES * d), _MODES)
+        if self.guide == "iaf":
+            return pv.IAF(self._encoder(scaled, 2 * d + _CONTEXT), d, context=_CONTEXT)
+        return pv.DiagNormal(self._encoder(scaled, 2 * d))
+
+    def _encoder(self, scaled: Scaled, outputs: int) -> Any:
         if self.net == "conv":
-            return pv.ConvEncoder(self.shape, 2 * self.latent, channels=self.hidden)
-        return pv.MLP(self.shape, self.hidden, 2 * self.latent)
+            return Chain(scaled, pv.ConvEncoder(self.shape, outputs, channels=self.hidden))
+        return Chain(scaled, pv.MLP(self.shape, self.hidden, outputs))
 
     def _decoder(self, count: int) -> Any:
         """A network that gives `count` numbers an element."""
@@ -123,6 +139,11 @@ class Blueprint:
             return pv.VampPrior(torch.from_numpy(start[: self.components].astype(np.float32)), posterior)
         if self.prior == "mixture":
             return pv.Mixture(self.components, self.latent)
+        if self.prior == "flow":
+            # One dim has no other that could bend it: a free curve.
+            return pv.FlowPrior.coupling(self.latent) if self.latent > 1 else pv.FlowPrior.spline(1)
+        if self.prior == "student":
+            return pv.StudentPrior(self.latent, df=pv.LearnedScale(initial=5.0))
         return pv.LearnedNormal(self.latent) if self.prior == "learned" else pv.StandardNormal(self.latent)
 
     def _likelihood(self, scaled: Scaled) -> Any:

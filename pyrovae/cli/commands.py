@@ -88,6 +88,7 @@ def train(
     hidden: options.Hidden = None,
     latent: options.Latent = None,
     prior: options.Prior = None,
+    guide: options.Guide = None,
     components: options.Components = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -121,7 +122,7 @@ def train(
     event = options.numbers("--shape", shape)
     names, pixels = options.words(columns), options.height_and_width(size)
     source = DataOptions(data_root, key, header, names, label, pixels, mode, event)
-    model = ModelOptions(likelihood, scaling, net, widths, latent, prior, components)
+    model = ModelOptions(likelihood, scaling, net, widths, latent, prior, components, guide)
     training = TrainingOptions(
         epochs, batch_size, learning_rate, beta, anneal, clip_norm, validation, patience, seed, staged, precision
     )

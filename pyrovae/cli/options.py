@@ -114,7 +114,11 @@ Hidden = Annotated[str | None, _option(help=_HIDDEN, usual="by the data", panel=
 
 Latent = Annotated[int | None, _option(help="Latent dimensions.", usual="by the data", panel="Model")]
 
-Prior = Annotated[str | None, _option(help="standard, learned, mixture, vamp.", usual="standard", panel="Model")]
+Prior = Annotated[
+    str | None, _option(help="standard, learned, student, mixture, vamp, flow.", usual="standard", panel="Model")
+]
+
+Guide = Annotated[str | None, _option(help="normal, full, mixture, iaf.", usual="normal", panel="Model")]
 
 Components = Annotated[int | None, _option(help="Of the mixture or vamp prior.", usual="50", panel="Model")]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 import typer
 
-from pyrovae.cli.advice import PRIORS, advise, look, one_of
+from pyrovae.cli.advice import GUIDES, PRIORS, advise, look, one_of
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
@@ -143,9 +143,12 @@ def _blueprint(request: TrainRequest, data: Data) -> Blueprint:
     prior = one_of("--prior", model.prior or "standard", PRIORS)
     if model.components is not None and prior not in ("mixture", "vamp"):
         raise ArgumentError(f"--components is for --prior mixture or vamp; --prior is {prior}.")
+    guide = one_of("--guide", model.guide or "normal", GUIDES)
+    if advice.latent.value == 1 and guide == "iaf":
+        raise ArgumentError("--guide iaf bends dims by one another, and --latent is 1: take --guide mixture.")
     if not request.quiet:
         typer.echo(f"{facts.words()}: {advice.line()}")
-    return Blueprint.of(facts, advice, prior=prior, components=model.components or 50)
+    return Blueprint.of(facts, advice, prior=prior, components=model.components or 50, guide=guide)
 
 
 # --- a run that goes on -------------------------------------------------------------------------------

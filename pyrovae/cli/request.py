@@ -49,6 +49,7 @@ class ModelOptions:
     latent: int | None = None
     prior: str | None = None
     components: int | None = None
+    guide: str | None = None
 
 
 @dataclass(frozen=True)

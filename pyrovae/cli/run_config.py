@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pyrovae.cli.advice import LIKELIHOODS, NETS, PRIORS, SCALINGS
+from pyrovae.cli.advice import GUIDES, LIKELIHOODS, NETS, PRIORS, SCALINGS
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.request import TrainingSettings
 from pyrovae.cli.table_blueprint import TableBlueprint
@@ -102,6 +102,7 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         and one.scaling in SCALINGS[one.likelihood]
         and one.net in NETS
         and one.prior in PRIORS
+        and one.guide in GUIDES
         and min(one.latent, one.components, *one.hidden, *one.shape) >= 1
         and len(one.shape) == (3 if one.net == "conv" else len(one.shape))
         and one.shape

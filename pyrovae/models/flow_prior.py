@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, calm
+from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, calm, network_of_pyro
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.foreign_flow import ForeignFlow
 from pyrovae.models.held_transform import Flow, HeldTransform, forget, parts_of
@@ -65,7 +65,8 @@ class FlowPrior(Conditional):
         else:
             self.flow = nn.ModuleList(HeldTransform(*part) for part in parts_of(flow))
             self.base = _base(base)
-        _try(self)
+        if torch.get_default_device().type != "meta":  # where nothing can be computed
+            _try(self)
 
     @classmethod
     def coupling(cls, size: int, *, layers: int = 4, hidden: Sequence[int] = (64,)) -> FlowPrior:
@@ -78,10 +79,10 @@ class FlowPrior(Conditional):
 
         Starts close to the standard normal.
         """
-        size, split = _size(size, "coupling", 2), size // 2
-        nets = [
-            DenseNN(split, _widths(hidden), [size - split] * 2, nn.SiLU()) for _ in range(check_count("layers", layers))
-        ]
+        size, layers = _size(size, "coupling", 2), check_count("layers", layers)
+        split, widths = size // 2, _widths(hidden)
+        made = (DenseNN, split, widths, [size - split] * 2, nn.SiLU())
+        nets = [network_of_pyro(*made) for _ in range(layers)]
         return cls(_turned([transforms.AffineCoupling(split, CalmNetwork(net)) for net in nets], size), size)
 
     @classmethod
@@ -98,9 +99,8 @@ class FlowPrior(Conditional):
         Starts close to the standard normal.
         """
         size, layers = _size(size, "autoregressive", 2), check_count("layers", layers)
-        order: Any = torch.arange(size)
         widths = [max(width, size) for width in _widths(hidden)]
-        nets = [AutoRegressiveNN(size, widths, permutation=order, nonlinearity=nn.SiLU()) for _ in range(layers)]
+        nets = [network_of_pyro(_masked, size, widths) for _ in range(layers)]
         return cls(_turned([AutoregressiveStep(CalmNetwork(net)).inv for net in nets], size), size)
 
     @classmethod
@@ -157,10 +157,15 @@ def _widths(hidden: Sequence[int]) -> list[int]:
     return [check_count("hidden", width) for width in hidden]
 
 
+def _masked(size: int, widths: list[int]) -> AutoRegressiveNN:
+    order: Any = torch.arange(size)
+    return AutoRegressiveNN(size, widths, permutation=order, nonlinearity=nn.SiLU())
+
+
 def _spline_coupling(size: int, hidden: list[int]) -> transforms.SplineCoupling:
     split = size // 2
     counts = [(size - split) * bins for bins in (_BINS, _BINS, _BINS - 1, _BINS)]
-    net = calm(DenseNN(split, hidden, counts, nn.SiLU()))
+    net = calm(network_of_pyro(DenseNN, split, hidden, counts, nn.SiLU()))
     with torch.no_grad():
         net.layers[-1].bias[net.param_slices[2]] += _SLOPE_ONE
     step = transforms.SplineCoupling(size, split, net, _BINS, _BOUND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,6 +51,13 @@ class CalmNetwork(nn.Module):
         """μ and log σ."""
         loc, raw = self.network(*given)
         return loc, bounded(raw, -2.0, 2.0)
+
+
+def network_of_pyro(make: Callable[..., Any], *given: Any) -> Any:
+    """A network of Pyro on the default device; while it is made, its tensors must be such as hold numbers."""
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        return make(*given).to(device)
 
 
 def calm(network: Any) -> Any:

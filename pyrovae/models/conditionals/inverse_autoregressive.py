@@ -12,7 +12,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork
+from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, network_of_pyro
 from pyrovae.models.conditionals.base import Conditional, bounded, check_network, network_output
 from pyrovae.models.held_transform import Flow
 from pyrovae.pairs.numbers import check_count
@@ -53,9 +53,8 @@ class IAF(Conditional):
         self.size, self.context = size, check_count("context", context, where="pv.IAF: ")
         self.network = check_network(network, "IAF", self._check)
         widths = [max(check_count("hidden", width, where="pv.IAF: "), size) for width in hidden]
-        order = torch.arange(size)
         self.flows = nn.ModuleList(
-            CalmNetwork(_masked(size, self.context, widths, order.flip(0) if number % 2 else order))
+            CalmNetwork(network_of_pyro(_masked, size, self.context, widths, number % 2))
             for number in range(check_count("layers", layers, where="pv.IAF: "))
         )
 
@@ -77,7 +76,8 @@ class IAF(Conditional):
             )
 
 
-def _masked(size: int, context: int, widths: list[int], order: Any) -> ConditionalAutoRegressiveNN:
+def _masked(size: int, context: int, widths: list[int], turned: int) -> ConditionalAutoRegressiveNN:
+    order: Any = torch.arange(size).flip(0) if turned else torch.arange(size)
     return ConditionalAutoRegressiveNN(size, context, widths, permutation=order, nonlinearity=nn.SiLU())
 
 
