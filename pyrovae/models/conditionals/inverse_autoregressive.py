@@ -47,7 +47,7 @@ class IAF(Conditional):
     def __init__(self, network: Any, size: int, *, context: int = 16, layers: int = 2, hidden: Sequence[int] = (64,)):
         super().__init__()
         if (size := check_count("size", size, where="pv.IAF: ")) < 2:
-            raise ArgumentError("pv.IAF: size=1: one dim has none before it that could bend it: take pv.DiagNormal.")
+            raise ArgumentError("pv.IAF: a single dim has none before it that could bend it: take pv.DiagNormal.")
         if not hidden:
             raise ArgumentError("pv.IAF: hidden=[]: give the width of one layer at least, such as [64].")
         self.size, self.context = size, check_count("context", context, where="pv.IAF: ")
