@@ -144,3 +144,16 @@ def test_shapes_that_do_not_meet_are_said():
     full_head = pv.HierarchicalVAE(pv.StandardNormal(3), [normal(3, 4)], normal(4, 6), ladder)
     with pytest.raises(pv.ArgumentError, match=r"pv\.DiagNormal on both sides"):
         full_head.guide(x)
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["chain", "dense"])
+def test_new_data_are_drawn_by_their_number_where_levels_differ_in_size(dense):
+    vae = pv.HierarchicalVAE(
+        prior=pv.StandardNormal(2),
+        levels=[pv.DiagNormal(pv.MLP(2, [8], 2 * 4))],
+        likelihood=pv.Bernoulli(pv.MLP([4, 2] if dense else 4, [8], 9)),
+        posterior=pv.TopDown([pv.DiagNormal(pv.MLP([9, 2], [8], 2 * 4)), pv.DiagNormal(pv.MLP(9, [8], 2 * 2))]),
+        dense=dense,
+    )
+    drawn = pv.generate(vae, 7, seed=0)
+    assert {site: value.shape for site, value in drawn.items()} == {"z_1": (7, 4), "z_2": (7, 2), "x": (7, 9)}

@@ -82,7 +82,7 @@ class VAE(nn.Module):
         self.eval()  # two rows of zeros must not move the statistics of a BatchNorm
         try:
             with torch.no_grad():
-                likelihood = self.likelihood_ofzeros()
+                likelihood = self.likelihood_of_zeros()
                 zeros = self.zeros(n, likelihood.event_shape)
                 lawful = getattr(base_of(likelihood), "lawful", None)  # of columns of several kinds, of which 0 is none
                 return (zeros if lawful is None else lawful(zeros),)
@@ -90,7 +90,7 @@ class VAE(nn.Module):
             for module, mode in training.items():
                 module.training = mode
 
-    def likelihood_ofzeros(self) -> Any:
+    def likelihood_of_zeros(self) -> Any:
         """p(x | z) of two rows whose latents are zeros."""
         return self.likelihood(self.zeros(2, self.prior().event_shape))
 
