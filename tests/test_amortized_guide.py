@@ -381,3 +381,20 @@ def test_a_latent_delta_is_refused_in_words():
 
     with pytest.raises(pv.PairError, match=r"pyro\.deterministic\('twice', value\)"):
         pv.AmortizedGuide(still, Column())(torch.randn(4))
+
+
+def test_weights_before_the_first_call_and_sites_without_draws_are_refused_in_words():
+    def model(x, improper=False):
+        prior = dist.ImproperUniform(dist.constraints.real, (), ()) if improper else dist.Normal(0.0, 1.0)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.sample("z", prior), 1.0), obs=x)
+
+    known, fresh = (pv.AmortizedGuide(model, pv.MLP((), [8], 4)) for _ in range(2))
+    known(torch.zeros(5))
+    with pytest.raises(pv.ArgumentError, match="call it on a batch once"):
+        fresh.load_state_dict(known.state_dict())
+    fresh(torch.zeros(3))
+    fresh.load_state_dict(known.state_dict())
+    improper = pv.AmortizedGuide(lambda x: model(x, improper=True), pv.MLP((), [8], 4))
+    with pytest.raises(pv.ArgumentError, match="cannot be drawn"):
+        improper(torch.zeros(5))

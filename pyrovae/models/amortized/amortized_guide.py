@@ -145,6 +145,15 @@ class AmortizedGuide(PyroModule):
         drawn[group.base] = layout.to_rows(value, len(site.event_shape)).to(raw)
         return value
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As any module's, after the first call, at which the heads are made."""
+        if self._groups is None:
+            raise ArgumentError(
+                "AmortizedGuide finds its sites at its first call, so that there is nothing to load weights into yet: "
+                "call it on a batch once, guide(x), and load them then."
+            )
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
     # --- at the first call ----------------------------------------------------------------------------
 
     def _set_up(self, features: Features, args: tuple, kwargs: Mapping[str, Any]) -> SiteGroups:
@@ -152,7 +161,14 @@ class AmortizedGuide(PyroModule):
         look = look_at(self._model[0], args, kwargs, features.like, tracked=True)
         plate = data_plate_of(look, features.rows, self._data_plate)
         groups = SiteGroups.of_look(look, plate)
-        groups.check(look, look_at(self._model[0], args, kwargs, features.like, drawn=True))
+        try:
+            drawn = look_at(self._model[0], args, kwargs, features.like, drawn=True)
+        except NotImplementedError as error:
+            raise ArgumentError(
+                f"AmortizedGuide: a latent site of the model cannot be drawn: {str(error).splitlines()[0]}. Give it a "
+                "distribution in place of dist.ImproperUniform or the like."
+            ) from error
+        groups.check(look, drawn)
         made = []
         _check_names(self._family, groups)
         for group in groups.groups.values():
