@@ -42,7 +42,9 @@ from pyrovae.export.to_arviz import to_arviz as to_arviz
 from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth
 from pyrovae.models.amortized.amortized_guide import AmortizedGuide as AmortizedGuide
+from pyrovae.models.categorical_vae import CategoricalVAE as CategoricalVAE
 from pyrovae.models.columns import Column as Column
+from pyrovae.models.conditional_vae import ConditionalVAE as ConditionalVAE
 from pyrovae.models.conditionals.base import Conditional as Conditional
 from pyrovae.models.conditionals.base import LearnedScale as LearnedScale
 from pyrovae.models.conditionals.by_column import ByColumn as ByColumn
@@ -62,12 +64,16 @@ from pyrovae.models.conditionals.mixture_normal import MixtureNormal as MixtureN
 from pyrovae.models.conditionals.normals import DiagNormal as DiagNormal
 from pyrovae.models.conditionals.normals import FullNormal as FullNormal
 from pyrovae.models.conditionals.normals import LowRankNormal as LowRankNormal
+from pyrovae.models.conditionals.relaxed import RelaxedCategorical as RelaxedCategorical
+from pyrovae.models.conditionals.relaxed import StraightThrough as StraightThrough
 from pyrovae.models.conditionals.self_masking import SelfMasking as SelfMasking
 from pyrovae.models.flow_prior import FlowPrior as FlowPrior
 from pyrovae.models.guide_orders import BottomUp as BottomUp
 from pyrovae.models.guide_orders import Ladder as Ladder
 from pyrovae.models.guide_orders import TopDown as TopDown
 from pyrovae.models.hierarchical_vae import HierarchicalVAE as HierarchicalVAE
+from pyrovae.models.labelled_vae import LabelledVAE as LabelledVAE
+from pyrovae.models.mixture_vae import MixtureVAE as MixtureVAE
 from pyrovae.models.nets import MLP as MLP
 from pyrovae.models.nets import ConvDecoder as ConvDecoder
 from pyrovae.models.nets import ConvEncoder as ConvEncoder
@@ -95,6 +101,8 @@ from pyrovae.pairs.masked import masked as masked
 from pyrovae.pairs.own_store import own_store as own_store
 from pyrovae.pairs.pair import HasPair as HasPair
 from pyrovae.pairs.pair import Pair as Pair
+from pyrovae.prediction.clusters import Clusters as Clusters
+from pyrovae.prediction.clusters import clusters as clusters
 from pyrovae.prediction.draws import log_likelihood as log_likelihood
 from pyrovae.prediction.draws import posterior as posterior
 from pyrovae.prediction.draws import posterior_predictive as posterior_predictive

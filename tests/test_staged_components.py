@@ -17,6 +17,7 @@ STEPS = 7  # three plain ones, two of them looked at, then three that are compar
 COUNTS = torch.poisson(torch.full((24, 5), 4.0), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randint(0, 256, (24, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 COLUMNS = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
+BITS = (COLUMNS > 0).float()
 with torch.random.fork_rng():
     torch.manual_seed(0)
     TABLE = (
@@ -32,6 +33,14 @@ RECIPES = {
     "image_vae-channels": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, channels=(4,)), IMAGES),
     "vector_vae": (lambda: pv.recipes.vector_vae(5, latent=2, hidden=[8]), COLUMNS),
     "count_vae": (lambda: pv.recipes.count_vae(5, latent=2, hidden=[8]), COUNTS),
+    "mixture_vae": (lambda: pv.recipes.mixture_vae(5, 2, 3, hidden=[8]), BITS),
+    "categorical_vae": (lambda: pv.recipes.categorical_vae(5, 3, hidden=[8]), BITS),
+    "categorical_vae-relaxed": (lambda: pv.recipes.categorical_vae(5, 3, sites=2, temperature=0.7, hidden=[8]), BITS),
+    "conditional_vae": (lambda: pv.recipes.conditional_vae(5, 2, condition=5, hidden=[8]), (BITS, COLUMNS)),
+    "semi_supervised_vae": (
+        lambda: pv.recipes.semi_supervised_vae(5, 2, 3, hidden=[8]),
+        (BITS, torch.arange(24) % 4 - 1),
+    ),
     "table_vae": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), TABLE),
     "table_vae-holes": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), HOLED),
     "table_vae-mechanism": (

@@ -88,8 +88,12 @@ class Mixture(Conditional):
 
     def forward(self) -> Any:
         """Batch shape `()`, event shape as given."""
-        components = dist.Normal(self.loc, bounded(self.log_scale).exp()).to_event(self.loc.dim() - 1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.component(slice(None)))
+
+    def component(self, number: int | slice | Tensor) -> Any:
+        """The normals of these components; batch shape: that of their numbers."""
+        scale = bounded(self.log_scale).exp()
+        return dist.Normal(self.loc[number], scale[number]).to_event(self.loc.dim() - 1)
 
 
 class VampPrior(Conditional):

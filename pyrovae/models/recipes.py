@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pyrovae.errors import ArgumentError
+from pyrovae.models.class_recipes import categorical_vae, conditional_vae, mixture_vae, semi_supervised_vae
 from pyrovae.models.columns import Column, HasColumns
 from pyrovae.models.conditionals.base import LearnedScale
 from pyrovae.models.conditionals.by_column import ByColumn
@@ -30,7 +31,18 @@ from pyrovae.pairs.with_schema import RowSchema, with_schema
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
 
-__all__ = ["bayesian_decoder", "bayesian_mixture", "count_vae", "image_vae", "table_vae", "vector_vae"]
+__all__ = [
+    "bayesian_decoder",
+    "bayesian_mixture",
+    "categorical_vae",
+    "conditional_vae",
+    "count_vae",
+    "image_vae",
+    "mixture_vae",
+    "semi_supervised_vae",
+    "table_vae",
+    "vector_vae",
+]
 
 
 def image_vae(

@@ -35,10 +35,11 @@ _EXPONENTIATING = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)
 def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
     """A loss for one fit: a fresh copy of an ELBO, which remembers the depth of a pair's plates.
 
-    Left out, it is `Trace_ELBO()`, or `TraceEnum_ELBO()` where the model enumerates a site.
+    Left out, it is `Trace_ELBO()`, or `TraceEnum_ELBO()` where the model or the guide enumerates a site.
     """
     if loss is None:
-        return TraceEnum_ELBO() if structure and structure.named("enumerated") else Trace_ELBO()
+        summed = structure is not None and any(site.summed for site in structure.sites.values())
+        return TraceEnum_ELBO() if summed else Trace_ELBO()
     if isinstance(loss, type) or not (isinstance(loss, ELBO) or callable(loss)):
         raise ArgumentError(f"loss is {loss!r}; give an object such as pyro.infer.Trace_ELBO(), not its class or name.")
     if isinstance(loss, ELBOModule):

@@ -15,7 +15,7 @@ from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, unwrapped
 DataCheck = Callable[..., None]
 
 
-def data_checks(pair: HasPair, modules: Iterable[nn.Module] = ()) -> tuple[DataCheck, ...]:
+def data_checks(pair: HasPair, modules: Iterable[nn.Module] = (), *, name: str = "check_data") -> tuple[DataCheck, ...]:
     """The methods `check_data` that a pair declares, or any part of it.
 
     A part may declare `check_data(*args, **kwargs)`. It gets what model and guide get, once for each batch and before
@@ -24,6 +24,7 @@ def data_checks(pair: HasPair, modules: Iterable[nn.Module] = ()) -> tuple[DataC
     Args:
         pair: the pair; the objects whose methods its model and guide are belong to it.
         modules: those that it was seen to register.
+        name: of the method.
     """
     if isinstance(pair, Wrapped) and pair.adds_data:
         return ()  # its parts know nothing of what is added, and have looked at the rest before
@@ -31,7 +32,14 @@ def data_checks(pair: HasPair, modules: Iterable[nn.Module] = ()) -> tuple[DataC
     owners = [inner, *(getattr(function, "__self__", function) for function in (inner.model, inner.guide))]
     parts = [*owners, *(part for module in (*bound_modules(pair), *modules) for part in module.modules())]
     once = {id(part): part for part in parts}
-    return tuple(part.check_data for part in once.values() if callable(getattr(part, "check_data", None)))
+    return tuple(getattr(part, name) for part in once.values() if callable(getattr(part, name, None)))
+
+
+def check_training_data(pair: HasPair, leaves: Mapping[int | str, Any]) -> None:
+    """Let parts that declare `check_training_data(*args, **kwargs)` look once at all rows that are to be trained on."""
+    args = tuple(leaf for key, leaf in leaves.items() if isinstance(key, int))
+    named = {key: leaf for key, leaf in leaves.items() if isinstance(key, str)}
+    check_data(data_checks(pair, name="check_training_data"), args, named)
 
 
 def check_data(checks: Iterable[DataCheck], args: tuple, kwargs: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ class Site(NamedTuple):
     role: str  # latent, auxiliary, enumerated, observed, factor or deterministic
     plates: tuple[str, ...]
     local: bool  # inside the data plate
+    summed: bool = False  # whether model or guide enumerates it
 
 
 class Structure(NamedTuple):
@@ -153,7 +154,9 @@ def _role(name: str, node: dict, guide: Trace) -> str:
 def _sites(traces: Traces, data_plate: str | None) -> dict[str, Site]:
     found = {}
     for name, node in samples(traces.model):
-        found[name] = _site(name, _role(name, node, traces.guide), node, data_plate)
+        site = _site(name, _role(name, node, traces.guide), node, data_plate)
+        drawn: dict[str, Any] = traces.guide.nodes[name] if name in traces.guide else node
+        found[name] = site._replace(summed=bool(drawn["infer"].get("enumerate")))
     for name, node in samples(traces.guide):
         if name not in found:
             role = "factor" if type(node["fn"]).__name__ == "Unit" else "auxiliary"
@@ -163,7 +166,8 @@ def _sites(traces: Traces, data_plate: str | None) -> dict[str, Site]:
 
 def _site(name: str, role: str, node: dict, data_plate: str | None) -> Site:
     plates = tuple(frame.name for frame in node["cond_indep_stack"])
-    return Site(name, role, plates, local=data_plate is not None and data_plate in plates)
+    local = data_plate is not None and data_plate in plates
+    return Site(name, role, plates, local, summed=bool(node["infer"].get("enumerate")))
 
 
 def roots(modules: Iterable[nn.Module]) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from pyrovae.data.placement import find_placement
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
+from pyrovae.pairs.data_checks import check_training_data
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.numbers import as_number, check_count, check_positive
 from pyrovae.pairs.pair import HasPair
@@ -117,6 +118,8 @@ def make_plan(
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     first = batches.first()
     check_nonfinite(pair, batches, first, options.device)
+    if batches.random_access and batches.transform is None and batches.leaves():
+        check_training_data(pair, batches.leaves())
     held_out = _held_out(pair, options, first, batches.batch_size, seed)
     placement = placement or find_placement(pair, first, options.device)
     check_precision(first, placement)
