@@ -119,6 +119,7 @@ def labelled():
     return vae
 
 
+@pytest.mark.slow
 def test_rows_with_a_label_have_the_joint_evidence_and_others_the_marginal_one(labelled):
     x, label = X[:6], SOME[:6]
     each = [pv.log_evidence(labelled.conditional(), x, torch.full((6,), k), draws=5_000).value for k in range(3)]
