@@ -155,7 +155,7 @@ def _sites(traces: Traces, data_plate: str | None) -> dict[str, Site]:
     found = {}
     for name, node in samples(traces.model):
         site = _site(name, _role(name, node, traces.guide), node, data_plate)
-        drawn: dict[str, Any] = traces.guide.nodes[name] if name in traces.guide else node
+        drawn: Any = traces.guide.nodes[name] if name in traces.guide else node
         found[name] = site._replace(summed=bool(drawn["infer"].get("enumerate")))
     for name, node in samples(traces.guide):
         if name not in found:
