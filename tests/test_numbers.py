@@ -37,6 +37,10 @@ def truth():
     return pv.truth.LinearGaussian(torch.ones(3, 2), torch.zeros(3), 0.5)
 
 
+def classes():
+    return pv.truth.DiscreteMixture(torch.tensor([0.5, 0.5]), torch.tensor([[0.9] * 3, [0.1] * 3]))
+
+
 def weighted():
     return pv.epistemic.bayesian_weights(vae(), X)
 
@@ -69,6 +73,9 @@ CALLS = {
     "choose_latent": lambda **given: pv.choose_latent(
         lambda latent: vae(), X, given.pop("settings", [1, 2]), **{"epochs": 1, "draws": 2, "folds": 2, **given}
     ),
+    "clusters": lambda **given: pv.clusters(classes(), torch.ones(16, 3), **given),
+    "compare": lambda **given: pv.compare({"one": truth(), "two": truth()}, X, **{"draws": 4, **given}),
+    "total_correlation": lambda **given: pv.total_correlation(vae(), 1.0, **given),
     "elbo": asking(pv.elbo),
     "impute": asking(pv.impute, candidates=30),
     "recipes.table_vae": lambda **given: pv.recipes.table_vae([pv.Column("x", "real")], **{"latent": 2, **given}),
@@ -127,6 +134,15 @@ CALLS = {
     "recipes.count_vae": lambda **given: pv.recipes.count_vae(**{"size": 3, "latent": 2, **given}),
     "recipes.vector_vae": lambda **given: pv.recipes.vector_vae(**{"size": 3, "latent": 2, **given}),
     "recipes.image_vae": lambda **given: pv.recipes.image_vae((1, 8, 8), **given),
+    "recipes.bayesian_mixture": lambda **given: pv.recipes.bayesian_mixture(
+        pv.VAE(pv.StickBreakingMixture(3, 2), vae().likelihood, vae().posterior), **{"rows": 16, **given}
+    ),
+    "recipes.categorical_vae": lambda **given: pv.recipes.categorical_vae(3, **{"classes": 2, **given}),
+    "recipes.conditional_vae": lambda **given: pv.recipes.conditional_vae(3, **{"latent": 2, "classes": 2, **given}),
+    "recipes.mixture_vae": lambda **given: pv.recipes.mixture_vae(3, **{"latent": 2, "components": 2, **given}),
+    "recipes.semi_supervised_vae": lambda **given: pv.recipes.semi_supervised_vae(
+        3, **{"latent": 2, "classes": 2, **given}
+    ),
     "recipes.bayesian_decoder": lambda **given: pv.recipes.bayesian_decoder(vae(), **{"rows": 16, **given}),
 }
 
@@ -141,7 +157,8 @@ def public(name: str):
 def arguments(name: str) -> list[str]:
     """The counts that a function takes; `update` is `epistemic.update`, and levels of calibration are no count."""
     kinds = inspect.signature(public(name)).parameters
-    return [one for one in kinds if one in COUNTS and "int" in str(kinds[one].annotation) and one != "trials"]
+    counts = (one for one in kinds if one in COUNTS and "int" in str(kinds[one].annotation) and one != "trials")
+    return [one for one in counts if "Iterable" not in str(kinds[one].annotation)]
 
 
 POINTS = [(name, one) for name in CALLS for one in arguments(name)]

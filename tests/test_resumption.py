@@ -74,7 +74,7 @@ def test_resumed_bit_for_bit(entry, tmp_path):
     assert_same(weights, expected)
 
 
-VAE = pairs(having={"building"})[0].values[0]
+VAE = pairs(having={"building", "mean_field"})[0].values[0]
 
 
 @pytest.mark.parametrize("optim", [
