@@ -75,8 +75,8 @@ def conditional_vae(
     """
     if (condition is None) == (classes is None):
         raise ArgumentError("conditional_vae takes condition= (numbers a row) or classes= (of labels): one of both.")
-    width: dict[str, Any] = {"condition": condition} if classes is None else {"classes": classes}
-    latent, width = check_counts(latent=latent, **width)
+    said: dict[str, Any] = {"condition": condition} if classes is None else {"classes": classes}
+    latent, width = check_counts(latent=latent, **said)
     return ConditionalVAE(**_given(shape, latent, width, likelihood, hidden), condition=condition, classes=classes)
 
 
