@@ -129,7 +129,16 @@ _BOTH = [
     "observation_mask",
     "time_steps",
 ]
-_CORRELATION = ["autoregressive_flow_guide", "hierarchical", "nested_plates", "crossed_plates", "auxiliary_by_hand"]
+_CORRELATION = [
+    "autoregressive_flow_guide",
+    "hierarchical",
+    "nested_plates",
+    "crossed_plates",
+    "auxiliary_by_hand",
+    "bent_prior_and_guide",
+    "ladder",
+    "two_levels_with_pseudo_inputs",
+]
 REFUSED = {"total_correlation": {*_BOTH, *_CORRELATION}, "mmd": {*_BOTH, "enumerated_prior"}}
 
 
