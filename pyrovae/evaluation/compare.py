@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.evaluation.evidence import log_evidence, psis
+from pyrovae.evaluation.importance_weights import check, row_weights
+from pyrovae.evaluation.per_datum import of_each_datum
+from pyrovae.export.arviz_versions import psislw
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
+from pyrovae.sampling.sampler import Sampler
 
 _TRUSTED = 0.7  # khat up to which an evidence is
 
@@ -141,10 +146,10 @@ def compare(
     """
     if not isinstance(pairs, Mapping) or len(pairs) < 2:
         raise ArgumentError('compare takes two pairs or more with their names: compare({"a": pair_a, "b": pair_b}, x).')
-    asked = {"seed": seed, "data_plate": data_plate, **named}
-    found = [log_evidence(pair, *data, draws=draws, **asked).value for pair in pairs.values()]
-    khat = [psis(pair, *data, draws=draws, **asked).khat for pair in pairs.values()]
-    rows, doubtful = torch.stack(found), (torch.stack(khat) > _TRUSTED).double().mean(1)
+    draws = check_count("draws", draws)
+    found = [_of_rows(of_each_datum(pair, data, named, seed, data_plate), draws) for pair in pairs.values()]
+    rows, khat = map(torch.stack, zip(*found, strict=True))
+    doubtful = (khat > _TRUSTED).double().mean(1)
     if rows.shape[1] < _FEWEST:
         raise DataError("compare: one row has no spread, so that nothing says what is chance: give more rows.")
     order = rows.mean(1).argsort(descending=True, stable=True)
@@ -153,6 +158,17 @@ def compare(
     return Comparison(
         tuple(list(pairs)[place] for place in order), *_mean(rows), *_mean(gaps), unreliable=doubtful, rows=rows
     )
+
+
+def _of_rows(sampler: Sampler, draws: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The evidence and the khat of each row, from the same weights."""
+    values, shapes = [], []
+    for rows, weights in row_weights(sampler, draws):
+        total = weights.logsumexp(0)
+        check(total, rows)
+        values.append(total - math.log(draws))
+        shapes.append(torch.from_numpy(psislw(weights.T.numpy())[1]))
+    return torch.cat(values), torch.cat(shapes)
 
 
 def _mean(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

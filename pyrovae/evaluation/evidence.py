@@ -10,14 +10,22 @@ import torch
 
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.evaluation.estimate import Estimate, Mean
-from pyrovae.evaluation.importance_weights import check, checked, each_datum, joined, joint_weights, of_the_set
+from pyrovae.evaluation.importance_weights import (
+    check,
+    checked,
+    each_datum,
+    joined,
+    joint_weights,
+    of_the_set,
+    row_weights,
+)
 from pyrovae.evaluation.per_datum import check_common_densities, check_plate, of_each_datum, of_the_whole, sampler_of
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
-from pyrovae.sampling.densities import densities_of, scored
+from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 
@@ -189,10 +197,7 @@ def psis(
         sampler = of_the_whole(pair, data, named, seed, data_plate)
         return Psis(*(part[0] for part in _smoothed(joint_weights(sampler, draws)[:, None], None)))
     sampler = of_each_datum(pair, data, named, seed, data_plate)
-    found = []
-    for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
-        weights = torch.cat([part.densities.log_weights.cpu() for part in parts])
-        found.append(_smoothed(weights, rows))
+    found = [_smoothed(weights, rows) for rows, weights in row_weights(sampler, draws)]
     return Psis(*map(torch.cat, zip(*found, strict=True)))
 
 

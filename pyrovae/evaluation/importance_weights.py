@@ -30,6 +30,12 @@ def each_datum(sampler: Sampler, draws: int) -> Iterator[Estimate]:
         yield checked(mean.estimate(), rows)
 
 
+def row_weights(sampler: Sampler, draws: int) -> Iterator[tuple[range, torch.Tensor]]:
+    """All log weights of each datum, (draws, rows), tile by tile of rows."""
+    for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
+        yield rows, torch.cat([part.densities.log_weights.cpu() for part in parts])
+
+
 def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     r"""The evidence of all data together.
 

@@ -31,4 +31,4 @@ class ThreeParts(nn.Module):
 
     def zeros(self, n: int, shape: torch.Size) -> Tensor:
         """Zeros of (n, *shape), of the type and on the device of the parameters."""
-        return VAE.zeros(self, n, shape)  # type: ignore[arg-type]
+        return VAE.zeros(self, n, shape)  # type: ignore[arg-type]  # it asks for parameters alone, which any module has

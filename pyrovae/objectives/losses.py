@@ -19,7 +19,6 @@ from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.objectives.multi_sample import IWAE
 from pyrovae.objectives.penalised import Penalised
 from pyrovae.objectives.temper import Tempered
-from pyrovae.objectives.total_correlation import TotalCorrelation
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Wrapped
 from pyrovae.pairs.structure import Structure
@@ -142,7 +141,7 @@ def check_objective(
 def check_rows(pair: HasPair, rows: int | None) -> None:
     """Refuse a penalty that was told of another number of rows than the data have."""
     for layer in _layers(pair):
-        if isinstance(layer, Penalised) and isinstance(layer.term, TotalCorrelation):
+        if isinstance(layer, Penalised):
             layer.term.check_rows(rows)
 
 

@@ -67,6 +67,9 @@ class MeanDiscrepancy:
     bandwidth: float | None
     name: ClassVar[str] = "mmd"
 
+    def check_rows(self, rows: int | None) -> None:
+        """Nothing here depends on how many rows the data have."""
+
     def value(self, names: Sequence[str], posterior: Draws, prior: Draws, plate: str, *, named: bool) -> Tensor:
         """The squared discrepancy, estimated from a batch and as many draws of the prior."""
         parents = {name: depends_on(prior[name], prior, plate) for name in names}

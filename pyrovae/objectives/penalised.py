@@ -45,6 +45,10 @@ class Term(Protocol):
         """What users call it."""
         ...
 
+    def check_rows(self, rows: int | None) -> None:
+        """Refuse settings that are of another number of rows than the data have."""
+        ...
+
     def value(self, names: Sequence[str], posterior: Draws, prior: Draws, plate: str, *, named: bool) -> Tensor:
         """The penalty of a batch, per datum.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from pyrovae.errors import ArgumentError
@@ -10,7 +11,7 @@ from pyrovae.pairs.numbers import finite
 
 
 @dataclass(frozen=True)
-class SteeredWeight:
+class SteeredWeight(ABC):
     """A weight that a figure of training moves, step by step; its state is the logarithm, a plain float."""
 
     nats: float
@@ -37,9 +38,9 @@ class SteeredWeight:
         """The weight of the rate that belongs to a state: `exp(state)` within the bounds."""
         return min(max(math.exp(state), self.minimum), self.maximum)
 
+    @abstractmethod
     def error(self, rate: float, distortion: float) -> float:
         """How far a step's figures, in nats per datum, are off the target: above 0 the weight rises."""
-        raise NotImplementedError
 
     def observe(self, rate: float, distortion: float, state: float) -> float:
         """The next state, after a step with these figures."""

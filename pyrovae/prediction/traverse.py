@@ -71,9 +71,11 @@ def traverse(
     if not (places and numbers):
         raise ArgumentError("traverse: give one dimension and one value at least.")
 
+    moved = VariationSpread(pair, local, 0.0)
+    own = Sampler.of(moved, data, named, seed=0, data_plate=data_plate)  # one look at the pair for the whole grid
+
     def decoded(place: int, number: float) -> dict[str, torch.Tensor]:
-        moved = VariationSpread(pair, local, 0.0, {site: (place, number)})
-        own = Sampler.of(moved, data, named, seed=0, data_plate=data_plate)
+        moved.held = {str(site): (place, number)}
         return only(drawn(own, 1, "posterior", observed_wholes(own.structure), mean=True, output=Output()), own)
 
     grid = [[decoded(place, number) for number in numbers] for place in places]

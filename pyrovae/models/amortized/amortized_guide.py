@@ -163,7 +163,7 @@ class AmortizedGuide(PyroModule):
         groups = SiteGroups.of_look(look, plate)
         try:
             drawn = look_at(self._model[0], args, kwargs, features.like, drawn=True)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # how distributions without draws say so
             raise ArgumentError(
                 f"AmortizedGuide: a latent site of the model cannot be drawn: {str(error).splitlines()[0]}. Give it a "
                 "distribution in place of dist.ImproperUniform or the like."
