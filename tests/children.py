@@ -21,7 +21,7 @@ import torch
 # One process imports them, once; each child is a fork of it that has run nothing else.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["torch", "pyro.infer.autoguide", "pyrovae.models.vae", "pyrovae.training.fit", "pyrovae.sampling.sampler"]
+    ["torch", "pyro.infer.autoguide", "pyrovae.models.vaes.vae", "pyrovae.training.fit", "pyrovae.sampling.sampler"]
 )
 
 

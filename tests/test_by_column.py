@@ -11,9 +11,9 @@ from components import EVERY_KIND
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.models.columns import KINDS, has_classes
+from pyrovae.models.conditionals.columns import KINDS, has_classes
 from pyrovae.models.conditionals.distributions import ZeroOrLogNormal
-from pyrovae.models.table_units import TableUnits
+from pyrovae.models.units.table_units import TableUnits
 from pyrovae.pairs.part_observed import observing
 
 

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import pyrovae as pv
-from pyrovae.models.columns import KINDS, Column
+from pyrovae.models.conditionals.columns import KINDS, Column
 from pyrovae.tables.background import background
 from pyrovae.tables.cell_densities import cell_densities
 

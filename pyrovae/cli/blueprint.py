@@ -16,7 +16,7 @@ from pyrovae.cli.advice import Advice, Facts, spread_rows
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError
 from pyrovae.models.nets import Chain
-from pyrovae.models.units import center_and_spread
+from pyrovae.models.units.standard_columns import center_and_spread
 
 # Rows from which mean and spread of a column are measured; more would not move them where it matters.
 _MEASURED = 100_000

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from pyrovae.models.columns import has_classes
+from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.report import svg
 from pyrovae.report.own_units import cells, known_columns, short, worded, words_of
 from pyrovae.report.section import Section

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.models.columns import has_classes
+from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.report import svg
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES, TableColumn

@@ -11,7 +11,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.evaluation.resemblance import classified
-from pyrovae.models.columns import has_classes
+from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.pairs.isolation import log_level
 from pyrovae.report.views import Subject, chosen_rows
 from pyrovae.tables.imputation_scores import imputation_scores

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyrovae.models.columns import Column, has_classes
-from pyrovae.models.table_units import transformed
+from pyrovae.models.conditionals.columns import Column, has_classes
+from pyrovae.models.units.table_units import transformed
 
 _WIDTH = 2.0  # in spreads of the column: half of what is absurd lies within
 

@@ -12,7 +12,7 @@ import torch
 from pyrovae.errors import ArgumentError, DataError, PairError, argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
-from pyrovae.models.columns import KINDS
+from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn

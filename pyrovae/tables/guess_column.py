@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.columns import Column, check_column
+from pyrovae.models.conditionals.columns import Column, check_column
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers

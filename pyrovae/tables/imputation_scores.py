@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.columns import Column, has_classes
+from pyrovae.models.conditionals.columns import Column, has_classes
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair

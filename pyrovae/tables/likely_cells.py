@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pyrovae.models.columns import Column
+from pyrovae.models.conditionals.columns import Column
 
 _BY_MEAN = ("real", "proportion")
 _BY_MEDIAN = ("heavy", "positive", "positive_or_zero", "count", "inflated_count", "ordinal")  # means hang on the tail

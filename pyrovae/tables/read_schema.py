@@ -10,7 +10,7 @@ from typing import Any
 
 from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
-from pyrovae.models.columns import Column, check_column
+from pyrovae.models.conditionals.columns import Column, check_column
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import TableColumn
 from pyrovae.training.saved import files

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyrovae.data.row_words import row_words
 from pyrovae.errors import DataError, argument
-from pyrovae.models.columns import Column, has_classes
+from pyrovae.models.conditionals.columns import Column, has_classes
 
 Level = str | int | float | bool
 
@@ -166,7 +166,7 @@ def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column
     """A column with what its numbers say: level and spread, or the shares of the classes."""
     import torch
 
-    from pyrovae.models.table_units import transformed
+    from pyrovae.models.units.table_units import transformed
 
     seen = numbers[~np.isnan(numbers)]
     plain = Column(name, kind, classes)

@@ -11,7 +11,7 @@ import pyrovae as pv
 from pyrovae.cli.advice import advise, look
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.main import app
-from pyrovae.models.units import center_and_spread
+from pyrovae.models.units.standard_columns import center_and_spread
 
 # Deviations of 300 among Unix times, of 0.05 among pressures, identifiers, and a mean of 1e9 with a deviation of 1.
 LEVELS = np.array([1.7e9, 101_325.0, 1e7, 1e9])

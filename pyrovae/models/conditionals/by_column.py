@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.columns import KINDS, Column, check_column, has_classes
 from pyrovae.models.conditionals.base import Conditional, check_network, network_output
+from pyrovae.models.conditionals.columns import KINDS, Column, check_column, has_classes
 from pyrovae.models.conditionals.side_by_side import SideBySide
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.columns import Column, HasColumns, check_column, has_classes
 from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.columns import Column, HasColumns, check_column, has_classes
 from pyrovae.models.conditionals.side_by_side import SideBySide
-from pyrovae.models.table_units import transformed
+from pyrovae.models.units.table_units import transformed
 
 Known = Mapping[str, float | Sequence[float]]
 

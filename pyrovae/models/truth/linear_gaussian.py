@@ -14,9 +14,9 @@ from pyrovae.models.conditionals.base import LearnedScale
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.normals import DiagNormal, FullNormal
 from pyrovae.models.nets import MLP
-from pyrovae.models.priors import StandardNormal
+from pyrovae.models.priors.normal_priors import StandardNormal
 from pyrovae.models.truth.trainable_guides import TrainableGuide
-from pyrovae.models.vae import VAE
+from pyrovae.models.vaes.vae import VAE
 from pyrovae.pairs.pair import Pair
 
 

@@ -9,17 +9,18 @@ import torch
 from torch import nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.categorical_vae import CategoricalVAE
-from pyrovae.models.conditional_vae import ConditionalVAE
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.conditionals.discrete import Bernoulli, Categorical
 from pyrovae.models.conditionals.normals import DiagNormal
 from pyrovae.models.conditionals.relaxed import RelaxedCategorical, StraightThrough
-from pyrovae.models.labelled_vae import LabelledVAE
-from pyrovae.models.mixture_vae import MixtureVAE
 from pyrovae.models.nets import MLP, Chain, Event, event_shape
-from pyrovae.models.priors import Mixture, StandardNormal
-from pyrovae.models.vae import VAE
+from pyrovae.models.priors.mixture import Mixture
+from pyrovae.models.priors.normal_priors import StandardNormal
+from pyrovae.models.vaes.categorical_vae import CategoricalVAE
+from pyrovae.models.vaes.conditional_vae import ConditionalVAE
+from pyrovae.models.vaes.labelled_vae import LabelledVAE
+from pyrovae.models.vaes.mixture_vae import MixtureVAE
+from pyrovae.models.vaes.vae import VAE
 from pyrovae.pairs.numbers import check_counts
 
 Family = Callable[[Any], Conditional]

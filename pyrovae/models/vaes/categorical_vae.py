@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.conditional_vae import one_hot
-from pyrovae.models.three_parts import ThreeParts
-from pyrovae.models.vae import as_distribution, as_part, compare_events
+from pyrovae.models.vaes.conditional_vae import one_hot
+from pyrovae.models.vaes.three_parts import ThreeParts
+from pyrovae.models.vaes.vae import as_distribution, as_part, compare_events
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.registration import Registration
 

@@ -9,8 +9,8 @@ import pyro
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.guide_orders import BottomUp, Ladder, TopDown
-from pyrovae.models.vae import VAE, as_distribution, as_part, compare_events
+from pyrovae.models.vaes.guide_orders import BottomUp, Ladder, TopDown
+from pyrovae.models.vaes.vae import VAE, as_distribution, as_part, compare_events
 
 
 class HierarchicalVAE(VAE):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import DataError
-from pyrovae.models.columns import Column, check_column, has_classes
+from pyrovae.models.conditionals.columns import Column, check_column, has_classes
 
 _HALF = 0.5  # in the place of what is missing: every kind has a number for it
 

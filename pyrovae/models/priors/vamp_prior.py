@@ -1,4 +1,4 @@
-"""Priors: conditionals of nothing, so `prior()` has batch shape `()`."""
+"""The mixture of the posteriors of learned pseudo-inputs."""
 
 from __future__ import annotations
 
@@ -10,90 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, bounded
+from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.nets import Event, event_shape
 from pyrovae.pairs.numbers import check_count
-
-
-class StandardNormal(Conditional):
-    r"""Independent standard normals: \( \mathcal N(0, I) \).
-
-    Args:
-        shape: Event shape, an integer or a tuple.
-
-    Examples:
-        >>> import pyrovae as pv
-        >>> pv.StandardNormal(8)().event_shape
-        torch.Size([8])
-    """
-
-    zero: Tensor
-
-    def __init__(self, shape: Event):
-        super().__init__()
-        self.shape = event_shape(shape, "shape")
-        # Says type and device; it follows .to() and .double(), and holds nothing that a file should keep.
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
-
-    def forward(self) -> Any:
-        """Batch shape `()`, event shape as given."""
-        return _normal(self.zero.expand(self.shape), torch.ones_like(self.zero).expand(self.shape))
-
-
-class LearnedNormal(Conditional):
-    r"""A diagonal normal whose parameters are learned: \( \mathcal N(\mu, \operatorname{diag}(e^{2 b(s)})) \).
-
-    Args:
-        shape: Event shape, an integer or a tuple.
-
-    Starts as the standard normal.
-
-    Examples:
-        >>> import pyrovae as pv
-        >>> pv.LearnedNormal(8)().event_shape
-        torch.Size([8])
-    """
-
-    def __init__(self, shape: Event):
-        super().__init__()
-        self.loc = nn.Parameter(torch.zeros(event_shape(shape, "shape")))
-        self.log_scale = nn.Parameter(torch.zeros_like(self.loc))
-
-    def forward(self) -> Any:
-        """Batch shape `()`, event shape as given."""
-        return _normal(self.loc, bounded(self.log_scale).exp())
-
-
-class Mixture(Conditional):
-    r"""A learned mixture of diagonal normals: \( \sum_k \pi_k\, \mathcal N(\mu_k, e^{2 b(s_k)} I) \).
-
-    Args:
-        components: How many.
-        shape: Event shape, an integer or a tuple.
-
-    The locations start as standard normal draws: equal components would have equal gradients for ever.
-
-    Examples:
-        >>> import pyrovae as pv
-        >>> pv.Mixture(10, 8)().event_shape
-        torch.Size([8])
-    """
-
-    def __init__(self, components: int, shape: Event):
-        super().__init__()
-        size = (check_count("components", components), *event_shape(shape, "shape"))
-        self.logits = nn.Parameter(torch.zeros(size[0]))
-        self.loc = nn.Parameter(torch.randn(size))
-        self.log_scale = nn.Parameter(torch.zeros(size))
-
-    def forward(self) -> Any:
-        """Batch shape `()`, event shape as given."""
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.component(slice(None)))
-
-    def component(self, number: int | slice | Tensor) -> Any:
-        """The normals of these components; batch shape: that of their numbers."""
-        scale = bounded(self.log_scale).exp()
-        return dist.Normal(self.loc[number], scale[number]).to_event(self.loc.dim() - 1)
 
 
 class VampPrior(Conditional):
@@ -149,10 +68,6 @@ class VampPrior(Conditional):
         return dist.MixtureSameFamily(
             dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs))), components
         )
-
-
-def _normal(loc: Tensor, scale: Tensor) -> Any:
-    return dist.Normal(loc, scale).to_event(loc.dim())
 
 
 def _start(pseudo_inputs: Any, shape: Event | None) -> Tensor:

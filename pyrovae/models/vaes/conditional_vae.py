@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.conditionals.base import Conditional
-from pyrovae.models.three_parts import ThreeParts
-from pyrovae.models.vae import VAE, as_distribution, compare_events
+from pyrovae.models.vaes.three_parts import ThreeParts
+from pyrovae.models.vaes.vae import VAE, as_distribution, compare_events
 from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.numbers import check_counts
 

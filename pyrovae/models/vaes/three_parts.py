@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrovae.models.vae import VAE, as_part
+from pyrovae.models.vaes.vae import VAE, as_part
 from pyrovae.pairs.registration import Registration
 
 

@@ -15,10 +15,10 @@ from torch.distributions import Transform
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, calm, network_of_pyro
 from pyrovae.models.conditionals.base import Conditional
-from pyrovae.models.foreign_flow import ForeignFlow
-from pyrovae.models.held_transform import Flow, HeldTransform, forget, parts_of
 from pyrovae.models.nets import Event
-from pyrovae.models.priors import StandardNormal
+from pyrovae.models.priors.foreign_flow import ForeignFlow
+from pyrovae.models.priors.held_transform import Flow, HeldTransform, forget, parts_of
+from pyrovae.models.priors.normal_priors import StandardNormal
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 

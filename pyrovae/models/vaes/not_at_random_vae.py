@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.models.conditionals.self_masking import SelfMasking
-from pyrovae.models.vae import VAE
+from pyrovae.models.vaes.vae import VAE
 from pyrovae.pairs.part_observed import observing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae.models.conditionals.base import Conditional
-from pyrovae.models.priors import Mixture
+from pyrovae.models.priors.mixture import Mixture
 
 
 class ChosenComponent(Conditional):

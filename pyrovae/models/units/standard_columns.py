@@ -1,8 +1,7 @@
-"""What recipes put around networks and likelihoods that work in units of their own: pixels, columns, counts."""
+"""Columns less their mean, divided by their spread, and likelihoods of the raw ones."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -14,83 +13,7 @@ from torch import Tensor, nn
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.conditionals.continuous import Normal
-from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
-from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
-from pyrovae.pairs.data_checks import may_read
-
-
-class LogOfCounts(nn.Module):
-    """log(1 + x) of counts."""
-
-    def check_data(self, x: Tensor) -> None:
-        """Refuse what is below 0, where the data come in."""
-        if x.lt(0).any():
-            raise DataError("count_vae takes counts; some of these are below 0")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Their logarithms."""
-        if may_read():
-            self.check_data(x)  # of a pair that is called as it stands
-        return torch.log1p(x)
-
-
-class PixelUnits(nn.Module):
-    """Images divided by their highest level, 255 or 1, which the first image that is not black decides."""
-
-    highest: Tensor
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("highest", torch.zeros(()))  # 0: not decided yet
-
-    def check_data(self, x: Tensor) -> None:
-        """Refuse what is no raw image, where the data come in; nothing is left to look at in bytes of known unit."""
-        if self.highest != 255 or x.dtype != torch.uint8:
-            lowest, highest = map(float, torch.aminmax(x))
-            if not math.isnan(lowest):  # holes are another matter
-                self._check_levels(lowest, highest)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The images in their unit."""
-        # In eval mode too: a unit tells nothing about the data but how they are written.
-        if not self.highest and x.any():
-            self._decide(float(x.min()), float(x.max()))
-        return x.to(self.highest.dtype) / self.known()
-
-    def known(self) -> Tensor:
-        """The highest level; 1 while there was no image."""
-        return torch.where(self.highest > 0, self.highest, 1.0)
-
-    def _decide(self, lowest: float, highest: float) -> None:
-        self._check_levels(lowest, highest)
-        self.highest.fill_(255.0 if highest > 1 else 1.0)
-
-    def _check_levels(self, lowest: float, highest: float) -> None:
-        if not (lowest >= 0 and highest <= 255):
-            raise DataError(
-                f"image_vae takes raw images, levels 0 to 255 or the same divided by 255; these reach from {lowest:g} "
-                f"to {highest:g}: undo their normalisation, or build a pv.VAE with another likelihood"
-            )
-        if highest > self.highest > 0:
-            raise DataError(
-                f"the first images that this image_vae met had levels up to {float(self.highest):g}, these have up to "
-                f"{highest:g}: give all of them in the unit of the first"
-            )
-
-
-class InPixelUnits(Conditional):
-    """A discretised logistic in the units of the data."""
-
-    def __init__(self, likelihood: DiscretizedLogistic, units: PixelUnits):
-        super().__init__()
-        self.likelihood, self.units = likelihood, units
-
-    def forward(self, *given: Tensor) -> Any:
-        """The levels in the unit of the images."""
-        pixels = self.likelihood(*given)
-        base = pixels.base_dist
-        levels = DiscretizedLogisticLevels(base.loc, base.scale, base.levels, self.units.known())
-        return levels.to_event(len(pixels.event_shape))
+from pyrovae.models.conditionals.discrete import NegativeBinomial
 
 
 def center_and_spread(rows: Tensor, dims: int | tuple[int, ...] = 0) -> tuple[Tensor, Tensor]:

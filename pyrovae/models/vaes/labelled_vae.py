@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.conditional_vae import ConditionalVAE, check_labels, one_hot
-from pyrovae.models.three_parts import ThreeParts
-from pyrovae.models.vae import as_distribution, as_part, compare_events
+from pyrovae.models.vaes.conditional_vae import ConditionalVAE, check_labels, one_hot
+from pyrovae.models.vaes.three_parts import ThreeParts
+from pyrovae.models.vaes.vae import as_distribution, as_part, compare_events
 from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.numbers import as_number, check_counts
 

@@ -10,9 +10,9 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.chosen_component import ChosenComponent
-from pyrovae.models.priors import Mixture
-from pyrovae.models.vae import VAE, as_distribution, compare_events
+from pyrovae.models.priors.mixture import Mixture
+from pyrovae.models.vaes.chosen_component import ChosenComponent
+from pyrovae.models.vaes.vae import VAE, as_distribution, compare_events
 from pyrovae.pairs.numbers import as_whole
 
 

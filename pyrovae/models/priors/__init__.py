@@ -1,0 +1,1 @@
+"""Priors: conditionals of nothing."""

@@ -1,0 +1,1 @@
+"""Pairs that are modules: `VAE`, and those with levels, classes, labels, conditions."""
