@@ -13,6 +13,7 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.declared import declared
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import keep_missing
@@ -144,12 +145,12 @@ class Masked(Wrapped):
 
 
 def takes_holes(pair: HasPair) -> bool:
-    """Whether what is missing counts nowhere in a pair."""
+    """Whether what is missing counts nowhere in a pair: one that `masked` made, or that says `takes_holes = True`."""
     while isinstance(pair, Wrapped):
         if isinstance(pair, Masked):
             return True
         pair = pair.pair
-    return False
+    return declared(pair, "takes_holes")
 
 
 def _names(function: Callable[..., Any], args: tuple) -> list[str]:
