@@ -18,7 +18,7 @@ from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
-from pyrovae.prediction.draws import drawn
+from pyrovae.prediction.drawn import drawn
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
 

@@ -13,7 +13,7 @@ from pyrovae.pairs.numbers import as_whole, check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.turns import in_turn
-from pyrovae.prediction.draws import drawn as draws_of
+from pyrovae.prediction.drawn import drawn as draws_of
 from pyrovae.prediction.encode import encodings
 from pyrovae.prediction.generate import only
 from pyrovae.prediction.output import Output

@@ -9,7 +9,7 @@ import torch
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
-from pyrovae.prediction.draws import drawn, sampler_for
+from pyrovae.prediction.drawn import drawn, sampler_for
 from pyrovae.prediction.framed import framed
 from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites

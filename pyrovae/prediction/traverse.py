@@ -11,7 +11,7 @@ from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.numbers import as_whole, finite
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
-from pyrovae.prediction.draws import drawn
+from pyrovae.prediction.drawn import drawn
 from pyrovae.prediction.encode import encodings
 from pyrovae.prediction.generate import only
 from pyrovae.prediction.output import Output

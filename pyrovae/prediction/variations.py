@@ -16,7 +16,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.turns import in_turn
-from pyrovae.prediction.draws import drawn
+from pyrovae.prediction.drawn import drawn
 from pyrovae.prediction.output import Output
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import observed_wholes
