@@ -177,6 +177,7 @@ def test_pairs_with_global_sites_draw_in_a_plate_or_one_by_one(entry):
     assert sampler_of(pair, *args, **kwargs).route in ("plate", "loop")
 
 
+@pytest.mark.filterwarnings("ignore:.reads-other-rows")
 def test_rows_that_look_at_each_other_are_not_repeated():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -544,6 +545,7 @@ def test_an_argument_is_observed_where_a_site_holds_a_part_of_it_or_a_cast():
     assert observed_arguments(Sampler.of(pv.Pair(model, guide), data, {}, seed=0)) == {0, 1}
 
 
+@pytest.mark.filterwarnings("ignore:.reads-other-rows")
 def test_a_total_that_is_the_largest_of_all_rows_is_the_same_in_every_tile():
     def model(docs):
         with pyro.plate("data", len(docs)):

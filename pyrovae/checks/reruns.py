@@ -12,8 +12,9 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, replayed_model, tensors
-from pyrovae.pairs.by_row import ByRow, Move, first_rows, going_astray, rolled
+from pyrovae.pairs.by_row import ByRow, moving_with_others
 from pyrovae.pairs.declared import declared
+from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
@@ -91,12 +92,13 @@ def _moved(node: Mapping, before: Mapping) -> bool:
 
 def reads_no_other_rows(traced: TracedPair) -> Iterator[Finding]:
     """What is local to a row is the same whichever other rows are in the batch."""
-    plate, rows = traced.structure.data_plate, traced.rows or 0
-    before = ByRow(traced.traces, plate) if plate is not None else None
-    if before is None or rows < 4 or before.size != (rows, rows):
+    plate = traced.structure.data_plate
+    if plate is None:
         return
-    names = _astray(traced, before, first_rows(rows // 2))
-    if names and not _astray(traced, before, rolled(1)):  # else it has data, or an order, of its own
+    fixed = FixedPlate(traced.pair, plate)
+    moving = moving_with_others(fixed, traced.args, traced.kwargs, ByRow(traced.traces, plate))
+    if moving.found and not moving.ordered:
+        names = [*dict.fromkeys(name for _, name in moving.found)]
         yield Finding(
             "reads-other-rows",
             "warning",
@@ -106,13 +108,6 @@ def reads_no_other_rows(traced: TracedPair) -> Iterator[Finding]:
             "and give it as an argument or keep it in a buffer.",
             names[0],
         )
-
-
-def _astray(traced: TracedPair, before: ByRow, move: Move) -> list[str]:
-    try:
-        return going_astray(traced.pair, traced.args, traced.kwargs, before, move)
-    except Exception:
-        return []  # it does not run on other rows, or has no densities; other clauses say so
 
 
 # --- random numbers -------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def rate_distortion(
             raise
         batches = as_batches(given, batch_size=batches.rows)
         use = Use.of(pair, batches, data_plate=data_plate)
+    use.tell_of_other_rows()
     check_local_densities(use)
     check_common_densities(use)
     several = batches.random_access and batches.batches_per_epoch != 1

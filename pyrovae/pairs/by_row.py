@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
@@ -14,7 +14,7 @@ from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.trace import Traces, samples
+from pyrovae.pairs.trace import Traces, batch_rows, samples
 
 Move = Callable[[torch.Tensor, int], torch.Tensor]  # of a tensor's rows, which stand in an axis
 
@@ -51,17 +51,18 @@ class ByRow:
             point = getattr(fn, "v", None) if "Delta" in type(fn).__name__ else None
             found = fn.log_prob(value) if point is None else _summed(point, fn.event_dim)
             axis = found.ndim + frame.dim
-            if 0 <= axis < found.ndim and found.shape[axis] == frame.size:
-                yield key, found.movedim(axis, 0).reshape(int(frame.size), -1).sum(1)
+            if _holds_rows(found, axis, frame):
+                yield key, found.movedim(axis, 0).flatten(1).sum(1) if found.ndim > 1 else found
 
     def centres(self) -> Iterator[tuple[tuple[str, str], torch.Tensor]]:
         """Of each observed site the mean of a row, which may move where the density does not: a multinomial's total."""
         for (side, name), (node, frame) in self.local.items():
-            centre = _mean(node["fn"]) if side == "model" and node["is_observed"] else None
+            given = node["is_observed"] and not node["infer"].get("_deterministic")
+            centre = _mean(node["fn"]) if side == "model" and given else None
             if centre is not None:
                 axis = centre.ndim - node["fn"].event_dim + frame.dim
-                if 0 <= axis < centre.ndim and centre.shape[axis] == frame.size:
-                    yield ("mean", name), centre.movedim(axis, 0).reshape(int(frame.size), -1).sum(1)
+                if _holds_rows(centre, axis, frame):
+                    yield ("mean", name), centre.movedim(axis, 0).flatten(1).sum(1) if centre.ndim > 1 else centre
 
     def check_shapes(self) -> None:
         """Refuse observed values of another number of rows than the plate's."""
@@ -85,7 +86,7 @@ class ByRow:
         for (side, name), (node, frame) in self.local.items():
             value = node["value"]
             axis = value.ndim - node["fn"].event_dim + frame.dim
-            whole = 0 <= axis < value.ndim and value.shape[axis] == frame.size
+            whole = _holds_rows(value, axis, frame)
             drawn = side == "guide" or (name not in self.traces.guide.nodes and not node["is_observed"])
             if drawn and whole and "Delta" not in type(node["fn"]).__name__:
                 moved.add_node(name, **{**node, "value": move(value.detach(), axis), "is_observed": False})
@@ -110,6 +111,10 @@ class ByRow:
         alone = poutine.replay(pair.model, trace=held)
         model = poutine.trace(filled(poutine.replay(alone, trace=guide))).get_trace(*args, **kwargs)
         return ByRow(Traces(model, guide), self.plate)
+
+
+def _holds_rows(tensor: torch.Tensor, axis: int, frame: Any) -> bool:
+    return 0 <= axis < tensor.ndim and frame.size in (tensor.shape[axis], -1)  # -1: a plate that says no size
 
 
 def _mean(fn: Any) -> torch.Tensor | None:
@@ -142,33 +147,70 @@ def first_rows(count: int) -> Move:
     return lambda tensor, axis: tensor.narrow(axis, 0, count)
 
 
+def last_rows(count: int) -> Move:
+    """The last rows alone."""
+    return lambda tensor, axis: tensor.narrow(axis, tensor.shape[axis] - count, count)
+
+
 def as_before(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     """Rows where they were, in memory of their own."""
     return tensor.clone()
 
 
-def differing(one: ByRow, other: ByRow, move: Move) -> list[str]:
-    """The sites of which a run on moved rows says something else than the run before does of the same rows."""
+def differing(one: ByRow, other: ByRow, move: Move) -> list[tuple[str, str]]:
+    """The sides and sites of which a run on moved rows says something else of the same rows than the run before."""
     there = {**dict(other.by_row()), **dict(other.centres())}
     return [
-        name
-        for (side, name), rows in chain(one.by_row(), one.centres())
-        if (side, name) not in there or not _close(move(rows, 0), there[side, name])
+        key
+        for key, rows in chain(one.by_row(), one.centres())
+        if key not in there or not _close(move(rows, 0), there[key])
     ]
 
 
-def going_astray(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow, move: Move) -> list[str]:
-    """Local sites whose densities do not go along with the rows, where all draws do."""
+def going_astray(
+    pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow, *moves: Move
+) -> list[tuple[str, str]]:
+    """Local sites that do not go along with the rows in any of the moves, where all draws do.
+
+    Returns:
+        Side and name of each; the side is "mean" for an observed site's mean, which may move where no density does.
+    """
 
     def run(move: Move, seed: int = 0) -> ByRow:
         return before.again(pair, args, kwargs, before.draws(move), move, seed=seed)
 
     base = run(as_before)
-    names = differing(base, run(move), move)
-    if not names:
+    found = [one for move in moves for one in differing(base, run(move), move)]
+    if not found:
         return []
-    restless = {*differing(base, run(as_before, 1), as_before)}  # they draw numbers beside sites: nothing can be said
-    return [name for name in dict.fromkeys(names) if name not in restless]
+    # These draw numbers beside sites: nothing can be said.
+    restless = {name for _, name in differing(base, run(as_before, 1), as_before)}
+    return [(side, name) for side, name in dict.fromkeys(found) if name not in restless]
+
+
+class Moving(NamedTuple):
+    """Local sites whose distribution in a row moves with the rows beside it.
+
+    Attributes:
+        found: side and name of each, as of `going_astray`.
+        ordered: whether they move with the mere order of the rows, too: the pair has data, or an order, of its own.
+    """
+
+    found: list[tuple[str, str]]
+    ordered: bool = False
+
+
+def moving_with_others(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], before: ByRow) -> Moving:
+    """Look for them: both halves of the batch are run alone, since the largest of all rows stands in one of them."""
+    rows, size = batch_rows(args, kwargs) or 0, before.size
+    if rows < 4 or size is None or size[0] not in (rows, -1):
+        return Moving([])
+    halves = first_rows(rows // 2), last_rows(rows // 2)
+    try:
+        found = going_astray(pair, args, kwargs, before, *halves)
+        return Moving(found, bool(found) and bool(going_astray(pair, args, kwargs, before, rolled(1))))
+    except Exception:
+        return Moving([])  # it does not run on other rows, or has no densities; others say so
 
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -94,9 +94,9 @@ def own_rows(
             )  # of all latents in one vector
             count = before.size[1] if joint else max(before.size[1], *lengths.values())
             return OwnRows(count, words, before.size[1] > rows)
-        sites = going_astray(pair, args, kwargs, before, rolled(1)) if data and before.size[1] == rows else []
-        if sites:
-            return OwnRows(rows, f"data, or an order, of its own (at {', '.join(map(repr, sites[:3]))})")
+        found = going_astray(pair, args, kwargs, before, rolled(1)) if data and before.size[1] == rows else []
+        if sites := dict.fromkeys(name for _, name in found):
+            return OwnRows(rows, f"data, or an order, of its own (at {', '.join(map(repr, [*sites][:3]))})")
     return None
 
 

@@ -47,6 +47,7 @@ def drawn(
     structure = sampler.structure
     default = predicted_sites if predicted or (predicted is None and kind == "predictive") else unobserved_sites
     names = checked_sites(structure, sites, default(structure))
+    sampler.use.tell_of_other_rows(means=mean)
     readings = values_of(structure, names, mean=mean)
     return collect(sampler, draws, SiteRequest(cheapest_kind(kind, structure, readings), readings), output)
 

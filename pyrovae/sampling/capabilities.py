@@ -10,7 +10,6 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
-from pyrovae.pairs.by_row import ByRow, first_rows, going_astray
 from pyrovae.pairs.points import is_delta, own_log_prob
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
@@ -127,20 +126,10 @@ class _Look:
         self.pair.turn_to(few)
         if together := observed_together(self.pair, few, self.structure):
             raise UncutError(f"{together[0]!r} is observed outside the data plate, for all rows together")
-        if sites := self.moves_with_other_rows(first):
-            raise UncutError(f"the distribution of {sites[0]!r} in a row moves with the other rows")
+        if found := self.use.moving_with_others.found:
+            raise UncutError(f"the distribution of {found[0][1]!r} in a row moves with the other rows")
         if self.draws_global_sites_by_rows(few, first):
             raise UncutError("the guide draws global sites by looking at all rows")
-
-    def moves_with_other_rows(self, first: Batch) -> list[str]:
-        """Sites of single rows that are another's among half of the rows: a mean over the batch, its largest total."""
-        if self.structure.data_plate is None:
-            return []
-        before = ByRow(self.on_first(first), self.structure.data_plate)
-        try:
-            return going_astray(self.use.pair, first.args, first.kwargs, before, first_rows(first.rows // 2))
-        except Exception:
-            return []  # it does not run on a part of these rows
 
     def run(self, batch: Batch, kind: Kind = "posterior") -> Traces:
         self.pair.turn_to(batch)

@@ -19,7 +19,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.lawful_values import Fill
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import Traces, samples, with_rows
+from pyrovae.pairs.trace import Traces, batch_rows, samples, with_rows
 
 Kind = Literal["posterior", "predictive", "generative", "prior", "scored", "guide"]
 
@@ -56,21 +56,21 @@ class WholePlate(Wrapped):
     @contextmanager
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
         """All rows in the data plate, and anything behind masks."""
-        original = SubsampleMessenger._subsample
+        original, rows = SubsampleMessenger._subsample, batch_rows(args, kwargs) or self.rows
 
         # A handler could give the index, but not another number of rows than the author's `subsample_size`.
         def whole(name, size=None, subsample_size=None, subsample=None, use_cuda=None, device=None):
             if name != self.data_plate or size is None or subsample is not None:
                 return original(name, size, subsample_size, subsample, use_cuda, device)
-            return size, self.rows, self._index(int(size), device)
+            return size, rows, self._index(rows, int(size), device)
 
         with mock.patch.object(SubsampleMessenger, "_subsample", staticmethod(whole)), Fill():
             yield
 
-    def _index(self, size: int, device: Any) -> torch.Tensor:
+    def _index(self, rows: int, size: int, device: Any) -> torch.Tensor:
         known = self.positions
         if self.follows or known is None or int(known.max()) >= size:
-            known = torch.arange(self.rows) % size
+            known = torch.arange(rows) % size
         return known.to(device) if device is not None else known
 
 

@@ -62,9 +62,13 @@ class Sampler:
             PairError: the pair does not run on these data.
             DataError: the data are none that `fit` would take.
         """
-        given = arguments(pair, data, named)
+        sampler = cls._looked_at(pair, arguments(pair, data, named), chosen_seed(seed), data_plate)
+        sampler.use.tell_of_other_rows()
+        return sampler
+
+    @classmethod
+    def _looked_at(cls, pair: HasPair, given: Any, seed: int, data_plate: str | None) -> Sampler:
         batches = as_batches(given, batch_size=TILE_ROWS)
-        seed = chosen_seed(seed)
         try:
             return cls(Use.of(pair, batches, data_plate=data_plate), seed=seed, tile_rows=cls._tile_rows(batches))
         except (PairError, UncutError) as error:
@@ -121,6 +125,7 @@ class Sampler:
     def tiles_by_rows(self, draws: int, kind: Kind = "posterior") -> Iterator[Callable[[], Iterator[Tile]]]:
         """For each tile of rows a function that makes all tiles of draws, the same ones at every call."""
         draws = check_count("draws", draws)
+        self.use.tell_of_other_rows(means=kind in ("predictive", "generative", "prior"))
         for batch, rows, number in self.row_tiles():
             yield partial(self._tiles_of, batch, rows, number, draws, kind)
 

@@ -18,7 +18,8 @@ from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
@@ -26,6 +27,8 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
+
+_FEW_ROWS = 8  # on which one row is seen to move with others
 
 
 @contextmanager
@@ -113,6 +116,40 @@ class Use:
         with self.quietly():
             pair.turn_to(batch)
             return run_once(pair, batch, self.structure, "posterior")
+
+    @cached_property
+    def moving_with_others(self) -> Moving:
+        """Sides and sites of single rows that move with the rows beside them, seen on a few rows."""
+        batch, plate = self.first(None), self.structure.data_plate
+        if plate is None or not batch.leaves:
+            return Moving([])
+        spread = torch.linspace(0, batch.rows - 1, min(batch.rows, _FEW_ROWS)).long()
+        args, kwargs = moved_rows(batch.args, batch.kwargs, lambda leaf, axis: leaf[spread.to(leaf.device)])
+        whole = WholePlate(self.pair, plate, follows=False)
+        with self.quietly():
+            try:
+                before = ByRow(run(whole, args, kwargs), plate)
+            except Exception:
+                return Moving([])  # it takes all of its rows or none
+            return moving_with_others(whole, args, kwargs, before)
+
+    def tell_of_other_rows(self, *, means: bool = False) -> None:
+        """Warn of a pair whose rows move with their company: then so does what it is asked.
+
+        Args:
+            means: whether only the means of what is observed do so is of interest, too.
+        """
+        moving = self.moving_with_others
+        found = [name for side, name in moving.found if means or side != "mean"]
+        if found and not moving.ordered:
+            warnings.warn(
+                f"[reads-other-rows] the distribution of {found[0]!r} in a row moves with the other rows of the batch "
+                "(batch statistics, attention over rows, a total that is the largest of all), so that what is asked of "
+                "the pair does, too: it is another answer among other rows, or in batches of another size, and none to "
+                "compare. Compute what rows share beforehand, and give it as an argument or keep it in a buffer.",
+                PyrovaeWarning,
+                stacklevel=4,
+            )
 
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches, in order, where the pair takes them."""

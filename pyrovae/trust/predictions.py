@@ -123,6 +123,7 @@ class Form(NamedTuple):
 
 
 def _tiles(sampler: Sampler, draws: int, source: Source) -> Iterator[Tile]:
+    sampler.use.tell_of_other_rows(means=True)
     if source == "model":
         return sampler.tiles(draws, "generative")
     return sampler.tiles(1 if source == "residual" else draws)

@@ -92,6 +92,7 @@ def check_measure(measure: str) -> None:
 
 def observed(sampler: Sampler, sites: Collection[str] | None) -> list[str]:
     """The observed sites that are asked for."""
+    sampler.use.tell_of_other_rows(means=True)
     structure = sampler.structure
     there = structure.named("observed")
     if sites is not None:
