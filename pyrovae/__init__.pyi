@@ -1,6 +1,7 @@
 """Variational autoencoders as probabilistic programs, and tools for any Pyro model/guide pair."""
 
 from pyrovae import objectives as objectives
+from pyrovae import plots as plots
 from pyrovae import tables as tables
 from pyrovae.checks import testing as testing
 from pyrovae.checks.check_pair import check_pair as check_pair
@@ -139,6 +140,8 @@ from pyrovae.trust.generate_with_uncertainty import Generated as Generated
 from pyrovae.trust.generate_with_uncertainty import generate_with_uncertainty as generate_with_uncertainty
 from pyrovae.trust.novelty import Novelty as Novelty
 from pyrovae.trust.novelty import novelty as novelty
+from pyrovae.trust.predictive_check import PredictiveCheck as PredictiveCheck
+from pyrovae.trust.predictive_check import predictive_check as predictive_check
 from pyrovae.trust.ranks import Ranks as Ranks
 from pyrovae.trust.reliability import Reliability as Reliability
 from pyrovae.trust.selective import Handover as Handover

@@ -108,6 +108,7 @@ CALLS = {
     "reconstruct": asking(pv.reconstruct),
     "resemblance": asking(pv.resemblance),
     "selective": lambda **given: pv.selective(labelled(), X, X[:, 0], site="y", **{"draws": 4, **given}),
+    "predictive_check": asking(pv.predictive_check, draws=3),
     "simulation_based_calibration": asking(pv.simulation_based_calibration, simulations=2, draws=4),
     "to_arviz": asking(pv.to_arviz, draws=4),
     "uncertainty": lambda **given: pv.uncertainty(vae(), X, **{"draws": 4, **given}),

@@ -68,6 +68,7 @@ PUBLIC_MODULES = {
     "models.recipes",
     "models.truth",
     "objectives",
+    "plots",
     "tables",
     "tables.estimators",
     "trust.epistemic",

@@ -91,7 +91,7 @@ def _filled(values: np.ndarray, count: int) -> np.ndarray:
 
 def _enlarged(tile: Image.Image) -> Image.Image:
     factor = max(1, _VISIBLE // max(tile.size))
-    return tile.resize((tile.width * factor, tile.height * factor), Image.Resampling.BICUBIC)
+    return tile.resize((tile.width * factor, tile.height * factor), Image.Resampling.NEAREST)
 
 
 def _background(tile: Image.Image) -> Any:

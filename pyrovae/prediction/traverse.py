@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ def traverse(
     site: str | None = None,
     dims: Iterable[int] | None = None,
     values: Iterable[float] = (-2.0, -1.0, 0.0, 1.0, 2.0),
+    together: bool = False,
     data_plate: str | None = None,
     **named: Any,
 ) -> dict[str, torch.Tensor]:
@@ -41,11 +43,13 @@ def traverse(
         site: the latent site of each row; needed where there are several.
         dims: its dimensions, counted through its event; left out, all.
         values: what each takes in turn.
+        together: two dimensions (or three) at once, over the grid of their values: the plane that they span.
         data_plate: the plate of the rows, where several plates follow their number.
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{observed site: (dims, values, rows, *event)}`.
+        `{observed site: (dims, values, rows, *event)}`; of dimensions moved together (values, values, rows, *event),
+        the first of `dims` first.
 
     Raises:
         ArgumentError: no such site or dimension, or a value that is no number.
@@ -55,6 +59,8 @@ def traverse(
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [], 5)), pv.DiagNormal(pv.MLP(5, [], 4)))
         >>> pv.traverse(vae, torch.ones(3, 5), values=[-1, 1])["x"].shape
         torch.Size([2, 2, 3, 5])
+        >>> pv.traverse(vae, torch.ones(1, 5), values=range(-3, 4), together=True)["x"].shape
+        torch.Size([7, 7, 1, 5])
     """
     numbers = [finite("traverse", "a value", value) for value in values]
     sampler = Sampler.of(pair, data, named, seed=0, data_plate=data_plate)
@@ -70,16 +76,23 @@ def traverse(
     places = _places(dims, found[site].mean[0].numel())
     if not (places and numbers):
         raise ArgumentError("traverse: give one dimension and one value at least.")
+    if together and not 2 <= len(set(places)) == len(places) <= 3:
+        raise ArgumentError(f"traverse: {len(places)} dimensions together; give two or three in dims=.")
 
     moved = VariationSpread(pair, local, 0.0)
     own = Sampler.of(moved, data, named, seed=0, data_plate=data_plate)  # one look at the pair for the whole grid
 
-    def decoded(place: int, number: float) -> dict[str, torch.Tensor]:
-        moved.held = {str(site): (place, number)}
+    def decoded(held: Mapping[int, float]) -> dict[str, torch.Tensor]:
+        moved.held = {str(site): held}
         return only(drawn(own, 1, "posterior", observed_wholes(own.structure), mean=True, output=Output()), own)
 
-    grid = [[decoded(place, number) for number in numbers] for place in places]
-    return {x: torch.stack([torch.stack([one[x] for one in row]) for row in grid]) for x in grid[0][0]}
+    if together:
+        steps = [dict(zip(places, one, strict=True)) for one in product(numbers, repeat=len(places))]
+    else:
+        steps = [{place: number} for place in places for number in numbers]
+    shape = (len(numbers),) * len(places) if together else (len(places), len(numbers))
+    grid = [decoded(held) for held in steps]
+    return {x: torch.stack([one[x] for one in grid]).reshape(*shape, *grid[0][x].shape) for x in grid[0]}
 
 
 def _places(dims: Iterable[int] | None, count: int) -> list[int]:

@@ -81,10 +81,10 @@ class VariationSpread(Wrapped):
     """A pair whose guide draws some of its sites nearer to their centres, or further from them."""
 
     def __init__(
-        self, pair: HasPair, sites: frozenset[str], scale: float, held: Mapping[str, tuple[int, float]] | None = None
+        self, pair: HasPair, sites: frozenset[str], scale: float, held: Mapping[str, Mapping[int, float]] | None = None
     ):
         self.pair, self.sites, self.scale = pair, sites, scale
-        self.held = dict(held or {})  # one dimension of a site, and the value that it has
+        self.held = dict(held or {})  # dimensions of a site, and the values that they have
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """The other spread, around the guide."""
@@ -92,7 +92,7 @@ class VariationSpread(Wrapped):
 
 
 class _Spreading(Messenger):
-    def __init__(self, sites: frozenset[str], scale: float, held: Mapping[str, tuple[int, float]]):
+    def __init__(self, sites: frozenset[str], scale: float, held: Mapping[str, Mapping[int, float]]):
         super().__init__()
         self.sites, self.scale, self.held = sites, scale, held
 
@@ -108,7 +108,7 @@ def _has_distances(fn: Any) -> bool:
 class _Around(TorchDistribution):
     """A distribution whose draws have their distances from its centre multiplied; its density is left as it is."""
 
-    def __init__(self, base: Any, scale: float, held: tuple[int, float] | None = None):
+    def __init__(self, base: Any, scale: float, held: Mapping[int, float] | None = None):
         self.base, self.scale, self.held = base, scale, held
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
@@ -134,10 +134,10 @@ class _Around(TorchDistribution):
     def _holding(self, value):
         if self.held is None:
             return value
-        place, number = self.held
-        one = torch.zeros(self.event_shape.numel(), dtype=torch.bool, device=value.device)
-        one[place] = True
-        return torch.where(one.reshape(self.event_shape), torch.full_like(value, number), value)
+        flat = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], -1).clone()
+        for place, number in self.held.items():
+            flat[..., place] = number
+        return flat.reshape(value.shape)
 
     def log_prob(self, value):
         return self.base.log_prob(value)

@@ -14,6 +14,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.placement import placed
 from pyrovae.pairs.blank import has_blank
 from pyrovae.pairs.isolation import isolated
+from pyrovae.plots.latent_plane import in_plane
 from pyrovae.prediction.encode import encodings
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.tables.schema import Schema
@@ -110,18 +111,7 @@ class Latent(NamedTuple):
 
     def plane(self) -> tuple[np.ndarray, tuple[str, str]]:
         """The means in two dimensions, and what the axes are: PCA where there are more than two."""
-        dims = self.means.shape[1]
-        if dims == 1:
-            return np.hstack([self.means, self.scales]), (f"mean of {self.site}", f"scale of {self.site}")
-        if dims == 2:
-            return self.means, (f"{self.site}[0]", f"{self.site}[1]")
-        centred = self.means - self.means.mean(0)
-        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        shares = sizes**2 / max(float((sizes**2).sum()), 1e-30)
-        return left[:, :2] * sizes[:2], (
-            f"first principal component ({shares[0]:.0%} of the variance)",
-            f"second ({shares[1]:.0%})",
-        )
+        return in_plane(self.means, self.scales, self.site)
 
 
 def latent_of(subject: Subject, count: int) -> Latent | None:
