@@ -163,6 +163,45 @@ def test_a_guide_that_enumerates_is_summed_out_by_default():
     assert type(own_loss(None, inspected(plain, (X, CLASSES), {})[0])) is Trace_ELBO
 
 
+def test_the_depth_of_plates_is_found_and_not_guessed():
+    vae = pv.recipes.semi_supervised_vae(12, 2, 3, hidden=[8])
+    structure = inspected(vae, (X,), {})[0]
+    assert own_loss(None, structure).max_plate_nesting == 1
+    assert own_loss(TraceEnum_ELBO(), structure).max_plate_nesting == 1
+    several = own_loss(TraceEnum_ELBO(num_particles=3, vectorize_particles=True), structure)
+    assert several.max_plate_nesting == 2
+    assert pv.fit(vae, (X, SOME), epochs=1, loss=several, progress=False).history[0].loss > 0
+
+
+class Double(pv.Conditional):
+    """A likelihood in double precision, as that of a table is."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given):
+        return dist.Normal(self.network(*given).double(), 1.0).to_event(1)
+
+
+@pytest.mark.parametrize("make", [pv.recipes.semi_supervised_vae, pv.recipes.mixture_vae])
+def test_sites_of_two_precisions_are_summed_out(make):
+    losses = []
+    for likelihood in (Double, lambda network: pv.Normal(network, scale=1.0)):
+        torch.manual_seed(0)
+        vae = make(12, 2, 3, hidden=[8], likelihood=likelihood)
+        data = (X, SOME) if make is pv.recipes.semi_supervised_vae else X
+        losses.append(pv.fit(vae, data, epochs=1, staged=False, progress=False, seed=0).history[0][:4])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_draws_of_rows_with_a_label_are_made_together(labelled, caplog):
+    caplog.set_level("INFO", "pyrovae")
+    pv.log_evidence(labelled, X[:6], SOME[:6], draws=3)
+    assert "one by one" not in caplog.text
+    assert "pyro.factor" not in caplog.text  # the classification term is ours, and no news
+
+
 def test_generation_under_a_chosen_class(labelled):
     chosen = labelled.conditional()
     for k in range(3):

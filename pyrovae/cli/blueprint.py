@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import pyrovae as pv
 from pyrovae.cli.advice import Advice, Facts, spread_rows
+from pyrovae.cli.annotation import Annotation
+from pyrovae.cli.networks import FUNCTIONS, InUnits, Networks, Scaled, Shifted
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError
-from pyrovae.models.nets import Chain
 from pyrovae.models.units.standard_columns import center_and_spread
 
 # Rows from which mean and spread of a column are measured; more would not move them where it matters.
@@ -49,14 +49,13 @@ class Blueprint:
     prior: str = "standard"
     components: int = 50
     guide: str = "normal"
+    annotation: Annotation | None = None
 
     @classmethod
-    def of(
-        cls, facts: Facts, advice: Advice, *, prior: str = "standard", components: int = 50, guide: str = "normal"
-    ) -> Blueprint:
+    def of(cls, facts: Facts, advice: Advice, **chosen: Any) -> Blueprint:
         """The blueprint of what was chosen for the data."""
         values = (choice.value for choice in advice)
-        return cls(*values, shape=facts.shape, top=facts.top or 1.0, prior=prior, components=components, guide=guide)
+        return cls(*values, shape=facts.shape, top=facts.top or 1.0, **chosen)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Blueprint:
@@ -86,11 +85,18 @@ class Blueprint:
         """What the pair gives, in the units of the raw data."""
         return values * self.top if self.divided and self.scaling != "binary" else values
 
-    def build(self, rows: np.ndarray | None = None) -> pv.VAE:
+    def build(self, rows: np.ndarray | None = None) -> Any:
         """The pair; without rows (of prepared data) its scaling is a blank that a file fills."""
-        scaled = Scaled(self._function, *self._moments(rows))
-        posterior = self._posterior(scaled)
-        return pv.VAE(self._prior(rows, posterior), self._likelihood(scaled), posterior)
+        scaled, annotation = Scaled(self._function, *self._moments(rows)), self.annotation
+        networks = Networks(self.net, self.hidden, self.latent, self.shape, scaled, annotation)
+        posterior = self._posterior(networks)
+        parts = self._prior(rows, posterior), self._likelihood(networks), posterior
+        if annotation is None:
+            return pv.VAE(*parts)
+        if annotation.role == "condition":
+            return pv.ConditionalVAE(*parts, condition=len(annotation.names))
+        classes = annotation.width
+        return pv.LabelledVAE(*parts, pv.Categorical(networks.of_data(classes)), classes=classes)
 
     @property
     def _function(self) -> str:
@@ -106,30 +112,18 @@ class Blueprint:
             return torch.zeros(()), torch.tensor(float(spread))
         if rows is None:
             return torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
-        seen = _FUNCTIONS[self._function](torch.from_numpy(spread_rows(rows, _MEASURED).astype(np.float64)))
+        seen = FUNCTIONS[self._function](torch.from_numpy(spread_rows(rows, _MEASURED).astype(np.float64)))
         return center_and_spread(seen, 0 if shape else tuple(range(seen.dim())))
 
-    def _posterior(self, scaled: Scaled) -> Any:
+    def _posterior(self, networks: Networks) -> Any:
         d = self.latent
         if self.guide == "full":
-            return pv.FullNormal(self._encoder(scaled, d * (d + 3) // 2))
+            return pv.FullNormal(networks.encoder(d * (d + 3) // 2))
         if self.guide == "mixture":
-            return pv.MixtureNormal(self._encoder(scaled, 2 * _MODES * d), _MODES)
+            return pv.MixtureNormal(networks.encoder(2 * _MODES * d), _MODES)
         if self.guide == "iaf":
-            return pv.IAF(self._encoder(scaled, 2 * d + _CONTEXT), d, context=_CONTEXT)
-        return pv.DiagNormal(self._encoder(scaled, 2 * d))
-
-    def _encoder(self, scaled: Scaled, outputs: int) -> Any:
-        if self.net == "conv":
-            return Chain(scaled, pv.ConvEncoder(self.shape, outputs, channels=self.hidden))
-        return Chain(scaled, pv.MLP(self.shape, self.hidden, outputs))
-
-    def _decoder(self, count: int) -> Any:
-        """A network that gives `count` numbers an element."""
-        wide = (count * self.shape[0], *self.shape[1:])
-        if self.net == "conv":
-            return pv.ConvDecoder(self.latent, wide, channels=self.hidden[::-1])
-        return pv.MLP(self.latent, self.hidden[::-1], wide)
+            return pv.IAF(networks.encoder(2 * d + _CONTEXT), d, context=_CONTEXT)
+        return pv.DiagNormal(networks.encoder(2 * d))
 
     def _prior(self, rows: np.ndarray | None, posterior: Any) -> Any:
         if self.prior == "vamp":
@@ -146,79 +140,21 @@ class Blueprint:
             return pv.StudentPrior(self.latent, df=pv.LearnedScale(initial=5.0))
         return pv.LearnedNormal(self.latent) if self.prior == "learned" else pv.StandardNormal(self.latent)
 
-    def _likelihood(self, scaled: Scaled) -> Any:
+    def _likelihood(self, networks: Networks) -> Any:
         if self.likelihood in ("bernoulli", "continuous-bernoulli"):
-            return (pv.Bernoulli if self.likelihood == "bernoulli" else pv.ContinuousBernoulli)(self._decoder(1))
+            return (pv.Bernoulli if self.likelihood == "bernoulli" else pv.ContinuousBernoulli)(networks.decoder(1))
         if self.likelihood == "discretized-logistic":
-            return pv.DiscretizedLogistic(self._decoder(2), levels=self.levels, highest=self.top)
+            return pv.DiscretizedLogistic(networks.decoder(2), levels=self.levels, highest=self.top)
         if self.likelihood == "beta":
-            return pv.Beta(self._decoder(2))
+            return pv.Beta(networks.decoder(2))
         # One noise scale a column; pixels share one, so that an always black one does not take it to nothing.
         noise = pv.LearnedScale(self.shape if len(self.shape) == 1 else ())
         if self.likelihood == "poisson":
-            return pv.Poisson(_Shifted(self._decoder(1), scaled))
+            return pv.Poisson(Shifted(networks.decoder(1), networks.scaled))
         if self.likelihood == "negative-binomial":
-            return pv.NegativeBinomial(_Shifted(self._decoder(1), scaled), noise)
+            return pv.NegativeBinomial(Shifted(networks.decoder(1), networks.scaled), noise)
         family = {"normal": pv.Normal, "laplace": pv.Laplace, "student-t": pv.StudentT, "log-normal": pv.LogNormal}
-        return InUnits(family[self.likelihood](self._decoder(1), scale=noise), scaled)
-
-
-def _log(x: Tensor) -> Tensor:
-    # Zeros stand for data where only the shape counts, see VAE.blank; no data that a log-normal takes are that small.
-    return x.clamp_min(torch.finfo(x.dtype).tiny).log()
-
-
-_FUNCTIONS = {"identity": lambda x: x, "log": _log, "log1p": torch.log1p}
-
-
-class Scaled(nn.Module):
-    """A function of the data, less a centre, by a spread; in double precision where these are."""
-
-    center: Tensor
-    spread: Tensor
-    kind: Tensor
-
-    def __init__(self, function: str, center: Tensor, spread: Tensor):
-        super().__init__()
-        self.function = function
-        self.takes_double = center.dtype == torch.float64
-        self.register_buffer("center", center)
-        self.register_buffer("spread", spread)
-        self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The scaled data, of the same shape."""
-        scaled = (_FUNCTIONS[self.function](x.to(self.center.dtype)) - self.center) / self.spread
-        return scaled.to(self.kind.dtype)
-
-
-class InUnits(pv.Conditional):
-    r"""A family of location and scale, moved to the units of the raw data: \( m + c\mu,\ c\sigma \)."""
-
-    def __init__(self, likelihood: Any, scaled: Scaled):
-        super().__init__()
-        self.likelihood, self.scaled = likelihood, scaled
-
-    def forward(self, *given: Tensor) -> Any:
-        """Batch shape: leading dims of `given`."""
-        family = self.likelihood(*given)
-        base, center, spread = family.base_dist, self.scaled.center, self.scaled.spread
-        loc, scale = center + spread * base.loc, spread * base.scale
-        moved = dist.StudentT(base.df, loc, scale) if isinstance(base, dist.StudentT) else type(base)(loc, scale)
-        return moved.to_event(len(family.event_shape))
-
-
-class _Shifted(nn.Module):
-    """A network that gives the log of a mean, counted from the data's own level."""
-
-    def __init__(self, network: Any, scaled: Scaled):
-        super().__init__()
-        self.network, self.scaled = network, scaled
-        self.input_dims, self.output_shape = network.input_dims, network.output_shape
-
-    def forward(self, *given: Tensor) -> Tensor:
-        level = self.network(*given)
-        return self.scaled.center.to(level.dtype) + level
+        return InUnits(family[self.likelihood](networks.decoder(1), scale=noise), networks.scaled)
 
 
 def bits_per_element(distortion_and_rate: float, shape: tuple[int, ...]) -> float:

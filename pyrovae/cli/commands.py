@@ -72,6 +72,8 @@ def demo(
         "pyrovae train digits",
         "pyrovae train mnist --data-root idx-files --likelihood bernoulli",
         "pyrovae train wine.csv --label class --anneal 20 --out runs/wine",
+        "pyrovae train patients.csv --labels diagnosis --out runs/diagnosed",
+        "pyrovae train patients.csv --condition age,sex --out runs/under",
         "pyrovae train photos/ --size 64,64 --mode RGB --net conv --precision bfloat16",
         "pyrovae train counts.npz --key x --pair my_models.py:make_pair",
         "pyrovae train --resume --out runs/wine --epochs 400",
@@ -106,6 +108,8 @@ def train(
     key: options.Key = None,
     columns: options.Columns = None,
     label: options.Label = None,
+    labels: options.Labels = None,
+    condition: options.Condition = None,
     header: options.Header = None,
     size: options.Size = None,
     mode: options.Mode = None,
@@ -121,7 +125,8 @@ def train(
     widths = options.numbers("--hidden", hidden)
     event = options.numbers("--shape", shape)
     names, pixels = options.words(columns), options.height_and_width(size)
-    source = DataOptions(data_root, key, header, names, label, pixels, mode, event)
+    beside = options.words(condition)
+    source = DataOptions(data_root, key, header, names, label, pixels, mode, event, labels, beside)
     model = ModelOptions(likelihood, scaling, net, widths, latent, prior, components, guide)
     training = TrainingOptions(
         epochs, batch_size, learning_rate, beta, anneal, clip_norm, validation, patience, seed, staged, precision
@@ -164,6 +169,7 @@ def evaluate(
         "pyrovae sample runs/digits -n 100",
         "pyrovae sample runs/wine -n 1000 --out new.csv",
         "pyrovae sample runs/wine -n 1000 --where class=rare --where year=2001",
+        "pyrovae sample runs/under -n 1000 --where age=40 --where sex=f",
     )
 )
 def sample(
@@ -183,6 +189,16 @@ def sample(
     from pyrovae.cli import outputs, table_outputs, trained_run
 
     opened = trained_run.open_run(run, pair=pair, data=None, command="sample")
+    if opened.annotation is not None:
+        from pyrovae.cli.annotated_samples import annotated_samples
+
+        if candidates is not None:
+            raise ArgumentError(
+                "--candidates is for cells of a table; under a label or a condition nothing is weighed."
+            )
+        for path in annotated_samples(opened, number, where or [], seed=seed, mean=mean, out=out):
+            typer.echo(path)
+        return
     if where:
         outputs.check_number(number)
         if mean:

@@ -59,7 +59,7 @@ def _print(found: dict[str, Any], title: str) -> None:
 
 def lines(found: dict[str, Any]) -> list[TableRow]:
     """The table's rows."""
-    parts = (_bound, _evidence, _thorough, _codes, _coverage, _resemblance, _spread)
+    parts = (_bound, _labels, _evidence, _thorough, _codes, _coverage, _resemblance, _spread)
     return [line for part in parts for line in part(found)]
 
 
@@ -81,6 +81,17 @@ def _bound(found: dict[str, Any]) -> Iterator[TableRow]:
     )
     if "bits_per_element" in found:
         yield TableRow("bits", _number(found["bits_per_element"]), "per pixel or column, at most; lower is better")
+
+
+def _labels(found: dict[str, Any]) -> Iterator[TableRow]:
+    if "labels" in found:
+        one = found["labels"]
+        yield TableRow(
+            "labels told",
+            f"{one['value']:.1%}" + ("" if one["error"] is None else f" ± {one['error']:.1%}"),
+            f"of {one['rows']:,} labels, all of them withheld; who always said the most frequent one would be right of "
+            f"{one['most_frequent']:.1%}",
+        )
 
 
 def _evidence(found: dict[str, Any]) -> Iterator[TableRow]:

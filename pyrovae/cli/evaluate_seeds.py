@@ -18,12 +18,12 @@ def over_seeds(run: Trained, effort: Effort, seeds: int) -> dict[str, Any]:
 
     def make() -> Any:
         blueprint = run.blueprint
-        return make_pair(run.own_pair or "") if blueprint is None else blueprint.build(prepared.training)
+        return make_pair(run.own_pair or "") if blueprint is None else blueprint.build(prepared.rows)
 
     spread = studies.over_seeds(
         make,
         prepared.training,
-        held_out=effort.chosen(run.rows()),
+        held_out=effort.chosen(run.arguments()),
         seeds=seeds,
         seed=prepared.settings.seed,
         draws=effort.evidence_draws,

@@ -27,7 +27,8 @@ class LoadedRun:
 
     Args:
         pair: the pair with its trained weights; that of a table takes frames.
-        data: rows as the pair takes them: a tensor, or of a table a frame.
+        data: rows as the pair takes them: a tensor, or of a table a frame. Of a run with `--condition` two things, rows
+            and their condition: `pv.log_evidence(run.pair, *run.data)`.
         words: which rows these are.
         labels: their classes, where the data have some.
         history: one row an epoch.
@@ -79,10 +80,11 @@ def load_run(
     _check_pair(found.path, config["pair"], pair)
     with forked_random():
         opened = opened_as(found, config, config["pair"], None if data is None else os.fspath(data), pair)
-    table = isinstance(opened.blueprint, TableBlueprint)
+    table, condition = isinstance(opened.blueprint, TableBlueprint), opened.condition
+    rows = opened.data.frame if table else opened.rows()
     return LoadedRun(
         pair=with_schema(opened) if table else opened.pair,
-        data=opened.data.frame if table else opened.rows(),
+        data=rows if condition is None else (rows, condition),
         words=opened.words,
         labels=opened.data.labels,
         history=found.read_metrics((config["outcome"] or {}).get("history")),

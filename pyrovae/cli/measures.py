@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 import pyrovae as pv
+from pyrovae.cli.annotation import UNKNOWN
 from pyrovae.cli.blueprint import bits_per_element
 from pyrovae.cli.trained_run import Trained, structure_of
 from pyrovae.errors import ArgumentError, PyrovaeError
@@ -17,6 +18,8 @@ from pyrovae.report.views import chosen_rows
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 RELIABLE = 0.7  # below this k-hat, estimates from importance weights can be trusted
+
+Rows = tuple[torch.Tensor, ...]  # what a pair takes
 
 CHAINS, STEPS = 8, 100  # of annealing: a second a row, with a network of usual size on one core
 
@@ -43,18 +46,26 @@ class Effort(NamedTuple):
         if self.rows is not None and self.rows < 1:
             raise ArgumentError(f"--rows {self.rows}; give 1 at least.")
 
-    def chosen(self, rows: torch.Tensor) -> torch.Tensor:
+    def chosen(self, data: Rows) -> Rows:
         """The rows to look at many times."""
-        return rows[chosen_rows(rows, self.rows)]
+        return some(data, self.rows)
+
+
+def some(data: Rows, count: int | None) -> Rows:
+    """Rows chosen at random, always the same ones."""
+    places = chosen_rows(data[0], count)
+    return tuple(one[places] for one in data)
 
 
 def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     """Every figure that applies, and for the others why they do not."""
     effort.check()
-    rows = run.rows()
+    rows = run.arguments()
     few = effort.chosen(rows)
-    found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows), **_of_all(run, rows, effort.draws)}
-    found["rows_looked_at_closely"] = len(few)
+    found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows[0]), **_of_all(run, rows, effort.draws)}
+    found["rows_looked_at_closely"] = len(few[0])
+    if labels := labels_told(run):
+        found["labels"] = labels
     missing: dict[str, str] = {}
     for name, figure in {**_CLOSE, **(_THOROUGH if effort.thorough else {})}.items():
         try:
@@ -64,10 +75,10 @@ def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     return {**found, "left_out": missing}
 
 
-def _of_all(run: Trained, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+def _of_all(run: Trained, rows: Rows, draws: int) -> dict[str, Any]:
     # The standard error is that of the batches' means, so there should be a few of them.
-    measured = pv.rate_distortion(run.pair, rows, draws=draws, batch_size=min(256, max(1, len(rows) // 16)))
-    active = pv.active_units(run.pair, rows)
+    measured = pv.rate_distortion(run.pair, *rows, draws=draws, batch_size=min(256, max(1, len(rows[0]) // 16)))
+    active = pv.active_units(run.pair, *rows)
     found = {
         **finite(measured._asdict()),
         "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
@@ -75,6 +86,19 @@ def _of_all(run: Trained, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     if run.blueprint is not None and run.blueprint.likelihood in ("bernoulli", "discretized-logistic"):
         found["bits_per_element"] = bits_per_element(-measured.elbo, run.blueprint.shape)
     return found
+
+
+def labels_told(run: Trained) -> dict[str, Any] | None:
+    """How many labels the model tells that were withheld; None where there are none."""
+    if run.annotation is None or run.annotation.role != "labels" or run.data.annotations is None:
+        return None
+    codes = torch.from_numpy(run.annotation.codes(run.data.annotations))
+    known = codes != UNKNOWN
+    if not known.any():
+        return None
+    right = pv.clusters(run.pair, run.rows()[known], site="y").labels == codes[known]
+    most = codes[known].bincount().max() / known.sum()
+    return {**finite(_over_rows(right)), "rows": int(known.sum()), "most_frequent": float(most)}
 
 
 def finite(value: Any) -> Any:
@@ -96,12 +120,12 @@ def _over_rows(value: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _evidence(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
-    return _over_rows(pv.log_evidence(pair, rows, draws=draws).value)
+def _evidence(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    return _over_rows(pv.log_evidence(pair, *rows, draws=draws).value)
 
 
-def _weights(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
-    khat, size = pv.psis(pair, rows, draws=draws)
+def _weights(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    khat, size = pv.psis(pair, *rows, draws=draws)
     return {
         "draws": draws,
         "reliable_share": float((khat < RELIABLE).double().mean()),
@@ -109,9 +133,9 @@ def _weights(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     }
 
 
-def _information(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
-    found = pv.mutual_information(pair, rows)
-    most = math.log(len(rows))
+def _information(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    found = pv.mutual_information(pair, *rows)
+    most = math.log(len(rows[0]))
     return {
         "value": found.mutual_information,
         "error": found.error,
@@ -120,7 +144,7 @@ def _information(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
     }
 
 
-def _coverage(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+def _coverage(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
     return {
         site: {
             "source": one.source,
@@ -129,12 +153,12 @@ def _coverage(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
             "errors": one.error.tolist(),
             "verdict": one.verdict,
         }
-        for site, one in pv.calibration(pair, rows, draws=draws, levels=LEVELS).items()
+        for site, one in pv.calibration(pair, *rows, draws=draws, levels=LEVELS).items()
     }
 
 
-def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
-    found = pv.resemblance(pair, rows)
+def _resemblance(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    found = pv.resemblance(pair, *rows)
     return {
         "classifier": found.classifier._asdict(),
         "discrepancy": found.discrepancy._asdict(),
@@ -143,30 +167,30 @@ def _resemblance(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
 
 
 # --- what takes gradients, of fewer rows --------------------------------------------------------------
-def _annealed(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
+def _annealed(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
     """Evidence by annealing, beside what importance weighting says of the same rows."""
-    few = rows[chosen_rows(rows, _ANNEALED)]
-    found = _over_rows(pv.ais(pair, few, chains=CHAINS, steps=STEPS).lower.value)
-    importance = pv.log_evidence(pair, few, draws=draws).value.mean()
-    return {**found, "rows": len(few), "importance": float(importance), "bracket": _bracket(pair, few)}
+    few = some(rows, _ANNEALED)
+    found = _over_rows(pv.ais(pair, *few, chains=CHAINS, steps=STEPS).lower.value)
+    importance = pv.log_evidence(pair, *few, draws=draws).value.mean()
+    return {**found, "rows": len(few[0]), "importance": float(importance), "bracket": _bracket(pair, few)}
 
 
-def _bracket(pair: Any, rows: torch.Tensor) -> float | None:
+def _bracket(pair: Any, rows: Rows) -> float | None:
     """How far apart the two ends are on data whose latent values are known; None where those cannot be made."""
-    drawn = pv.generate(pair, rows, seed=0)
-    made = [drawn[site] for site in structure_of(pair, rows[:2]).named("observed")]
-    if len(made) != 1 or made[0].shape != rows.shape:
+    drawn = pv.generate(pair, *rows, seed=0)
+    made = [drawn[site] for site in structure_of(pair, tuple(one[:2] for one in rows)).named("observed")]
+    if len(made) != 1 or made[0].shape != rows[0].shape:
         return None
-    both = pv.ais(pair, made[0], reverse=drawn, chains=CHAINS, steps=STEPS)
+    both = pv.ais(pair, made[0], *rows[1:], reverse=drawn, chains=CHAINS, steps=STEPS)
     return None if both.upper is None else float((both.upper.value - both.lower.value).mean())
 
 
-def _gap(pair: Any, rows: torch.Tensor, draws: int) -> dict[str, Any]:
-    found = pv.inference_gap(pair, rows[chosen_rows(rows, _ANNEALED)], draws=draws)
+def _gap(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    found = pv.inference_gap(pair, *some(rows, _ANNEALED), draws=draws)
     return {name: _over_rows(getattr(found, name).value) for name in ("approximation", "amortisation")}
 
 
-_CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
+_CLOSE: Mapping[str, Callable[[Any, Rows, int], dict[str, Any]]] = {
     "log_evidence": _evidence,
     "weights": _weights,
     "mutual_information": _information,
@@ -175,7 +199,7 @@ _CLOSE: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
 }
 
 
-_THOROUGH: Mapping[str, Callable[[Any, torch.Tensor, int], dict[str, Any]]] = {
+_THOROUGH: Mapping[str, Callable[[Any, Rows, int], dict[str, Any]]] = {
     "annealed_evidence": _annealed,
     "gap_of_the_guide": _gap,
 }

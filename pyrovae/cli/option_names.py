@@ -5,7 +5,20 @@ from __future__ import annotations
 _OPTIONS = {"root": "--data-root"} | {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        *("batch_size", "candidates", "clip_norm", "columns", "device", "draws", "epochs", "header", "key", "label"),
+        *(
+            "batch_size",
+            "candidates",
+            "clip_norm",
+            "columns",
+            "condition",
+            "device",
+            "draws",
+            "epochs",
+            "header",
+            "key",
+            "label",
+            "labels",
+        ),
         *("learning_rate", "mode", "patience", "precision", "resume", "seed", "shape", "size", "validation"),
     )
 }

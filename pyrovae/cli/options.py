@@ -23,6 +23,13 @@ _PATIENCE = "Stop after so many epochs without a better held-out ELBO, and keep 
 
 _LABEL = "Column or array of classes: not trained on, colours the report."
 
+_LABELS = (
+    "Column of classes, empty where unknown, that the model learns to tell; of arrays the name of one in the .npz file "
+    "(-1 where unknown), a .npy or .csv file, or 'labels' of a data set."
+)
+
+_CONDITION = "Columns that the others are modelled under, with commas between; of arrays as for --labels."
+
 
 def _option(*names: str, help: str, usual: Any = False, panel: str | None = None) -> Any:
     return typer.Option(*names, help=help, show_default=usual, rich_help_panel=panel)
@@ -56,7 +63,7 @@ Candidates = Annotated[
 
 Where = Annotated[
     list[str] | None,
-    _option(help="column=value: rows of a table of which that is given; several times for several columns."),
+    _option(help="column=value: rows of which that is given, or the condition; several times for several columns."),
 ]
 
 Drop = Annotated[
@@ -166,6 +173,10 @@ Key = Annotated[str | None, _option(help="Array of an .npz file.", panel="Data")
 Columns = Annotated[str | None, _option(help="Columns to train on, with commas between.", panel="Data")]
 
 Label = Annotated[str | None, _option(help=_LABEL, panel="Data")]
+
+Labels = Annotated[str | None, _option(help=_LABELS, panel="Data")]
+
+Condition = Annotated[str | None, _option(help=_CONDITION, panel="Data")]
 
 Header = Annotated[bool | None, _option(help="Whether a .csv file begins with names.", panel="Data")]
 

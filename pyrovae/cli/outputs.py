@@ -24,7 +24,7 @@ from pyrovae.plots import pictures
 
 def export(run: Trained, out: Path, *, draws: int, seed: int | None) -> None:
     """Write draws of everything, with columns and classes as labels."""
-    pv.to_arviz(run.pair, run.rows(), draws=draws, seed=seed, out=out, **_labels(run))
+    pv.to_arviz(run.pair, *run.arguments(), draws=draws, seed=seed, out=out, **_labels(run))
 
 
 def _labels(run: Trained) -> dict[str, Any]:
@@ -62,28 +62,33 @@ def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out
     # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
     taken = images if mean is None else mean
     site = run.observed()
-    given = count if has_blank(run.pair) else _repeated(run.rows(), count)
+    given = count if has_blank(run.pair) else repeated(run.rows(), count)
     drawn = pv.generate(run.pair, given, seed=seed, mean=taken)[site]
+    values = raw_values(run, drawn, mean=taken)
+    return written(run, values, "samples", out, lambda: pictures.grid(values, value_range(run)))
+
+
+def raw_values(run: Trained, drawn: torch.Tensor, *, mean: bool) -> np.ndarray:
+    """What was drawn, in the units and the type of the data."""
     values = run.restore(drawn)
-    if not taken and np.issubdtype(run.data.values.dtype, np.integer):
-        values = _whole(values, run.data.values.dtype)
-    return _written(run, values, "samples", out, lambda: pictures.grid(values, _range(run)))
+    kind = run.data.values.dtype
+    return values if mean or not np.issubdtype(kind, np.integer) else _whole(values, kind)
 
 
 def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
     """Write the first rows' reconstructions; images with the originals above them."""
     check_number(count)
     if isinstance(run.blueprint, TableBlueprint):
-        frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count])
+        frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count], *run.arguments(count)[1:])
         return [write_frame(run, frame, "reconstructions", out)]
-    rows = run.rows(count)
-    values = run.restore(pv.reconstruct(run.pair, rows)[run.observed()])
-    originals = run.restore(rows)
+    rows = run.arguments(count)
+    values = run.restore(pv.reconstruct(run.pair, *rows)[run.observed()])
+    originals = run.restore(rows[0])
 
     def picture() -> Any:
-        return pictures.paired(originals, values, _range(run))
+        return pictures.paired(originals, values, value_range(run))
 
-    return _written(run, values, "reconstructions", out, picture)
+    return written(run, values, "reconstructions", out, picture)
 
 
 def _whole(values: np.ndarray, kind: np.dtype) -> np.ndarray:
@@ -96,18 +101,20 @@ def _whole(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     return rounded
 
 
-def _repeated(rows: torch.Tensor, count: int) -> torch.Tensor:
+def repeated(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Rows that give shapes and covariates to a pair that cannot be asked for a number of data."""
     return rows[torch.arange(count) % len(rows)]
 
 
-def _range(run: Trained) -> tuple[float, float]:
+def value_range(run: Trained) -> tuple[float, float]:
+    """What is black and what is white."""
     if run.blueprint is not None and run.blueprint.scaling == "binary":
         return 0.0, 1.0
     return pictures.value_range(run.data.values)
 
 
-def _written(run: Trained, values: np.ndarray, name: str, out: Path | None, picture: Callable[[], Any]) -> list[Path]:
+def written(run: Trained, values: np.ndarray, name: str, out: Path | None, picture: Callable[[], Any]) -> list[Path]:
+    """Write values as rows or as a picture; the files."""
     shown = pictures.is_picture(values.shape[1:]) and run.data.kind == "images"
     kinds = _IMAGES if shown else _TABLE
     paths = [run.folder.path / f"{name}{suffix}" for suffix in kinds] if out is None else [new_file(out, kinds)]
@@ -140,7 +147,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
     outcome = run.config["outcome"] or {}
     text = render(
         run.pair,
-        Batch((run.rows(),), {}),
+        Batch(run.arguments(), {}),
         history=run.folder.read_metrics(outcome.get("history")),
         title=run.folder.path.resolve().name,
         data_words=run.words,
@@ -151,18 +158,26 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
         restore=run.restore,
         outcome=outcome,
         settings=_settings(run),
-        table=(run.blueprint.read(), run.data.frame) if isinstance(run.blueprint, TableBlueprint) else None,
+        table=_table(run),
     )
     with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
         stream.write(text.encode(errors="backslashreplace"))  # a name of a folder may be no text
     return place
 
 
+def _table(run: Trained) -> Any:
+    """Schema and frame, where the pair takes nothing beside it."""
+    if not isinstance(run.blueprint, TableBlueprint) or run.condition is not None:
+        return None
+    return run.blueprint.read(), run.data.frame
+
+
 def _settings(run: Trained) -> dict[str, str]:
     """What the report says about how the run was made."""
     config = run.config
     made = {"pair": config["pair"]} if run.blueprint is None else run.blueprint.to_json()
-    made = {name: value for name, value in made.items() if name != "schema"}
+    made = {name: value for name, value in made.items() if name not in ("schema", "annotation")}
+    made |= {} if run.annotation is None else {run.annotation.role: ", ".join(run.annotation.names)}
     listed = {"data": config["data"]["name"], **made, **config["fit"], **config["versions"]}
     return {name.replace("_", " "): _text(value) for name, value in listed.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,18 +12,18 @@ import torch
 import typer
 
 from pyrovae.cli.advice import GUIDES, PRIORS, advise, look, one_of
+from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of
+from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of, digest_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.origin import Data, DataSource, split, square_images
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.tables.read_schema import read_schema
 from pyrovae.tables.schema import schema
-from pyrovae.training.saved.description import describe_array
 
 
 class SplitData(NamedTuple):
@@ -34,7 +35,7 @@ class SplitData(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Everything that a training needs, and what config.json says about it; arrays are as the pair takes them."""
+    """Everything that a training needs, and what config.json says about it; data are as the pair takes them."""
 
     folder: RunFolder
     own_pair: str | None
@@ -50,7 +51,12 @@ class Prepared(NamedTuple):
     @property
     def batches_per_epoch(self) -> int:
         """How many steps an epoch has."""
-        return math.ceil(len(self.training) / max(1, self.settings.batch_size))
+        return math.ceil(len(self.rows) / max(1, self.settings.batch_size))
+
+    @property
+    def rows(self) -> Any:
+        """What is trained on, without labels or conditions."""
+        return self.training[0] if isinstance(self.training, tuple) else self.training
 
 
 def prepare(request: TrainRequest) -> Prepared:
@@ -80,12 +86,14 @@ def _new(request: TrainRequest) -> Prepared:
     else:
         blueprint = _table_blueprint(request, frame)
         data = source.load_rows(blueprint.read(), frame)
+    if blueprint is not None and data.annotations is not None:
+        blueprint = replace(blueprint, annotation=_annotation(request, data))
     settings = TrainingSettings.of(request.training, len(data.values))
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
     of_table = isinstance(blueprint, TableBlueprint)
     config = {
         "data": source.to_json(),
-        "digest": describe_array(data.values),
+        "digest": digest_of(data, blueprint),
         "columns": list(data.names),
         "pair": request.pair,
         "blueprint": blueprint.to_json() if blueprint and not of_table else None,
@@ -102,7 +110,7 @@ def _frame(request: TrainRequest, source: DataSource) -> Any:
         if request.schema is not None:
             raise ArgumentError(f"--schema is for a .csv or .parquet file; {source.name} is none.")
         return None
-    frame = source.load_frame()
+    frame = source.of_the_model(source.load_frame())
     nameless = [str(name) for name in frame.columns] == [str(number) for number in range(len(frame.columns))]
     numbers = all(kind.kind in "iuf" for kind in frame.dtypes) and not frame.isna().any(axis=None)
     if nameless and numbers and square_images(Data(frame.to_numpy(), "table")):
@@ -111,10 +119,9 @@ def _frame(request: TrainRequest, source: DataSource) -> Any:
 
 
 def _table_blueprint(request: TrainRequest, frame: Any) -> TableBlueprint:
-    label = request.source.label
-    if label is not None and label in frame.columns:
-        frame = frame.drop(columns=label)
     found = schema(frame) if request.schema is None else read_schema(request.schema)
+    beside = (request.source.label, request.source.labels, *(request.source.condition or ()))
+    found = found._replace(table=tuple(one for one in found.table if one.name not in beside))
     if not request.quiet:
         typer.echo(f"{len(frame):,} rows of {len(frame.columns)} columns:\n{found}")
         if request.schema is None:
@@ -123,6 +130,13 @@ def _table_blueprint(request: TrainRequest, frame: Any) -> TableBlueprint:
     if chosen.get("latent", 1) < 1:
         raise ArgumentError(f"--latent {chosen['latent']}; give a whole number, 1 at least.")
     return TableBlueprint(found.toml(), **chosen)
+
+
+def _annotation(request: TrainRequest, data: Data) -> Annotation:
+    annotation = Annotation.of("condition" if request.source.condition else "labels", data.annotations)
+    if not request.quiet:
+        typer.echo(annotation.words(data.annotations))
+    return annotation
 
 
 def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataSource]:
@@ -181,7 +195,7 @@ def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | Non
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
     blueprint = blueprint_of(config)
     data = data_of(source, blueprint)
-    if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
+    if digest_of(data, blueprint) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
     return _prepared(folder, own_pair, blueprint, parts, settings, {**config, "outcome": None})
@@ -207,13 +221,24 @@ def _prepared(
     config: dict[str, Any],
 ) -> Prepared:
     training, held_out = (part and part.values for part in (parts.training, parts.held_out))
+    annotation = None if blueprint is None else blueprint.annotation
     with forked_random(settings.seed % 2**32):
         if blueprint is None:
             pair = make_pair(own_pair or "")
         else:
             training, held_out = (None if rows is None else blueprint.prepare(rows) for rows in (training, held_out))
             pair = blueprint.build(training)
+    if annotation is not None:
+        codes = annotation.codes(parts.training.annotations)
+        annotation.check_training(codes)
+        training = (training, codes)
+        held_out = parts.held_out and (held_out, annotation.codes(parts.held_out.annotations))
     spare_threads(pair)
     binary = blueprint is not None and blueprint.scaling == "binary"
-    transform = torch.bernoulli if binary else None
+    transform = binarised if binary and annotation is not None else torch.bernoulli if binary else None
     return Prepared(folder, own_pair, pair, training, held_out, settings, transform, config, blueprint, parts)
+
+
+def binarised(rows: torch.Tensor, beside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch whose grey levels are drawn as zeros and ones."""
+    return torch.bernoulli(rows), beside

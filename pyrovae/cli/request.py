@@ -36,6 +36,8 @@ class DataOptions:
     size: tuple[int, ...] | None = None
     mode: str | None = None
     shape: tuple[int, ...] | None = None
+    labels: str | None = None
+    condition: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ class TrainRequest:
             raise ArgumentError(
                 f"--{next(iter(chosen))} is for the built-in pair, and --pair brings another: leave one out."
             )
+        beside = "--labels" if self.source.labels is not None else "--condition" if self.source.condition else None
+        if self.source.labels is not None and self.source.condition:
+            raise ArgumentError("--labels and --condition: a class is to be told, or it is given; leave one out.")
+        if self.source.condition is not None and not all(self.source.condition):
+            raise ArgumentError("--condition takes names of columns, with commas between, such as age,job.")
+        if beside and self.pair is not None:
+            raise ArgumentError(f"{beside} is for the built-in pair, and --pair brings another: leave one out.")
+        if beside and self.model.prior == "vamp":
+            raise ArgumentError(f"--prior vamp is a mixture of codes of data alone, and {beside} goes into codes, too.")
         if self.schema is not None and (option := self.one_family):
             raise ArgumentError(f"--schema gives each column a family of its own, and {option} all the same one.")
 

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 import pyrovae as pv
+from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.data.origin import Data, DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.tables.read_schema import schema_from
 from pyrovae.tables.schema import Schema
+from pyrovae.training.saved.description import describe_array
 
 _HIDDEN, _LATENT = (128, 64), 8
 
@@ -32,6 +34,7 @@ class TableBlueprint:
     schema: str
     hidden: tuple[int, ...] = _HIDDEN
     latent: int = _LATENT
+    annotation: Annotation | None = None
     likelihood: ClassVar[str] = "by column"
     scaling: ClassVar[str] = "none"
 
@@ -63,7 +66,11 @@ class TableBlueprint:
 
     def build(self, rows: np.ndarray | None = None) -> Any:
         """The pair, whose scaling stands in the schema."""
-        return pv.recipes.table_vae(self.read(), self.latent, hidden=self.hidden)
+        one = self.annotation
+        more: dict[str, Any] = {}
+        if one is not None:
+            more = {"classes": one.width} if one.role == "labels" else {"condition": one.read()}
+        return pv.recipes.table_vae(self.read(), self.latent, hidden=self.hidden, **more)
 
     @staticmethod
     def bare(pair: Any) -> Any:
@@ -81,3 +88,11 @@ def blueprint_of(config: Mapping[str, Any]) -> Blueprint | TableBlueprint | None
 def data_of(source: DataSource, blueprint: Blueprint | TableBlueprint | None) -> Data:
     """The data of a run; those of a table as the run's schema makes them."""
     return source.load_rows(blueprint.read()) if isinstance(blueprint, TableBlueprint) else source.load()
+
+
+def digest_of(data: Data, blueprint: Blueprint | TableBlueprint | None) -> str:
+    """By which data are known again, labels and conditions among them."""
+    known = describe_array(data.values)
+    if blueprint is None or blueprint.annotation is None:
+        return known
+    return f"{known}, {describe_array(blueprint.annotation.codes(data.annotations))}"

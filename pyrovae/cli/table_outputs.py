@@ -21,6 +21,8 @@ ELSEWHERE = "--out names another place."
 
 _FRAMES = (".csv", ".parquet")
 
+_LABEL = "y.mean"  # probabilities of the classes of a run with labels
+
 _DRAW = "draw"  # the column that numbers the imputations
 
 
@@ -37,18 +39,26 @@ def with_schema(run: Trained) -> Any:
 def impute(run: Trained, *, draws: int | None, candidates: int | None, seed: int, out: Path | None) -> Path:
     """Write the table without holes: one value in each, or as many whole tables as draws are asked for."""
     pair, frame = with_schema(run), run.data.frame
+    beside = run.arguments()[1:]
     if out is not None:
         new_file(out, _FRAMES)
     if draws is None:
-        return write_frame(run, pv.impute(pair, frame, candidates=candidates, seed=seed), "imputed", out)
+        filled = pv.impute(pair, frame, *beside, candidates=candidates, seed=seed)
+        return write_frame(run, _with_annotations(run, filled), "imputed", out)
     import pandas as pd
 
     if _DRAW in frame.columns:
         raise DataError(f"the table has a column {_DRAW!r}, which is to number the imputations: rename it.")
-    frames = pv.impute(pair, frame, draws=draws, candidates=candidates, seed=seed).frames()
+    frames = pv.impute(pair, frame, *beside, draws=draws, candidates=candidates, seed=seed).frames()
+    frames = [_with_annotations(run, one) for one in frames]
     for number, one in enumerate(frames):
         one.insert(0, _DRAW, number)
     return write_frame(run, pd.concat(frames), "imputed", out)
+
+
+def _with_annotations(run: Trained, frame: Any) -> Any:
+    """The rows with their labels or conditions, as they were."""
+    return frame if run.data.annotations is None else frame.join(run.data.annotations)
 
 
 def sample_where(
@@ -74,6 +84,10 @@ def outliers(
         Lines for the user, the file last.
     """
     pair, frame, above = with_schema(run), run.data.frame, drop if holes is None else holes
+    if run.condition is not None:
+        raise ArgumentError(
+            "outliers looks at whole rows, and this run is of columns under a condition: train without."
+        )
     if drop is not None and holes is not None:
         raise ArgumentError("--drop and --holes: give one of them.")
     if above is not None and not 0 < above < 1:
@@ -103,7 +117,7 @@ def outliers(
 def encode(run: Trained, *, out: Path | None) -> Path:
     """Write mean and scale of the latent variables of each row: columns of a table, or arrays in an .npz file."""
     place = run.folder.path / "encoded.csv" if out is None else new_file(out, (*_FRAMES, ".npz"))
-    found = pv.encode(run.pair, run.rows())
+    found = pv.encode(run.pair, *run.arguments())
     arrays = {f"{site}.{name}": value.numpy() for site, one in found.items() for name, value in one._asdict().items()}
     if place.suffix == ".npz":
         with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
@@ -111,13 +125,18 @@ def encode(run: Trained, *, out: Path | None) -> Path:
         return place
     import pandas as pd
 
+    classes = {} if run.annotation is None else {(code,): str(one) for code, one in enumerate(run.annotation.levels)}
     columns = {
-        f"{name}[{','.join(map(str, index))}]" if index else name: array[(slice(None), *index)]
+        f"{name}[{_place(index, classes if name == _LABEL else {})}]" if index else name: array[(slice(None), *index)]
         for name, array in arrays.items()
         for index in np.ndindex(*array.shape[1:])
     }
     index = None if run.data.frame is None else run.data.frame.index
     return write_frame(run, pd.DataFrame(columns, index=index), "encoded", out)
+
+
+def _place(index: tuple[int, ...], known: dict[tuple[int, ...], str]) -> str:
+    return known.get(index, ",".join(map(str, index)))
 
 
 def write_frame(run: Trained, frame: Any, name: str, out: Path | None) -> Path:

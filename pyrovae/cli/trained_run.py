@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,22 +12,24 @@ import numpy as np
 import torch
 
 import pyrovae as pv
+from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.check_other_data import check_own_pair, check_units
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of
+from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of, digest_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.check_memory import check_memory
+from pyrovae.data.datasets.array_files import array_names
 from pyrovae.data.origin import BUNDLED, TABLES, Data, DataSource, split
 from pyrovae.data.placement import placed
+from pyrovae.data.row_annotations import OWN
 from pyrovae.errors import DataError, FileError
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import found, identity_of
-from pyrovae.training.saved.description import describe_array
 
 logger = logging.getLogger("pyrovae")
 
@@ -54,6 +58,23 @@ class Trained(NamedTuple):
         # Drawn once, with a seed of its own: figures of two commands are of the same zeros and ones.
         return torch.bernoulli(ready, generator=torch.Generator().manual_seed(0))
 
+    @property
+    def annotation(self) -> Annotation | None:
+        """What the run knows of a row beside its values."""
+        return None if self.blueprint is None else self.blueprint.annotation
+
+    @property
+    def condition(self) -> torch.Tensor | None:
+        """The condition of each row, where the pair takes one."""
+        if self.annotation is None or self.annotation.role != "condition":
+            return None
+        return torch.from_numpy(self.annotation.codes(self.data.annotations))
+
+    def arguments(self, count: int | None = None) -> tuple[torch.Tensor, ...]:
+        """What the pair takes of the first rows; labels are what it is to tell, and withheld."""
+        rows, condition = self.rows(count), self.condition
+        return (rows,) if condition is None else (rows, condition[:count])
+
     def restore(self, values: torch.Tensor) -> np.ndarray:
         """What the pair gives, in the units and the shape of the data."""
         array = values.detach().numpy()
@@ -63,20 +84,20 @@ class Trained(NamedTuple):
 
     def structure(self) -> Structure:
         """The sites and plates of the pair, on two rows of the type that it takes."""
-        return structure_of(self.pair, self.rows(2))
+        return structure_of(self.pair, self.arguments(2))
 
     def observed(self) -> str:
         """The observed site that holds the data."""
-        sites = pv.reconstruct(self.pair, self.rows(2))
+        sites = pv.reconstruct(self.pair, *self.arguments(2))
         if not sites:
             raise DataError("this pair observes no site, so there is nothing to draw or to reconstruct.")
         shape = self.rows(1).shape[1:]
         return next((site for site, value in sites.items() if value.shape[1:] == shape), next(iter(sites)))
 
 
-def structure_of(pair: Any, rows: torch.Tensor) -> Structure:
+def structure_of(pair: Any, data: tuple[torch.Tensor, ...]) -> Structure:
     """The sites and plates of a pair, on rows of any type."""
-    batch = Batch((rows,), {})
+    batch = Batch(data, {})
     return inspect(pair, placed(pair, batch).place(batch).args, {})
 
 
@@ -101,7 +122,9 @@ def opened_as(
     elif isinstance(blueprint, TableBlueprint):
         chosen, words = _other_table(source, data, blueprint)
     else:
-        chosen, words = _other(source, data, config["columns"])
+        chosen, words = _other(source, data, config["columns"], blueprint and blueprint.annotation)
+    if blueprint is not None and blueprint.annotation is not None and chosen.annotations is not None:
+        blueprint.annotation.codes(chosen.annotations)  # refuses what it does not know
     _check_shape(chosen, blueprint, words)
     if config["columns"] and not chosen.names and chosen.kind == "table":
         listed = ", ".join(config["columns"][:5]) + (", ..." if len(config["columns"]) > 5 else "")
@@ -134,7 +157,7 @@ def _opened(
 ) -> Trained:
     built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
     opened = Trained(folder, config, pair, built, blueprint, data, words)
-    pv.load(built, _weights(folder, config), opened.rows(8))
+    pv.load(built, _weights(folder, config), *opened.arguments(8))
     # Figures are of rows: what is asked for frames gets the schema back.
     return opened._replace(pair=blueprint.bare(built)) if isinstance(blueprint, TableBlueprint) else opened
 
@@ -188,7 +211,7 @@ def _own(source: DataSource, config: dict[str, Any], blueprint: AnyBlueprint | N
     if source.has_test_part:
         return _test_part(source)
     data = data_of(source, blueprint)
-    if describe_array(data.values) != config["digest"] or list(data.names) != config["columns"]:
+    if digest_of(data, blueprint) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
@@ -204,15 +227,17 @@ def _looked_at(source: DataSource, training: Data, held_out: Data | None) -> tup
 
 
 def _test_part(source: DataSource) -> tuple[Data, str]:
-    data = source.load(test=True)
+    data = replace(source, **_beside(source, source.name, source.annotations)).load(test=True)
     return data, f"{len(data.values):,} rows of the test part of {source.name}"
 
 
-def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str]:
+def _other(source: DataSource, name: str, columns: list[str], annotation: Annotation | None) -> tuple[Data, str]:
     """Other data: columns of the same names, and where it is a file of the same kind, read as the run's own were."""
     kind = "a bundled one" if name in BUNDLED else Path(name).suffix.lower()
     said = {
-        k: v for k, v in source.to_json().items() if k not in ("name", "root", "columns", "label") and v is not None
+        k: v
+        for k, v in source.to_json().items()
+        if k not in ("name", "root", "columns", "label", "labels", "condition") and v is not None
     }
     options = said if kind == Path(source.name).suffix.lower() else {}
     if kind in TABLES:
@@ -221,7 +246,8 @@ def _other(source: DataSource, name: str, columns: list[str]) -> tuple[Data, str
         options |= {"label": source.label} if source.label in names else {}
     elif source.label is not None and kind == ".npz":
         options["label"] = source.label
-    data = DataSource(name, **options).load()
+    wanted = annotation.names if annotation is not None and kind in TABLES else source.annotations
+    data = DataSource(name, **options, **_beside(source, name, wanted)).load()
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 
@@ -230,10 +256,32 @@ def _other_table(source: DataSource, name: str, blueprint: TableBlueprint) -> tu
     other = DataSource(name, header=source.header)
     if not other.is_table:
         raise DataError(f"the run was trained on a table; give it a .csv or .parquet file, and not {name}.")
-    if source.label is not None and source.label in _names(Path(name), source.header):
-        other = DataSource(name, header=source.header, label=source.label)
+    label = source.label if source.label in _names(Path(name), source.header) else None
+    wanted = [] if blueprint.annotation is None else blueprint.annotation.names
+    other = replace(other, label=label, **_beside(source, name, wanted))
     data = other.load_rows(blueprint.read())
     return data, f"{len(data.values):,} rows of {Path(name).name}"
+
+
+def _beside(source: DataSource, name: str, wanted: Sequence[str]) -> dict[str, Any]:
+    """What names labels or a condition in other data: labels may be missing there, a condition may not."""
+    path = Path(name).expanduser()
+    if name in BUNDLED:
+        inside = [OWN]
+    elif path.suffix.lower() == ".npz" and path.is_file():
+        inside = array_names(path)
+    else:
+        inside = _names(path, source.header) if path.suffix.lower() in TABLES else []
+    found = tuple(one if one in inside else Path(one).stem for one in wanted)
+    missing = [one for one in found if one not in inside]
+    if source.labels is not None:
+        return {"labels": None if missing else found[0], "condition": None}
+    if missing:
+        raise DataError(
+            f"the run is of data under a condition, and {name} has no {', '.join(map(repr, missing))} beside its rows: "
+            "give a table with these columns, or a .npz file with these arrays."
+        )
+    return {"condition": found or None}
 
 
 def _names(path: Path, header: bool | None) -> list[str]:

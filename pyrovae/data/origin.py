@@ -10,19 +10,22 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from pyrovae.data import datasets
-from pyrovae.data.datasets.array_files import existing, npz
+from pyrovae.data.datasets.array_files import existing, npz, only_array
 from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
+from pyrovae.data.datasets.read_frame import read_frame
+from pyrovae.data.datasets.table_files import column_names, column_text
 from pyrovae.data.read_as import read_as
+from pyrovae.data.row_annotations import TABLES, row_annotations
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.with_schema import RowSchema
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
 
-TABLES = (".csv", ".parquet")  # files whose columns may have names
-
 # A copy of a memory-mapped file larger than this would not fit everywhere.
 _COPIED = 2**30
+
+_UNKNOWN = -1  # in an array of labels, which has no holes
 
 # Fewer columns than this that happen to be a square number are hardly an image.
 _SMALLEST_IMAGE = 64
@@ -36,6 +39,7 @@ class Data(NamedTuple):
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     frame: Any = None  # whose rows the values are, where a schema makes them
+    annotations: Any = None  # a frame of the same rows: what is known of each beside its values
 
     def take(self, rows: Any) -> Data:
         """Some rows."""
@@ -43,6 +47,7 @@ class Data(NamedTuple):
             values=self.values[rows],
             labels=None if self.labels is None else self.labels[rows],
             frame=None if self.frame is None else self.frame.iloc[rows],
+            annotations=None if self.annotations is None else self.annotations.iloc[rows],
         )
 
 
@@ -59,6 +64,8 @@ class DataSource:
     size: tuple[int, int] | None = None
     mode: str | None = None
     shape: tuple[int, ...] | None = None
+    labels: str | None = None
+    condition: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DataSource:
@@ -78,7 +85,27 @@ class DataSource:
     def load(self, *, test: bool = False) -> Data:
         """The data; `test` takes the test part where there is one."""
         data = self._bundled(train=not test) if self.bundled else self._file()
-        return data if self.shape is None else _shaped(data, self.shape)
+        return self._annotated(data if self.shape is None else _shaped(data, self.shape))
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """What names the labels, or the condition: columns, arrays or files."""
+        return self.condition or (() if self.labels is None else (self.labels,))
+
+    def _annotated(self, data: Data) -> Data:
+        if not self.annotations:
+            return data
+        own = data.labels if self.bundled else None
+        unknown = None if self.labels is None else _UNKNOWN
+        found = row_annotations(
+            self.name, self.annotations, len(data.values), header=self.header, own=own, unknown=unknown
+        )
+        if self.labels is None or data.labels is not None:
+            return data._replace(annotations=found)
+        classes = found.iloc[:, 0]
+        return data._replace(
+            annotations=found, labels=classes.astype(str).where(classes.notna(), "no label").to_numpy(str)
+        )
 
     @property
     def is_table(self) -> bool:
@@ -90,25 +117,18 @@ class DataSource:
         if self.root is not None or self.key is not None or self.size is not None or self.mode is not None:
             unused = next(name for name in ("root", "key", "size", "mode") if getattr(self, name) is not None)
             raise ArgumentError(f"{argument(unused)} means nothing for {self.name}: leave it out.")
-        from pyrovae.data.datasets.read_frame import read_frame
-
-        wanted = self.columns
-        if wanted is not None and self.label is not None and self.label not in wanted:
-            wanted = (*wanted, self.label)
-        return read_frame(existing(self.name), header=self.header, columns=wanted)
+        return read_frame(existing(self.name), header=self.header, columns=self.columns)
 
     def load_rows(self, schema: RowSchema, frame: Any = None) -> Data:
         """The rows that a schema makes of the file, and its frame."""
-        frame = self.load_frame() if frame is None else frame
-        labels = None
-        if self.label is not None:
-            if self.label not in frame.columns:
-                raise ArgumentError(
-                    f"{self.name} has no column {self.label!r}; it has {', '.join(frame.columns[:20])}."
-                )
-            labels, frame = frame[self.label].astype(str).to_numpy(), frame.drop(columns=self.label)
+        frame = self.of_the_model(self.load_frame()) if frame is None else frame
+        labels = None if self.label is None else column_text(existing(self.name), self.label, header=self.header)
         names = tuple(column.name for column in schema.columns)
-        return Data(schema.encode(frame).numpy(), "table", names, labels, frame)
+        return self._annotated(Data(schema.encode(frame).numpy(), "table", names, labels, frame))
+
+    def of_the_model(self, frame: Any) -> Any:
+        """The columns of a frame that are neither labels nor a condition."""
+        return frame.drop(columns=[one for one in (self.label, *self.annotations) if one in frame.columns])
 
     @property
     def has_test_part(self) -> bool:
@@ -134,22 +154,22 @@ class DataSource:
         path = existing(self.name)
         table = path.suffix.lower() in TABLES
         options = {"key": self.key, "header": self.header, "size": self.size, "mode": self.mode}
+        if path.suffix.lower() == ".npz" and self.key is None and self.annotations:
+            options["key"] = only_array(path, but=self.annotations)
         found = load(path, **options, columns=self._columns(path) if table else self.columns)
         labels = None if self.label is None else self._labels(path, len(found.values), table=table)
         return Data(found.values, found.kind, found.names if found.kind == "table" else (), labels)
 
     def _columns(self, path: Path) -> tuple[str, ...] | None:
-        """The columns to train on: those that were named, or all but the labels."""
-        if self.label is None or self.columns is not None:
-            return self.columns
-        from pyrovae.data.datasets.table_files import column_names
-
-        return tuple(name for name in column_names(path, header=self.header) if name != self.label)
+        """The columns to train on: those that were named, or all but what is known beside."""
+        if self.columns is None and self.label is None and not self.annotations:
+            return None
+        names = self.columns or column_names(path, header=self.header)
+        beside = (*self.annotations, *([] if self.columns else [self.label]))
+        return tuple(name for name in names if name not in beside)
 
     def _labels(self, path: Path, rows: int, *, table: bool) -> np.ndarray:
         if table:
-            from pyrovae.data.datasets.table_files import column_text
-
             return column_text(path, str(self.label), header=self.header)
         if path.suffix.lower() != ".npz":
             raise ArgumentError(f"{argument('label')} names a column or an array of an .npz file; {path} has neither.")

@@ -13,6 +13,7 @@ from pyro.ops.provenance import detach_provenance
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
+from pyrovae.objectives.summed_elbo import to_one_precision
 from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 
@@ -236,6 +237,7 @@ def _packed(run: Traces, keep: Callable[[str, dict], bool] = lambda name, node: 
     guide, model = copied(run.guide, lambda name, node: is_part_of_q(node)), copied(run.model, keep)
     guide.pack_tensors()
     model.pack_tensors(guide.plate_to_symbol)
+    to_one_precision((guide, model))
     return guide, model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from pyrovae.errors import ArgumentError, PyrovaeError
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.objectives.multi_sample import IWAE
 from pyrovae.objectives.penalised import Penalised
+from pyrovae.objectives.summed_elbo import SummedELBO
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Wrapped
@@ -37,8 +39,9 @@ def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
     Left out, it is `Trace_ELBO()`, or `TraceEnum_ELBO()` where the model or the guide enumerates a site.
     """
     if loss is None:
-        summed = structure is not None and any(site.summed for site in structure.sites.values())
-        return TraceEnum_ELBO() if summed else Trace_ELBO()
+        if structure is None or not any(site.summed for site in structure.sites.values()):
+            return Trace_ELBO()
+        return SummedELBO(max_plate_nesting=structure.depth)
     if isinstance(loss, type) or not (isinstance(loss, ELBO) or callable(loss)):
         raise ArgumentError(f"loss is {loss!r}; give an object such as pyro.infer.Trace_ELBO(), not its class or name.")
     if isinstance(loss, ELBOModule):
@@ -54,6 +57,9 @@ def own_loss(loss: Loss | None, structure: Structure | None = None) -> Loss:
             f"{type(elbo).__name__.removeprefix('Jit')}."
         )
     own = copy.copy(elbo)
+    if structure is not None and isinstance(own, TraceEnum_ELBO) and own.max_plate_nesting == math.inf:
+        # Found once, and not guessed, and said, at each copy; particles in one pass stand in a plate of their own.
+        own.max_plate_nesting = structure.depth + (own.vectorize_particles and own.num_particles > 1)
     if isinstance(own, IWAE) and own.data_plate is None and structure is not None:
         own.data_plate = structure.data_plate
     return own if loss is elbo else getattr(own, loss.__name__)  # type: ignore[union-attr]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ class Structure(NamedTuple):
     untrained: Mapping[str, torch.Tensor] = MappingProxyType({})  # parameters that no statement of a run shows
     sets_up: bool = False  # whether the pair notes something at its first call
     guide_sizes: frozenset[int] = frozenset()  # full sizes of the guide's plates
+    depth: int = 0  # how many dims the plates take
     other_rows: bool = False  # whether an observed site holds another number of rows than the data plate
 
     def named(self, role: str, *, local: bool | None = None) -> list[str]:
@@ -119,8 +120,13 @@ def structure_of(traces: Traces, modules: list[nn.Module], data_plate: str | Non
         modules=_named_modules(modules, raw),
         auxiliaries=_auxiliaries(traces, sites),
         guide_sizes=frozenset(plate_sizes(traces.guide).values()),
+        depth=max((-frame.dim for frame in _frames(traces) if frame.dim is not None), default=0),
         other_rows=data_plate is not None and any(ByRow(traces, data_plate).other_lengths()),
     )
+
+
+def _frames(traces: Traces) -> Iterator[Any]:
+    return (frame for trace in traces for _, node in samples(trace) for frame in node["cond_indep_stack"])
 
 
 def parameters_of(traces: Traces) -> dict[str, torch.Tensor]:

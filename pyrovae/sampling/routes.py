@@ -18,6 +18,7 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
+from pyrovae.objectives.figures import is_part_of_q
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.points import is_delta
@@ -199,7 +200,8 @@ def _agrees(run: Run, ask: Ask, draw: int) -> bool:
                 key = "model" if name in run.traces.model else "guide"
                 given.add_node(name, **{**node, "value": run.value(name, key)[draw]})
     for name, node in samples(run.traces.guide):
-        if not is_delta(node["fn"]):  # what a guide makes of its other sites, a single run makes again
+        # What a guide makes of its other sites, a single run makes again.
+        if is_part_of_q(node) and not is_delta(node["fn"]):
             drawn.add_node(name, **given.nodes[name])
     ask.pair.turn_to(ask.batch)
     guide = traced(poutine.replay(ask.pair.guide, trace=drawn), ask.batch)
@@ -209,7 +211,8 @@ def _agrees(run: Run, ask: Ask, draw: int) -> bool:
         _close(run.log_prob(name, side)[draw], single.log_prob(name, side)[0])
         and _close(run.value(name, side)[draw], single.value(name, side)[0])
         for side in ("model", "guide")
-        for name, _ in samples(getattr(single.traces, side))
+        for name, node in samples(getattr(single.traces, side))
+        if side == "model" or is_part_of_q(node)  # a factor of a guide is in a loss alone
     )
 
 

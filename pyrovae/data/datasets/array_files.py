@@ -169,6 +169,18 @@ def npz(path: Path, key: str | None) -> np.ndarray:
             return native(np.lib.format.read_array(stream, allow_pickle=False), label)
 
 
+def array_names(path: Path) -> list[str]:
+    """What the arrays of a .npz file are called."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def only_array(path: Path, *, but: Collection[str]) -> str | None:
+    """The one array of a .npz file beside those that are known; None where there are several."""
+    others = [name for name in array_names(path) if name not in but]
+    return others[0] if len(others) == 1 else None
+
+
 def _only_array(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -> str:
     shapes = {name: _member_shape(archive, member, path) for name, member in members.items()}
     tables = [name for name, shape in shapes.items() if len(shape) >= 2]

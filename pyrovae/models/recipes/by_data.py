@@ -1,33 +1,23 @@
-"""Recipes by the kind of the data: images, vectors, counts, tables."""
+"""Recipes by the kind of the data: images, vectors, counts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.base import LearnedScale
-from pyrovae.models.conditionals.by_column import ByColumn
-from pyrovae.models.conditionals.columns import Column, HasColumns
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
 from pyrovae.models.conditionals.normals import DiagNormal
-from pyrovae.models.conditionals.self_masking import SelfMasking
 from pyrovae.models.nets import MLP, Chain, ConvDecoder, ConvEncoder, event_shape
 from pyrovae.models.priors.normal_priors import StandardNormal
 from pyrovae.models.units.log_of_counts import LogOfCounts
 from pyrovae.models.units.pixel_units import InPixelUnits, PixelUnits
 from pyrovae.models.units.standard_columns import AtColumnLevel, InColumnUnits, StandardColumns
-from pyrovae.models.units.table_units import TableUnits
-from pyrovae.models.vaes.not_at_random_vae import NotAtRandomVAE
 from pyrovae.models.vaes.vae import VAE
-from pyrovae.pairs.masked import masked
 from pyrovae.pairs.numbers import check_counts
-from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.with_schema import RowSchema, with_schema
 
 
 def image_vae(
@@ -167,64 +157,3 @@ def count_vae(size: int, latent: int, *, hidden: Sequence[int] = (128, 64)) -> V
         likelihood=AtColumnLevel(NegativeBinomial(MLP(latent, hidden[::-1], size), LearnedScale(size)), columns),
         posterior=DiagNormal(Chain(LogOfCounts(), columns, MLP(size, hidden, 2 * latent))),
     )
-
-
-def table_vae(
-    columns: Sequence[Column] | HasColumns,
-    latent: int = 8,
-    *,
-    hidden: Sequence[int] = (128, 64),
-    mechanism: SelfMasking | None = None,
-) -> HasPair:
-    r"""A VAE of rows of a table whose columns are of several kinds and have holes (NaN).
-
-    \[ z \sim \mathcal N(0, I), \qquad x_j \mid z \sim p_{k(j)}\big(x_j \mid f_j(z)\big) \quad \text{for each cell} \]
-
-    The choices, each with its reason:
-
-    - *A family for each kind of column* (`ByColumn`): numbers, counts, classes and proportions draw what they can be.
-    - *In the units of the data*: where a column lies and how it spreads is in the columns, so that densities compare
-      across scalings, and evidence of rows is what it is called.
-    - *The encoder sees what is there and what is not*: standardised numbers, one-hot classes, zeros in the place of
-      holes, and a flag for each column.
-    - *What is missing counts nowhere* (`masked`): the pair trains on rows with holes as they are. That is right where
-      cells are missing at random; where what they hold decides it, say how by `mechanism`: what is missing is then
-      latent, and which cells are there is observed. Train it by `pv.objectives.IWAE`.
-
-    Args:
-        columns: what the columns are: `pv.tables.schema(frame)`, or a list of `Column`.
-        latent: Dims of z.
-        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
-        mechanism: how what a cell holds decides whether it is there: `pv.SelfMasking(columns)`.
-
-    Returns:
-        A pair of data `(rows, columns)`. With a schema it carries that, and every function takes frames.
-
-    Examples:
-        >>> import torch, pyrovae as pv
-        >>> columns = [pv.Column("age", "real", center=40.0, spread=12.0), pv.Column("job", "categorical", classes=3)]
-        >>> pair = pv.recipes.table_vae(columns, latent=2)
-        >>> pv.generate(pair, 4, seed=0)["x"].shape
-        torch.Size([4, 2])
-    """
-    (latent,) = check_counts(latent=latent)
-    chosen = tuple(columns.columns if isinstance(columns, HasColumns) else columns)
-    if not chosen or not all(isinstance(column, Column) for column in chosen):
-        raise ArgumentError("table_vae takes pv.tables.schema(frame), or a list of pv.Column: what the columns are.")
-    units = TableUnits(chosen)
-    parts = {
-        "prior": StandardNormal(latent),
-        "likelihood": ByColumn(MLP(latent, hidden[::-1], ByColumn.outputs(chosen)), chosen),
-        "posterior": DiagNormal(Chain(units, MLP(units.width, hidden, 2 * latent))),
-    }
-    vae = VAE(**parts) if mechanism is None else NotAtRandomVAE(**parts, mechanism=_of_columns(mechanism, chosen))
-    pair = masked(vae, fill=math.nan)  # the encoder looks for what is missing itself
-    return with_schema(pair, columns) if isinstance(columns, RowSchema) else pair
-
-
-def _of_columns(mechanism: SelfMasking, columns: tuple[Column, ...]) -> SelfMasking:
-    if not isinstance(mechanism, SelfMasking) or mechanism.columns != columns:
-        raise ArgumentError(
-            "table_vae: mechanism is not one of these columns: give pv.SelfMasking(columns), of the same schema."
-        )
-    return mechanism

@@ -19,6 +19,10 @@ class TableUnits(nn.Module):
     Each column gives its number, standardised, or its class as zeros and a one; then whether it is there. A number
     that is far out is brought nearer, so that one absurd cell does not drown the row.
 
+    Args:
+        columns: what they are.
+        position: of the pair's arguments, which of them holds the rows.
+
     Attributes:
         width: how many numbers come out.
     """
@@ -29,9 +33,9 @@ class TableUnits(nn.Module):
 
     takes_double = True  # a date in seconds loses its minutes in single precision
 
-    def __init__(self, columns: Sequence[Column]):
+    def __init__(self, columns: Sequence[Column], *, position: int = 0):
         super().__init__()
-        self.columns = tuple(map(check_column, columns))
+        self.columns, self.position = tuple(map(check_column, columns)), position
         self.classes = [(place, one.classes) for place, one in enumerate(self.columns) if has_classes(one)]
         self.numbers = [place for place, one in enumerate(self.columns) if not has_classes(one)]
         self.width = len(self.numbers) + sum(count for _, count in self.classes) + len(self.columns)
@@ -44,8 +48,11 @@ class TableUnits(nn.Module):
         self._range = [torch.tensor(part, dtype=torch.float64) for part in (lows, highs)] + [torch.tensor(wholes)]
         self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
 
-    def check_data(self, x: Tensor) -> None:
+    def check_data(self, *data: Tensor, **named: Tensor) -> None:
         """Refuse what a column's kind cannot be, where the data come in; missing cells are another matter."""
+        x = data[self.position] if self.position < len(data) else named.get(("x", "c")[self.position])
+        if x is None:  # of a pair under one condition
+            return
         if x.shape[-1] != len(self.columns) or not x.any():
             return  # the first run says so; all zeros stand for data of which only the shape counts, see VAE.blank
         low, high, whole = (part.to(x.device) for part in self._range)

@@ -16,6 +16,7 @@ from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import as_distribution, as_part, compare_events
 from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.numbers import as_number, check_counts
+from pyrovae.pairs.trace import INTERNAL
 
 _SURE = -1e3  # exp(-1000) is 0 in any precision, and 0 times -1000 is 0 where 0 times -inf is no number
 
@@ -120,7 +121,9 @@ class LabelledVAE(ThreeParts):
 
     def _teach(self, said: Any, label: Tensor) -> None:
         loss = torch.where(label >= 0, -said.log_prob(label.clamp(min=0)), 0.0)
-        pyro.factor("classification", self.classification * loss, has_rsample=True)
+        factor = dist.Unit(self.classification * loss, has_rsample=True)
+        mark: Any = {INTERNAL: None, "is_auxiliary": True}  # in the loss, and in no figure
+        pyro.sample("classification", factor, obs=loss.new_empty(*loss.shape, 0), infer=mark)
 
     def conditional(self) -> ConditionalVAE:
         """The pair of p(x | y) of the same weights: `pv.generate(vae.conditional().under(3), 10)` draws of class 3."""
