@@ -76,6 +76,8 @@ from pyrovae.models.priors.normal_priors import StandardNormal as StandardNormal
 from pyrovae.models.priors.stick_breaking_mixture import StickBreakingMixture as StickBreakingMixture
 from pyrovae.models.priors.student_prior import StudentPrior as StudentPrior
 from pyrovae.models.priors.vamp_prior import VampPrior as VampPrior
+from pyrovae.models.sequences.gated_transition import GatedTransition as GatedTransition
+from pyrovae.models.sequences.series_reader import SeriesReader as SeriesReader
 from pyrovae.models.vaes.categorical_vae import CategoricalVAE as CategoricalVAE
 from pyrovae.models.vaes.conditional_vae import ConditionalVAE as ConditionalVAE
 from pyrovae.models.vaes.guide_orders import BottomUp as BottomUp
@@ -84,6 +86,7 @@ from pyrovae.models.vaes.guide_orders import TopDown as TopDown
 from pyrovae.models.vaes.hierarchical_vae import HierarchicalVAE as HierarchicalVAE
 from pyrovae.models.vaes.labelled_vae import LabelledVAE as LabelledVAE
 from pyrovae.models.vaes.mixture_vae import MixtureVAE as MixtureVAE
+from pyrovae.models.vaes.sequence_vae import SequenceVAE as SequenceVAE
 from pyrovae.models.vaes.vae import VAE as VAE
 from pyrovae.objectives.free_bits import free_bits as free_bits
 from pyrovae.objectives.mmd import mmd as mmd

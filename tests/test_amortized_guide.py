@@ -45,6 +45,7 @@ REFUSED = {
          "bounded_global"],
         "AutoNormal",
     ),
+    "ragged_series": "a mask hides another part of 'z'",
 }  # fmt: skip
 
 # Their model holds the encoder of their own guide, which nobody trains with this one.

@@ -127,6 +127,7 @@ _BOTH = [
     "bounded_global",
     "partial_functions",
     "observation_mask",
+    "ragged_series",
     "time_steps",
 ]
 _CORRELATION = [

@@ -27,6 +27,8 @@ with torch.random.fork_rng():
     )
     HOLED = TABLE.masked_fill(torch.rand(TABLE.shape, generator=torch.Generator().manual_seed(2)) < 0.2, torch.nan)
 
+SERIES = torch.randn(24, 3, 2, generator=torch.Generator().manual_seed(0))
+
 RECIPES = {
     "image_vae": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES),
     "image_vae-divided": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES / 255),
@@ -41,6 +43,7 @@ RECIPES = {
         lambda: pv.recipes.semi_supervised_vae(5, 2, 3, hidden=[8]),
         (BITS, torch.arange(24) % 4 - 1),
     ),
+    "sequence_vae": (lambda: pv.recipes.sequence_vae(2, 2, 3, hidden=8), (SERIES, torch.arange(24) % 3 + 1)),
     "table_vae": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), TABLE),
     "table_vae-holes": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), HOLED),
     "table_vae-mechanism": (

@@ -97,12 +97,24 @@ def _changed(fn: Any, change: Change) -> Any:
     free = biject_to(known_support(fn)).with_cache(1)
     shape = free.inverse_shape(fn.batch_shape + fn.event_shape)
     m, d, s, r = (_in_rows(part, change.axis, shape) for part in change[:4])
+    seen = getattr(fn, "seen_elements", None)
+    if seen is not None:  # what does not count stays as it is
+        s, r = s * seen, r * seen
     if change.shear is None:
         affine: Transform = AffineTransform(m + d * s - r.exp() * m, r.exp(), fn.event_dim, cache_size=1)
     else:
         axis = None if change.axis is None else change.axis - 1
         affine = Sheared(m, d, s, r, _in_rows(change.shear, axis, (*shape, shape[-1])))
-    return dist.TransformedDistribution(fn, [free.inv, affine, free])
+    return ChangedDistribution(fn, [free.inv, affine, free])
+
+
+class ChangedDistribution(dist.TransformedDistribution):
+    """A distribution of changed draws, of which as many elements count as before."""
+
+    @property
+    def seen_elements(self) -> torch.Tensor | None:
+        """Which elements count, where not all do."""
+        return getattr(self.base_dist, "seen_elements", None)
 
 
 def _in_rows(part: torch.Tensor, axis: int | None, shape: Any) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import PARTICLES, data_size, holding_plate, is_data, untempered
 from pyrovae.objectives.particles import frame_of
-from pyrovae.pairs.base_of import is_wrapper
+from pyrovae.pairs.masks import mask_around
 from pyrovae.pairs.numbers import finite
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import INTERNAL, batch_rows
@@ -124,7 +124,7 @@ class Penalised(Wrapped):
         reasons = {
             "has no pathwise gradient (has_rsample)": not draw.fn.has_rsample,
             "is drawn by vectorised particles; leave vectorize_particles out": frame_of(draw._asdict(), PARTICLES),
-            "is masked, row by row": isinstance(draw.mask, Tensor) or draw.mask is False or _masked(draw.fn),
+            "is masked, row by row": mask_around(draw.fn, draw.mask, draw.value) is not None,
             "is weighted row by row": isinstance(draw.scale, Tensor) and draw.scale.numel() > 1,
             "depends on a site that is enumerated": any(
                 shape[dim] > 1 for dim in range(-len(shape), 0) if dim not in dims
@@ -172,12 +172,6 @@ def _gradient(total: Tensor, value: Tensor) -> bool:
 
 def _discrete(fn: Any) -> bool:
     return bool(getattr(fn, "has_enumerate_support", False))
-
-
-def _masked(fn: Any) -> bool:
-    while is_wrapper(fn) and type(fn).__name__ != "MaskedDistribution":
-        fn = fn.base_dist
-    return is_wrapper(fn)
 
 
 def _replays(scored: Draws, drawn: Draws) -> bool:

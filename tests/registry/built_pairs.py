@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from registry.data import binary
+import torch
+
+from registry.data import binary, real
 from registry.entries import LATENT, WIDTH, entry
 
 
@@ -48,3 +50,13 @@ def two_levels_with_pseudo_inputs():
         posterior,
         dense=True,
     ), binary()
+
+
+@entry("broadcasts", "renyi_ok", "covariates", "masked", "building")
+def ragged_series():
+    """A deep Markov model with one latent site for the whole chain: series of several lengths, with a gap."""
+    import pyrovae as pv
+
+    x = real(3, 2)
+    x[0, 1] = 7e7  # behind its length
+    return pv.recipes.sequence_vae(2, LATENT, 3, hidden=8), (x, torch.arange(len(x)) % 3 + 1)

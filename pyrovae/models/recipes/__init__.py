@@ -2,6 +2,7 @@
 
 from pyrovae.models.recipes.by_class import categorical_vae, conditional_vae, mixture_vae, semi_supervised_vae
 from pyrovae.models.recipes.by_data import count_vae, image_vae, vector_vae
+from pyrovae.models.recipes.by_step import sequence_vae
 from pyrovae.models.recipes.of_tables import table_vae
 from pyrovae.models.recipes.uncertain_parts import bayesian_decoder, bayesian_mixture
 
@@ -14,6 +15,7 @@ __all__ = [
     "image_vae",
     "mixture_vae",
     "semi_supervised_vae",
+    "sequence_vae",
     "table_vae",
     "vector_vae",
 ]

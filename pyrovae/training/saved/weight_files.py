@@ -21,7 +21,7 @@ from pyrovae.data.check_memory import check_memory
 from pyrovae.data.placement import placed
 from pyrovae.data.read_as import read_as
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import FileError, PairError, PyrovaeError
+from pyrovae.errors import DataError, FileError, PairError, PyrovaeError
 from pyrovae.pairs.blank import blank_data, has_blank
 from pyrovae.pairs.held_objects import eval_mode
 from pyrovae.pairs.isolation import forked_random, validation
@@ -61,7 +61,7 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
         True
     """
     rows = _rows(pair, batch, named)
-    structure = initialise(pair, rows)
+    structure = initialise(pair, rows) if batch or named else _of_stand_ins(pair, rows)
     document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites), "schema": toml_of(pair)}
     files.write(path, _weights(structure), document)
 
@@ -99,7 +99,7 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
         tensors, shapes = of_weights(tensors, document)
         _check_schema(path, pair, document.get("schema"))
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
-    structure = initialise(pair, rows)
+    structure = initialise(pair, rows) if batch or named else _of_stand_ins(pair, rows)
     write_in_place(path, _weights(structure), _named_as(structure, tensors))
     return pair
 
@@ -185,6 +185,16 @@ def initialise(pair: HasPair, batch: Batch) -> Structure:
             f"the pair does not run on zeros of the shapes {shapes_of(batch)}: {type(error).__name__}: {error}. "
             "Give a few rows of real data after the path."
         ) from error
+
+
+def _of_stand_ins(pair: HasPair, zeros: Batch) -> Structure:
+    """The same on zeros, or where these are no data at all (a length of 0, say) on what the pair gives as blank."""
+    try:
+        return initialise(pair, zeros)
+    except DataError:
+        if not has_blank(pair):
+            raise
+        return initialise(pair, Batch(blank_data(pair, 2), {}))
 
 
 @contextlib.contextmanager
