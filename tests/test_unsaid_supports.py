@@ -1,4 +1,4 @@
-"""Distributions that do not say their support, as Pyro's wrapper of zuko's flows."""
+"""Distributions that lack something: their support, as Pyro's wrapper of zuko's flows, or draws."""
 
 from __future__ import annotations
 
@@ -69,3 +69,45 @@ def test_their_means_are_those_of_draws():
 def test_what_cannot_be_refined_is_refused_in_words():
     with pytest.raises(pv.ArgumentError, match=r"pathwise gradients, which 'z' \(Wrapped\)"):
         pv.inference_gap(pair(), X, steps=3, draws=8)
+
+
+def of_counts(size):
+    """Counts whose totals differ by row: Pyro computes their densities, and cannot draw them."""
+    network = torch.nn.Linear(2, 3)
+
+    def model(x):
+        pyro.module("network", network)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+            likelihood = dist.DirichletMultinomial(network(z).exp(), total_count=x.sum(-1))
+            pyro.sample("x", likelihood, obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+    return pv.Pair(model, guide), torch.arange(3.0 * size).reshape(size, 3)
+
+
+@pytest.mark.parametrize("ask", [pv.posterior_predictive, pv.calibration, pv.generate], ids=lambda ask: ask.__name__)
+def test_what_cannot_be_drawn_is_refused_in_words(ask):
+    pair, x = of_counts(8)
+    with pytest.raises(
+        pv.PairError, match="not as it is asked to here: NotImplementedError: Inhomogeneous total count"
+    ):
+        ask(pair, x)
+    assert bool(pv.log_evidence(pair, x, draws=5).value.isfinite().all())
+
+
+def test_what_a_loss_does_not_take_is_refused_in_words():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-2):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1, 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x[:, None])
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-3), pyro.plate("parts", 2, dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 1, 2), 1.0))
+
+    with pytest.raises(pv.PairError, match="event_dims disagree at site 'z'"):
+        pv.rate_distortion(pv.Pair(model, guide), X, draws=2, data_plate="data")

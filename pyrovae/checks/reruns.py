@@ -19,6 +19,7 @@ from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.part_observed import without_masks
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import rows_moved, samples
 
 
@@ -80,7 +81,7 @@ def _with_fixed_values(traced: TracedPair, key: int | str, leaf: torch.Tensor) -
 
 def _moved(node: Mapping, before: Mapping) -> bool:
     """Another log-probability of the same value: enough to tell, since that value is an ordinary draw."""
-    if type(before["fn"]).__name__ == "Unit" or before["infer"].get("_deterministic"):
+    if type(before["fn"]).__name__ == "Unit" or is_deterministic(before):
         return False
     with torch.no_grad():
         # Without masks inside, which follow the holes of the data and not their values.

@@ -10,6 +10,7 @@ from pyrovae.checks.exceptions import clause_of, first_sentence, nonfinite_in
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import family_of, not_finite, outside_support
 from pyrovae.checks.traced_pair import TracedPair, log_prob, nodes, short
+from pyrovae.pairs.mixed_measures import mixed_measures
 
 
 def computable(traced: TracedPair) -> Iterator[Finding]:
@@ -65,7 +66,11 @@ def within_support(traced: TracedPair) -> Iterator[Finding]:
 
 def finite_draws(traced: TracedPair) -> Iterator[Finding]:
     """The guide draws where the prior has a density, and both give it as a finite number."""
+    mixed = mixed_measures(traced.traces)
     for name, node, other in traced.shared():
+        if name in mixed:
+            yield Finding("guide-support", "warning", mixed[name], name)
+            continue
         outside = _outside(node["value"], other)
         checked = ("model", name) in traced.validated
         if outside is not None:

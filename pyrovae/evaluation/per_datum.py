@@ -6,6 +6,7 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.tied_rows import rows_are_tied
+from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
@@ -45,6 +46,8 @@ def check_local_densities(use: Use) -> None:
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
+    for words in mixed_measures(run).values():
+        raise PairError(words)
     tell_of_weights(use, weights_in(run))
 
 

@@ -14,6 +14,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
 from pyrovae.objectives.summed_elbo import to_one_precision
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 
@@ -71,7 +72,7 @@ def is_factor(node: Mapping[str, Any]) -> bool:
 
 def is_part_of_q(node: Mapping[str, Any]) -> bool:
     """Whether a guide's site is drawn: factors, and what the guide observes, weight the loss alone."""
-    return not is_factor(node) and (not node["is_observed"] or bool(node["infer"].get("_deterministic")))
+    return not is_factor(node) and (not node["is_observed"] or is_deterministic(node))
 
 
 class Tally:
@@ -118,7 +119,7 @@ class Tally:
 # --- the number of data -----------------------------------------------------------------------------
 def is_data(node: Mapping[str, Any]) -> bool:
     """Whether a site of the model is observed and neither a factor nor deterministic."""
-    return bool(node["is_observed"] and not node["infer"].get("_deterministic") and not is_factor(node))
+    return bool(node["is_observed"] and not is_deterministic(node) and not is_factor(node))
 
 
 def data_size(stacks: Sequence[Iterable[Any]], rows: int | None, data_plate: str | None = None) -> int:

@@ -16,6 +16,7 @@ from pyrovae.objectives.figures import TEMPERING, Tempering
 from pyrovae.objectives.schedules import evaluate
 from pyrovae.objectives.target_rate import SteeredWeight
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import INTERNAL
 
@@ -269,4 +270,4 @@ def _check_contractions(seen: Mapping[str, Any], guided: set[str], weight_of: Ca
 def _reaches(msg: Mapping[str, Any], dims: set[int]) -> bool:
     """Whether a site's distribution has one of the dims."""
     shape = msg["fn"].batch_shape
-    return not msg["infer"].get("_deterministic") and any(-dim <= len(shape) and shape[dim] > 1 for dim in dims)
+    return not is_deterministic(msg) and any(-dim <= len(shape) and shape[dim] > 1 for dim in dims)

@@ -14,6 +14,7 @@ from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import Traces, batch_rows, samples
 
 Move = Callable[[torch.Tensor, int], torch.Tensor]  # of a tensor's rows, which stand in an axis
@@ -57,7 +58,7 @@ class ByRow:
     def centres(self) -> Iterator[tuple[tuple[str, str], torch.Tensor]]:
         """Of each observed site the mean of a row, which may move where the density does not: a multinomial's total."""
         for (side, name), (node, frame) in self.local.items():
-            given = node["is_observed"] and not node["infer"].get("_deterministic")
+            given = node["is_observed"] and not is_deterministic(node)
             centre = _mean(node["fn"]) if side == "model" and given else None
             if centre is not None:
                 axis = centre.ndim - node["fn"].event_dim + frame.dim

@@ -15,6 +15,7 @@ from torch.distributions import biject_to, constraints
 
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.masks import mask_around
+from pyrovae.pairs.points import is_deterministic
 
 _GIVEN = "_pyrovae_given"  # where a message says what was observed before
 
@@ -44,7 +45,7 @@ def fill_hidden(msg: Any) -> None:
     fn, value = msg["fn"], msg["value"]
     if not msg["is_observed"] or not isinstance(value, torch.Tensor) or not value.numel():
         return
-    if type(fn).__name__ == "Unit" or msg["infer"].get("_deterministic"):
+    if type(fn).__name__ == "Unit" or is_deterministic(msg):
         return
     if _GIVEN in msg and msg["mask"] is None:
         return  # nothing but what is missing is hidden

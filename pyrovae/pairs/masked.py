@@ -19,6 +19,7 @@ from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import keep_missing
 from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
+from pyrovae.pairs.points import is_deterministic
 
 Fill = float | torch.Tensor | Mapping[int | str, "float | torch.Tensor"]
 
@@ -213,7 +214,7 @@ class _Cells(Messenger):
         self.masks |= msg["mask"] is not None or msg["name"].endswith("_unobserved")
         if not msg["is_observed"] or not isinstance(value, torch.Tensor) or site_is_subsample(msg):
             return
-        if type(msg["fn"]).__name__ == "Unit" or msg["infer"].get("_deterministic"):
+        if type(msg["fn"]).__name__ == "Unit" or is_deterministic(msg):
             return
         holes = holes_in(value)
         if may_read():

@@ -38,6 +38,11 @@ def hides_a_part(node: Mapping[str, Any]) -> bool:
     return mask is not None and not bool(mask.all())
 
 
+def is_masked_out(fn: Any) -> bool:
+    """Whether `.mask(False)` was called on a distribution."""
+    return any(mask is False for mask, _ in _inner_masks(fn))
+
+
 def same_elements(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     """Whether two masks of one site leave the same elements in; None leaves all."""
     if one is None or other is None:

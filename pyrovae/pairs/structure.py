@@ -16,6 +16,7 @@ from pyrovae.pairs.data_plate import check_rows_first, find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, replaced_parameters
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import Traces, plate_sizes, run, samples, unconstrained
 from pyrovae.pairs.untrained import noting_use
 
@@ -146,7 +147,7 @@ def _raw_parameters(traces: Traces) -> dict[str, torch.Tensor]:
 
 # --- reading a run ----------------------------------------------------------------------------------
 def _role(name: str, node: dict, guide: Trace) -> str:
-    if node["infer"].get("_deterministic"):
+    if is_deterministic(node):
         return "deterministic"
     if type(node["fn"]).__name__ == "Unit":
         return "factor"

@@ -18,6 +18,7 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.lawful_values import Fill
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, batch_rows, samples, with_rows
 
@@ -28,7 +29,7 @@ class Unobserve(Messenger):
     """Draw observed sites; Pyro's `uncondition` would also draw factors and deterministic sites."""
 
     def _pyro_sample(self, msg) -> None:
-        kept = msg["infer"].get("_deterministic") or type(msg["fn"]).__name__ == "Unit" or site_is_subsample(msg)
+        kept = is_deterministic(msg) or type(msg["fn"]).__name__ == "Unit" or site_is_subsample(msg)
         if msg["is_observed"] and not kept:
             msg["is_observed"] = False
             msg["value"] = None

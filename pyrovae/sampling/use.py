@@ -94,16 +94,21 @@ class Use:
 
     @contextmanager
     def blaming_holes(self) -> Iterator[None]:
-        """Where the pair stops on data with holes, which a mask may have been meant for, say where they are."""
+        """Where the pair stops, say so; on data with holes, which a mask may have been meant for, where they are."""
         try:
             yield
-        except PyrovaeError:
+        except (PyrovaeError, UncutError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             found = "" if takes_holes(self.pair) else _holes_in(self.batches.leaves())
-            if not found:
+            if found:
+                raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
+            if not isinstance(error, NotImplementedError | ValueError | RuntimeError):
                 raise
-            raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
+            raise PairError(
+                f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. A distribution that "
+                "cannot be drawn from, or code that takes draws of one shape only, allows no figure that needs more."
+            ) from error
 
     def first(self, rows: int | None) -> Batch:
         """The first rows where the pair takes them; None for those of the first batch."""
@@ -221,7 +226,8 @@ def _holes_in(leaves: Mapping[int | str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first.rstrip('.')}"
 
 
 def _check_plate(structure: Structure, data_plate: str | None) -> None:
