@@ -36,13 +36,13 @@ def guided(entry, **options):
 # What the guide cannot be made for, by the words with which it says so.
 REFUSED = {
     **dict.fromkeys(
-        ["enumerated_guide", "enumerated_guide_sequential", "score_function", "score_function_average_baseline",
-         "score_function_neural_baseline"],
+        ["enumerated_guide", "enumerated_guide_sequential", "some_labels", "score_function",
+         "score_function_average_baseline", "score_function_neural_baseline"],
         "takes separate values",
     ),
     **dict.fromkeys(
-        ["maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map", "auto_normal", "auto_diagonal_normal",
-         "bounded_global"],
+        ["maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map", "categorical_codes", "auto_normal",
+         "auto_diagonal_normal", "bounded_global"],
         "AutoNormal",
     ),
     "ragged_series": "a mask hides another part of 'z'",

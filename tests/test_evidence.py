@@ -221,7 +221,7 @@ def test_figures_belong_to_the_datum_over_all_styles(entry):
     assert evidence.value.shape == evidence.error.shape == bound.value.shape == (ROWS,)
     if not entry.traits & {"global"}:  # of the same draws: Jensen's inequality
         assert bool((evidence.value >= bound.value - 1e-9).all())
-    certain = ("maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map")
+    certain = ("maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map", "categorical_codes")
     assert bool((evidence.error > 0).any()) == (entry.name not in certain)
     khat, ess = pv.psis(pair, *args, **kwargs, **options)
     assert khat.shape == ess.shape == (ROWS,)

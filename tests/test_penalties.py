@@ -122,6 +122,8 @@ _BOTH = [
     "score_function_average_baseline",
     "score_function_neural_baseline",
     "enumerated_guide_sequential",
+    "categorical_codes",
+    "some_labels",
     "auto_normal",
     "auto_diagonal_normal",
     "bounded_global",
@@ -139,8 +141,9 @@ _CORRELATION = [
     "bent_prior_and_guide",
     "ladder",
     "two_levels_with_pseudo_inputs",
+    "straight_through",
 ]
-REFUSED = {"total_correlation": {*_BOTH, *_CORRELATION}, "mmd": {*_BOTH, "enumerated_prior"}}
+REFUSED = {"total_correlation": {*_BOTH, *_CORRELATION}, "mmd": {*_BOTH, "enumerated_prior", "clusters"}}
 
 
 @both

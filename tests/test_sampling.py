@@ -46,7 +46,7 @@ def test_draws_stand_in_front_of_what_one_run_gives(entry, kind):
         if role != "factor":
             assert tile.value(name).shape == (3, *single.model.nodes[name]["value"].shape)
     latent = [n for n in (*entry.latent, *entry.global_sites) if n in tile.names()]
-    for name in set(latent) - {"y"}:
+    for name in set(latent) - {"y", *entry.enumerated}:
         one, other = tile.value(name)[:2]
         same = torch.equal(one, other)
         point = "Delta" in type(single.guide.nodes[name]["fn"]).__name__ and not entry.auxiliary

@@ -1,11 +1,12 @@
-"""Pairs of the building arm: richer priors and guides, and levels of latents."""
+"""Pairs of the building arm: richer priors and guides, levels of latents, classes and conditions."""
 
 from __future__ import annotations
 
 import torch
 
-from registry.data import binary, real
-from registry.entries import LATENT, WIDTH, entry
+from registry.data import binary, labels, real
+from registry.discrete_sites import enumerating
+from registry.entries import LATENT, ROWS, WIDTH, entry
 
 
 def _normal(inputs, size):
@@ -60,3 +61,47 @@ def ragged_series():
     x = real(3, 2)
     x[0, 1] = 7e7  # behind its length
     return pv.recipes.sequence_vae(2, LATENT, 3, hidden=8), (x, torch.arange(len(x)) % 3 + 1)
+
+
+@entry("broadcasts", "enumerates", "building", latent="y z", enumerated="y", loss=enumerating)
+def clusters():
+    """A mixture whose component is a site of its own."""
+    import pyrovae as pv
+
+    return pv.recipes.mixture_vae(WIDTH, LATENT, components=3, hidden=[16]), binary()
+
+
+@entry("broadcasts", "enumerates", "building", latent="y_1 y_2", enumerated="y_1 y_2", loss=enumerating)
+def categorical_codes():
+    """Two codes of classes, all summed out; the guide is empty."""
+    import pyrovae as pv
+
+    return pv.recipes.categorical_vae(WIDTH, classes=3, sites=2, hidden=[16]), binary()
+
+
+@entry("broadcasts", "renyi_ok", "building")
+def straight_through():
+    """A relaxed code, of which the decoder sees the nearest classes."""
+    import pyrovae as pv
+
+    return pv.recipes.categorical_vae(
+        WIDTH, classes=3, sites=2, temperature=0.7, straight_through=True, hidden=[16]
+    ), binary()
+
+
+@entry("broadcasts", "enumerates", "covariates", "building", latent="y z", loss=enumerating)
+def some_labels():
+    """A class for each row, known for some."""
+    import pyrovae as pv
+
+    known = torch.where(torch.arange(ROWS) % 4 == 0, -1, labels(3))
+    vae = pv.recipes.semi_supervised_vae(WIDTH, LATENT, classes=3, classification=0.0, hidden=[16])  # Pyro counts it
+    return vae, (binary(), known)
+
+
+@entry("broadcasts", "renyi_ok", "covariates", "building")
+def under_a_condition():
+    """Data under two numbers that go with each row."""
+    import pyrovae as pv
+
+    return pv.recipes.conditional_vae(WIDTH, LATENT, condition=2, hidden=[16]), (binary(), real(2))
