@@ -1,8 +1,9 @@
 """What single latent dimensions do to sprites: scores against known factors, and strips of moved dimensions.
 
-Shows `datasets.sprites`, `total_correlation` around a pair, `disentanglement` and `traverse`. The picture has a line for
-each latent dimension: one image, decoded again while that dimension goes from -2 to 2. A line that changes nothing is a
-dimension that is not in use. Seeds differ more than objectives do, so one training shows how to look, and not which objective is better.
+Shows `datasets.sprites`, `total_correlation` around a pair, `disentanglement` and `traverse`. The picture has a line
+for each latent dimension: one image, decoded again while that dimension goes from -2 to 2. A line that changes nothing
+is a dimension that is not in use. Seeds differ more than objectives do, so one training shows how to look, and not
+which objective is better.
 
     python examples/disentangle.py                # some minutes
     python examples/disentangle.py --out FOLDER   # also the picture
