@@ -39,6 +39,10 @@ def widen(vae):
     return vae
 
 
+class CategoricalBag(dist.Multinomial):
+    """Counts of words by a name that others gave them."""
+
+
 def test_a_linear_mixture_has_the_evidence_of_its_formula():
     vae = widen(pv.recipes.mixture_vae(4, 2, 3, likelihood=normal, hidden=[]))
     with torch.no_grad():
@@ -104,6 +108,7 @@ def test_relaxed_draws_are_in_the_support_and_no_classes():
     draws = site.sample()
     assert torch.isfinite(site.log_prob(draws)).all()
     assert class_form(site) is None
+    assert class_form(CategoricalBag(3, logits=logits)) is None
     assert class_form(dist.RelaxedOneHotCategorical(torch.tensor(0.5), logits=logits)) is None
     wide = pv.RelaxedCategorical(torch.nn.Identity(), 2.0)(torch.tensor([1.0, 0.0, -1.0]).expand(20_000, 3))
     share = torch.nn.functional.one_hot(wide.sample().argmax(-1), 3).float().mean(0)

@@ -17,12 +17,13 @@ def class_form(fn: Any) -> str | None:
 
     None where its values are no classes but numbers.
     """
-    name = type(base_of(fn)).__name__
+    base = base_of(fn)
+    name = type(base).__name__
     if "Relaxed" in name:
         return None  # points between classes, whose density is no probability
     if "OneHotCategorical" in name:
         return _ONE_HOT
-    if "Categorical" in name:
+    if "Categorical" in name and not base.event_shape:  # a bag of words is a vector of counts, whatever its name
         return _LABELS
     return _BINARY if "Bernoulli" in name and known_support(fn).is_discrete else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer import TraceEnum_ELBO
+from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
 from styles.autoencoders import Coder
@@ -41,6 +42,50 @@ class ProdLDA(nn.Module):
 def prod_lda():
     net = ProdLDA()
     return Made(net, (torch.poisson(torch.rand(12, WORDS) * 3),), (net,))
+
+
+class CategoricalBag(dist.Multinomial):
+    """Words of a document without their order, whatever total was said when it was made."""
+
+    def log_prob(self, value):
+        logits, value = torch.broadcast_tensors(self.logits, value)
+        return (logits * value).sum(-1)
+
+
+class AmortizedLDA(PyroModule):
+    """After scvi-tools: topics that all cells share, shares of each cell; the number of all cells in its plate."""
+
+    def __init__(self, cells):
+        super().__init__()
+        self.cells, self.encoder = cells, nn.Linear(WORDS, 2 * TOPICS)
+        self.topics_loc = PyroParam(0.1 * torch.randn(TOPICS, WORDS))
+        self.topics_scale = PyroParam(torch.full((TOPICS, WORDS), 0.5), constraint=dist.constraints.positive)
+
+    def plate(self, counts):
+        return pyro.plate("cells", size=self.cells, subsample_size=len(counts))
+
+    def model(self, counts, library):
+        with pyro.plate("topics", TOPICS):
+            logits = pyro.sample("topic_logits", dist.Normal(torch.zeros(WORDS), 1.2).to_event(1))
+            words = pyro.deterministic("words_of_topics", logits.softmax(-1), event_dim=1)
+        with self.plate(counts):
+            shares = pyro.sample("shares", dist.Normal(torch.zeros(TOPICS), 1.2).to_event(1))
+            bag = CategoricalBag(int(library.max()), probs=shares.softmax(-1) @ words)
+            pyro.sample("counts", bag, obs=counts)
+
+    def guide(self, counts, library):
+        with pyro.plate("topics", TOPICS):
+            pyro.sample("topic_logits", dist.Normal(self.topics_loc, self.topics_scale).to_event(1))
+        pyro.module("encoder", self.encoder)
+        loc, log_scale = self.encoder(counts.log1p()).chunk(2, -1)
+        with self.plate(counts):
+            pyro.sample("shares", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+@style("AmortizedLDA of scvi-tools", plate="cells", batch=4, loss=TraceMeanField_ELBO, grid=BOTH)
+def amortized_lda():
+    counts = torch.poisson(torch.rand(12, WORDS) * 3) + 1
+    return Made(AmortizedLDA(len(counts)), (counts, counts.sum(1)))
 
 
 class LDA(nn.Module):
