@@ -17,6 +17,7 @@ from pyrovae.data.placement import placed
 from pyrovae.data.rows_of_frames import is_frame, rows_of_frames
 from pyrovae.errors import DataError
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.surplus_labels import surplus_labels
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -67,6 +68,7 @@ def _refused(pair: HasPair, refused: Mapping[str, str], args: tuple, kwargs: Map
         mend = "Give what both take, a few rows of each: check_pair(pair, x[:8])."
     if any(isinstance(leaf, tuple | list | dict) for leaf in args):
         mend += " A tuple or dict of data is unpacked: check_pair(pair, *data) or check_pair(pair, **data)."
+    mend += surplus_labels(pair.model, args)
     who = "neither side takes" if len(refused) == 2 else "not both sides take"
     return f"{who} these data ({given}): {reasons}. {mend}"
 

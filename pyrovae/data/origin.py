@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +19,7 @@ from pyrovae.data.datasets.read_frame import read_frame
 from pyrovae.data.datasets.table_files import column_names, column_text
 from pyrovae.data.read_as import read_as
 from pyrovae.data.row_annotations import TABLES, row_annotations
-from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.errors import ArgumentError, DataError, FileError, argument
 from pyrovae.pairs.with_schema import RowSchema
 
 BUNDLED = ("digits", "mnist", "fashion-mnist", "kmnist")
@@ -151,6 +153,9 @@ class DataSource:
             raise ArgumentError(
                 f"{argument('root')} is for {', '.join(BUNDLED[1:])}; {self.name} is a file of your own."
             )
+        near = difflib.get_close_matches(self.name, BUNDLED, n=1, cutoff=0.75)
+        if near and not os.path.lexists(self.name):
+            raise FileError(f"{self.name} does not exist. Did you mean {near[0]!r}, which is bundled?")
         path = existing(self.name)
         table = path.suffix.lower() in TABLES
         options = {"key": self.key, "header": self.header, "size": self.size, "mode": self.mode}

@@ -11,6 +11,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, unwrapped
+from pyrovae.pairs.surplus_labels import surplus_labels
 
 DataCheck = Callable[..., None]
 
@@ -63,7 +64,7 @@ def _check_signature(check: DataCheck, args: tuple, kwargs: Mapping[str, Any]) -
         owner = type(getattr(check, "__self__", check)).__name__
         raise ArgumentError(
             f"{owner}.check_data is called with the pair's data, once for each batch, and does not take them: "
-            f"{error}. Give it the arguments of the model, or another name."
+            f"{error}.{surplus_labels(check, args) or ' Give it the arguments of the model, or another name.'}"
         ) from None
 
 

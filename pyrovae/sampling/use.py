@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
+from pyrovae.data.data_units import in_other_units
 from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.data.rows_of_frames import rows_of_frames
@@ -25,6 +26,7 @@ from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.surplus_labels import surplus_labels
 from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
 
@@ -76,6 +78,8 @@ class Use:
             _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
         _check_plate(structure, data_plate)
         _check_born(structure, lambda: _look(pair, batch, data_plate))
+        if words := in_other_units(pair, batches):
+            warnings.warn(words, PyrovaeWarning, stacklevel=4)
         return cls(pair, batches, placement, structure)
 
     @contextmanager
@@ -212,12 +216,12 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
             except Exception:
                 continue  # another plate may be the one
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
-        found = "" if takes_holes(pair) else _holes_in(batch.leaves)
+        found, beside = "" if takes_holes(pair) else _holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
         raise PairError(
             f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
             if found
             else f"the pair does not run on these data (its first rows have shapes {shapes}): "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{beside and '.'}{beside}"
         ) from error
 
 

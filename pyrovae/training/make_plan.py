@@ -169,6 +169,11 @@ def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int 
     validation = options.validation
     if validation is None:
         return None
+    if isinstance(validation, float) and 0 < validation < 1:
+        raise ArgumentError(
+            f"{argument('validation', validation)}: a share is no data. Hold rows out yourself: "
+            "validation=x[:n], and train on the others, x[n:]."
+        )
     try:
         size = None if isinstance(validation, torch.utils.data.DataLoader) else batch_size
         held_out = as_batches(validation, batch_size=size, transform=options.transform, seed=seed)

@@ -11,6 +11,7 @@ from typing import Any
 import pyro
 import torch
 
+from pyrovae.data.data_units import keep_units, trained_units
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
 from pyrovae.evaluation.active_units import ActiveUnits
@@ -77,6 +78,7 @@ class Session:
         plan, self.findings = make_plan(
             pair, data, options, seed=self.seed, resumed=self.resumption.found, team=self.team
         )
+        keep_units(pair, trained_units(plan.batches))
         if folder is not None or self.team.size > 1:
             self._describe(options, plan)
         self.resumption.prepare()

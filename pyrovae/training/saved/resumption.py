@@ -16,6 +16,7 @@ import torch
 from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
+from pyrovae.data.data_units import units_document
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning, argument
 from pyrovae.evaluation.rate_distortion import measure
 from pyrovae.objectives.losses import own_loss
@@ -123,6 +124,7 @@ class Resumption:
             "run": described,
             "batch": shapes_of(plan.first),
             "schema": toml_of(plan.pair),
+            "units": units_document(plan.pair),
         }
 
     def _check_alike(self, path: Path, plan: Plan, before: Description, now: Description) -> None:

@@ -18,6 +18,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.check_memory import check_memory
+from pyrovae.data.data_units import Units, keep_units, units_document
 from pyrovae.data.placement import placed
 from pyrovae.data.read_as import read_as
 from pyrovae.data.rows_of_frames import rows_of_frames
@@ -62,7 +63,8 @@ def save(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     """
     rows = _rows(pair, batch, named)
     structure = initialise(pair, rows) if batch or named else _of_stand_ins(pair, rows)
-    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites), "schema": toml_of(pair)}
+    document = {"kind": "weights", "batch": shapes_of(rows), "sites": sorted(structure.sites)}
+    document |= {"schema": toml_of(pair), "units": units_document(pair)}
     files.write(path, _weights(structure), document)
 
 
@@ -98,9 +100,11 @@ def load(pair: HasPair, path: str | os.PathLike[str], *batch: Any, **named: Any)
     with files.strange_content(path):
         tensors, shapes = of_weights(tensors, document)
         _check_schema(path, pair, document.get("schema"))
+        units = read_as(dict[str, Units], document.get("units", {}), "the units of the data")
     rows = _zeros(shapes) if shapes and not (batch or named) else _rows(pair, batch, named)
     structure = initialise(pair, rows) if batch or named else _of_stand_ins(pair, rows)
     write_in_place(path, _weights(structure), _named_as(structure, tensors))
+    keep_units(pair, units)
     return pair
 
 
