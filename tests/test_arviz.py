@@ -80,6 +80,7 @@ def check_names(entry, found):
     for group in ("posterior", "prior") if latent else ():
         assert latent <= set(found[group].data_vars)
         assert set(found[group].data_vars) - latent <= {"mean", "y"}  # deterministic sites
+    assert set(found["log_prior"].data_vars if latent else ()) == latent
     stats = {"log_p"} if "point" in entry.traits else {"log_p", "log_q", "log_weight", "elbo"}
     assert stats <= set(found["sample_stats"].data_vars) <= {*stats, "local_log_weight"}
     assert ("constant_data" in found) == ("covariates" in entry.traits)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyrovae.errors import ArgumentError
-from pyrovae.export.parts import VariablePart
+from pyrovae.export.parts import DENSITIES, VariablePart
 
 SAMPLES = ("chain", "draw")
 
@@ -79,7 +79,7 @@ class Names:
         free = 0
         given = self._given.get(part.name)
         count = sum(plate is None for plate in part.plates)
-        if given is not None and part.group != "log_likelihood" and len(given) not in (count, 0):
+        if given is not None and part.group not in DENSITIES and len(given) not in (count, 0):
             raise ArgumentError(
                 f"dims[{part.name!r}] has {len(given)} names, {', '.join(given)}; in {part.group} it has {count} axes "
                 f"that are no plates, behind {', '.join(filter(None, part.plates)) or 'no plate'}."

@@ -29,7 +29,11 @@ from pyrovae.sampling.whole_sites import merged
 
 logger = logging.getLogger("pyrovae")
 
-DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", "log_likelihood", "sample_stats")
+DENSITIES = ("log_likelihood", "log_prior")
+
+DRAWN = ("posterior", "posterior_predictive", "prior", "prior_predictive", *DENSITIES, "sample_stats")
+
+_READ_OFF = {"posterior", *DENSITIES, "observed_data", "constant_data"}
 
 GROUPS = (*DRAWN, "observed_data", "constant_data")
 
@@ -80,7 +84,7 @@ class Contents:
         """The kinds of draws that are needed, and what reads each of them."""
         asked = set(self.groups)
         stats = "sample_stats" in asked
-        read = bool(asked & {"posterior", "log_likelihood", "observed_data", "constant_data"})
+        read = bool(asked & _READ_OFF)
         # Sites that the model enumerates have no values where they are summed out.
         if (self.structure.named("enumerated") and read) or (read and not stats):
             yield "posterior", self._readings
@@ -116,6 +120,8 @@ class Contents:
             yield from self._values(tile, "posterior", self._unobserved(tile))
         if "log_likelihood" in self.groups:
             yield from self._log_likelihood(tile)
+        if "log_prior" in self.groups:
+            yield from self._log_prior(tile)
         if tile.draws.start == 0 and "observed_data" in self.groups:
             yield from self._observed(tile)
         if tile.draws.start == 0 and "constant_data" in self.groups:
@@ -145,6 +151,12 @@ class Contents:
         for site in self.structure.named("observed"):
             value = tile.log_prob(site)
             yield from self._part(tile, "log_likelihood", self._wholes.get(site, site), site, value, batch=True)
+
+    def _log_prior(self, tile: Tile) -> Iterator[VariablePart]:
+        there = set(tile.names())
+        for site in (name for role in ("latent", "enumerated", "unguided") for name in self.structure.named(role)):
+            if site in there:
+                yield from self._part(tile, "log_prior", site, site, tile.log_prob(site), batch=True)
 
     def _part(
         self,

@@ -51,6 +51,7 @@ def to_arviz(
     | `posterior_predictive` | observed sites drawn anew at those values | chain, draw, plates, event |
     | `prior`, `prior_predictive` | the same from the model alone | chain, draw, plates, event |
     | `log_likelihood` | log p of each observation, given its own latents | chain, draw, plates |
+    | `log_prior` | log p of each latent site, given what the model draws it from | chain, draw, plates |
     | `sample_stats` | `log_p`, `log_q`, `log_weight` of each draw of everything | chain, draw |
     | | `elbo` of each datum; where sites are global, `local_log_weight`, its first term | chain, draw, rows |
     | `observed_data` | what the observed sites hold, NaN where a mask leaves it out | plates, event |
