@@ -36,8 +36,8 @@ def guided(entry, **options):
 # What the guide cannot be made for, by the words with which it says so.
 REFUSED = {
     **dict.fromkeys(
-        ["enumerated_guide", "enumerated_guide_sequential", "some_labels", "score_function",
-         "score_function_average_baseline", "score_function_neural_baseline"],
+        ["enumerated_guide", "enumerated_guide_sequential", "some_labels", "enumerated_guide_beside_a_code",
+         "score_function", "score_function_average_baseline", "score_function_neural_baseline"],
         "takes separate values",
     ),
     **dict.fromkeys(
@@ -45,6 +45,7 @@ REFUSED = {
          "auto_diagonal_normal", "bounded_global"],
         "AutoNormal",
     ),
+    **dict.fromkeys(["structured_guide", "zero_inflated", "masked_mixture"], "no latent site of the model"),
     "ragged_series": "a mask hides another part of 'z'",
 }  # fmt: skip
 

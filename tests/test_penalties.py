@@ -124,6 +124,9 @@ _BOTH = [
     "enumerated_guide_sequential",
     "categorical_codes",
     "some_labels",
+    "structured_guide",
+    "zero_inflated",
+    "masked_mixture",
     "auto_normal",
     "auto_diagonal_normal",
     "bounded_global",
@@ -147,6 +150,7 @@ REFUSED = {"total_correlation": {*_BOTH, *_CORRELATION}, "mmd": {*_BOTH, "enumer
 
 
 @both
+@pytest.mark.filterwarnings("ignore:at model site:RuntimeWarning")  # Pyro's, where the guide sums out classes, too
 @pytest.mark.parametrize("entry", pairs(without={"full_data"}))
 def test_every_style_is_penalised_or_refused_in_words(entry, penalise):
     pair, batch = make(entry)

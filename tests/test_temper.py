@@ -43,7 +43,7 @@ def test_a_number_weights_every_latent_site(entry, weight):
 def test_one_site_is_weighted_with_the_auxiliary_sites_behind_it(entry):
     pair, batch = make(entry)
     site = entry.global_sites[0]
-    weights = {site: 0.25, f"{site}_unconstrained": 0.25}
+    weights = {site: 0.25, f"{site}_unconstrained": 0.25, f"{site}_aux": 0.25}
     expected = loss_and_gradients(pair, batch, ByHand(weights))
     found = loss_and_gradients(pv.temper(pair, {site: 0.25}), batch, Trace_ELBO(max_plate_nesting=2))
     same(found, expected)
