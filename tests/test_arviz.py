@@ -99,8 +99,7 @@ def check_dims(entry, found):
 
 def check_values(entry, pair, args, kwargs, found):
     """Never squeezed: a dim of one stays; what is observed is what was given."""
-    whole = [leaf.double() for leaf in (*args, *kwargs.values())]
-    given = [*whole, *(column for leaf in whole if leaf.ndim == 2 for column in leaf.unbind(1))]
+    given = [one.double() for leaf in (*args, *kwargs.values()) for one in (leaf, *leaf.reshape(len(leaf), -1).T)]
     tile = next(Sampler.of(pair, args, kwargs, seed=0).tiles(1))
     for name in entry.observed if "masked" not in entry.traits else ():
         value = found["observed_data"][name]
