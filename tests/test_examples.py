@@ -29,6 +29,7 @@ SAYS = {
     "posterior_predictive.py": "ink per image",
     "rare_class.py": "rare rows, of",
     "semi_supervised.py": "error with 100 labels",
+    "sequences.py": "forecasts of 5 steps",
     "selective_prediction.py": "to a person, so that the rest",
     "uncertainty.py": "8 generated digits",
     "vae_mnist.py": "drew 10 images",
@@ -50,6 +51,7 @@ PICTURES = (
     "posterior_predictive.py",
     "selective_prediction.py",
     "semi_supervised.py",
+    "sequences.py",
     "uncertainty.py",
     "vae_mnist.py",
 )
