@@ -158,3 +158,12 @@ def test_values_of_a_subsample_beside_the_rows_have_no_places(ask):
         ask(pair, x, draws=5)
     assert pv.encode(pair, x)["z"].mean.shape == (8, 1)  # z has its place in every draw
     assert pv.elbo(pair, x, draws=5).value.shape == (8,)
+
+
+def test_what_a_reparametrisation_computes_is_not_observed():
+    model, make, x = PAIRS["reparametrised"]
+    pair = pv.Pair(model, make(model))
+    pair.guide(x)
+    assert set(pv.uncertainty(pair, x, draws=(2, 2))) == set(pv.calibration(pair, x, draws=19)) == {"x"}
+    drawn = pv.posterior(pair, x, draws=3)
+    torch.testing.assert_close(drawn["z"], drawn["level"][:, None] + 2 * drawn["z_decentered"])
