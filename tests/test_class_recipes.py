@@ -241,8 +241,28 @@ RECIPES = pv.recipes
 TINY = {"epochs": 1, "progress": False}
 
 
+def classified_by(classifier):
+    likelihood, posterior = pv.Bernoulli(pv.MLP([2, 3], [4], 12)), pv.DiagNormal(pv.MLP([12, 3], [4], 4))
+    return pv.LabelledVAE(pv.StandardNormal(2), likelihood, posterior, classifier, classes=3)
+
+
 def fit(pair, *data):
     return pv.fit(pair, data if len(data) > 1 else data[0], **TINY)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32, torch.float64, torch.bfloat16, torch.bool])
+def test_labels_of_any_type_are_those_of_whole_numbers(kind):
+    known = CLASSES.clamp(max=1)
+    found = []
+    for labels in (known, known.to(kind)):
+        torch.manual_seed(0)
+        vae = RECIPES.semi_supervised_vae(12, 2, 2, hidden=[8])
+        under = RECIPES.conditional_vae(12, 2, classes=2, hidden=[8])
+        found.append([
+            fit(vae, X, labels).history[0].loss, float(pv.elbo(vae, X, labels, draws=2).value.sum()),
+            fit(under, X, labels).history[0].loss,
+        ])  # fmt: skip
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +281,19 @@ def fit(pair, *data):
         (lambda: RECIPES.conditional_vae(12, 2, classes=3).under(3), "out of range"),
         (lambda: RECIPES.conditional_vae(12, 2, condition=2).under([1.0]), r"\(rows, 2\)"),
         (lambda: RECIPES.conditional_vae(12, 2), "one of both"),
+        (lambda: fit(RECIPES.semi_supervised_vae(12, 2, 3), X, (CLASSES - 1).to(torch.uint8)), "label 255 in row 0"),
+        (lambda: pv.encode(RECIPES.semi_supervised_vae(12, 2, 3), X, CLASSES * math.nan), "label nan in row 0"),
+        (lambda: RECIPES.conditional_vae(12, 2, condition=2).under([math.nan, 1.0]), "holds NaN or infinity"),
+        (lambda: RECIPES.conditional_vae(12, 2, condition=2).under("ab"), "give 2 numbers"),
+        (lambda: fit(RECIPES.conditional_vae(12, 2, condition=2), X), r"give both, \(x, c\)"),
+        (lambda: fit(classified_by(pv.Categorical(pv.MLP(12, [], 5))), X, CLASSES), "gave 5 classes, and classes=3"),
+        (lambda: pv.elbo(classified_by(pv.Bernoulli(pv.MLP(12, [], 3))), X), "gave .*, and classes=3"),
+        (lambda: pv.elbo(classified_by(pv.MLP(12, [], 3)), X), r"classifier=pv.Categorical\(network\)"),
+        (lambda: RECIPES.conditional_vae(12, 2, classes=3).under(None), "give a class number, 0 to 2"),
+        (
+            lambda: pv.elbo(pv.masked(RECIPES.conditional_vae(12, 2, condition=2)), X, torch.full((60, 2), math.nan)),
+            "condition of row 0 holds NaN",
+        ),
         (lambda: pv.generate(RECIPES.conditional_vae(12, 2, classes=3), 4), "does not say what its data look like"),
         (lambda: fit(RECIPES.mixture_vae(12, 2, 61), X), "61 components cannot be learned from 60 rows"),
         (lambda: RECIPES.mixture_vae(12, 2, 3).under(3), "0 to 2"),

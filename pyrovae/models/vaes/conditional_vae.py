@@ -60,12 +60,20 @@ class ConditionalVAE(ThreeParts):
         (self.width,) = check_counts(condition=condition) if classes is None else check_counts(classes=classes)
         self.labelled = classes is not None
 
-    def check_data(self, x: Tensor, c: Tensor) -> None:
+    def check_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Refuse conditions of the wrong width, and labels out of range, where the data come in."""
+        if c is None:
+            raise DataError("the pair is of data under a condition: give both, (x, c), one condition for each row.")
         if self.labelled:
             check_labels(c, self.width, least=0)
         elif c.dim() != 2 or c.shape[1] != self.width:
             raise DataError(f"the condition is {self.width} numbers a row, (rows, {self.width}); got {tuple(c.shape)}.")
+        elif not c.isfinite().all():
+            row = int((~c.isfinite()).any(1).nonzero()[0])
+            raise DataError(
+                f"the condition of row {row} holds NaN or infinity: nothing is said under a condition that is not "
+                "known. Fill it, or leave such rows out."
+            )
         if len(c) != len(x):
             raise DataError(f"there are {len(x)} rows and {len(c)} conditions: give one for each row.")
 
@@ -88,7 +96,11 @@ class ConditionalVAE(ThreeParts):
 
     def under(self, condition: Any) -> VAE:
         """The VAE of x alone under one condition, of the same weights: a class number, or a vector (condition,)."""
-        one = torch.as_tensor(condition).unsqueeze(0)
+        try:
+            one = torch.as_tensor(condition).unsqueeze(0)
+        except (TypeError, ValueError, RuntimeError):
+            wanted = f"a class number, 0 to {self.width - 1}" if self.labelled else f"{self.width} numbers"
+            raise ArgumentError(f"under({condition!r}): give {wanted}.") from None
         self.check_data(one, one)
         seen = (one_hot(one, self.width) if self.labelled else one)[0].to(self.zeros(0, torch.Size()))
         return VAE(self.prior, AtCondition(self.likelihood, seen), AtCondition(self.posterior, seen))
@@ -127,9 +139,10 @@ def check_labels(labels: Tensor, classes: int, *, least: int) -> None:
         raise DataError(
             f"labels are one number a row, (rows,), of 0 to {classes - 1}{known}; got {tuple(labels.shape)}."
         )
-    wrong = ~((labels >= least) & (labels < classes) & (labels == labels.round()))
+    numbers = labels.double()  # bytes and truth values are not compared with -1 as numbers are
+    wrong = ~((numbers >= least) & (numbers < classes) & (numbers == numbers.round()))
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise DataError(
-            f"label {float(labels[row]):g} in row {row} is out of range: classes are 0 to {classes - 1}{known}."
+            f"label {float(numbers[row]):g} in row {row} is out of range: classes are 0 to {classes - 1}{known}."
         )

@@ -111,13 +111,24 @@ class LabelledVAE(ThreeParts):
         if may_read():
             self.check_data(x, label)  # of a pair that is called as it stands
         with pyro.plate("data", len(x)):
-            said = as_distribution(self.classifier(x), "classifier")
+            said = self._classes(x)
             if label is not None:
                 self._teach(said, label)
                 sure = _SURE * (1 - one_hot(label, self.classes).to(said.logits))
                 said = dist.Categorical(logits=torch.where((label >= 0).unsqueeze(-1), sure, said.logits))
             y = pyro.sample("y", said, infer={"enumerate": "parallel"})
             return pyro.sample("z", as_distribution(self.posterior(x, one_hot(y, self.classes)), "posterior"))
+
+    def _classes(self, x: Tensor) -> Any:
+        said = as_distribution(self.classifier(x), "classifier")
+        found = said.logits.shape[-1] if isinstance(said, dist.Categorical) else None
+        if found != self.classes:
+            gave = type(said).__name__ if found is None else f"{found} classes"
+            raise ArgumentError(
+                f"the classifier gave {gave}, and classes={self.classes}: take pv.Categorical(network) whose network "
+                f"gives {self.classes} numbers."
+            )
+        return said
 
     def _teach(self, said: Any, label: Tensor) -> None:
         loss = torch.where(label >= 0, -said.log_prob(label.clamp(min=0)), 0.0)

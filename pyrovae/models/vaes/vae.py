@@ -106,12 +106,15 @@ class VAE(nn.Module):
         return torch.zeros(n, *shape, dtype=like.dtype, device=like.device)
 
 
+_USUAL = {"likelihood": "Bernoulli", "classifier": "Categorical"}  # of a position, to be named in errors
+
+
 def as_distribution(result: Any, name: str) -> Any:
     """What a part gave, or an error in words where that is no distribution."""
     if not isinstance(result, Distribution):
         raise ArgumentError(
             f"the {name} gave {type(result).__name__}, not a distribution: wrap the network in a conditional, "
-            f"such as {name}=pv.{'Bernoulli' if name == 'likelihood' else 'DiagNormal'}(network)"
+            f"such as {name}=pv.{_USUAL.get(name, 'DiagNormal')}(network)"
         )
     return result
 
