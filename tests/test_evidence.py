@@ -530,3 +530,19 @@ def test_the_error_of_a_log_mean_is_that_of_all_draws_however_they_come():
         running.add(part)
     weights = terms.exp()
     torch.testing.assert_close(running.estimate().error, weights.std(0) / math.sqrt(400) / weights.mean(0))
+
+
+@pytest.mark.parametrize("entry", pairs(having={"enumerates"}, without={"global"}))
+def test_a_single_row_of_an_enumerated_model_has_the_figures_that_it_has_among_others(entry):
+    pair, args, kwargs = born(entry)
+    exact = set(entry.latent) == set(entry.enumerated)  # nothing is drawn
+    figures = (pv.log_evidence,) if exact else (pv.elbo, pv.log_evidence)
+    for draws in (1, 300):
+        found = [
+            [figure(pair, *(one[:n] for one in args), draws=draws, seed=0, **kwargs) for figure in figures]
+            for n in (1, 3)
+        ]
+        if exact or draws > 1:
+            alone, among = found[0][0], found[1][0]
+            noise = 0.0 if exact else math.hypot(alone.error[0], among.error[0])
+            assert alone.value[0] == pytest.approx(float(among.value[0]), abs=1e-4 + 5 * noise)

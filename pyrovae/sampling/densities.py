@@ -136,23 +136,24 @@ def _contracted(run: Run, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     symbol = symbols.get(run.data_plate or "", "")
     factor = max((plate_scale(node, run.data_plate) for _, node in samples(model)), default=1.0)
     local, common = (one.double() for one in _nothing(run, rows))
-    for term in _terms(model, guide):
-        if symbol and symbol in term._pyro_dims:
+    for plates, term in _terms(model, guide):
+        if symbol and symbol in plates:  # and not in the term's own dims: packed, it has none of a single row
             local = local.to(term.device) + _by_row(term, symbol, symbols, run.draws, rows) / factor
         else:
             common = common.to(term.device) + _by_draw(term, symbols, run.draws)
     return local, common
 
 
-def _terms(model: Trace, guide: Trace) -> Iterator[Any]:
+def _terms(model: Trace, guide: Trace) -> Iterator[tuple[frozenset[str], Any]]:
+    """What is left after the contraction, each term with the plates that it stands in."""
     costs, factors, _, dims, scale = _compute_model_factors(model, guide)
-    for terms in costs.values():
-        yield from terms
+    for plates, terms in costs.items():
+        yield from ((plates, term) for term in terms)
     if not factors:
         return
     sizes = {dim: size for terms in factors.values() for t in terms for dim, size in zip(t._pyro_dims, t.shape)}  # noqa: B905
-    for terms in contract_tensor_tree(factors, dims, ring=LogRing(dim_to_size=sizes)).values():
-        yield from (packed.scale_and_mask(term, scale=scale) for term in terms)
+    for plates, terms in contract_tensor_tree(factors, dims, ring=LogRing(dim_to_size=sizes)).items():
+        yield from ((plates, packed.scale_and_mask(term, scale=scale)) for term in terms)
 
 
 def _kept(term: Any, keep: str) -> torch.Tensor:
