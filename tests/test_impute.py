@@ -14,6 +14,7 @@ from registry import ROWS, born, pairs, plate_of
 from test_masked import NOISE, TIED, WEIGHT, WIDTH, factorised, joint, wide
 
 import pyrovae as pv
+from pyrovae.tables.imputed import Imputed
 
 
 def holes(rows, width=WIDTH, seed=0):
@@ -105,6 +106,17 @@ def test_sites_that_all_data_share_are_drawn_anew_for_each_draw():
     assert float(pair.var()) == pytest.approx(0.25 + 0.2 + 0.3**2 / 25, rel=0.15)
     assert float(alone.mean()) == pytest.approx(0.4, abs=0.12)
     assert float(alone.var()) == pytest.approx(0.25 + 1 + 0.3**2, rel=0.15)
+
+
+@pytest.mark.parametrize("draws", [19, 20, 150])
+def test_intervals_of_few_draws_hold_as_much_as_they_say(draws):
+    generator = torch.Generator().manual_seed(0)
+    drawn, true = (torch.randn(*shape, generator=generator) for shape in ((draws, 20_000), (20_000,)))
+    found = Imputed({"x": drawn}, {"x": torch.ones(20_000, dtype=torch.bool)}, torch.zeros(1), torch.ones(1))
+    low, high = found.interval(0.9)["x"]
+    assert float(((low < true) & (true < high)).double().mean()) == pytest.approx(0.9, abs=0.008)
+    with pytest.raises(pv.ArgumentError, match=rf"{draws} draws cannot bound 99%: .*draws=199 or more"):
+        found.interval(0.99)
 
 
 def test_a_mask_says_what_nan_cannot():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.plots.data_figures import PANELS, Shape
 from pyrovae.plots.layouts import panels, sheet
 from pyrovae.plots.one_site import as_rows
@@ -90,7 +90,10 @@ def plane(
     upwards = whole[:, ::-1, row].swapaxes(0, 1)
     rows = as_rows(upwards.reshape(count * count, *whole.shape[3:]), "plots.plane", shape=shape or None)
     if not is_picture(rows.shape[1:]):
-        raise ArgumentError(f"plots.plane: data of shape {rows.shape[1:]} are no pictures; give shape=(height, width).")
+        raise ArgumentError(
+            f"plots.plane: data of shape {rows.shape[1:]} are no pictures; give "
+            f"{argument('shape', text='(height, width)')}."
+        )
     figure = sheet(rows, count, words=[] if moved is None else [f"{one:g}" for one in list(moved)[::-1]])
     figure.axes[0].set(xlabel="first dimension", ylabel="second dimension")
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 
 
 def one_site(given: Any, site: str | None, what: str) -> Any:
@@ -18,7 +18,9 @@ def one_site(given: Any, site: str | None, what: str) -> Any:
     if site is None and len(given) == 1:
         return next(iter(given.values()))
     if site not in given:
-        raise ArgumentError(f"{what}: {site=} is none of {', '.join(map(repr, given)) or 'none'}; name one of these.")
+        raise ArgumentError(
+            f"{what}: {argument('site', site)} is none of {', '.join(map(repr, given)) or 'none'}; name one of these."
+        )
     return given[site]
 
 
@@ -40,5 +42,7 @@ def as_rows(given: Any, what: str, *, site: str | None = None, shape: tuple[int,
     if shape is None:
         return values
     if np.prod(shape, dtype=int) * len(values) != values.size:
-        raise ArgumentError(f"{what}: {shape=} has another number of cells than a row of {values.shape[1:]}.")
+        raise ArgumentError(
+            f"{what}: {argument('shape', shape)} has another number of cells than a row of {values.shape[1:]}."
+        )
     return values.reshape(len(values), *shape)

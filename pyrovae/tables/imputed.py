@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.with_schema import RowSchema
 from pyrovae.tables.imputed_to_arviz import imputed_to_arviz
 from pyrovae.tables.likely_cells import likely_cells
@@ -55,12 +56,27 @@ class Imputed(NamedTuple):
         }
 
     def interval(self, level: float = 0.9) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """The ends of central intervals, each (rows, ...); both are the value itself where it is there."""
+        """The ends of central intervals, each (rows, ...); both are the value itself where it is there.
+
+        Of S draws the one of rank r has a share of r / (S + 1) below it, so that intervals of few draws hold the true
+        value as often as those of many. Quantiles of the draws themselves would hold it in 81 per cent of cases where
+        20 draws are to give 90.
+
+        Raises:
+            ArgumentError: too few draws: not even their ends lie as far apart.
+        """
         if not 0 < level < 1:
             raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
         ends = (1 - level) / 2, (1 + level) / 2
+        draws = min(map(len, self.values.values()))
+        if (draws + 1) * ends[0] < 1 - 1e-9:
+            raise ArgumentError(
+                f"{draws} draws cannot bound {level:.0%}: from the smallest to the largest it is "
+                f"{(draws - 1) / (draws + 1):.0%}. "
+                f"Impute with {argument('draws', math.ceil(1 / ends[0] - 1e-9) - 1)} or more, or ask for a lower level."
+            )
         return {
-            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0)) for end in ends)  # type: ignore[misc]  # two
+            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0, method="weibull")) for end in ends)  # type: ignore[misc]  # two
             for site, value in self.values.items()
         }
 

@@ -172,7 +172,7 @@ def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int 
     if isinstance(validation, float) and 0 < validation < 1:
         raise ArgumentError(
             f"{argument('validation', validation)}: a share is no data. Hold rows out yourself: "
-            "validation=x[:n], and train on the others, x[n:]."
+            f"{argument('validation', text='x[:n]')}, and train on the others, x[n:]."
         )
     try:
         size = None if isinstance(validation, torch.utils.data.DataLoader) else batch_size

@@ -85,7 +85,8 @@ class PredictiveCheck(NamedTuple):
         level, draws = _LEVEL / len(self.names), self.drawn.shape[1]
         if 2 / (1 + draws) >= level:
             return (
-                f"{draws} drawn data sets are too few to tell at 5 per cent: take draws={int(2 / level) + 1} or more."
+                f"{draws} drawn data sets are too few to tell at 5 per cent: take "
+                f"{argument('draws', int(2 / level) + 1)} or more."
             )
         apart = [number for number, one in enumerate(self.chance) if float(one) < level]
         if not apart:

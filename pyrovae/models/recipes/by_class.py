@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.conditionals.discrete import Bernoulli, Categorical
 from pyrovae.models.conditionals.normals import DiagNormal
@@ -75,7 +75,10 @@ def conditional_vae(
         A pair of data `((rows, *shape), condition)`.
     """
     if (condition is None) == (classes is None):
-        raise ArgumentError("conditional_vae takes condition= (numbers a row) or classes= (of labels): one of both.")
+        raise ArgumentError(
+            f"conditional_vae takes {argument('condition')} (numbers a row) or {argument('classes')} (of "
+            "labels): one of both."
+        )
     said: dict[str, Any] = {"condition": condition} if classes is None else {"classes": classes}
     latent, width = check_counts(latent=latent, **said)
     return ConditionalVAE(**_given(shape, latent, width, likelihood, hidden), condition=condition, classes=classes)

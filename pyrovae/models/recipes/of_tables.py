@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.by_column import ByColumn
 from pyrovae.models.conditionals.columns import Column, HasColumns
 from pyrovae.models.conditionals.discrete import Categorical
@@ -72,7 +72,9 @@ def table_vae(
     (latent,) = check_counts(latent=latent)
     chosen = _columns(columns)
     if sum(one is not None for one in (mechanism, condition, classes)) > 1:
-        raise ArgumentError("table_vae takes one of mechanism=, condition= and classes=.")
+        raise ArgumentError(
+            f"table_vae takes one of {argument('mechanism')}, {argument('condition')} and {argument('classes')}."
+        )
     given = None if condition is None else TableUnits(_columns(condition), position=1)
     parts = _Parts(chosen, latent, tuple(hidden), given)
     if classes is not None:

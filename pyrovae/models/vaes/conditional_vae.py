@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import VAE, as_distribution, compare_events
@@ -55,7 +55,9 @@ class ConditionalVAE(ThreeParts):
         super().__init__(prior, likelihood, posterior)
         if (condition is None) == (classes is None):
             raise ArgumentError(
-                "pv.ConditionalVAE takes condition= (numbers a row) or classes= (of labels): one of both."
+                f"pv.ConditionalVAE takes {argument('condition')} (numbers a row) or "
+                f"{argument('classes')} (of labels): one of "
+                "both."
             )
         (self.width,) = check_counts(condition=condition) if classes is None else check_counts(classes=classes)
         self.labelled = classes is not None
