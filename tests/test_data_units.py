@@ -54,7 +54,15 @@ def test_data_in_the_same_unit_are_asked_about_in_silence(trained, ask):
 
 def test_new_data_and_blank_ones_are_asked_for_in_silence(trained):
     pv.generate(trained, 3, seed=0)
+    pv.generate(trained, torch.full((9, 12), 1e3))  # for its shape
+    pv.generate_with_uncertainty(trained, 3, draws=3)
     pv.reconstruct(trained, torch.zeros(2, 12))
+
+
+def test_one_value_far_out_is_no_unit(trained):
+    far = torch.zeros(3, 12)
+    far[0, 0] = 1e6
+    pv.encode(trained, far)
 
 
 def test_an_untrained_pair_knows_no_unit():
@@ -95,14 +103,15 @@ def test_data_that_come_in_a_stream_are_known_by_their_first_batch():
 def test_units_of_what_has_holes_signs_and_no_numbers():
     found = units_of(
         {
-            0: torch.tensor([-8.0, torch.inf, torch.nan, 2.0, 0.0]),
-            "years": np.array([1999, 2020], dtype=np.int16),
-            "flags": torch.tensor([True, False]),
+            0: torch.tensor([-8.0, torch.inf, torch.nan, 2.0, 0.0]).repeat(8),
+            "years": np.array([1999, 2020] * 8, dtype=np.int16),
+            "flags": torch.tensor([True, False] * 16),
+            "few": torch.ones(5),
             "nothing": torch.full((3,), torch.nan),
             "none": torch.zeros(4),
         }
     )
-    assert found == {"0": (8.0, 2.0), "years": (2020.0, 1999.0), "flags": (1.0, 1.0)}
+    assert found == {"0": (8.0, 2.0), "years": (2020.0, 1999.0), "flags": (1.0, 1.0), "few": (1.0, 0.0)}
 
 
 def test_large_arrays_are_looked_at_in_parts(monkeypatch):

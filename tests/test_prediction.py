@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Predictive, config_enumerate
-from registry import ROWS, born, pairs
+from registry import REGISTRY, ROWS, born, pairs
 from torch import nn
 
 import pyrovae as pv
@@ -179,7 +179,7 @@ def test_deterministic_sites_and_factors_are_left_alone():
 
 
 def test_a_pair_that_does_not_know_its_shapes_says_so():
-    pair, *_ = born(pairs(having={"covariates"})[0].values[0])
+    pair, *_ = born(REGISTRY["covariates"])
     with pytest.raises(PairError, match="Give data of the shape wanted"):
         pv.generate(pair, 10)
     with pytest.raises(ArgumentError, match="1 at least"):

@@ -17,13 +17,15 @@ from pyrovae.pairs.pair import HasPair, owner
 
 _APART = 4.0  # times as far out as anything before: pixels of 0 to 1 beside those of 0 to 16, or to 255
 
+_FEWEST = 16  # numbers: a cell or two may be a mistake of their own
+
 _FEW = 2**17  # numbers that tell what is usual
 
 _TOGETHER = 2**24  # numbers looked at at once
 
 
 class Units(NamedTuple):
-    """The largest size of an argument's values, and the median size of those that are not 0."""
+    """The largest size of an argument's values, and the median size of those that are not 0: 0 where they are few."""
 
     largest: float
     usual: float
@@ -37,7 +39,7 @@ def units_of(leaves: Mapping[int | str, Leaf]) -> dict[str, Units]:
     """The unit of each argument; nothing of one without a finite number other than 0.
 
     Examples:
-        >>> units_of({0: torch.tensor([[0.0, 3.0], [-5.0, torch.nan]])})
+        >>> units_of({0: torch.tensor([[0.0, 3.0], [-5.0, torch.nan]]).repeat(8, 1)})
         {'0': Units(largest=5.0, usual=3.0)}
     """
     found = {str(name): Units(_largest(leaf), _usual(leaf)) for name, leaf in leaves.items()}
@@ -111,7 +113,7 @@ def _usual(leaf: Leaf) -> float:
     rows = leaf if leaf.shape[0] * _cells(leaf) <= _FEW else leaf[:: max(1, leaf.shape[0] * _cells(leaf) // _FEW)]
     sizes = _tensor(rows).double().flatten().abs()
     sizes = sizes[sizes.isfinite() & (sizes > 0)]
-    return float(sizes.median()) if len(sizes) else 0.0
+    return float(sizes.median()) if len(sizes) >= _FEWEST else 0.0
 
 
 def _cells(leaf: Leaf) -> int:

@@ -96,6 +96,7 @@ def rate_distortion(
         batches = as_batches(given, batch_size=batches.rows)
         use = Use.of(pair, batches, data_plate=data_plate)
     use.tell_of_other_rows()
+    use.tell_of_other_units()
     check_local_densities(use)
     check_common_densities(use)
     several = batches.random_access and batches.batches_per_epoch != 1

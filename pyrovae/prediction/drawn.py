@@ -64,6 +64,7 @@ def sampler_for(
     """A sampler for a number of data, or for data that give shapes and covariates."""
     count = as_whole(count_or_data)
     if count is not None:
-        return Sampler.of(pair, blank_data(pair, count, more, named), {}, seed=seed, data_plate=data_plate)
+        blank = blank_data(pair, count, more, named)
+        return Sampler.of(pair, blank, {}, seed=seed, data_plate=data_plate, stand_ins=True)
     data = () if count_or_data is None else (count_or_data, *more)
-    return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    return Sampler.of(pair, data, named, seed=seed, data_plate=data_plate, stand_ins=True)

@@ -54,9 +54,24 @@ class Sampler:
 
     @classmethod
     def of(
-        cls, pair: HasPair, data: tuple, named: Mapping[str, Any], *, seed: int | None, data_plate: str | None = None
+        cls,
+        pair: HasPair,
+        data: tuple,
+        named: Mapping[str, Any],
+        *,
+        seed: int | None,
+        data_plate: str | None = None,
+        stand_ins: bool = False,
     ) -> Sampler:
         """A sampler for data as the user gives them.
+
+        Args:
+            pair: the pair.
+            data: its arguments by position.
+            named: and by name.
+            seed: of the draws.
+            data_plate: the plate of the rows, where several plates follow their number.
+            stand_ins: whether what is observed stands there for its shape alone, in no unit.
 
         Raises:
             PairError: the pair does not run on these data.
@@ -64,6 +79,8 @@ class Sampler:
         """
         sampler = cls._looked_at(pair, arguments(pair, data, named), chosen_seed(seed), data_plate)
         sampler.use.tell_of_other_rows()
+        if not stand_ins:
+            sampler.use.tell_of_other_units()
         return sampler
 
     @classmethod

@@ -78,8 +78,6 @@ class Use:
             _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
         _check_plate(structure, data_plate)
         _check_born(structure, lambda: _look(pair, batch, data_plate))
-        if words := in_other_units(pair, batches):
-            warnings.warn(words, PyrovaeWarning, stacklevel=4)
         return cls(pair, batches, placement, structure)
 
     @contextmanager
@@ -141,6 +139,11 @@ class Use:
             except Exception:
                 return Moving([])  # it takes all of its rows or none
             return moving_with_others(whole, args, kwargs, before)
+
+    def tell_of_other_units(self) -> None:
+        """Warn of data in another unit than those that the pair was trained on."""
+        if words := in_other_units(self.pair, self.batches):
+            warnings.warn(words, PyrovaeWarning, stacklevel=4)
 
     def tell_of_other_rows(self, *, means: bool = False) -> None:
         """Warn of a pair whose rows move with their company: then so does what it is asked.

@@ -182,7 +182,7 @@ def _asked(pair: HasPair, count_or_data: Any, more: tuple, named: Mapping[str, A
 
 
 def _sampler(pair: HasPair, batch: Batch, seed: int, data_plate: str | None) -> Sampler:
-    return Sampler.of(pair, batch.args, batch.kwargs, seed=seed, data_plate=data_plate)
+    return Sampler.of(pair, batch.args, batch.kwargs, seed=seed, data_plate=data_plate, stand_ins=True)
 
 
 def _drawn(sampler: Sampler) -> dict[str, Tensor]:
