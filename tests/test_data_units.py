@@ -59,6 +59,12 @@ def test_new_data_and_blank_ones_are_asked_for_in_silence(trained):
     pv.reconstruct(trained, torch.zeros(2, 12))
 
 
+def test_one_number_again_and_again_is_no_unit():
+    """A covariate of one row, say, that a traversal repeats."""
+    assert units_of({0: torch.full((40,), 3.0)}) == {"0": (3.0, 0.0)}
+    assert units_of({0: torch.arange(1.0, 41)})["0"].usual == 20
+
+
 def test_one_value_far_out_is_no_unit(trained):
     far = torch.zeros(3, 12)
     far[0, 0] = 1e6
@@ -103,9 +109,9 @@ def test_data_that_come_in_a_stream_are_known_by_their_first_batch():
 def test_units_of_what_has_holes_signs_and_no_numbers():
     found = units_of(
         {
-            0: torch.tensor([-8.0, torch.inf, torch.nan, 2.0, 0.0]).repeat(8),
-            "years": np.array([1999, 2020] * 8, dtype=np.int16),
-            "flags": torch.tensor([True, False] * 16),
+            0: torch.tensor([-8.0, torch.inf, torch.nan, 2.0, 0.0]).repeat(1, 8).reshape(1, -1),
+            "years": np.array([[1999, 2020] * 8], dtype=np.int16),
+            "flags": torch.tensor([[True, False] * 16]),
             "few": torch.ones(5),
             "nothing": torch.full((3,), torch.nan),
             "none": torch.zeros(4),

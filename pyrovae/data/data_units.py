@@ -39,7 +39,7 @@ def units_of(leaves: Mapping[int | str, Leaf]) -> dict[str, Units]:
     """The unit of each argument; nothing of one without a finite number other than 0.
 
     Examples:
-        >>> units_of({0: torch.tensor([[0.0, 3.0], [-5.0, torch.nan]]).repeat(8, 1)})
+        >>> units_of({0: torch.tensor([[0.0, 3.0], [-5.0, torch.nan]]).repeat(1, 8)})
         {'0': Units(largest=5.0, usual=3.0)}
     """
     found = {str(name): Units(_largest(leaf), _usual(leaf)) for name, leaf in leaves.items()}
@@ -111,7 +111,8 @@ def _largest_of(part: torch.Tensor) -> float:
 
 def _usual(leaf: Leaf) -> float:
     rows = leaf if leaf.shape[0] * _cells(leaf) <= _FEW else leaf[:: max(1, leaf.shape[0] * _cells(leaf) // _FEW)]
-    sizes = _tensor(rows).double().flatten().abs()
+    apart = torch.unique(_tensor(rows).double(), dim=0)  # one row again and again is no more than that row
+    sizes = apart.flatten().abs()
     sizes = sizes[sizes.isfinite() & (sizes > 0)]
     return float(sizes.median()) if len(sizes) >= _FEWEST else 0.0
 

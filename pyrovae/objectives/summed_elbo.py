@@ -22,7 +22,8 @@ class SummedELBO(TraceEnum_ELBO):
 def to_one_precision(traces: Iterable[Trace]) -> None:
     """Bring packed log-probabilities, which a contraction multiplies, to the most precise type among them."""
     packed = [node["packed"] for trace in traces for node in trace.nodes.values() if "packed" in node]
-    kinds = {value.dtype for one in packed for value in one.values() if isinstance(value, torch.Tensor)}
+    values = (value for one in packed for value in one.values() if isinstance(value, torch.Tensor))
+    kinds = {value.dtype for value in values if value.is_floating_point()}  # masks have none
     if len(kinds) < 2:
         return
     widest = max(kinds, key=lambda kind: torch.finfo(kind).bits)
@@ -34,7 +35,7 @@ def to_one_precision(traces: Iterable[Trace]) -> None:
 
 
 def _as(value: Any, kind: torch.dtype) -> Any:
-    if not isinstance(value, torch.Tensor) or not hasattr(value, "_pyro_dims"):
+    if not isinstance(value, torch.Tensor) or not hasattr(value, "_pyro_dims") or not value.is_floating_point():
         return value
     cast = value.to(kind)
     cast._pyro_dims = value._pyro_dims  # type: ignore[attr-defined]  # the names of its dims, which a cast loses
