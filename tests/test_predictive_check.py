@@ -86,6 +86,17 @@ def test_cells_that_are_not_observed_count_on_neither_side():
     assert (found.drawn[0] == 50).all()
 
 
+def test_a_statistic_that_is_no_number_is_not_called_right():
+    x = of_scale(0.5).sample(50, seed=0)
+    lost = {"root": lambda x: (x - 1e9).sqrt().mean()}
+    found = pv.predictive_check(of_scale(0.5), x, statistics=lost, draws=50)["x"]
+    assert bool(found.chance.isnan().all())
+    assert found.verdict == "Nothing is said of 'root': not finite in the data or in a draw."
+    both = pv.predictive_check(of_scale(0.5), x, statistics={"mean": torch.mean, **lost}, draws=100)["x"]
+    assert both.verdict.startswith("The drawn data have")
+    assert both.verdict.endswith("Nothing is said of 'root': not finite in the data or in a draw.")
+
+
 @pytest.mark.parametrize("entry", pairs())
 def test_any_pair_can_be_checked(entry):
     pair, args, kwargs = born(entry)

@@ -88,10 +88,12 @@ class PredictiveCheck(NamedTuple):
                 f"{draws} drawn data sets are too few to tell at 5 per cent: take "
                 f"{argument('draws', int(2 / level) + 1)} or more."
             )
-        apart = [number for number, one in enumerate(self.chance) if float(one) < level]
-        if not apart:
-            return "The drawn data have the statistics of the data, as far as these draws can tell."
-        return " ".join(self._words(number) for number in apart)
+        unknown = [name for name, one in zip(self.names, self.chance, strict=True) if bool(one.isnan())]
+        lost = f" Nothing is said of {', '.join(map(repr, unknown))}: not finite in the data or in a draw."
+        apart = [self._words(number) for number, one in enumerate(self.chance) if float(one) < level]
+        if not apart and len(unknown) < len(self.names):
+            apart = ["The drawn data have the statistics of the data, as far as these draws can tell."]
+        return (" ".join(apart) + (lost if unknown else "")).strip()
 
     def _words(self, number: int) -> str:
         own, others = float(self.observed[number]), self.drawn[number]
@@ -166,6 +168,7 @@ def predictive_check(
     if latents not in ("new", "posterior"):
         raise ArgumentError(f"{argument('latents', latents)}; give 'new' or 'posterior'.")
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler.use.tell_of_other_rows(means=True)
     count = check_count("draws", draws)
     sites = given_sites(sampler.structure)
     return {whole_of(sampler.structure, site): _checked(sampler, site, chosen, count, latents) for site in sites}
