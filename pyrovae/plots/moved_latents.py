@@ -13,7 +13,12 @@ from pyrovae.plots.pictures import is_picture
 
 
 def traversal(
-    values: Any, *, moved: Sequence[float] | None = None, row: int = 0, site: str | None = None, shape: Shape = ()
+    values: Any,
+    *,
+    moved: Sequence[float] | None = None,
+    row: int = 0,
+    site: str | None = None,
+    shape: Shape | None = None,
 ) -> Any:
     """What each latent dimension does to a datum, one line of pictures or one panel of curves for each.
 
@@ -41,7 +46,7 @@ def traversal(
         )
     chosen = whole[:, :, row]
     dims, count = chosen.shape[:2]
-    rows = as_rows(chosen.reshape(dims * count, *chosen.shape[2:]), "plots.traversal", shape=shape or None)
+    rows = as_rows(chosen.reshape(dims * count, *chosen.shape[2:]), "plots.traversal", shape=shape)
     if is_picture(rows.shape[1:]):
         return sheet(rows, count, words=[f"dim {dim}" for dim in range(dims)])
     words = [f"{value:g}" for value in moved] if moved is not None else [str(number) for number in range(count)]
@@ -58,7 +63,12 @@ def traversal(
 
 
 def plane(
-    values: Any, *, row: int = 0, site: str | None = None, shape: Shape = (), moved: Sequence[float] | None = None
+    values: Any,
+    *,
+    row: int = 0,
+    site: str | None = None,
+    shape: Shape | None = None,
+    moved: Sequence[float] | None = None,
 ) -> Any:
     """The data that two latent dimensions span, as a plane of pictures.
 
@@ -88,7 +98,7 @@ def plane(
     if moved is not None and len(moved) != count:
         raise ArgumentError(f"plots.plane: {len(moved)} numbers in moved=, and {count} values of each dimension.")
     upwards = whole[:, ::-1, row].swapaxes(0, 1)
-    rows = as_rows(upwards.reshape(count * count, *whole.shape[3:]), "plots.plane", shape=shape or None)
+    rows = as_rows(upwards.reshape(count * count, *whole.shape[3:]), "plots.plane", shape=shape)
     if not is_picture(rows.shape[1:]):
         raise ArgumentError(
             f"plots.plane: data of shape {rows.shape[1:]} are no pictures; give "
