@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -143,3 +145,27 @@ def test_labels_beside_the_data_are_recognised(ask):
 def test_a_share_is_no_validation_data():
     with pytest.raises(pv.ArgumentError, match=r"validation=0\.1: a share is no data"):
         pv.fit(normal(), IMAGES, epochs=1, validation=0.1, **QUIET)
+
+
+def test_arguments_without_a_value_have_no_unit():
+    """As a forecast's covariates are, where there are none."""
+
+    def of() -> pv.Pair:
+        def model(x, more):
+            with pyro.plate("rows", len(x)):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.sample(
+                    "x", dist.Normal(z[:, None].expand_as(x) + more.sum(-1, keepdim=True), 1.0).to_event(1), obs=x
+                )
+
+        def guide(x, more):
+            with pyro.plate("rows", len(x)):
+                pyro.sample("z", dist.Normal(pyro.param("shift", torch.zeros(())) + x.mean(-1), 1.0))
+
+        return pv.Pair(model, guide)
+
+    pair, none = of(), torch.zeros(8, 0)
+    pv.fit(pair, (IMAGES[:8], none), epochs=1, **QUIET)
+    assert units_of({0: none, 1: none.T}) == {}
+    assert kept_units(pair).keys() == {"0"}
+    assert pv.elbo(pair, IMAGES[:8], none, draws=2).value.mean() < 0

@@ -42,7 +42,7 @@ def units_of(leaves: Mapping[int | str, Leaf]) -> dict[str, Units]:
         >>> units_of({0: torch.tensor([[0.0, 3.0], [-5.0, torch.nan]]).repeat(1, 8)})
         {'0': Units(largest=5.0, usual=3.0)}
     """
-    found = {str(name): Units(_largest(leaf), _usual(leaf)) for name, leaf in leaves.items()}
+    found = {str(name): Units(_largest(leaf), _usual(leaf)) for name, leaf in leaves.items() if math.prod(leaf.shape)}
     return {name: one for name, one in found.items() if one.largest > 0}
 
 
@@ -110,6 +110,8 @@ def _largest_of(part: torch.Tensor) -> float:
 
 
 def _usual(leaf: Leaf) -> float:
+    if not math.prod(leaf.shape):
+        return 0.0  # a forecast without covariates has some of no width
     rows = leaf if leaf.shape[0] * _cells(leaf) <= _FEW else leaf[:: max(1, leaf.shape[0] * _cells(leaf) // _FEW)]
     apart = torch.unique(_tensor(rows).double(), dim=0)  # one row again and again is no more than that row
     sizes = apart.flatten().abs()
