@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 import pyrovae as pv
 from pyrovae.cli import advice
-from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.commands import app
 from pyrovae.cli.evaluate import lines
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.option_names import _EXAMPLES, _OPTIONS, as_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.data.origin import Data, split, square_images
@@ -606,13 +606,13 @@ def test_every_likelihood_makes_a_pair_that_fits_its_data(likelihood):
     if likelihood == "discretized-logistic":
         x, kind = np.random.default_rng(0).integers(0, 17, (60, 4, 4)), "images"
     facts = advice.look(x, kind)
-    plan = Blueprint.of(facts, advice.advise(facts, {"likelihood": likelihood, "hidden": (4,)}))
+    plan = ModelConfig.of(facts, advice.advise(facts, {"likelihood": likelihood, "hidden": (4,)}))
     ready = plan.prepare(x)
     pair = plan.build(ready)
     run_ = pv.fit(pair, ready, epochs=1, seed=0, progress=False)
     assert np.isfinite(run_.history[-1].elbo)
     pv.save(pair, "model.safetensors")
-    again = pv.load(Blueprint.from_json(json.loads(json.dumps(plan.to_json()))).build(), "model.safetensors")
+    again = pv.load(ModelConfig.from_json(json.loads(json.dumps(plan.to_json()))).build(), "model.safetensors")
     figures = [pv.rate_distortion(one, ready, seed=0).elbo for one in (pair, again)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-6)
 

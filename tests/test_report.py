@@ -22,7 +22,8 @@ from pyrovae.plots import pictures
 from pyrovae.report import svg as charts
 from pyrovae.report.certainty import _altered_image, certainty_of, novelty_of
 from pyrovae.report.page import render
-from pyrovae.report.views import Latent, Subject, latent_of, traverse
+from pyrovae.report.report_data import ReportData
+from pyrovae.report.views import Latent, latent_of, traverse
 from pyrovae.training.epoch import Epoch
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -228,7 +229,7 @@ def plane(noise: float = 0.5) -> pv.truth.LinearGaussian:
 
 def test_a_report_opens_with_the_most_and_the_least_certain():
     pair = linear_pair()
-    look = subject(pair, torch.randn(50, 4))
+    look = report_data(pair, torch.randn(50, 4))
     found = certainty_of(look)
     known = pv.uncertainty(pair, look.rows, draws=50, seed=0)["x"]
     assert np.array_equal(found.rows, np.arange(50))
@@ -247,7 +248,7 @@ def test_a_report_opens_with_the_most_and_the_least_certain():
 def test_what_is_strange_is_flagged_and_what_is_not_is_not():
     truth = plane()
     rows = truth.sample(400, seed=0)
-    found = novelty_of(subject(truth, rows), images=False)
+    found = novelty_of(report_data(truth, rows), images=False)
     count = len(found.held_out)
     assert found.p_value[:count].min() > 0
     assert abs((found.p_value[:count] <= 0.05).mean() - 0.05) < 0.05
@@ -259,7 +260,7 @@ def test_what_is_strange_is_flagged_and_what_is_not_is_not():
     assert np.array_equal(found.held_out, np.arange(1, 400, 2))
     assert np.allclose(found.usual, np.sort(-truth.log_evidence(rows[::2]).numpy()), atol=1e-3)
     with pytest.raises(pv.DataError, match="39 rows are too few"):
-        novelty_of(subject(truth, rows[:39]), images=False)
+        novelty_of(report_data(truth, rows[:39]), images=False)
 
 
 def test_altered_image_are_made_of_the_images():
@@ -298,13 +299,13 @@ def test_what_does_not_apply_is_said_in_its_place():
 # --- what is looked at --------------------------------------------------------------------------------
 
 
-def subject(pair, rows: torch.Tensor) -> Subject:
-    return Subject(pair, Batch((rows,), {}), lambda values: values.numpy())
+def report_data(pair, rows: torch.Tensor) -> ReportData:
+    return ReportData(pair, Batch((rows,), {}), lambda values: values.numpy())
 
 
 def test_a_traversal_moves_one_dimension_and_leaves_the_others():
     pair = linear_pair(3)
-    look = subject(pair, torch.randn(50, 4))
+    look = report_data(pair, torch.randn(50, 4))
     latent = latent_of(look, 50)
     assert latent is not None
     found = traverse(look, latent)
@@ -321,7 +322,7 @@ def test_a_traversal_moves_one_dimension_and_leaves_the_others():
 
 
 def test_a_traversal_of_one_of_several_sites_holds_the_others_still():
-    look = subject(own_pair(), torch.randn(20, 4))
+    look = report_data(own_pair(), torch.randn(20, 4))
     latent = latent_of(look, 20)
     assert latent is not None
     assert latent.site == "z"

@@ -18,9 +18,9 @@ from pyrovae.pairs.pair import unwrapped
 from pyrovae.report.overall_verdict import overall_verdict
 from pyrovae.report.own_units import cells, worded
 from pyrovae.report.page import render
+from pyrovae.report.report_data import ReportData
 from pyrovae.report.table_figures import ColumnFigures, TableFigures, table_figures
 from pyrovae.report.table_verdict import table_verdicts
-from pyrovae.report.views import Subject
 from pyrovae.training.training_verdict import VerdictKind
 
 WEIGHT = torch.tensor([[2.0, 0.0], [-1.8, 0.0], [0.0, 1.0], [0.0, 0.2]])
@@ -46,7 +46,7 @@ def looked_at(weight=WEIGHT, noise: float = 0.5, of=WEIGHT) -> tuple[pv.tables.S
     frame = pd.DataFrame(x.numpy(), columns=list("abcd"))
     schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
     pair = pv.masked(pv.Pair(pv.truth.LinearGaussian(weight, torch.zeros(4), noise).model, wide(weight.shape[1])))
-    return schema, table_figures(Subject(pair, Batch((x,), {}), lambda values: values.numpy()), schema, frame)
+    return schema, table_figures(ReportData(pair, Batch((x,), {}), lambda values: values.numpy()), schema, frame)
 
 
 @pytest.mark.slow

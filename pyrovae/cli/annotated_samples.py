@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.outputs import check_number, raw_values, repeated, value_range, written
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import write_frame
 from pyrovae.cli.trained_run import Trained
 from pyrovae.pairs.pair import unwrapped
@@ -62,8 +62,8 @@ def _drawn(
 
 def _frame(run: Trained, values: torch.Tensor, mean: bool) -> Any:
     """Rows as a frame."""
-    if isinstance(run.blueprint, TableBlueprint):
-        return run.blueprint.read().decode(values, nearest=mean)
+    if isinstance(run.model_config, TableConfig):
+        return run.model_config.read().decode(values, nearest=mean)
     import pandas as pd
 
     flat = raw_values(run, values, mean=mean).reshape(len(values), -1)

@@ -17,8 +17,8 @@ def over_seeds(run: Trained, effort: Effort, seeds: int) -> dict[str, Any]:
     prepared = prepare_again(run.folder, run.config, run.own_pair)
 
     def make() -> Any:
-        blueprint = run.blueprint
-        return make_pair(run.own_pair or "") if blueprint is None else blueprint.build(prepared.rows)
+        model_config = run.model_config
+        return make_pair(run.own_pair or "") if model_config is None else model_config.build(prepared.rows)
 
     spread = studies.over_seeds(
         make,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import with_schema
 from pyrovae.cli.trained_run import opened_as
 from pyrovae.errors import ArgumentError
@@ -80,7 +80,7 @@ def load_run(
     _check_pair(found.path, config["pair"], pair)
     with forked_random():
         opened = opened_as(found, config, config["pair"], None if data is None else os.fspath(data), pair)
-    table, condition = isinstance(opened.blueprint, TableBlueprint), opened.condition
+    table, condition = isinstance(opened.model_config, TableConfig), opened.condition
     rows = opened.data.frame if table else opened.rows()
     return LoadedRun(
         pair=with_schema(opened) if table else opened.pair,

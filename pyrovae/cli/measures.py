@@ -10,10 +10,10 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.annotation import UNKNOWN
-from pyrovae.cli.blueprint import bits_per_element
+from pyrovae.cli.model_config import bits_per_element
 from pyrovae.cli.trained_run import Trained, structure_of
 from pyrovae.errors import ArgumentError, PyrovaeError
-from pyrovae.report.views import chosen_rows
+from pyrovae.report.report_data import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -83,8 +83,8 @@ def _of_all(run: Trained, rows: Rows, draws: int) -> dict[str, Any]:
         **finite(measured._asdict()),
         "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
     }
-    if run.blueprint is not None and run.blueprint.likelihood in ("bernoulli", "discretized-logistic"):
-        found["bits_per_element"] = bits_per_element(-measured.elbo, run.blueprint.shape)
+    if run.model_config is not None and run.model_config.likelihood in ("bernoulli", "discretized-logistic"):
+        found["bits_per_element"] = bits_per_element(-measured.elbo, run.model_config.shape)
     return found
 
 

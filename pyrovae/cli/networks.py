@@ -1,4 +1,4 @@
-"""The networks of a blueprint's pair, and what stands between them and the units of the data."""
+"""The networks of a pair made from its configuration, and what stands between them and the units of the data."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import pyrovae as pv
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import ELSEWHERE, new_file, with_schema, write_frame
 from pyrovae.cli.trained_run import Trained
 from pyrovae.data.batch_sources import Batch
@@ -56,7 +56,7 @@ def check_number(count: int) -> None:
 def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
     """Draw new data and write them; the files."""
     check_number(count)
-    if isinstance(run.blueprint, TableBlueprint):
+    if isinstance(run.model_config, TableConfig):
         return [write_frame(run, pv.generate(with_schema(run), count, seed=seed, mean=bool(mean)), "samples", out)]
     images = run.data.kind == "images"
     # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
@@ -78,7 +78,7 @@ def raw_values(run: Trained, drawn: torch.Tensor, *, mean: bool) -> np.ndarray:
 def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
     """Write the first rows' reconstructions; images with the originals above them."""
     check_number(count)
-    if isinstance(run.blueprint, TableBlueprint):
+    if isinstance(run.model_config, TableConfig):
         frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count], *run.arguments(count)[1:])
         return [write_frame(run, frame, "reconstructions", out)]
     rows = run.arguments(count)
@@ -108,7 +108,7 @@ def repeated(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 def value_range(run: Trained) -> tuple[float, float]:
     """What is black and what is white."""
-    if run.blueprint is not None and run.blueprint.scaling == "binary":
+    if run.model_config is not None and run.model_config.scaling == "binary":
         return 0.0, 1.0
     return pictures.value_range(run.data.values)
 
@@ -143,7 +143,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
     from pyrovae.report.page import render
 
     place = run.folder.report if out is None else new_file(out, (".html",))
-    binary = run.blueprint is not None and run.blueprint.scaling == "binary"
+    binary = run.model_config is not None and run.model_config.scaling == "binary"
     outcome = run.config["outcome"] or {}
     text = render(
         run.pair,
@@ -167,15 +167,15 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
 
 def _table(run: Trained) -> Any:
     """Schema and frame, where the pair takes nothing beside it."""
-    if not isinstance(run.blueprint, TableBlueprint) or run.condition is not None:
+    if not isinstance(run.model_config, TableConfig) or run.condition is not None:
         return None
-    return run.blueprint.read(), run.data.frame
+    return run.model_config.read(), run.data.frame
 
 
 def _settings(run: Trained) -> dict[str, str]:
     """What the report says about how the run was made."""
     config = run.config
-    made = {"pair": config["pair"]} if run.blueprint is None else run.blueprint.to_json()
+    made = {"pair": config["pair"]} if run.model_config is None else run.model_config.to_json()
     made = {name: value for name, value in made.items() if name not in ("schema", "annotation")}
     made |= {} if run.annotation is None else {run.annotation.role: ", ".join(run.annotation.names)}
     listed = {"data": config["data"]["name"], **made, **config["fit"], **config["versions"]}

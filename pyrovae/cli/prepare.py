@@ -13,11 +13,11 @@ import typer
 
 from pyrovae.cli.advice import GUIDES, PRIORS, advise, look, one_of
 from pyrovae.cli.annotation import Annotation
-from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of, digest_of
+from pyrovae.cli.table_config import TableConfig, config_of, data_of, digest_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.origin import Data, DataSource, split, square_images
 from pyrovae.errors import ArgumentError, FileError
@@ -45,7 +45,7 @@ class Prepared(NamedTuple):
     settings: TrainingSettings
     transform: Any
     config: dict[str, Any]
-    blueprint: Blueprint | TableBlueprint | None
+    model_config: ModelConfig | TableConfig | None
     split_data: SplitData
 
     @property
@@ -82,26 +82,26 @@ def _new(request: TrainRequest) -> Prepared:
     frame = _frame(request, source)
     if frame is None:
         data, source = _pictured(source.load(), source, own=request.pair is not None)
-        blueprint = None if request.pair else _blueprint(request, data)
+        model_config = None if request.pair else _model_config(request, data)
     else:
-        blueprint = _table_blueprint(request, frame)
-        data = source.load_rows(blueprint.read(), frame)
-    if blueprint is not None and data.annotations is not None:
-        blueprint = replace(blueprint, annotation=_annotation(request, data))
+        model_config = _table_config(request, frame)
+        data = source.load_rows(model_config.read(), frame)
+    if model_config is not None and data.annotations is not None:
+        model_config = replace(model_config, annotation=_annotation(request, data))
     settings = TrainingSettings.of(request.training, len(data.values))
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
-    of_table = isinstance(blueprint, TableBlueprint)
+    of_table = isinstance(model_config, TableConfig)
     config = {
         "data": source.to_json(),
-        "digest": digest_of(data, blueprint),
+        "digest": digest_of(data, model_config),
         "columns": list(data.names),
         "pair": request.pair,
-        "blueprint": blueprint.to_json() if blueprint and not of_table else None,
-        "table": blueprint.to_json() if of_table else None,
+        "model_config": model_config.to_json() if model_config and not of_table else None,
+        "table": model_config.to_json() if of_table else None,
         "fit": settings.to_json(),
         "outcome": None,
     }
-    return _prepared(folder, request.pair, blueprint, parts, settings, config)
+    return _prepared(folder, request.pair, model_config, parts, settings, config)
 
 
 def _frame(request: TrainRequest, source: DataSource) -> Any:
@@ -118,7 +118,7 @@ def _frame(request: TrainRequest, source: DataSource) -> Any:
     return frame
 
 
-def _table_blueprint(request: TrainRequest, frame: Any) -> TableBlueprint:
+def _table_config(request: TrainRequest, frame: Any) -> TableConfig:
     found = schema(frame) if request.schema is None else read_schema(request.schema)
     beside = (request.source.label, request.source.labels, *(request.source.condition or ()))
     found = found._replace(table=tuple(one for one in found.table if one.name not in beside))
@@ -129,7 +129,7 @@ def _table_blueprint(request: TrainRequest, frame: Any) -> TableBlueprint:
     chosen = {name: value for name, value in given(request.model).items() if name in ("hidden", "latent")}
     if chosen.get("latent", 1) < 1:
         raise ArgumentError(f"--latent {chosen['latent']}; give a whole number, 1 at least.")
-    return TableBlueprint(found.toml(), **chosen)
+    return TableConfig(found.toml(), **chosen)
 
 
 def _annotation(request: TrainRequest, data: Data) -> Annotation:
@@ -150,7 +150,7 @@ def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataS
     return source.load(), source
 
 
-def _blueprint(request: TrainRequest, data: Data) -> Blueprint:
+def _model_config(request: TrainRequest, data: Data) -> ModelConfig:
     facts = look(data.values, data.kind)
     model = request.model
     advice = advise(facts, given(model))
@@ -162,7 +162,7 @@ def _blueprint(request: TrainRequest, data: Data) -> Blueprint:
         raise ArgumentError("--guide iaf bends dims by one another, and --latent is 1: take --guide mixture.")
     if not request.quiet:
         typer.echo(f"{facts.words()}: {advice.line()}")
-    return Blueprint.of(facts, advice, prior=prior, components=model.components or 50, guide=guide)
+    return ModelConfig.of(facts, advice, prior=prior, components=model.components or 50, guide=guide)
 
 
 # --- a run that goes on -------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _resumed(request: TrainRequest) -> Prepared:
     named = {} if request.data is None else {"name": DataSource(request.data).to_json()["name"]}
     config["data"] = resumed({**given(request.source), **named}, config["data"])
     check_pair_option(request.pair, config["pair"], f"train --resume --out {request.out}")
-    for made in ("blueprint", "table"):
+    for made in ("model_config", "table"):
         if config.get(made) is not None:
             config[made] = resumed(given(request.model), config[made])
     if request.schema is not None and read_schema(request.schema).toml() != (config.get("table") or {}).get("schema"):
@@ -193,12 +193,12 @@ def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | Non
     What a pair of the user's own is called comes from the user alone: a folder that says it would say what is run.
     """
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
-    blueprint = blueprint_of(config)
-    data = data_of(source, blueprint)
-    if digest_of(data, blueprint) != config["digest"] or list(data.names) != config["columns"]:
+    model_config = config_of(config)
+    data = data_of(source, model_config)
+    if digest_of(data, model_config) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
     parts = SplitData(source, *split(data, settings.validation, settings.seed))
-    return _prepared(folder, own_pair, blueprint, parts, settings, {**config, "outcome": None})
+    return _prepared(folder, own_pair, model_config, parts, settings, {**config, "outcome": None})
 
 
 def check_pair_option(given: str | None, before: str | None, command: str) -> None:
@@ -215,28 +215,28 @@ def check_pair_option(given: str | None, before: str | None, command: str) -> No
 def _prepared(
     folder: RunFolder,
     own_pair: str | None,
-    blueprint: Blueprint | TableBlueprint | None,
+    model_config: ModelConfig | TableConfig | None,
     parts: SplitData,
     settings: TrainingSettings,
     config: dict[str, Any],
 ) -> Prepared:
     training, held_out = (part and part.values for part in (parts.training, parts.held_out))
-    annotation = None if blueprint is None else blueprint.annotation
+    annotation = None if model_config is None else model_config.annotation
     with forked_random(settings.seed % 2**32):
-        if blueprint is None:
+        if model_config is None:
             pair = make_pair(own_pair or "")
         else:
-            training, held_out = (None if rows is None else blueprint.prepare(rows) for rows in (training, held_out))
-            pair = blueprint.build(training)
+            training, held_out = (None if rows is None else model_config.prepare(rows) for rows in (training, held_out))
+            pair = model_config.build(training)
     if annotation is not None:
         codes = annotation.codes(parts.training.annotations)
         annotation.check_training(codes)
         training = (training, codes)
         held_out = parts.held_out and (held_out, annotation.codes(parts.held_out.annotations))
     spare_threads(pair)
-    binary = blueprint is not None and blueprint.scaling == "binary"
+    binary = model_config is not None and model_config.scaling == "binary"
     transform = binarised if binary and annotation is not None else torch.bernoulli if binary else None
-    return Prepared(folder, own_pair, pair, training, held_out, settings, transform, config, blueprint, parts)
+    return Prepared(folder, own_pair, pair, training, held_out, settings, transform, config, model_config, parts)
 
 
 def binarised(rows: torch.Tensor, beside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.cli.advice import GUIDES, LIKELIHOODS, NETS, PRIORS, SCALINGS
-from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.request import TrainingSettings
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.data.origin import DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, FileError
@@ -45,10 +45,10 @@ class RunConfig:
     digest: str
     columns: list[str]
     pair: str | None
-    blueprint: Blueprint | None
+    model_config: ModelConfig | None
     fit: TrainingSettings
     outcome: RunOutcome | None
-    table: TableBlueprint | None = None
+    table: TableConfig | None = None
     identity: str | None = None  # of the training, as its checkpoints know it
 
 
@@ -92,9 +92,9 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         config.fit.check()
     except ArgumentError as error:
         raise FileError(f"{path}, fit is damaged: {error}") from error
-    if (config.pair, config.blueprint, config.table).count(None) != 2:
+    if (config.pair, config.model_config, config.table).count(None) != 2:
         raise FileError(f"{path} is damaged: it says of the pair both or neither of what it is called and made of.")
-    one, table = config.blueprint, config.table
+    one, table = config.model_config, config.table
     if table is not None and (not config.data.is_table or min(table.latent, *table.hidden) < 1 or not table.read()):
         raise FileError(f"{path}, table is damaged: there is no pair of that kind.")
     if one is not None and not (
@@ -108,4 +108,4 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         and one.shape
         and one.top > 0
     ):
-        raise FileError(f"{path}, blueprint is damaged: there is no pair of that kind.")
+        raise FileError(f"{path}, model_config is damaged: there is no pair of that kind.")

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import pyrovae as pv
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.trained_run import Trained
 from pyrovae.cli.where import conditions
 from pyrovae.data.row_words import LINE
@@ -28,12 +28,12 @@ _DRAW = "draw"  # the column that numbers the imputations
 
 def with_schema(run: Trained) -> Any:
     """The pair of a run, that takes frames."""
-    if not isinstance(run.blueprint, TableBlueprint):
+    if not isinstance(run.model_config, TableConfig):
         raise ArgumentError(
             f"{run.folder.path} was trained on arrays of numbers without holes. A table of columns of all kinds is "
             "trained on by: pyrovae train table.csv"
         )
-    return pv.tables.with_schema(run.pair, run.blueprint.read())
+    return pv.tables.with_schema(run.pair, run.model_config.read())
 
 
 def impute(run: Trained, *, draws: int | None, candidates: int | None, seed: int, out: Path | None) -> Path:

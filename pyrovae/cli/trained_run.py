@@ -13,12 +13,12 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.annotation import Annotation
-from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.check_other_data import check_own_pair, check_units
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_blueprint import TableBlueprint, blueprint_of, data_of, digest_of
+from pyrovae.cli.table_config import TableConfig, config_of, data_of, digest_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.check_memory import check_memory
@@ -33,7 +33,7 @@ from pyrovae.training.saved.checkpoints import found, identity_of
 
 logger = logging.getLogger("pyrovae")
 
-AnyBlueprint = Blueprint | TableBlueprint
+AnyConfig = ModelConfig | TableConfig
 
 
 class Trained(NamedTuple):
@@ -43,17 +43,17 @@ class Trained(NamedTuple):
     config: dict[str, Any]
     own_pair: str | None
     pair: Any
-    blueprint: AnyBlueprint | None
+    model_config: AnyConfig | None
     data: Data
     words: str
 
     def rows(self, count: int | None = None) -> torch.Tensor:
         """The first rows as the pair takes them."""
         values = self.data.values[:count]
-        if self.blueprint is None:
+        if self.model_config is None:
             return torch.from_numpy(np.array(values))
-        ready = torch.from_numpy(np.array(self.blueprint.prepare(values)))
-        if self.blueprint.scaling != "binary":
+        ready = torch.from_numpy(np.array(self.model_config.prepare(values)))
+        if self.model_config.scaling != "binary":
             return ready
         # Drawn once, with a seed of its own: figures of two commands are of the same zeros and ones.
         return torch.bernoulli(ready, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,7 @@ class Trained(NamedTuple):
     @property
     def annotation(self) -> Annotation | None:
         """What the run knows of a row beside its values."""
-        return None if self.blueprint is None else self.blueprint.annotation
+        return None if self.model_config is None else self.model_config.annotation
 
     @property
     def condition(self) -> torch.Tensor | None:
@@ -78,7 +78,7 @@ class Trained(NamedTuple):
     def restore(self, values: torch.Tensor) -> np.ndarray:
         """What the pair gives, in the units and the shape of the data."""
         array = values.detach().numpy()
-        array = array if self.blueprint is None else self.blueprint.restore(array)
+        array = array if self.model_config is None else self.model_config.restore(array)
         event = self.data.values.shape[1:]
         return array.reshape(len(array), *event) if array[0].size == np.prod(event) else array
 
@@ -116,23 +116,23 @@ def opened_as(
 ) -> Trained:
     """The same for a folder whose configuration is read; `made` is a pair of the user's own that is there already."""
     source = DataSource.from_json(config["data"])
-    blueprint = blueprint_of(config)
+    model_config = config_of(config)
     if data is None:
-        chosen, words = _own(source, config, blueprint)
-    elif isinstance(blueprint, TableBlueprint):
-        chosen, words = _other_table(source, data, blueprint)
+        chosen, words = _own(source, config, model_config)
+    elif isinstance(model_config, TableConfig):
+        chosen, words = _other_table(source, data, model_config)
     else:
-        chosen, words = _other(source, data, config["columns"], blueprint and blueprint.annotation)
-    if blueprint is not None and blueprint.annotation is not None and chosen.annotations is not None:
-        blueprint.annotation.codes(chosen.annotations)  # refuses what it does not know
-    _check_shape(chosen, blueprint, words)
+        chosen, words = _other(source, data, config["columns"], model_config and model_config.annotation)
+    if model_config is not None and model_config.annotation is not None and chosen.annotations is not None:
+        model_config.annotation.codes(chosen.annotations)  # refuses what it does not know
+    _check_shape(chosen, model_config, words)
     if config["columns"] and not chosen.names and chosen.kind == "table":
         listed = ", ".join(config["columns"][:5]) + (", ..." if len(config["columns"]) > 5 else "")
         logger.warning("%s has no names of columns: they are taken to be %s, in this order.", data, listed)
-    if data is not None and isinstance(blueprint, Blueprint):
-        check_units(blueprint, chosen, words)
-    opened = _opened(folder, config, pair, blueprint, chosen, words, made)
-    if data is not None and blueprint is None:
+    if data is not None and isinstance(model_config, ModelConfig):
+        check_units(model_config, chosen, words)
+    opened = _opened(folder, config, pair, model_config, chosen, words, made)
+    if data is not None and model_config is None:
         check_own_pair(opened.pair, opened.rows())
     return opened
 
@@ -142,34 +142,34 @@ def after_training(prepared: Prepared) -> Trained:
     data, words = _looked_at(*prepared.split_data)
     config = prepared.folder.read_config()
     # A pair of the user's own as it stands: made again, it would claim the names of its own parameters.
-    own = prepared.pair if prepared.blueprint is None else None
-    return _opened(prepared.folder, config, prepared.own_pair, prepared.blueprint, data, words, own)
+    own = prepared.pair if prepared.model_config is None else None
+    return _opened(prepared.folder, config, prepared.own_pair, prepared.model_config, data, words, own)
 
 
 def _opened(
     folder: RunFolder,
     config: dict[str, Any],
     pair: str | None,
-    blueprint: AnyBlueprint | None,
+    model_config: AnyConfig | None,
     data: Data,
     words: str,
     made: Any = None,
 ) -> Trained:
-    built = made or (make_pair(pair or "") if blueprint is None else _built(blueprint, folder))
-    opened = Trained(folder, config, pair, built, blueprint, data, words)
+    built = made or (make_pair(pair or "") if model_config is None else _built(model_config, folder))
+    opened = Trained(folder, config, pair, built, model_config, data, words)
     pv.load(built, _weights(folder, config), *opened.arguments(8))
     # Figures are of rows: what is asked for frames gets the schema back.
-    return opened._replace(pair=blueprint.bare(built)) if isinstance(blueprint, TableBlueprint) else opened
+    return opened._replace(pair=model_config.bare(built)) if isinstance(model_config, TableConfig) else opened
 
 
-def _built(blueprint: AnyBlueprint, folder: RunFolder) -> Any:
+def _built(model_config: AnyConfig, folder: RunFolder) -> Any:
     """The pair that a folder describes, once it is known to fit into memory."""
     try:
         with torch.device("meta"):
-            parts: Any = unwrapped(blueprint.build())
+            parts: Any = unwrapped(model_config.build())
             size = sum(tensor.numel() * tensor.element_size() for tensor in parts.state_dict().values())
         check_memory(size, f"the pair that {folder.config} describes", "Train a smaller one.")
-        return blueprint.build()
+        return model_config.build()
     except FileError:
         raise
     except Exception as error:  # strange numbers fail anywhere
@@ -207,11 +207,11 @@ def _check_own_model(folder: RunFolder, config: dict[str, Any]) -> None:
         )
 
 
-def _own(source: DataSource, config: dict[str, Any], blueprint: AnyBlueprint | None) -> tuple[Data, str]:
+def _own(source: DataSource, config: dict[str, Any], model_config: AnyConfig | None) -> tuple[Data, str]:
     if source.has_test_part:
         return _test_part(source)
-    data = data_of(source, blueprint)
-    if digest_of(data, blueprint) != config["digest"] or list(data.names) != config["columns"]:
+    data = data_of(source, model_config)
+    if digest_of(data, model_config) != config["digest"] or list(data.names) != config["columns"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
@@ -251,15 +251,15 @@ def _other(source: DataSource, name: str, columns: list[str], annotation: Annota
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 
-def _other_table(source: DataSource, name: str, blueprint: TableBlueprint) -> tuple[Data, str]:
+def _other_table(source: DataSource, name: str, model_config: TableConfig) -> tuple[Data, str]:
     """Another table: its columns by name, of which some may be missing."""
     other = DataSource(name, header=source.header)
     if not other.is_table:
         raise DataError(f"the run was trained on a table; give it a .csv or .parquet file, and not {name}.")
     label = source.label if source.label in _names(Path(name), source.header) else None
-    wanted = [] if blueprint.annotation is None else blueprint.annotation.names
+    wanted = [] if model_config.annotation is None else model_config.annotation.names
     other = replace(other, label=label, **_beside(source, name, wanted))
-    data = other.load_rows(blueprint.read())
+    data = other.load_rows(model_config.read())
     return data, f"{len(data.values):,} rows of {Path(name).name}"
 
 
@@ -291,9 +291,9 @@ def _names(path: Path, header: bool | None) -> list[str]:
     return column_names(path, header=header) if path.is_file() else []
 
 
-def _check_shape(data: Data, blueprint: AnyBlueprint | None, words: str) -> None:
-    if blueprint is not None and np.prod(data.values.shape[1:]) != np.prod(blueprint.shape):
+def _check_shape(data: Data, model_config: AnyConfig | None, words: str) -> None:
+    if model_config is not None and np.prod(data.values.shape[1:]) != np.prod(model_config.shape):
         raise DataError(
-            f"{words}: one datum has shape {data.values.shape[1:]}, and the run was trained on {blueprint.shape}; "
+            f"{words}: one datum has shape {data.values.shape[1:]}, and the run was trained on {model_config.shape}; "
             "give data of the same columns or pixels."
         )

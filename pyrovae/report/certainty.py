@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.errors import DataError
-from pyrovae.report.views import Subject, chosen_rows
+from pyrovae.report.report_data import ReportData, chosen_rows
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.uncertainty_grid import grid_size, grid_spread
 
@@ -62,12 +62,12 @@ class NoveltyExamples(NamedTuple):
     usual: np.ndarray
 
 
-def certainty_of(subject: Subject, count: int | None = None) -> Certainty:
+def certainty_of(about: ReportData, count: int | None = None) -> Certainty:
     """How sure the pair is of some rows; of the first `count`, or of as many as take seconds."""
-    places = chosen_rows(subject.rows) if count is None else torch.arange(min(count, len(subject.rows)))
-    site = subject.observed()
-    few = subject.at(places)
-    sampler = Sampler.of(subject.pair, few.args, few.named, seed=subject.seed)
+    places = chosen_rows(about.rows) if count is None else torch.arange(min(count, len(about.rows)))
+    site = about.observed()
+    few = about.at(places)
+    sampler = Sampler.of(about.pair, few.args, few.named, seed=about.seed)
     shared, inner = grid_size(sampler, _DRAWS)
     found = grid_spread(sampler, [site], shared, inner, "auto").get(site)
     if found is None:
@@ -89,18 +89,18 @@ def _shares(found: pv.Uncertainty) -> tuple[float, float, float | None]:
     return noise, latent, None if np.isnan(shared) else shared
 
 
-def novelty_of(subject: Subject, *, images: bool) -> NoveltyExamples:
+def novelty_of(about: ReportData, *, images: bool) -> NoveltyExamples:
     """Half of the rows, and some altered ones, against the other half."""
-    places = chosen_rows(subject.rows)
-    usual, held_out = subject.at(places[::2]), places[1::2]
+    places = chosen_rows(about.rows)
+    usual, held_out = about.at(places[::2]), places[1::2]
     if len(places) < _FEWEST:
         raise DataError(f"{len(places)} rows are too few to tell what is usual; {_FEWEST} would do.")
-    names, altered = zip(*(_altered_image if images else _altered_row)(subject.rows[places]), strict=True)
+    names, altered = zip(*(_altered_image if images else _altered_row)(about.rows[places]), strict=True)
     # What is altered keeps the covariates of the first row.
     with_altered = torch.cat([held_out, places[:1].expand(len(altered))])
-    new = subject.at(with_altered, torch.cat([subject.rows[held_out], torch.stack(altered)]))
+    new = about.at(with_altered, torch.cat([about.rows[held_out], torch.stack(altered)]))
     ordinary_rows = usual.named or usual.args
-    found = pv.novelty(subject.pair, *new.args, calibration=ordinary_rows, draws=_DRAWS, seed=subject.seed, **new.named)
+    found = pv.novelty(about.pair, *new.args, calibration=ordinary_rows, draws=_DRAWS, seed=about.seed, **new.named)
     assert found.evidence is not None
     p_value, score, ordinary = found.combined.p_value, found.evidence.score, found.evidence.usual
     figures = (figure.numpy() for figure in (held_out, p_value, score, ordinary))
@@ -131,8 +131,8 @@ def _altered_row(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     ]
 
 
-def calibration_of(subject: Subject) -> pv.Calibration:
+def calibration_of(about: ReportData) -> pv.Calibration:
     """Whether intervals of the observed site hold what they promise."""
-    few = subject.at(chosen_rows(subject.rows))
-    found = pv.calibration(subject.pair, *few.args, draws=_PREDICTED, levels=LEVELS, seed=subject.seed, **few.named)
-    return found[subject.observed()]
+    few = about.at(chosen_rows(about.rows))
+    found = pv.calibration(about.pair, *few.args, draws=_PREDICTED, levels=LEVELS, seed=about.seed, **few.named)
+    return found[about.observed()]

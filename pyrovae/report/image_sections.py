@@ -9,16 +9,17 @@ import numpy as np
 from pyrovae.errors import PyrovaeError
 from pyrovae.plots import pictures
 from pyrovae.report.certainty import certainty_of
+from pyrovae.report.report_data import ReportData
 from pyrovae.report.section import Section
-from pyrovae.report.views import Latent, Subject, traverse
+from pyrovae.report.views import Latent, traverse
 
 _PAIRS, _SAMPLES = 16, 48
 
 
-def image_reconstructions(subject: Subject, limits: tuple[float, float]) -> Section:
+def image_reconstructions(about: ReportData, limits: tuple[float, float]) -> Section:
     """Originals, their reconstructions, and where these are uncertain."""
-    originals, again = subject.originals(_PAIRS), subject.reconstructions(_PAIRS)
-    maps = _maps(subject, originals.shape)
+    originals, again = about.originals(_PAIRS), about.reconstructions(_PAIRS)
+    maps = _maps(about, originals.shape)
     columns = [f"{_tile(above, limits)}{_tile(below, limits)}" for above, below in zip(originals, again, strict=True)]
     if maps is not None:
         high = float(maps.max()) or 1.0
@@ -37,18 +38,18 @@ def image_reconstructions(subject: Subject, limits: tuple[float, float]) -> Sect
     )
 
 
-def _maps(subject: Subject, shape: tuple[int, ...]) -> np.ndarray | None:
+def _maps(about: ReportData, shape: tuple[int, ...]) -> np.ndarray | None:
     """The uncertainty of each pixel of the first rows, where the pair has one."""
     try:
-        maps = certainty_of(subject, shape[0]).elements
+        maps = certainty_of(about, shape[0]).elements
     except (PyrovaeError, ValueError, NotImplementedError):
         return None
     return maps.reshape(shape) if maps.size == np.prod(shape) and np.isfinite(maps).all() else None
 
 
-def image_samples(subject: Subject, limits: tuple[float, float]) -> Section:
+def image_samples(about: ReportData, limits: tuple[float, float]) -> Section:
     """Draws from the prior, decoded."""
-    tiles = [_tile(value, limits) for value in subject.samples(_SAMPLES, mean=True)]
+    tiles = [_tile(value, limits) for value in about.samples(_SAMPLES, mean=True)]
     return Section(
         "Samples",
         f'<div class="tiles">{"".join(tiles)}</div>',
@@ -57,9 +58,9 @@ def image_samples(subject: Subject, limits: tuple[float, float]) -> Section:
     )
 
 
-def image_traversal(subject: Subject, latent: Latent, limits: tuple[float, float]) -> Section:
+def image_traversal(about: ReportData, latent: Latent, limits: tuple[float, float]) -> Section:
     """One latent dimension a row."""
-    found = traverse(subject, latent)
+    found = traverse(about, latent)
     rows = [
         f'<div class="label">{escape(latent.site)}[{dim}]</div>{"".join(_tile(value, limits) for value in row)}'
         for dim, row in zip(found.dims, found.values, strict=True)

@@ -18,11 +18,11 @@ from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
 from pyrovae.report.column_sections import column_sections
 from pyrovae.report.overall_verdict import OverallVerdict, overall_verdict
+from pyrovae.report.report_data import Given, ReportData
 from pyrovae.report.section import Section
 from pyrovae.report.sections import few_sections, make_sections, missing
 from pyrovae.report.table_figures import table_figures
 from pyrovae.report.table_verdict import table_verdicts
-from pyrovae.report.views import Given, Subject
 from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.training_verdict import TrainingVerdict
@@ -76,9 +76,9 @@ def render(
         >>> page.startswith("<!doctype html>"), "Traversal" in page
         (True, True)
     """
-    subject = Subject(pair, batch, restore or (lambda values: values.detach().numpy()), names, labels, key=key)
-    subject = subject._replace(schema=None if table is None else table[0])
-    given, originals = subject.first(batch.rows), subject.originals(1_000)
+    about = ReportData(pair, batch, restore or (lambda values: values.detach().numpy()), names, labels, key=key)
+    about = about._replace(schema=None if table is None else table[0])
+    given, originals = about.first(batch.rows), about.originals(1_000)
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None
     try:
@@ -86,17 +86,17 @@ def render(
     except PairError as error:  # weights that went bad: the curves say when
         verdict = overall_verdict(history, {}, outcome or {})
         return page(title, data_words, verdict, _training(history), few_sections(history, settings or {}, error))
-    columns, said = ([], []) if table is None else _of_a_table(subject, *table)
+    columns, said = ([], []) if table is None else _of_a_table(about, *table)
     verdict = overall_verdict(history, active, outcome or {}, said)
     figures = _figures(_measured(pair, given), active, history)
-    sections = make_sections(subject, history, limits, settings or {}, columns)
+    sections = make_sections(about, history, limits, settings or {}, columns)
     return page(title, data_words, verdict, figures, sections)
 
 
-def _of_a_table(subject: Subject, schema: Schema, frame: Any) -> tuple[list[Section], list[TrainingVerdict]]:
+def _of_a_table(about: ReportData, schema: Schema, frame: Any) -> tuple[list[Section], list[TrainingVerdict]]:
     """Sections and verdicts of a table whose columns are of several kinds."""
     try:
-        found = table_figures(subject, schema, frame)
+        found = table_figures(about, schema, frame)
     except (PyrovaeError, ValueError) as error:  # weights that went bad, or hardly any cells
         return [missing("Column by column", f"Not for this pair and these rows: {str(error).splitlines()[0]}")], []
     return column_sections(schema, found), table_verdicts(schema, found)

@@ -9,11 +9,12 @@ from typing import Any
 
 from pyrovae.report import svg
 from pyrovae.report.image_sections import image_reconstructions, image_samples, image_traversal
+from pyrovae.report.report_data import ReportData
 from pyrovae.report.section import Section
 from pyrovae.report.svg import ChartLine
 from pyrovae.report.table_sections import table_reconstructions, table_samples, table_traversal
 from pyrovae.report.trust_sections import trust_sections
-from pyrovae.report.views import Latent, Subject, latent_of
+from pyrovae.report.views import Latent, latent_of
 from pyrovae.training.epoch import Epoch
 
 _ROWS = 2_000  # of which encodings are drawn
@@ -45,10 +46,10 @@ def _curve(history: Sequence[Epoch], name: str, title: str) -> str:
 
 
 # --- latent space and settings ------------------------------------------------------------------------
-def latent_space(subject: Subject, latent: Latent) -> Section:
+def latent_space(about: ReportData, latent: Latent) -> Section:
     """The encodings as points."""
     points, (x_label, y_label) = latent.plane()
-    labels = None if subject.labels is None else [str(label) for label in subject.labels[: len(points)]]
+    labels = None if about.labels is None else [str(label) for label in about.labels[: len(points)]]
     kinds = sorted(set(labels or ()), key=_order)
     colored = labels is not None and len(kinds) <= svg.COLORS
     colors = [kinds.index(label) for label in labels] if labels is not None and colored else [0] * len(points)
@@ -87,7 +88,7 @@ def missing(heading: str, words: str) -> Section:
 
 
 def make_sections(
-    subject: Subject,
+    about: ReportData,
     history: Sequence[Epoch] | None,
     limits: tuple[float, float] | None,
     entries: Mapping[str, Any],
@@ -96,7 +97,7 @@ def make_sections(
     """All sections, for images where there are limits of black and white, else for a table.
 
     Args:
-        subject: what is looked at.
+        about: what is looked at.
         history: the epochs.
         limits: of black and white.
         entries: the settings.
@@ -104,13 +105,13 @@ def make_sections(
     """
     first, last = _history(history), [settings(entries)] if entries else []
     if columns:
-        return [*columns, *trust_sections(subject, limits), *first, table_reconstructions(subject),
-                *_of_latent(subject, limits), *last]  # fmt: skip
+        return [*columns, *trust_sections(about, limits), *first, table_reconstructions(about),
+                *_of_latent(about, limits), *last]  # fmt: skip
     if limits is None:
-        middle = [table_reconstructions(subject), table_samples(subject)]
+        middle = [table_reconstructions(about), table_samples(about)]
     else:
-        middle = [image_reconstructions(subject, limits), image_samples(subject, limits)]
-    return [*trust_sections(subject, limits), *first, *middle, *_of_latent(subject, limits), *last]
+        middle = [image_reconstructions(about, limits), image_samples(about, limits)]
+    return [*trust_sections(about, limits), *first, *middle, *_of_latent(about, limits), *last]
 
 
 def few_sections(history: Sequence[Epoch] | None, entries: Mapping[str, Any], error: Exception) -> list[Section]:
@@ -125,9 +126,9 @@ def _history(history: Sequence[Epoch] | None) -> list[Section]:
     return [curves(history) if history else missing("Learning curves", "No epoch was finished.")]
 
 
-def _of_latent(subject: Subject, limits: tuple[float, float] | None) -> list[Section]:
-    latent = latent_of(subject, _ROWS)
+def _of_latent(about: ReportData, limits: tuple[float, float] | None) -> list[Section]:
+    latent = latent_of(about, _ROWS)
     if latent is None:
         return [missing("Latent space", "This pair has no latent vector for each row, so there is no space to show.")]
-    moved = table_traversal(subject, latent) if limits is None else image_traversal(subject, latent, limits)
-    return [latent_space(subject, latent), moved]
+    moved = table_traversal(about, latent) if limits is None else image_traversal(about, latent, limits)
+    return [latent_space(about, latent), moved]

@@ -13,7 +13,7 @@ import pyrovae as pv
 from pyrovae.evaluation.resemblance import classified
 from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.pairs.isolation import log_level
-from pyrovae.report.views import Subject, chosen_rows
+from pyrovae.report.report_data import ReportData, chosen_rows
 from pyrovae.tables.imputation_scores import imputation_scores
 from pyrovae.tables.schema import Schema
 
@@ -67,20 +67,20 @@ class TableFigures(NamedTuple):
     hidden: int
 
 
-def table_figures(subject: Subject, schema: Schema, frame: Any) -> TableFigures:
-    """Look at the rows of a subject, and at as many drawn ones.
+def table_figures(about: ReportData, schema: Schema, frame: Any) -> TableFigures:
+    """Look at the rows of a about, and at as many drawn ones.
 
     Args:
-        subject: the pair and its rows.
+        about: the pair and its rows.
         schema: what the columns are.
         frame: the rows as a frame.
     """
-    places = chosen_rows(subject.rows, _ROWS)
-    rows = subject.rows[places]
+    places = chosen_rows(about.rows, _ROWS)
+    rows = about.rows[places]
     data = rows.double().numpy()
-    drawn, again = (_drawn(subject._replace(seed=seed), len(rows)) for seed in (subject.seed, subject.seed + 1))
+    drawn, again = (_drawn(about._replace(seed=seed), len(rows)) for seed in (about.seed, about.seed + 1))
     with log_level("pyrovae", logging.ERROR):  # coverage shows what comes of weights
-        scores, area = _scores(subject, schema, frame), _area(subject, rows, drawn)
+        scores, area = _scores(about, schema, frame), _area(about, rows, drawn)
     columns = [
         _column(data[:, place], drawn[:, place], has_classes(column), scores.get(column.name))
         for place, column in enumerate(schema.columns)
@@ -92,17 +92,17 @@ def table_figures(subject: Subject, schema: Schema, frame: Any) -> TableFigures:
     return TableFigures(data, drawn, columns, pairs, area, coverage, sum(hidden))
 
 
-def _drawn(subject: Subject, count: int) -> np.ndarray:
-    return np.asarray(subject.samples(count, mean=False), np.float64).reshape(count, -1)
+def _drawn(about: ReportData, count: int) -> np.ndarray:
+    return np.asarray(about.samples(count, mean=False), np.float64).reshape(count, -1)
 
 
-def _scores(subject: Subject, schema: Schema, frame: Any) -> dict[str, dict[str, float]]:
+def _scores(about: ReportData, schema: Schema, frame: Any) -> dict[str, dict[str, float]]:
     """Error and coverage of hidden cells, by column; of columns without two cells there are none."""
-    pair = pv.tables.with_schema(subject.pair, schema)
-    few = frame.iloc[chosen_rows(subject.rows).numpy()]
+    pair = pv.tables.with_schema(about.pair, schema)
+    few = frame.iloc[chosen_rows(about.rows).numpy()]
     found = imputation_scores(
-        lambda holed: pv.impute(pair, holed, draws=_DRAWS, seed=subject.seed), few,
-        hidden=_HIDDEN, masks=_MASKS, level=LEVEL, schema=schema, seed=subject.seed,
+        lambda holed: pv.impute(pair, holed, draws=_DRAWS, seed=about.seed), few,
+        hidden=_HIDDEN, masks=_MASKS, level=LEVEL, schema=schema, seed=about.seed,
     )  # fmt: skip
     by_column = found.scores.groupby("column", sort=False)
     means = by_column[["error", "coverage"]].mean().assign(hidden=by_column["hidden"].sum())
@@ -128,13 +128,13 @@ def _apart(seen: np.ndarray, drawn: np.ndarray, classes: bool) -> float:
     return float(np.abs(below[0] - below[1]).max())
 
 
-def _area(subject: Subject, rows: torch.Tensor, drawn: np.ndarray) -> float | None:
+def _area(about: ReportData, rows: torch.Tensor, drawn: np.ndarray) -> float | None:
     """How well drawn rows are told from data, whose holes are filled with draws: as such they tell nothing."""
     if len(rows) < _FEWEST:
         return None
     if bool(rows.isnan().any()):
-        rows = pv.impute(subject.pair, rows, draws=1, seed=subject.seed).values[subject.observed()][0]
-    return classified(rows.double().numpy().reshape(len(rows), -1), drawn, subject.seed).area
+        rows = pv.impute(about.pair, rows, draws=1, seed=about.seed).values[about.observed()][0]
+    return classified(rows.double().numpy().reshape(len(rows), -1), drawn, about.seed).area
 
 
 def _pairs(data: np.ndarray, drawn: np.ndarray, again: np.ndarray, classes: list[bool]) -> list[PairFigures]:

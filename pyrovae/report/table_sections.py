@@ -9,9 +9,10 @@ import numpy as np
 from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.report import svg
 from pyrovae.report.own_units import known_columns, words_of
+from pyrovae.report.report_data import ReportData
 from pyrovae.report.section import Section
 from pyrovae.report.svg import ChartLine
-from pyrovae.report.views import Latent, Subject, traverse
+from pyrovae.report.views import Latent, traverse
 
 # Rows that figures are drawn from, and columns that are shown of a wide table.
 _ROWS, _COLUMNS = 2_000, 9
@@ -19,14 +20,14 @@ _ROWS, _COLUMNS = 2_000, 9
 _SHOWN_ROWS = 5
 
 
-def table_reconstructions(subject: Subject) -> Section:
+def table_reconstructions(about: ReportData) -> Section:
     """Each column against its reconstruction."""
-    before, after = (_flat(values) for values in (subject.originals(_ROWS), subject.reconstructions(_ROWS)))
+    before, after = (_flat(values) for values in (about.originals(_ROWS), about.reconstructions(_ROWS)))
     # Spread over all rows: the first ones of a sorted file are of one kind.
     few = np.unique(np.linspace(0, len(before) - 1, 300).astype(int))
     drawn = [
-        _scatter(subject, column, before[:, column], after[:, column], few)
-        for column in _of_numbers(subject, before.shape[1])[:_COLUMNS]
+        _scatter(about, column, before[:, column], after[:, column], few)
+        for column in _of_numbers(about, before.shape[1])[:_COLUMNS]
         if not np.isnan(before[few, column]).all()
     ]
     return Section(
@@ -37,22 +38,22 @@ def table_reconstructions(subject: Subject) -> Section:
     )
 
 
-def _of_numbers(subject: Subject, columns: int) -> list[int]:
+def _of_numbers(about: ReportData, columns: int) -> list[int]:
     """The columns that have a place on an axis: those of classes have none."""
-    if subject.schema is None:
+    if about.schema is None:
         return list(range(columns))
-    return [place for place, column in enumerate(subject.schema.columns) if not has_classes(column)]
+    return [place for place, column in enumerate(about.schema.columns) if not has_classes(column)]
 
 
-def _scatter(subject: Subject, column: int, before: np.ndarray, after: np.ndarray, few: np.ndarray) -> str:
-    words = words_of(known_columns(subject.schema)[column]) if subject.schema else None
+def _scatter(about: ReportData, column: int, before: np.ndarray, after: np.ndarray, few: np.ndarray) -> str:
+    words = words_of(known_columns(about.schema)[column]) if about.schema else None
     there = ~np.isnan(before)  # a cell that is missing has no place
     few = few[there[few]]
     return svg.scatter_chart(
         np.stack([before[few], after[few]], 1),
         [0] * len(few),
         [""] * len(few),
-        title=f"{_name(subject, column)} (R² {_explained(before[there], after[there])})",
+        title=f"{_name(about, column)} (R² {_explained(before[there], after[there])})",
         x_label="original",
         y_label="reconstruction",
         diagonal=True,
@@ -61,16 +62,16 @@ def _scatter(subject: Subject, column: int, before: np.ndarray, after: np.ndarra
     )
 
 
-def table_samples(subject: Subject) -> Section:
+def table_samples(about: ReportData) -> Section:
     """Histograms of data and samples, and a few sampled rows."""
-    data = _flat(subject.originals(_ROWS))
-    drawn = _flat(subject.samples(_ROWS, mean=False))
+    data = _flat(about.originals(_ROWS))
+    drawn = _flat(about.samples(_ROWS, mean=False))
     outlines = [
-        svg.histogram([("data", seen, 0), ("samples", drawn[:, column], 1)], title=_name(subject, column))
+        svg.histogram([("data", seen, 0), ("samples", drawn[:, column], 1)], title=_name(about, column))
         for column in range(min(_COLUMNS, data.shape[1]))
         if len(seen := data[~np.isnan(data[:, column]), column])
     ]
-    heads = "".join(f"<th>{escape(_name(subject, column))}</th>" for column in range(min(_COLUMNS, data.shape[1])))
+    heads = "".join(f"<th>{escape(_name(about, column))}</th>" for column in range(min(_COLUMNS, data.shape[1])))
     rows = "".join(
         f"<tr>{''.join(f'<td>{_short(value)}</td>' for value in row[:_COLUMNS])}</tr>" for row in drawn[:_SHOWN_ROWS]
     )
@@ -85,18 +86,18 @@ def table_samples(subject: Subject) -> Section:
     )
 
 
-def table_traversal(subject: Subject, latent: Latent) -> Section:
+def table_traversal(about: ReportData, latent: Latent) -> Section:
     """How the columns answer to each latent dimension."""
-    found = traverse(subject, latent)
+    found = traverse(about, latent)
     values = found.values.reshape(*found.values.shape[:2], -1)
-    data = _flat(subject.originals(_ROWS))
+    data = _flat(about.originals(_ROWS))
     spread = np.nanstd(data, axis=0)
     scaled = (values - np.nanmean(data, axis=0)) / np.where(spread > 0, spread, 1.0)
     # The columns that move most somewhere: as many as there are colours to tell them apart.
     moving = np.argsort(-np.ptp(scaled, axis=1).max(0))[:6].tolist()
     drawn = [
         svg.line_chart(
-            [ChartLine(_name(subject, c), found.places.tolist(), row[:, c].tolist(), k) for k, c in enumerate(moving)],
+            [ChartLine(_name(about, c), found.places.tolist(), row[:, c].tolist(), k) for k, c in enumerate(moving)],
             title=f"{latent.site}[{dim}]",
             x_label="standard deviations of the latent dimension",
             y_label="standard deviations of the column",
@@ -106,7 +107,7 @@ def table_traversal(subject: Subject, latent: Latent) -> Section:
     return Section(
         "Traversal",
         f'<div class="charts small">{"".join(drawn)}</div>'
-        f"{svg.legend([(_name(subject, c), k, False) for k, c in enumerate(moving)])}",
+        f"{svg.legend([(_name(about, c), k, False) for k, c in enumerate(moving)])}",
         "Each chart moves one latent dimension of the first held-out row and shows how the columns that move most "
         "answer; flat lines mean a dimension that is not used.",
     )
@@ -116,8 +117,8 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(len(values), -1)
 
 
-def _name(subject: Subject, column: int) -> str:
-    return subject.names[column] if column < len(subject.names) else f"column {column}"
+def _name(about: ReportData, column: int) -> str:
+    return about.names[column] if column < len(about.names) else f"column {column}"
 
 
 def _cut(columns: int) -> str:

@@ -13,8 +13,8 @@ from pyrovae.plots import pictures
 from pyrovae.report import svg
 from pyrovae.report.certainty import ALPHA, LEVELS, Certainty, NoveltyExamples, calibration_of, certainty_of, novelty_of
 from pyrovae.report.own_units import cells
+from pyrovae.report.report_data import ReportData
 from pyrovae.report.section import Section
-from pyrovae.report.views import Subject
 
 _SHOWN, _NOVEL = 8, 5
 
@@ -24,12 +24,12 @@ _SHOWN_ROWS, _COLUMNS = 5, 5  # of a table
 Limits = tuple[float, float] | None
 
 
-def trust_sections(subject: Subject, limits: Limits) -> list[Section]:
+def trust_sections(about: ReportData, limits: Limits) -> list[Section]:
     """What applies to this pair; for the rest, why it does not."""
     parts: list[tuple[str, Callable[[], Section]]] = [
-        ("What the model is sure of", lambda: _certain(subject, certainty_of(subject), limits)),
-        ("What is strange to it", lambda: _novelty(subject, novelty_of(subject, images=limits is not None), limits)),
-        ("Whether its intervals hold", lambda: _calibrated(subject)),
+        ("What the model is sure of", lambda: _certain(about, certainty_of(about), limits)),
+        ("What is strange to it", lambda: _novelty(about, novelty_of(about, images=limits is not None), limits)),
+        ("Whether its intervals hold", lambda: _calibrated(about)),
     ]
     return [_tried(heading, make) for heading, make in parts]
 
@@ -44,15 +44,15 @@ def _tried(heading: str, make: Callable[[], Section]) -> Section:
 
 
 # --- the most and the least certain -------------------------------------------------------------------
-def _certain(subject: Subject, found: Certainty, limits: Limits) -> Section:
-    numbers, words = _numbers(subject, found, limits)
+def _certain(about: ReportData, found: Certainty, limits: Limits) -> Section:
+    numbers, words = _numbers(about, found, limits)
     if not np.isfinite(numbers).all():
         raise ValueError("the predictions are not finite.")
     order = np.argsort(numbers, kind="stable")
     count = min(_SHOWN if limits else _SHOWN_ROWS, len(order) // 2)
     parts = (("Most certain", order[:count]), ("Least certain", order[len(order) - count :][::-1]))
     body = "".join(
-        f"<h3>{heading}</h3>{_group(subject, found.rows[places], numbers[places], limits)}" for heading, places in parts
+        f"<h3>{heading}</h3>{_group(about, found.rows[places], numbers[places], limits)}" for heading, places in parts
     )
     return Section("What the model is sure of", f"<p>{_split(found)}</p>{body}", words)
 
@@ -68,11 +68,11 @@ def _split(found: Certainty) -> str:
     return f"{said}, and {shared:.0%} what the pair does not know of its weights, which more data would narrow."
 
 
-def _numbers(subject: Subject, found: Certainty, limits: Limits) -> tuple[np.ndarray, str]:
+def _numbers(about: ReportData, found: Certainty, limits: Limits) -> tuple[np.ndarray, str]:
     """One number for each row, the lower the surer, and what it is."""
     if limits is not None and found.measure == "variance":
         # In the units of the data, which pixels share. Their entropies would be ruled by those that are always black.
-        spread = np.asarray(subject.restore(torch.from_numpy(found.elements)), np.float64)
+        spread = np.asarray(about.restore(torch.from_numpy(found.elements)), np.float64)
         return np.sqrt((spread.reshape(len(spread), -1) ** 2).mean(1)), (
             "The number is by how much a pixel is off, in the units of the data, where the model draws the image again "
             "once it has encoded it, noise included: the lower, the surer."
@@ -84,10 +84,10 @@ def _numbers(subject: Subject, found: Certainty, limits: Limits) -> tuple[np.nda
     )
 
 
-def _group(subject: Subject, places: np.ndarray, found: np.ndarray, limits: Limits) -> str:
-    values, numbers = subject.restore(subject.rows[places]), [f"{value:.2f}".replace("-", "−") for value in found]
+def _group(about: ReportData, places: np.ndarray, found: np.ndarray, limits: Limits) -> str:
+    values, numbers = about.restore(about.rows[places]), [f"{value:.2f}".replace("-", "−") for value in found]
     if limits is None:
-        return _table(subject, values, [str(place) for place in places], numbers, "nats")
+        return _table(about, values, [str(place) for place in places], numbers, "nats")
     return _tiles(list(zip(values, numbers, [""] * len(numbers), strict=True)), limits)
 
 
@@ -100,13 +100,13 @@ def _tiles(tiles: Sequence[tuple[np.ndarray, str, str]], limits: tuple[float, fl
     return f'<div class="tiles eight">{"".join(drawn)}</div>'
 
 
-def _table(subject: Subject, values: np.ndarray, rows: Sequence[str], numbers: Sequence[str], name: str) -> str:
+def _table(about: ReportData, values: np.ndarray, rows: Sequence[str], numbers: Sequence[str], name: str) -> str:
     """Rows of a table, each with its name and its number in front; the first columns of a wide one."""
     flat = np.asarray(values, np.float64).reshape(len(values), -1)
     shown = flat[:, :_COLUMNS]
-    words = cells(subject.schema, flat) if subject.schema else [[f"{value:,.4g}" for value in line] for line in shown]
+    words = cells(about.schema, flat) if about.schema else [[f"{value:,.4g}" for value in line] for line in shown]
     words = [line[:_COLUMNS] for line in words]
-    names = [subject.names[c] if c < len(subject.names) else f"column {c}" for c in range(shown.shape[1])]
+    names = [about.names[c] if c < len(about.names) else f"column {c}" for c in range(shown.shape[1])]
     heads = "".join(f"<th>{escape(word)}</th>" for word in ("row", name, *names))
     body = "".join(
         f"<tr><td>{escape(row)}</td><td>{number}</td>{''.join(f'<td>{escape(word)}</td>' for word in line)}</tr>"
@@ -119,7 +119,7 @@ def _table(subject: Subject, values: np.ndarray, rows: Sequence[str], numbers: S
 
 
 # --- novelty ------------------------------------------------------------------------------------------
-def _novelty(subject: Subject, found: NoveltyExamples, limits: Limits) -> Section:
+def _novelty(about: ReportData, found: NoveltyExamples, limits: Limits) -> Section:
     count = len(found.held_out)
     made, held = slice(count, None), slice(0, count)
     flagged = found.p_value <= ALPHA
@@ -127,11 +127,11 @@ def _novelty(subject: Subject, found: NoveltyExamples, limits: Limits) -> Sectio
     body = (
         f"<p>Flagged at {ALPHA:.0%} false alarms: {flagged[made].sum()} of {len(found.names)} inputs made strange on "
         f"purpose, {flagged[held].sum()} of {count} held-out rows.</p>"
-        + _judged(subject, subject.restore(found.altered), found.names, found.p_value[made], limits)
+        + _judged(about, about.restore(found.altered), found.names, found.p_value[made], limits)
         + "<h3>Most novel of the held-out rows</h3>"
         + _judged(
-            subject,
-            subject.restore(subject.rows[found.held_out[novel]]),
+            about,
+            about.restore(about.rows[found.held_out[novel]]),
             [f"row {place}" for place in found.held_out[novel]],
             found.p_value[novel],
             limits,
@@ -147,9 +147,9 @@ def _novelty(subject: Subject, found: NoveltyExamples, limits: Limits) -> Sectio
     )
 
 
-def _judged(subject: Subject, values: np.ndarray, words: Sequence[str], p_value: np.ndarray, limits: Limits) -> str:
+def _judged(about: ReportData, values: np.ndarray, words: Sequence[str], p_value: np.ndarray, limits: Limits) -> str:
     if limits is None:
-        return _table(subject, values, words, [_p_value(p) for p in p_value], "p")
+        return _table(about, values, words, [_p_value(p) for p in p_value], "p")
     marks = ["novel" if p <= ALPHA else "" for p in p_value]
     captions = [f"{escape(word)}<br>p = {p:.3f}" for word, p in zip(words, p_value, strict=True)]
     return _tiles(list(zip(values, captions, marks, strict=True)), limits)
@@ -190,8 +190,8 @@ def _places(scores: np.ndarray, ordinary: np.ndarray) -> list[float]:
 
 
 # --- calibration --------------------------------------------------------------------------------------
-def _calibrated(subject: Subject) -> Section:
-    found = calibration_of(subject)
+def _calibrated(about: ReportData) -> Section:
+    found = calibration_of(about)
     if not bool(found.coverage.isfinite().all()):
         raise ValueError("the predictions are not finite.")
     said = {"model": "of a new row", "rest": "from the rest of the row", "residual": "around the row's own code"}

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import pyrovae as pv
 from pyrovae.cli.advice import advise, look
-from pyrovae.cli.blueprint import Blueprint
 from pyrovae.cli.main import app
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.models.units.standard_columns import center_and_spread
 
 # Deviations of 300 among Unix times, of 0.05 among pressures, identifiers, and a mean of 1e9 with a deviation of 1.
@@ -30,10 +30,10 @@ def recipe(rows: np.ndarray) -> pv.VAE:
 def of_command_line(rows: np.ndarray) -> pv.VAE:
     torch.manual_seed(0)
     facts = look(rows, "table")
-    blueprint = Blueprint.of(facts, advise(facts))
-    assert blueprint.scaling == "standard"
-    assert blueprint.prepare(rows).dtype == np.float64
-    return blueprint.build(rows)
+    model_config = ModelConfig.of(facts, advise(facts))
+    assert model_config.scaling == "standard"
+    assert model_config.prepare(rows).dtype == np.float64
+    return model_config.build(rows)
 
 
 both = pytest.mark.parametrize("make", [recipe, of_command_line])

@@ -1,4 +1,4 @@
-"""A pair of tables described by plain values, as `Blueprint` does it for arrays."""
+"""A pair of tables described by plain values, as `ModelConfig` does it for arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import pyrovae as pv
 from pyrovae.cli.annotation import Annotation
-from pyrovae.cli.blueprint import Blueprint
+from pyrovae.cli.model_config import ModelConfig
 from pyrovae.data.origin import Data, DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.tables.read_schema import schema_from
@@ -21,13 +21,13 @@ _HIDDEN, _LATENT = (128, 64), 8
 
 
 @dataclass(frozen=True)
-class TableBlueprint:
+class TableConfig:
     """What a pair of a table is made of.
 
     Examples:
         >>> import pandas as pd
         >>> schema = pv.tables.schema(pd.DataFrame({"x": [0.5, 1.5, -2.0]}))
-        >>> TableBlueprint(schema.toml()).shape
+        >>> TableConfig(schema.toml()).shape
         (1,)
     """
 
@@ -39,9 +39,9 @@ class TableBlueprint:
     scaling: ClassVar[str] = "none"
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> TableBlueprint:
+    def from_json(cls, document: dict[str, Any]) -> TableConfig:
         """The inverse of `to_json`."""
-        return read_as(cls, document, "the blueprint of a table")
+        return read_as(cls, document, "the configuration of a table's model")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -78,21 +78,21 @@ class TableBlueprint:
         return pair.pair
 
 
-def blueprint_of(config: Mapping[str, Any]) -> Blueprint | TableBlueprint | None:
+def config_of(config: Mapping[str, Any]) -> ModelConfig | TableConfig | None:
     """What the pair of a run is made of; None where it is somebody's own."""
     if config.get("table") is not None:
-        return TableBlueprint.from_json(config["table"])
-    return None if config["blueprint"] is None else Blueprint.from_json(config["blueprint"])
+        return TableConfig.from_json(config["table"])
+    return None if config["model_config"] is None else ModelConfig.from_json(config["model_config"])
 
 
-def data_of(source: DataSource, blueprint: Blueprint | TableBlueprint | None) -> Data:
+def data_of(source: DataSource, model_config: ModelConfig | TableConfig | None) -> Data:
     """The data of a run; those of a table as the run's schema makes them."""
-    return source.load_rows(blueprint.read()) if isinstance(blueprint, TableBlueprint) else source.load()
+    return source.load_rows(model_config.read()) if isinstance(model_config, TableConfig) else source.load()
 
 
-def digest_of(data: Data, blueprint: Blueprint | TableBlueprint | None) -> str:
+def digest_of(data: Data, model_config: ModelConfig | TableConfig | None) -> str:
     """By which data are known again, labels and conditions among them."""
     known = describe_array(data.values)
-    if blueprint is None or blueprint.annotation is None:
+    if model_config is None or model_config.annotation is None:
         return known
-    return f"{known}, {describe_array(blueprint.annotation.codes(data.annotations))}"
+    return f"{known}, {describe_array(model_config.annotation.codes(data.annotations))}"

@@ -26,7 +26,7 @@ _MODES, _CONTEXT = 5, 16
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class ModelConfig:
     """What a pair is made of.
 
     Examples:
@@ -34,8 +34,8 @@ class Blueprint:
         >>> from pyrovae.cli import advice
         >>> rows = np.random.default_rng(0).normal(size=(100, 4))
         >>> facts = advice.look(rows, "table")
-        >>> plan = Blueprint.of(facts, advice.advise(facts))
-        >>> plan.build(plan.prepare(rows)).blank(3)[0].shape
+        >>> config = ModelConfig.of(facts, advice.advise(facts))
+        >>> config.build(config.prepare(rows)).blank(3)[0].shape
         torch.Size([3, 4])
     """
 
@@ -52,15 +52,15 @@ class Blueprint:
     annotation: Annotation | None = None
 
     @classmethod
-    def of(cls, facts: Facts, advice: Advice, **chosen: Any) -> Blueprint:
-        """The blueprint of what was chosen for the data."""
+    def of(cls, facts: Facts, advice: Advice, **chosen: Any) -> ModelConfig:
+        """The configuration of what was chosen for the data."""
         values = (choice.value for choice in advice)
         return cls(*values, shape=facts.shape, top=facts.top or 1.0, **chosen)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Blueprint:
+    def from_json(cls, document: dict[str, Any]) -> ModelConfig:
         """The inverse of `to_json`."""
-        return read_as(cls, document, "the blueprint")
+        return read_as(cls, document, "the model's configuration")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
