@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 from known_models import classes
-from sampled import parted
+from sampled import parted, shared
 from time_limit import SECONDS, limited
 
 import pyrovae as pv
@@ -26,13 +26,16 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser):
     parser.addoption("--part", choices=("sample", "rest"), help="a part of the suite (tests/sampled.py); all, left out")
+    parser.addoption("--share", default="1/1", help="of it a share, 2/3 say, so that three runs have met every case")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    kept = list(items)
     if part := config.getoption("part"):
-        sample, rest = parted(items)
-        items[:], left_out = (sample, rest) if part == "sample" else (rest, sample)
-        config.hook.pytest_deselected(items=left_out)
+        kept = parted(items)[("sample", "rest").index(part)]
+    kept = shared(kept, config.getoption("share"))
+    config.hook.pytest_deselected(items=list({*items} - {*kept}))
+    items[:] = kept
 
 
 def pytest_collection_finish():

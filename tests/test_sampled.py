@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sampled import CASES, parted, places
+from sampled import CASES, parted, places, shared
 
 
 @pytest.mark.parametrize("cases", [1, CASES, CASES + 1, 57])
@@ -24,6 +24,15 @@ def test_what_is_slow_and_what_is_too_many_is_the_rest(items):
     assert sum("many" in item.nodeid for item in sample) == CASES
     assert len(sample) + len(rest) == len(items)
     assert {*sample}.isdisjoint(rest)
+
+
+def test_shares_meet_every_case_once_and_some_of_each_test(items):
+    shares = [shared(items, f"{number}/3") for number in (1, 2, 3)]
+    assert sorted(item.nodeid for share in shares for item in share) == sorted(item.nodeid for item in items)
+    assert [sum("many" in item.nodeid for item in share) for share in shares] == [10, 10, 10]
+    assert shared(items, "1/1") == items
+    with pytest.raises(pytest.UsageError, match="not 4/3"):
+        shared(items, "4/3")
 
 
 class _Item:
