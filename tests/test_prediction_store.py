@@ -11,13 +11,14 @@ import xarray
 from stored import ENDINGS, largest_file
 
 from pyrovae.errors import ArgumentError, FileError
+from pyrovae.prediction.new_array import NewArray
 from pyrovae.prediction.store import new_store, read_groups
 
 
 def fill(store, *, rows=0):
     """An array of (draws, rows), in four parts; with rows=0 it grows."""
     values = np.arange(10 * 6, dtype=np.float32).reshape(10, 6)
-    store.create("draws", "z", (10, rows), np.float32, ("draw", "row"), {"site": "z"})
+    store.create(NewArray("draws", "z", (10, rows), np.float32, ("draw", "row"), {"site": "z"}))
     for draws, part in ((slice(0, 5), slice(0, 4)), (slice(5, 10), slice(0, 4)), (slice(0, 10), slice(4, 6))):
         store.write("draws", "z", (draws, part), values[draws, part])
     return values
@@ -44,7 +45,7 @@ def test_groups_stand_in_it_from_the_start(tmp_path, ending):
     groups = {"": xarray.Dataset(attrs={"seed": 3}), "draws": xarray.Dataset(coords=coords)}
     with new_store(tmp_path / f"results{ending}", groups) as store:
         fill(store, rows=6)
-        store.create("draws", "flag", (10, 6), bool, ("draw", "row"), {})
+        store.create(NewArray("draws", "flag", (10, 6), bool, ("draw", "row"), {}))
         store.write("draws", "flag", (slice(0, 10), slice(0, 6)), np.eye(10, 6, dtype=bool))
     found = read_groups(tmp_path / f"results{ending}")
     assert found[""].attrs == {"seed": 3}
@@ -71,7 +72,7 @@ def test_what_is_there_is_left_as_it_is(tmp_path, ending):
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, ending, size):
     def fill_disk():
         with new_store(tmp_path / f"results{ending}") as store:
-            store.create("draws", "z", (100, 10_000), np.float32, ("draw", "row"), {})
+            store.create(NewArray("draws", "z", (100, 10_000), np.float32, ("draw", "row"), {}))
             for draw in range(100):
                 noise = np.random.default_rng(draw).normal(size=(1, 10_000))
                 store.write("draws", "z", (slice(draw, draw + 1), slice(0, 10_000)), noise)

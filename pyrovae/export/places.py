@@ -11,6 +11,7 @@ import numpy as np
 from pyrovae.errors import ArgumentError
 from pyrovae.export.dims import Names, array, variable_name
 from pyrovae.export.parts import GROUPS, VariablePart
+from pyrovae.prediction.new_array import NewArray
 from pyrovae.prediction.store import Store
 
 
@@ -46,7 +47,8 @@ class OnDisk:
     def __init__(self, names: Names, store: Store):
         self.store = store
         for (group, name), one in names.variables.items():
-            store.create(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes, one.part)
+            new = NewArray(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes, one.part)
+            store.create(new)
 
     def put(self, part: VariablePart) -> None:
         """Take in a part."""

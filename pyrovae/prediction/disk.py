@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyrovae.prediction.arrays import ArrayPart, Key
+from pyrovae.prediction.new_array import NewArray
 from pyrovae.prediction.store import Store
 
 _LARGEST = 2**24  # numbers in a piece of a file, which are written at once: 64 MiB in single precision
@@ -49,7 +50,7 @@ class Disk:
         attributes = {"site": part.key.name, **({"reduced_to": part.key.field} if part.key.field else {})}
         fits = 0 < np.prod(chunks) <= _LARGEST
         dims, dtype = self._dims(part, shape), _array(part.value).dtype
-        self.store.create("", name, shape, dtype, dims, attributes, chunks if fits else None)
+        self.store.create(NewArray("", name, shape, dtype, dims, attributes, chunks if fits else None))
 
     def _fresh_name(self, key: Key) -> str:
         """A slash would be a group in a file, and a dim's name makes a coordinate of a variable."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrovae.prediction.chunk_shape import chunk_shape
+from pyrovae.prediction.new_array import NewArray
 
 
 class NetCDF:
@@ -29,24 +29,15 @@ class NetCDF:
                 self.close()  # HDF5 does not outlive a file that is open when the process ends
             raise
 
-    def create(
-        self,
-        group: str,
-        name: str,
-        shape: Sequence[int],
-        dtype: Any,
-        dims: Sequence[str],
-        attributes: Mapping,
-        chunks: Sequence[int] | None = None,
-    ) -> None:
+    def create(self, new: NewArray) -> None:
         """Make room for an array."""
-        place = self._group(group)
-        for dim, length in zip(dims, shape, strict=True):
+        place = self._group(new.group)
+        for dim, length in zip(new.dims, new.shape, strict=True):
             if dim not in place.dimensions:
                 place.dimensions[dim] = length or None
-        kind, more = _plain(np.dtype(dtype))
-        variable = place.create_variable(name, tuple(dims), kind, chunks=tuple(chunks or chunk_shape(shape)) or None)
-        variable.attrs.update({**attributes, **more})
+        kind, more = _plain(np.dtype(new.dtype))
+        variable = place.create_variable(new.name, tuple(new.dims), kind, chunks=new.pieces() or None)
+        variable.attrs.update({**new.attributes, **more})
         self.disk.check()
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
@@ -69,7 +60,8 @@ class NetCDF:
             plain = conventions.encode_cf_variable(variable, name=key)
             values = np.asarray(plain.values)
             values = values.astype(object) if values.dtype.kind in "USO" else values
-            self.create(name, str(key), values.shape, values.dtype, [str(d) for d in plain.dims], plain.attrs)
+            dims = [str(dim) for dim in plain.dims]
+            self.create(NewArray(name, str(key), values.shape, values.dtype, dims, plain.attrs))
             self.write(name, str(key), tuple(slice(0, length) for length in values.shape), values)
 
     def _group(self, group: str) -> Any:

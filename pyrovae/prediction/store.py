@@ -7,7 +7,7 @@ removed where something goes wrong on the way; only a process that is killed lea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from pyrovae.data.check_plain import check_plain
 from pyrovae.data.whole_file import file_errors, moved_when_whole, partial_of
 from pyrovae.errors import ArgumentError, FileError, argument
 from pyrovae.prediction.netcdf_file import NetCDF
+from pyrovae.prediction.new_array import NewArray
 from pyrovae.prediction.zarr_folder import Zarr
 
 NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
@@ -24,17 +25,8 @@ NETCDF, ZARR = (".nc", ".netcdf", ".h5netcdf"), (".zarr",)
 class Store(Protocol):
     """Where arrays are written to: groups of arrays with named dims."""
 
-    def create(
-        self,
-        group: str,
-        name: str,
-        shape: Sequence[int],
-        dtype: Any,
-        dims: Sequence[str],
-        attributes: Mapping,
-        chunks: Sequence[int] | None = None,
-    ) -> None:
-        """Make room for an array; an axis of length 0 grows with what is written, which comes in parts of `chunks`."""
+    def create(self, new: NewArray) -> None:
+        """Make room for an array."""
         ...
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
@@ -123,18 +115,9 @@ class _Worded:
     def __init__(self, store: Store, place: Path):
         self.store, self.place = store, place
 
-    def create(
-        self,
-        group: str,
-        name: str,
-        shape: Sequence[int],
-        dtype: Any,
-        dims: Sequence[str],
-        attributes: Mapping,
-        chunks: Sequence[int] | None = None,
-    ) -> None:
+    def create(self, new: NewArray) -> None:
         with _in_words(self.place):
-            self.store.create(group, name, shape, dtype, dims, attributes, chunks)
+            self.store.create(new)
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
         with _in_words(self.place):

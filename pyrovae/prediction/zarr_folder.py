@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrovae.prediction.chunk_shape import chunk_shape
+from pyrovae.prediction.new_array import NewArray
 
 
 class Zarr:
@@ -25,24 +25,15 @@ class Zarr:
             _tree(groups).to_zarr(path, consolidated=False)
         self.root = zarr.open_group(self.path, mode="a")
 
-    def create(
-        self,
-        group: str,
-        name: str,
-        shape: Sequence[int],
-        dtype: Any,
-        dims: Sequence[str],
-        attributes: Mapping,
-        chunks: Sequence[int] | None = None,
-    ) -> None:
+    def create(self, new: NewArray) -> None:
         """Make room for an array."""
-        self._group(group).create_array(
-            name,
-            shape=tuple(shape),
-            dtype=dtype,
-            chunks=tuple(chunks or chunk_shape(shape)),
-            dimension_names=list(dims),
-            attributes=dict(attributes),
+        self._group(new.group).create_array(
+            new.name,
+            shape=tuple(new.shape),
+            dtype=new.dtype,
+            chunks=new.pieces(),
+            dimension_names=list(new.dims),
+            attributes=dict(new.attributes),
         )
 
     def write(self, group: str, name: str, index: tuple[slice, ...], values: Any) -> None:
