@@ -68,7 +68,7 @@ def scores(found: np.ndarray, truth: np.ndarray, hole: np.ndarray, classes: list
         errors.append(float((best != true).mean() if count else np.sqrt(np.square(best - true).mean()) / scale))
         crps.append(float((far.mean(0) - 0.5 * _apart(said, classes=count > 0)).mean() / scale))
         if not count and len(said) >= DRAWS:
-            low, high = np.quantile(said, [0.05, 0.95], axis=0)
+            low, high = np.quantile(said, [0.05, 0.95], axis=0, method="weibull")
             inside.append(float(((true >= low) & (true <= high)).mean()))
     return {
         "error": float(np.mean(errors)),

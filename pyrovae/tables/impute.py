@@ -33,16 +33,17 @@ from pyrovae.sampling.use import arguments
 from pyrovae.sampling.whole_sites import given_sites, merged, whole_of
 from pyrovae.tables.imputed import Imputed, ImputedFrame
 from pyrovae.tables.missing_cells import marked, mask_of_rows, split, taking_holes
+from pyrovae.tables.systematic import repeated, systematic
 from pyrovae.trust.site_rows import rows_second, seen_in
 
 logger = logging.getLogger("pyrovae")
 
-_DRAWS = 20
-_OF_A_FRAME = 100  # its means are off by a tenth of the spread of what is missing
+_DRAWS = 100  # means of so many are off by a tenth of the spread of what is missing
 TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
+_ANEW = 10  # times that missing cells are drawn for one candidate: a candidate that counts alone is told of
 _FIT = 25  # weights of which a tail can be fitted
-_FEWEST = 200  # weights for which the tail of a row is looked at
+_FEWEST = 500  # of 200, 20 draws covered 86 per cent where those of 400 covered 87 (diabetes, 30 % hidden)
 
 
 @in_turn
@@ -66,15 +67,16 @@ def impute(
     \[ x_h \sim p(x_h \mid z, x_o), \qquad z \sim \sum_k \tilde w_k\, \delta_{z_k}, \qquad
     w_k = \frac{p(x_o, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x) \]
 
-    with Pareto-smoothed weights. Sites that all data share are drawn from the guide, anew for each draw.
+    with Pareto-smoothed weights, each candidate as often as its weight says, but for less than one (systematic
+    resampling). Sites that all data share are drawn from the guide, anew for each draw.
 
     Args:
         pair: any pair; one that `masked` has not made is put into it, with the means of the columns for its guide.
         *data: the arguments of model and guide, N rows, with NaN for what is missing.
         mask: what is there, where it is not NaN that says so: True for observed cells, of the shape of the data, or by
             argument name. Of a frame a frame, such as `frame.notna()`.
-        draws: of each row: multiple imputations. Left out, 20, and of a frame one filled frame of 100.
-        candidates: draws of the latents that are weighed: left out, 5 for each draw, and 200 at least. Where the pair
+        draws: of each row: multiple imputations. Left out, 100, and of a frame one filled frame of so many.
+        candidates: draws of the latents that are weighed: left out, 5 for each draw, and 500 at least. Where the pair
             has sites that all data share, for each of these.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         data_plate: the plate of the data, where it cannot be found.
@@ -90,6 +92,8 @@ def impute(
         PairError: a joint event is observed in part and its marginal is not known, or the model reads what is missing.
 
     References:
+        Kitagawa, "Monte Carlo filter and smoother for non-Gaussian nonlinear state space models" (1996), for the
+        resampling.
         Mattei and Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data sets" (2019).
 
     Examples:
@@ -102,8 +106,7 @@ def impute(
         (torch.Size([10, 8, 5]), 1)
     """
     frames = frames_among(named or (data[0] if len(data) == 1 and isinstance(data[0], dict) else data))
-    asked = draws if draws is not None else _OF_A_FRAME if frames else _DRAWS
-    asked = check_count("draws", asked)
+    asked = check_count("draws", _DRAWS if draws is None else draws)
     count = max(_CANDIDATES * asked, _FEWEST) if candidates is None else check_count("candidates", candidates)
     if count < _FIT:
         raise ArgumentError(
@@ -207,7 +210,7 @@ def _chosen(
     smoothed, khat = map(torch.from_numpy, psislw(log_weights.movedim(1, 2).reshape(-1, count).numpy()))
     ess = 1 / (2 * smoothed).exp().sum(-1)
     with forked_random(seed_for(seed, "chosen", rows.start)):
-        taken = smoothed.exp().multinomial(max(draws // shared, 1), replacement=True)
+        taken = systematic(smoothed.exp(), max(draws // shared, 1))
     taken = taken.reshape(shared, size, -1).movedim(2, 1).reshape(-1, size)
     return taken, khat.reshape(shared, size).amax(0), ess.reshape(shared, size).amin(0)
 
@@ -216,22 +219,26 @@ def _completed(sampler: Sampler, tiles: Any, chosen: torch.Tensor, khat: torch.T
     """The data of a tile of rows, completed by the candidates that were chosen."""
     values: dict[str, torch.Tensor] = {}
     missing: dict[str, torch.Tensor] = {}
+    grid = bool(sampler.global_sites)
+    again = torch.zeros_like(chosen) if grid else repeated(chosen) % _ANEW
     for number, tile in enumerate(tiles()):
+        here = _here(chosen, tile, grid=grid)
         with sampler.use.quietly(seed_for(sampler.seed, "completed", number, tile.rows.start)):
-            for site, (full, holes) in _cells(sampler, tile).items():
-                missing[site] = holes
-                whole = values.setdefault(site, full.new_empty((len(chosen), *full.shape[1:])))
-                _take(whole, full, chosen, tile, grid=bool(sampler.global_sites))
+            for time in range(int(torch.where(here, again, 0).max()) + 1):
+                for site, (full, holes) in _cells(sampler, tile).items():
+                    missing[site] = holes
+                    whole = values.setdefault(site, full.new_empty((len(chosen), *full.shape[1:])))
+                    draw, row = (here & (again == time)).nonzero(as_tuple=True)
+                    whole[draw, row] = full[chosen[draw, row] - tile.draws.start, row]
     return Imputed(values, missing, khat, ess)
 
 
-def _take(whole: torch.Tensor, full: torch.Tensor, chosen: torch.Tensor, tile: Tile, *, grid: bool) -> None:
-    """Put those draws of a tile that were chosen where they belong."""
+def _here(chosen: torch.Tensor, tile: Tile, *, grid: bool) -> torch.Tensor:
+    """Which of the chosen candidates are in a tile."""
     here = (chosen >= tile.draws.start) & (chosen < tile.draws.stop)
     if grid:  # draw d was chosen beside the global draw d
         here &= torch.arange(len(chosen))[:, None] == tile.part
-    draw, row = here.nonzero(as_tuple=True)
-    whole[draw, row] = full[chosen[draw, row] - tile.draws.start, row]
+    return here
 
 
 def _cells(sampler: Sampler, tile: Tile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, argument
+from pyrovae.models.conditionals.columns import has_classes
+from pyrovae.models.units.table_units import range_of
 from pyrovae.pairs.with_schema import RowSchema
+from pyrovae.tables.conformal_ends import conformal_ends
 from pyrovae.tables.imputed_to_arviz import imputed_to_arviz
+from pyrovae.tables.known_cells import known_cells
 from pyrovae.tables.likely_cells import likely_cells
 
 
@@ -55,15 +59,33 @@ class Imputed(NamedTuple):
             for site, mean in ((site, value.double().mean(0)) for site, value in self.values.items())
         }
 
-    def interval(self, level: float = 0.9) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """The ends of central intervals, each (rows, ...); both are the value itself where it is there.
+    def interval(
+        self, level: float = 0.9, *, calibrated_on: Any = None
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        r"""The ends of central intervals, each (rows, ...); both are the value itself where it is there.
 
         Of S draws the one of rank r has a share of r / (S + 1) below it, so that intervals of few draws hold the true
         value as often as those of many. Quantiles of the draws themselves would hold it in 81 per cent of cases where
         20 draws are to give 90.
 
+        They are those of the model, which may be wrong. With cells that are known and were hidden from training and
+        from `impute`, the ends of each column are moved, by as much of an interval's width for all, until they hold of
+        these what they are to hold (conformal prediction). Where such cells were hidden as the others are missing, the
+        intervals hold a missing cell with a probability of `level` at least, and of level + 1/(n + 1) at most with n
+        known cells of the column, whatever the model; on average over cells, and not for each sort of row.
+
+        Args:
+            level: the share that they are to hold.
+            calibrated_on: data of the same rows that have some of the missing cells, NaN for what is not known: an
+                array of the one site, a dictionary of arrays by site, or of a frame a frame. Columns of classes are
+                left as they are, and ends stay where a column can be (0 for counts).
+
         Raises:
             ArgumentError: too few draws: not even their ends lie as far apart.
+            DataError: of a column with missing cells too few are known: 9 are the fewest for 0.9.
+
+        References:
+            Romano, Patterson and Candès, "Conformalized quantile regression" (2019).
         """
         if not 0 < level < 1:
             raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
@@ -75,10 +97,28 @@ class Imputed(NamedTuple):
                 f"{(draws - 1) / (draws + 1):.0%}. "
                 f"Impute with {argument('draws', math.ceil(1 / ends[0] - 1e-9) - 1)} or more, or ask for a lower level."
             )
-        return {
-            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0, method="weibull")) for end in ends)  # type: ignore[misc]  # two
+        found = {
+            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0, method="weibull")) for end in ends)
             for site, value in self.values.items()
         }
+        known = {} if calibrated_on is None else known_cells(calibrated_on, self.missing, self.table)
+        moved = {site: self._moved(site, *found[site], cells, level) for site, cells in known.items()}
+        return {**found, **moved}  # type: ignore[return-value]  # two ends
+
+    def _moved(
+        self, site: str, low: torch.Tensor, high: torch.Tensor, known: torch.Tensor, level: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ends of one site that hold known cells as often as they are to."""
+        missing, columns = self.missing[site], ()
+        if self.table is not None and self.table.site == site:
+            columns = tuple(self.table.schema.columns)
+            missing = missing & ~torch.tensor([has_classes(one) for one in columns])
+        names = [one.name for one in columns]
+        ends = conformal_ends(low.double(), high.double(), known, missing, level, names)
+        if columns:  # no further than its column can be
+            least, most, _ = (torch.tensor(part).double() for part in zip(*map(range_of, columns), strict=True))
+            ends = ends[0].clamp(least, most), ends[1].clamp(least, most)
+        return ends[0].to(low.dtype), ends[1].to(high.dtype)
 
     def frames(self) -> list[Any]:
         """One completed frame for each draw: what is there as it was written, and a draw in each hole."""

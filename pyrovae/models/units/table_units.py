@@ -43,7 +43,7 @@ class TableUnits(nn.Module):
         spread = [self.columns[place].spread for place in self.numbers]
         self.register_buffer("center", torch.tensor(center, dtype=torch.float64))
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float64))
-        lows, highs, wholes = zip(*map(_range, self.columns), strict=True)
+        lows, highs, wholes = zip(*map(range_of, self.columns), strict=True)
         # No buffers: data are looked at where they come in, before they go where the networks are.
         self._range = [torch.tensor(part, dtype=torch.float64) for part in (lows, highs)] + [torch.tensor(wholes)]
         self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
@@ -87,7 +87,7 @@ class TableUnits(nn.Module):
         return torch.where(seen, near, 0.0).to(self.kind.dtype)
 
 
-def _range(column: Column) -> tuple[float, float, bool]:
+def range_of(column: Column) -> tuple[float, float, bool]:
     """The lowest and the highest number of a column, and whether they are whole."""
     largest = torch.finfo(torch.float64).max
     if has_classes(column):
