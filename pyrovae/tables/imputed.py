@@ -97,13 +97,9 @@ class Imputed(NamedTuple):
                 f"{(draws - 1) / (draws + 1):.0%}. "
                 f"Impute with {argument('draws', math.ceil(1 / ends[0] - 1e-9) - 1)} or more, or ask for a lower level."
             )
-        found = {
-            site: tuple(torch.from_numpy(np.quantile(value.numpy(), end, axis=0, method="weibull")) for end in ends)
-            for site, value in self.values.items()
-        }
+        found = {site: (_quantile(value, ends[0]), _quantile(value, ends[1])) for site, value in self.values.items()}
         known = {} if calibrated_on is None else known_cells(calibrated_on, self.missing, self.table)
-        moved = {site: self._moved(site, *found[site], cells, level) for site, cells in known.items()}
-        return {**found, **moved}  # type: ignore[return-value]  # two ends
+        return {**found, **{site: self._moved(site, *found[site], cells, level) for site, cells in known.items()}}
 
     def _moved(
         self, site: str, low: torch.Tensor, high: torch.Tensor, known: torch.Tensor, level: float
@@ -151,3 +147,7 @@ class Imputed(NamedTuple):
         # What is there as it was, and not in the type that the pair computes in.
         rows = torch.where(self.missing[table.site], cells.double(), table.rows)
         return table.schema.decode(rows, like=table.frame)
+
+
+def _quantile(value: torch.Tensor, level: float) -> torch.Tensor:
+    return torch.from_numpy(np.quantile(value.numpy(), level, axis=0, method="weibull"))
