@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from pyro import poutine
 
-from pyrovae.data.batch_sources import Batch
-from pyrovae.data.placement import placed
-from pyrovae.pairs.isolation import isolated
+import pyrovae as pv
 from pyrovae.plots.latent_plane import in_plane
 from pyrovae.prediction.encode import encodings
 from pyrovae.report.report_data import ReportData
@@ -61,25 +57,11 @@ def traverse(about: ReportData, latent: Latent) -> Traversal:
     spread = np.sqrt(latent.means.var(0) + (latent.scales**2).mean(0))
     dims = np.argsort(-latent.means.var(0))[:_DIMS].tolist()
     places = np.linspace(-_REACH, _REACH, _STEPS)
-    codes = np.repeat(latent.means[:1], len(dims) * _STEPS, 0)
-    for row, dim in enumerate(dims):
-        codes[row * _STEPS : (row + 1) * _STEPS, dim] = latent.means[:, dim].mean() + places * spread[dim]
-    values = about.restore(_decode(about, latent.site, codes))
-    return Traversal(dims, places, values.reshape(len(dims), _STEPS, *values.shape[1:]))
+    one, observed = about.first(1), about.observed()
 
+    def moved(dim: int) -> np.ndarray:
+        values = latent.means[:, dim].mean() + places * spread[dim]
+        found = pv.traverse(about.pair, *one.args, site=latent.site, dims=[dim], values=values, **one.named)
+        return about.restore(found[observed][0, :, 0])
 
-def _decode(about: ReportData, site: str, codes: np.ndarray) -> torch.Tensor:
-    """The likelihood's mean where one latent site has these values and all others those of the first row."""
-    batch = Batch(*about.at(torch.zeros(len(codes), dtype=torch.long)))
-    batch = placed(about.pair, batch).place(batch)
-    observed = about.observed()
-    with isolated(about.seed), torch.no_grad():
-        guide = poutine.trace(about.pair.guide).get_trace(*batch.args, **batch.kwargs)
-        for name in guide.stochastic_nodes:
-            value = guide.nodes[name]["value"]
-            if len(value.shape) and len(value) == len(codes):
-                guide.nodes[name]["value"] = value[:1].expand_as(value)
-        value = guide.nodes[site]["value"]
-        guide.nodes[site]["value"] = torch.as_tensor(codes, dtype=value.dtype, device=value.device).reshape(value.shape)
-        model = poutine.trace(poutine.replay(about.pair.model, trace=guide)).get_trace(*batch.args, **batch.kwargs)
-        return model.nodes[observed]["fn"].mean.cpu()
+    return Traversal(dims, places, np.stack([moved(dim) for dim in dims]))
