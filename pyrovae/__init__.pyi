@@ -5,6 +5,8 @@ from pyrovae import plots as plots
 from pyrovae import tables as tables
 from pyrovae.checks import testing as testing
 from pyrovae.checks.check_pair import check_pair as check_pair
+from pyrovae.checks.describe import Description as Description
+from pyrovae.checks.describe import describe as describe
 from pyrovae.checks.finding import Finding as Finding
 from pyrovae.cli.load_run import LoadedRun as LoadedRun
 from pyrovae.cli.load_run import load_run as load_run

@@ -64,6 +64,7 @@ ASKED = {
     "active_units": lambda pair, x: pv.rate_distortion(pair, x),
     "calibration": lambda pair, x: pv.calibration(pair, x, draws=9),
     "check_pair": lambda pair, x: pv.check_pair(pair, x),
+    "describe": lambda pair, x: torch.tensor([len(pv.describe(pair, x).sites)]),
     "disentanglement": lambda pair, x: pv.disentanglement(pair, x, factors=torch.arange(24) % 2).information,
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),
