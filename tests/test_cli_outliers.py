@@ -96,8 +96,8 @@ def test_rows_are_drawn_where_something_is_given():
         "kind=ancient": "'kind' cannot be 'ancient'; its classes are 'old', 'young'",
         "colour=red": "there is no column 'colour'; the schema's columns are 'age', 'pulse'",
         "id=p1": "'id' is no column of the model (left out: all values differ",
-        "age>40": "ranges and inequalities are not taken",
-        "age>=40": "ranges and inequalities are not taken",
+        "age>40": "inequalities are not taken",
+        "age>=40": "inequalities are not taken",
         "age=old": "'age' cannot be 'old'; it is real",
         "age=inf": "'age' cannot be inf",
         "age=nan": "'age' cannot be nan",
@@ -122,6 +122,8 @@ def test_conditions_are_read_by_the_schema():
     found = conditions(schema, ["a=b=y=z", "n=1.0", "on=no"])
     assert found == {"a=b": "y=z", "n": 1, "on": False}
     assert conditions(schema, ["a = c"]) == {"a": "c"}
+    assert conditions(schema, ["n=1 .. 2"]) == {"n": (1, 2)}
+    assert conditions(schema, ["n=1.."]) == {"n": (1, None)}
     with pytest.raises(pv.ArgumentError, match="'a=b' twice"):
         conditions(schema, ["a=b=x", "a=b=y=z"])
 

@@ -44,6 +44,58 @@ def test_rows_have_the_moments_of_the_exact_conditional(narrow):
     assert made.attrs["effective_size"] > 1000
 
 
+def conditional(truth, given, value, place):
+    """Mean and deviation of one column given another."""
+    covariance = (truth.weight @ truth.weight.T + truth.noise**2 * torch.eye(3)).double()
+    slope = covariance[place, given] / covariance[given, given]
+    mean = truth.mean[place].double() + slope * (value - float(truth.mean[given]))
+    return mean, (covariance[place, place] - slope * covariance[given, place]).sqrt()
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_rows_within_a_range_have_the_moments_of_a_truncated_normal(narrow):
+    truth, pair = linear_pair(narrow=narrow)
+    made = pv.tables.generate_where(pair, 4000, {"a": (1.0, 2.5), "c": 0.5}, candidates=20_000)
+    assert len(made) == 4000
+    assert 1.0 <= made["a"].min() < 1.02
+    assert 2.4 < made["a"].max() <= 2.5
+    mean, spread = conditional(truth, 2, 0.5, 0)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    low, high = (1.0 - mean) / spread, (2.5 - mean) / spread
+    density, mass = (
+        normal.log_prob(low).exp() - normal.log_prob(high).exp(),
+        normal.cdf(high) - normal.cdf(low),
+    )
+    wanted = mean + spread * density / mass
+    assert made["a"].mean() == pytest.approx(float(wanted), abs=4 * made["a"].std() / 2000**0.5)
+    assert made.attrs["effective_size"] > 2000
+
+
+def test_open_ranges_and_those_that_hold_nothing():
+    _, pair = linear_pair(narrow=False)
+    made = pv.tables.generate_where(pair, 50, {"b": (None, -1.0), "a": (0.0, None)})
+    assert made["b"].max() <= -1.0
+    assert made["a"].min() >= 0.0
+    with pytest.raises(pv.ArgumentError, match="rows that were drawn 0 lie within the ranges"):
+        pv.tables.generate_where(pair, 5, {"a": (40.0, 41.0)}, candidates=100)
+
+
+def test_ranges_of_dates_whole_numbers_and_ordered_classes():
+    days = pd.date_range("2020-01-01", periods=60)
+    frame = pd.DataFrame(
+        {
+            "day": days,
+            "n": range(0, 120, 2),
+            "size": pd.Categorical(["s", "m", "l"] * 20, ["s", "m", "l"], ordered=True),
+        }
+    )
+    pair = pv.recipes.table_vae(pv.tables.schema(frame, kinds={"n": "real"}), latent=1, hidden=[4])
+    made = pv.tables.generate_where(pair, 40, {"day": ("2020-01-20", "2020-02-10"), "n": (30, 60), "size": ("m", None)})
+    assert made["day"].between("2020-01-20", "2020-02-10").all()
+    assert made["n"].between(30, 60).all()
+    assert set(made["size"]) == {"m", "l"}
+
+
 def classes():
     frame = pd.DataFrame({"size": [1.5, 2.0, 9.0, 8.5] * 40, "kind": ["small", "small", "big", "big"] * 40})
     pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[16])
@@ -67,6 +119,11 @@ def test_a_class_is_asked_for_by_its_name():
         ("kind", "give values of columns by name"),
         ({"size": "wide"}, "cannot be 'wide'; it is real"),
         ({"size": None}, "cannot be None"),
+        ({"size": (2.0, 1.0)}, "the lowest comes first"),
+        ({"size": (None, None)}, "give one end at least"),
+        ({"size": (1.0, "wide")}, "cannot be 'wide'; it is real"),
+        ({"size": [1.0, 2.0]}, "give one value, or a range"),
+        ({"kind": ("big", "small")}, "'kind' is binary, and its classes have no order"),
     ],
 )
 def test_what_cannot_be_is_said(where, words):

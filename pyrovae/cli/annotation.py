@@ -114,6 +114,8 @@ class Annotation:
             raise ArgumentError(f"--where {unknown[0]}: of this run's {self.role}, {_few(self.names)}, none is that.")
         if missing := [name for name in self.names if name not in given]:
             raise ArgumentError(f"--where: give {_few(missing)}, too; the run draws under all of {_few(self.names)}.")
+        if ranges := [name for name in given if isinstance(given[name], tuple)]:
+            raise ArgumentError(f"--where {ranges[0]}: rows are drawn under one value of it; a range is none.")
         return self.codes(pd.DataFrame([given]))
 
     def words(self, frame: Any) -> str:

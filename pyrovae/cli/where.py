@@ -1,4 +1,4 @@
-"""`--where column=value`: what is given of new rows, read by the schema of a run."""
+"""`--where column=value` and `column=low..high`: what is given of new rows, read by the schema of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def conditions(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
 
     Args:
         schema: of the run.
-        texts: `column=value` each.
+        texts: `column=value`, or `column=lowest..highest` of which one may be left out.
 
     Raises:
         ArgumentError: no column and value, a column twice, or more or less than one value.
@@ -27,6 +27,8 @@ def conditions(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
         >>> schema = pv.tables.schema(pd.DataFrame({"age": [31.5, 40.0], "job": ["cook", "clerk"]}))
         >>> conditions(schema, ["job=cook", "age=40"])
         {'job': 'cook', 'age': 40.0}
+        >>> conditions(schema, ["age=30..40"])
+        {'age': (30.0, 40.0)}
     """
     columns, found = {one.name: one for one in schema.table}, {}
     for text in texts:
@@ -42,9 +44,11 @@ def _parted(text: str, columns: dict[str, TableColumn]) -> tuple[str, str]:
     ends = [place for place, letter in enumerate(text) if letter == "="]
     parts = [(text[:place].strip(), text[place + 1 :].strip()) for place in ends]
     name, value = next((part for part in reversed(parts) if part[0] in columns), parts[0] if parts else (text, ""))
-    ranged = name not in columns and any(mark in name for mark in "<>!~")
-    if ranged:
-        raise ArgumentError(f"--where {text}: ranges and inequalities are not taken; give one value: column=value.")
+    unequal = name not in columns and any(mark in name for mark in "<>!~")
+    if unequal:
+        raise ArgumentError(
+            f"--where {text}: inequalities are not taken; give one value, column=value, or a range: column=low..high."
+        )
     if not name or not value:
         raise ArgumentError(f"--where {text}: give a column and its value: column=value, such as class=rare.")
     return name, value
@@ -52,6 +56,9 @@ def _parted(text: str, columns: dict[str, TableColumn]) -> tuple[str, str]:
 
 def _value(column: TableColumn, text: str) -> Any:
     """What a text says for a column; the text itself where that is nothing."""
+    if ".." in text and text not in column.levels:
+        low, _, high = text.partition("..")
+        return tuple(_value(column, end.strip()) if end.strip() else None for end in (low, high))
     if column.form == "classes":
         return next((level for level in column.levels if _says(text, level)), text)
     return _number(text) if column.form == "number" else text

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
 
-from pyrovae.errors import ArgumentError, DataError, PairError, argument
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
-from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
+from pyrovae.tables.given_cells import GivenCells, given_cells
 from pyrovae.tables.impute import TRUSTED, imputations
 from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
-from pyrovae.tables.table_column import DATES, TableColumn
 from pyrovae.tables.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 
-_SHOWN = 12  # columns or classes named in one message
+_MOST = 200  # rows that are drawn for each that is wanted
 _FEW = 50  # effective candidates below which rows repeat each other
 
 
@@ -45,7 +44,9 @@ def generate_where(
     Args:
         pair: any pair that carries a schema and takes nothing but its rows.
         count: how many rows.
-        where: values of columns by name, such as `{"class": "rare"}`: classes, or numbers.
+        where: values of columns by name, such as `{"class": "rare"}`: classes, or numbers; or a range, both ends
+            within, such as `{"age": (30, 40)}` or `{"age": (30, None)}`, of numbers, dates or ordered classes. Of
+            ranges nothing is shown to the guide: rows are drawn until enough lie within.
         candidates: draws that are weighed: left out, five for each row, 2,000 at least.
         seed: of the draws.
 
@@ -54,7 +55,7 @@ def generate_where(
         rows have few latents in common, which is said in the log.
 
     Raises:
-        ArgumentError: a column, or a class, that the schema does not know.
+        ArgumentError: a column, or a class, that the schema does not know; ranges that hardly a row lies within.
 
     Examples:
         >>> import pandas as pd, pyrovae as pv
@@ -67,71 +68,55 @@ def generate_where(
     """
     count = check_count("count", count)
     candidates = max(5 * count, 2000) if candidates is None else check_count("candidates", candidates)
+    seed = chosen_seed(seed)
     schema = schema_of(pair)
     if not isinstance(schema, Schema):
         raise ArgumentError(
             "generate_where takes a pair that carries a schema: pv.tables.with_schema(pair, pv.tables.schema(frame))."
         )
-    row = _row(schema, where)
-    pair = without_mask_sites(taking_holes(pair, (row,)), (row,))  # what was not asked for is not missing
-    prior = FromPrior(pair, sampler_of(pair, (row,), {}, seed, None).structure)
-    found = max((imputations(one, (row,), count, candidates, seed) for one in (pair, prior)), key=_effective)
-    if len(found.values) != 1:
-        raise PairError(f"the pair observes {', '.join(map(repr, found.values))}, and generate_where knows rows alone.")
-    (values,) = found.values.values()
-    frame = schema.decode(values[:, 0])
-    frame.attrs["effective_size"] = _effective(found)
-    _tell(found, candidates)
+    given = given_cells(schema, where)
+    data = (given.row,)
+    pair = without_mask_sites(taking_holes(pair, data), data)  # what was not asked for is not missing
+    prior = FromPrior(pair, sampler_of(pair, data, {}, seed, None).structure)
+    draws = max(count, candidates // 5) if given.ranges else count
+    found = {one: imputations(one, data, draws, candidates, seed) for one in (pair, prior)}
+    best = max(found, key=lambda one: _effective(found[one]))
+    _tell(found[best], candidates)
+    frame, share = _within(best, schema, given, found[best], count, candidates, seed)
+    frame.attrs["effective_size"] = _effective(found[best]) * share
     return frame
 
 
-def _row(schema: Schema, where: Mapping[str, Any]) -> torch.Tensor:
-    """One row that holds those cells, and holes."""
+def _within(
+    pair: HasPair, schema: Schema, given: GivenCells, found: Imputed, count: int, candidates: int, seed: int
+) -> tuple[Any, float]:
+    """As many rows that lie within the ranges as are wanted, and how many lie there for one that is drawn at first.
+
+    Rows are drawn until there are enough: those that lie within are draws of the model, given that they do.
+    """
     import pandas as pd
 
-    where = where.to_dict() if isinstance(where, pd.Series) else where
-    if not isinstance(where, Mapping) or not where:
-        raise ArgumentError(f"where={where!r}; give values of columns by name, such as {{'class': 'rare'}}.")
-    known = [one for one in schema.table if one.column is not None]
-    where = {str(name): value for name, value in where.items()}
-    for name, value in where.items():
-        if name not in {one.name for one in known}:
-            raise ArgumentError(f"{argument('where', {name: value})}: {_unknown(schema, name)}")
-        if not pd.api.types.is_scalar(value):
-            raise ArgumentError(f"{argument('where', {name: value})}: give one value, and ask once for each.")
-    row = torch.full((1, len(known)), torch.nan, dtype=torch.float64)
-    for place, one in enumerate(known):
-        if one.name in where:
-            row[0, place] = _number(one, where[one.name])
-    return row
+    kept, seen, inside, draws = [], 0, 0, len(_rows(found))
+    while True:
+        frame = schema.decode(_rows(found))
+        here = given.within(schema.encode(frame)).numpy() if given.ranges else np.ones(len(frame), bool)
+        kept.append(frame[here])
+        seen, inside = seen + len(frame), inside + int(here.sum())
+        if inside >= count:
+            return pd.concat(kept).iloc[:count].reset_index(drop=True), inside / draws
+        if seen >= _MOST * draws and inside * _MOST < seen:
+            raise ArgumentError(
+                f"{argument('where')}: of {seen} rows that were drawn {inside} lie within the ranges, and {count} are "
+                "wanted. Make the ranges wider, or ask for fewer conditions at once."
+            )
+        found = imputations(pair, (given.row,), draws, candidates, seed_for(seed, "within", seen))
 
 
-def _unknown(schema: Schema, name: str) -> str:
-    for one in schema.table:
-        if one.name == name:
-            return f"{name!r} is no column of the model ({one.note}), so that nothing follows from it."
-    names = [one.name for one in schema.table if one.column is not None]
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"there is no column {name!r}; the schema's columns are {', '.join(map(repr, names[:_SHOWN]))}{more}."
-
-
-def _number(one: TableColumn, value: Any) -> float:
-    """What a value of a column is in the rows."""
-    import pandas as pd
-
-    try:
-        number = float(one.numbers(pd.Series([value]))[0][0])
-    except DataError:
-        number = math.nan
-    if math.isnan(number):
-        assert one.column is not None
-        more = ", ..." if len(one.levels) > _SHOWN else ""
-        levels = f"its classes are {', '.join(map(repr, one.levels[:_SHOWN]))}{more}"
-        dates = "it is a date, such as 2020-01-31"
-        kind = f"it is {one.column.kind}: {KINDS[one.column.kind].words}"
-        words = levels if one.levels else dates if one.form in DATES else kind
-        raise ArgumentError(f"{argument('where', {one.name: value})}: {one.name!r} cannot be {value!r}; {words}.")
-    return number
+def _rows(found: Imputed) -> Any:
+    if len(found.values) != 1:
+        raise PairError(f"the pair observes {', '.join(map(repr, found.values))}, and generate_where knows rows alone.")
+    (values,) = found.values.values()
+    return values[:, 0]
 
 
 def _effective(found: Imputed) -> float:
