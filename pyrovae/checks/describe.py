@@ -144,9 +144,9 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
         >>> print(pv.describe(vae, torch.ones(3, 5)))
         2 sites, 4 parameters of 39 numbers together
         <BLANKLINE>
-          site  role               model    guide   shape    plates
-          z     latent, one a row  Normal   Normal  (3) | 2  data
-          x     observed           Poisson          (3) | 5  data
+          site  role               model    guide   shape      plates
+          z     latent, one a row  Normal   Normal  (3) | (2)  data
+          x     observed           Poisson          (3) | (5)  data
         ...
     """
     report(tuple(check_call(pair, data, named)))
