@@ -202,8 +202,11 @@ def test_what_goes_bad_or_cannot_be_shared_ends_all_processes(tmp_path):
         assert "batch_size=20 leaves 1 rows for 2 processes" in said["remainder"]
         assert "shuffles in an order of its own" in said["loader"]
         assert "DivergedError" in said["diverge"]
-    assert "outside the likelihood's support" in second["outside_support"]
-    assert "DivergedError" in first["outside_support"]
+    assert second["outside_support"].startswith("DataError: step ")
+    assert first["outside_support"].startswith(
+        "ParallelError: process 1 of the 2 of this training has ended: DataError:"
+    )
+    assert all("outside the likelihood's support" in said["outside_support"] for said in (first, second))
 
 
 def test_one_process_alone_is_no_team(monkeypatch):

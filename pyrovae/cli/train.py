@@ -122,6 +122,7 @@ def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -
     """Train to the end, to Ctrl-C or to a loss that goes bad, and write into config.json how it ended."""
     folder, settings = prepared.folder, prepared.settings
     running = _steps(prepared, request)  # checks everything, and writes nothing yet
+    interrupted.team = running.team
     config = {**prepared.config, "identity": running.identity}
     folder.write_config(config)
     metrics = _Metrics(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
@@ -15,6 +16,17 @@ from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}\.partial", re.DOTALL)
+
+
+class _Written(io.BufferedWriter):
+    """A stream that tells nobody its descriptor.
+
+    numpy writes past Python where there is one, by C's own buffer, and does not look whether a full disk has taken the
+    end of it: the file would be cut short, and taken for whole.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("what is written here goes through Python")
 
 
 @contextmanager
@@ -45,10 +57,11 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
     try:
         if make_folder:
             place.parent.mkdir(parents=True, exist_ok=True)
-        with moved_when_whole(partial, place), open(partial, "xb") as stream:  # x: new, and no link
+        new = open(partial, "xb", buffering=0)  # x: no file of before, and no link
+        with moved_when_whole(partial, place), new, _Written(new) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            os.fsync(new.fileno())
     except FileError:
         raise
     except OSError as error:

@@ -125,7 +125,13 @@ def fit(
 
 
 def _run(session: Session, shown: AbstractContextManager[Display]) -> Fit:
-    with IsolationBlock(), forked_random(), interruptible(session.team) as interrupted, shown as line:
+    with (
+        session.telling(),
+        IsolationBlock(),
+        forked_random(),
+        interruptible(session.team) as interrupted,
+        shown as line,
+    ):
         session.begin()
         for done in session.run():
             if isinstance(done, Step):

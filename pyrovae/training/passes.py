@@ -126,12 +126,30 @@ class Passes:
         """
         if self.plan.team.size > 1:
             figures = self._joined(figures)
+            if not bool(torch.isfinite(figures).all()):  # in all of them: these are the sums of all
+                self._share_errors()
         if self._error is not None:
             raise self._error
         live, loss = self.live(), float(figures[0])
         self._check_finite(loss, self._worst if math.isfinite(loss) or self._worst else "?", live)
         self._clip(live)
         return figures
+
+    def _share_errors(self) -> None:
+        """Know in each process what went wrong in one.
+
+        Raises:
+            DivergedError: of another one, whose numbers went bad.
+            ParallelError: any other error of another one.
+        """
+        mine = self._error
+        with self.plan.team.failing_together():
+            if mine is not None and not isinstance(mine, DivergedError):
+                raise mine
+        told = [said for said in self.plan.team.all_gather(mine and (str(mine), mine.site)) if said]
+        if told and mine is None:
+            raise DivergedError(told[0][0], step=self.step, site=told[0][1])
+        self._worst = first_said(self.plan.team, self._worst)
 
     def _joined(self, figures: torch.Tensor) -> torch.Tensor:
         """Average the gradients of every parameter that has one in any process."""

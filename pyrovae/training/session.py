@@ -58,9 +58,12 @@ class Session:
         warn_of_handlers()
         self._closing = ExitStack()
         self.team = find_team(options.device)
+        self._begun = False
         try:
-            with self.team.failing_together():
-                self._prepare(pair, data, options)
+            with self.telling():
+                self.team.meet()
+                with self.team.failing_together():
+                    self._prepare(pair, data, options)
         except BaseException:
             self.close()
             raise
@@ -85,9 +88,34 @@ class Session:
         weight_files.keep_shapes(pair, plan.first)
         self.trainer = Trainer(plan, self.resumption)
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What ends the training in this process is told to the others, who may be waiting for it."""
+        try:
+            yield
+        except GeneratorExit:  # a loop that is left, which `part` tells of
+            raise
+        except ParallelError as error:  # others have ended, and those that are left wait, too
+            self.team.leave(error)
+            self._save_alone(error)
+            raise
+        except BaseException as error:
+            self.team.leave(error)
+            raise
+
+    def _save_alone(self, error: ParallelError) -> None:
+        if not self._begun:
+            return
+        self.resumption.write_alone(self.trainer)
+        if self.resumption.last is not None:
+            error.args = (f"{error.args[0]} They go on from {self.resumption.last}.",)
+        logger.error("%s", error)  # at once: torchrun may end this process before its traceback is out
+
     def close(self) -> None:
-        """Let other trainings have the folder of the checkpoints."""
+        """Let other trainings have the folder of the checkpoints, and other processes know that this one is gone."""
         self._closing.close()
+        words = f"process {self.team.rank} of {self.team.size} closed the training before its first step"
+        self.team.leave(ParallelError(f"{words}; make it in all of them, or in none."))
 
     def _describe(self, options: FitOptions, plan: Plan) -> None:
         """Find out what this run is, and refuse to go on with another one, or beside processes that make another."""
@@ -123,6 +151,7 @@ class Session:
             self.resumption.restore(self.trainer)
         self.team.copy_(self.trainer.plan.structure.parameters.values())
         self.team.copy_(self.trainer.plan.structure.buffers().values())
+        self._begun = True
 
     def _own_seed(self) -> int:
         """The first process draws what one process would; the others draw other numbers."""
@@ -140,17 +169,11 @@ class Session:
         except DivergedError as error:
             self._save_after(error)
             raise
-        except ParallelError as error:
-            self.resumption.write_alone(self.trainer)
-            if self.resumption.last is not None:
-                error.args = (f"{error.args[0]} They go on from {self.resumption.last}.",)
-            logger.error("%s", error)  # at once: torchrun may end this process before its traceback is out
-            raise
 
     def _save_after(self, error: DivergedError) -> None:
         try:
             if all(bool(torch.isfinite(tensor).all()) for tensor in self.trainer.weights().values()):
-                self.resumption.write(self.trainer)
+                self.resumption.part(self.trainer, error)  # the others are here, too, or will not come
         except FileError as also:
             error.add_note(f"No checkpoint could be written either: {also}")
         if self.resumption.last is not None:
@@ -171,14 +194,11 @@ class Session:
 
     def part(self) -> None:
         """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
-        if not self.resumption.part(self.trainer):
-            logger.error(
-                "process %d of %d left the training after step %d, and the others went on: they end now. Leave the "
-                "loop at the same step in all of them; if an error ended it, mend that and start all of them again.",
-                self.team.rank,
-                self.team.size,
-                self.trainer.step - 1,
-            )
+        team, step = self.team, self.trainer.step - 1
+        left = f"process {team.rank} of {team.size} left the training after step {step}, and the others went on"
+        mend = "Leave the loop at the same step in all of them; if an error ended it, mend that and start all again."
+        if not self.resumption.part(self.trainer, ParallelError(f"{left}. {mend}")):
+            logger.error("%s: they end now. %s", left, mend)
 
     def finish(self) -> Fit:
         """Write the last checkpoint, leave the right weights in the pair, and say how it went."""
@@ -200,6 +220,7 @@ class Session:
             checkpoint=self.resumption.last,
             route=trainer.staging.summary,
         )
+        self.team.finish()
         if self.team.first:
             self._log(run)
         return run

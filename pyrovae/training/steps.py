@@ -14,6 +14,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitKeywords, FitOptions
 from pyrovae.training.fit_result import Fit
+from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.session import Session, training_turn
 from pyrovae.training.step import Step
 
@@ -35,6 +36,11 @@ class Steps(Generator[Step, None, Fit]):
     def identity(self) -> str | None:
         """A digest of seed, arguments, data and pair, which tells the checkpoints of this run from those of others."""
         return self._session.resumption.identity
+
+    @property
+    def team(self) -> SingleProcess:
+        """The processes that make the steps together."""
+        return self._session.team
 
     @property
     def result(self) -> Fit:
@@ -116,7 +122,7 @@ def steps(pair: HasPair, data: Any = (), **options: Unpack[FitKeywords]) -> Step
 
 def _closed(session: Session) -> Generator[Step | Epoch, None, Fit]:
     """Run a session to its end, and let go of its folder."""
-    with closing(session):
+    with closing(session), session.telling():
         return (yield from _swapping(session))
 
 

@@ -137,6 +137,94 @@ def terminated(folder: Path) -> None:
     (folder / f"said{RANK}.txt").write_text(f"{run.reason} {run.step}")
 
 
+NOW = {"failing": False}  # set in the last process, in the midst of a training
+
+
+def in_time(x):
+    """A transform that lets the last process fail later on."""
+    NOW["calls"] = NOW.get("calls", 0) + 1
+    NOW["failing"] = LAST and NOW["calls"] >= 20
+    return x
+
+
+def fails(error):
+    def transform(x):
+        if in_time(x) is x and NOW["failing"]:
+            raise error
+        return x
+
+    return transform
+
+
+class _Fails(torch.nn.Module):
+    """A pair that fails in the midst of a step, or when it is asked about validation data."""
+
+    def __init__(self, *, in_training):
+        super().__init__()
+        self.inside, self.in_training = vae(), in_training
+
+    def model(self, x):
+        if NOW["failing"] and torch.is_grad_enabled() == self.in_training:  # figures are taken without gradients
+            raise RuntimeError("mine")
+        return self.inside.model(x)
+
+    def guide(self, x):
+        return self.inside.guide(x)
+
+
+def schedule(step):
+    if step > 20 and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
+        raise LookupError("mine")
+    return 1e-3
+
+
+def left_loop():
+    for step in pv.steps(vae(), X, steps=100, batch_size=128, seed=0, staged=False):
+        if LAST and step.index == 20:
+            raise RuntimeError("mine")
+
+
+def not_begun():
+    running = pv.steps(vae(), X, steps=100, batch_size=128, seed=0, staged=False)
+    if LAST:
+        running.close()
+        raise RuntimeError("mine")
+    list(running)
+
+
+ERRORS = {
+    "a transform": lambda: fit(vae(), X, steps=100, transform=fails(ValueError("mine"))),
+    "a transform, staged": lambda: fit(vae(), X, steps=100, transform=fails(ValueError("mine")), staged="auto"),
+    "a transform's Ctrl-C": lambda: fit(vae(), X, steps=100, transform=fails(KeyboardInterrupt("mine"))),
+    "the model": lambda: fit(_Fails(in_training=True), X, steps=100, transform=in_time),
+    "the model, on validation data": lambda: fit(
+        _Fails(in_training=False), X, epochs=9, steps=100, validation=X[:50], transform=in_time
+    ),
+    "a schedule": lambda: fit(vae(), X, steps=100, temper=schedule),
+    "a rate": lambda: fit(vae(), X, steps=100, learning_rate=schedule),
+    "the loop": left_loop,
+    "a loop not begun": not_begun,
+}
+
+
+def caught(folder: Path) -> None:
+    """An error of the last process that it catches: the others end at once, and the next training is as ever."""
+    team._TOGETHER = datetime.timedelta(seconds=3)
+    said = {}
+    fit(vae(), X)  # the first one takes longest
+    for name, train in ERRORS.items():
+        NOW.clear()
+        NOW["failing"], start = False, time.monotonic()
+        try:
+            train()
+            said[name] = "FINISHED"
+        except BaseException as error:
+            said[name] = f"{type(error).__name__}: {error}"
+        said[name] = said[name], time.monotonic() - start
+        said[f"{name}, afterwards"] = fit(vae(), X).step
+    (folder / f"said{RANK}.json").write_text(json.dumps(said))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     globals()[sys.argv[1]](Path(sys.argv[2]))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import resource
+import signal
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from children import Child
@@ -223,6 +226,34 @@ try:
 except FileError as error:
     print(error)
 """
+
+
+def test_an_array_of_which_a_full_disk_takes_a_part_is_no_file():
+    """The last bytes, too: numpy's own way to a file does not look whether they were written."""
+    values, limits = np.random.default_rng(0).normal(size=3_000), resource.getrlimit(resource.RLIMIT_FSIZE)
+    saves = {
+        "x.npy": lambda stream: np.save(stream, values),
+        "x.npz": lambda stream: np.savez(stream, a=values, b=values),
+    }
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for name, save in saves.items():
+            with whole_file.whole_file(name) as stream:
+                save(stream)
+            size = Path(name).stat().st_size
+            Path(name).unlink()
+            for least in (0, 1, 100, 200, 5_000, size // 2, size - 4_000, size - 100, size - 1):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (least, limits[1]))
+                with (
+                    pytest.raises(pv.FileError, match="cannot be written: File too large"),
+                    whole_file.whole_file(name) as stream,
+                ):
+                    save(stream)
+                assert not any(Path().iterdir())
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_process_outlives_a_disk_that_is_full_from_the_start():

@@ -56,6 +56,43 @@ def test_every_difference_is_named_in_every_process(processes, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+CAUGHT = {
+    "a transform": "ValueError: mine",
+    "a transform, staged": "ValueError: mine",
+    "a transform's Ctrl-C": "KeyboardInterrupt: mine",
+    "the model": "RuntimeError: mine",
+    "the model, on validation data": "RuntimeError: mine",
+    "a schedule": "LookupError: mine",
+    "a rate": "LookupError: mine",
+    "the loop": "RuntimeError: mine",
+    "a loop not begun": "RuntimeError: mine",
+}
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize("processes", [2, 3])
+def test_an_error_that_one_process_catches_ends_all_at_once_with_its_words(processes, tmp_path):
+    for child in start("caught", tmp_path, processes):
+        _, words = child.communicate()
+        assert child.returncode == 0, words
+    for rank in range(processes):
+        said = json.loads((tmp_path / f"said{rank}.json").read_text())
+        for name, error in CAUGHT.items():
+            words, seconds = said[name]
+            own = words.partition(" Trace Shapes")[0]
+            if rank == processes - 1:
+                assert own.startswith(error), (name, words)
+            elif "loop" in name:
+                assert re.match(f"ParallelError: process {processes - 1} of {processes} (left|closed) the", words)
+            else:
+                expected = (
+                    f"ParallelError: process {processes - 1} of the {processes} of this training has ended: {error}"
+                )
+                assert own.startswith(expected), (name, words)
+            assert seconds < 30, (name, seconds)  # where nobody tells them, they wait for ten minutes
+            assert said[f"{name}, afterwards"] == 4
+
+
 @pytest.mark.trial
 @pytest.mark.parametrize("processes", [2, 3])
 def test_a_stopped_process_is_not_waited_for_without_end(processes, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import pyrovae as pv
 from pyrovae.data.datasets import load
+from pyrovae.data.datasets.read_frame import read_frame
 from pyrovae.data.origin import DataSource
 
 
@@ -105,6 +107,32 @@ def test_whole_numbers_that_do_not_stay_what_they_are_are_refused(tmp_path, valu
         with pytest.raises(pv.DataError, match=r"column 'id' holds whole numbers above 2\*\*53"):
             load(tmp_path / "x.parquet")
     assert load(tmp_path / "x.parquet", columns=["x"]).values.tolist() == [[0.5], [1.5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("9007199254740992", True),
+        ("9007199254740993", False),
+        (" -9007199254740993", False),
+        ("9007199254740993.0", False),
+        ("100000000000000000000", True),
+        ("100000000000000000001", False),
+        ("9007199254740993.5", True),  # as near as floating numbers come, as all fractions are
+        ("1e23", True),
+    ],
+)
+def test_whole_numbers_of_a_csv_file_stay_what_they_are_or_are_refused(tmp_path, text, kept):
+    path = tmp_path / "x.csv"
+    path.write_text(f"id,x\n{text},0.5\n7,1.5\n3.5,2.5\n")
+    refused = pytest.raises(pv.DataError, match=r"column 'id' holds whole numbers above 2\*\*53")
+    for read in (lambda: load(path).values[:, 0], lambda: read_frame(path)["id"]):
+        with nullcontext() if kept else refused:
+            assert read().tolist() == [float(text), 7.0, 3.5]
+    assert load(path, columns=["x"]).values.tolist() == [[0.5], [1.5], [2.5]]
+    path.write_text(f"id\n{text}\n7\n")
+    if text.strip("- ").isdigit():
+        assert [int(one) for one in read_frame(path)["id"]] == [int(text), 7]  # exact: whole numbers, or texts
 
 
 @pytest.mark.parametrize("compression", ["snappy", "none"])

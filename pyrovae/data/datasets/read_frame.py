@@ -11,6 +11,7 @@ from pyrovae.data.datasets.array_files import reading
 from pyrovae.data.datasets.page_checksums import say_whether_checked
 from pyrovae.data.datasets.table_files import (
     HOLES,
+    check_digits,
     chosen_columns,
     column_names,
     layout,
@@ -104,8 +105,11 @@ def _typed(column: Any, where: str, index: Any) -> Any:
                 found = texts.cast(kind)
             except pyarrow.ArrowInvalid:
                 continue
-            digits = compute.match_substring_regex(texts, _DIGITS)
-            return texts if kind == "float64" and compute.all(digits).as_py() else found
+            if kind == "float64":
+                if compute.all(compute.match_substring_regex(texts, _DIGITS)).as_py():
+                    return texts
+                check_digits(found.to_numpy(zero_copy_only=False), texts, where)
+            return found
     _check_slips(texts, where, index)
     return texts
 

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -22,6 +22,10 @@ HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
 _MARKS = {mark.lower() for mark in HOLES} | {"#n/a", "#na", "inf", "-inf", "infinity", "missing", "nil", "unknown"}
 
 _LONGEST_LINE = 2**26  # characters; a line of a million columns has a third of that
+
+_EXACT = 2**53  # up to which floating numbers hold all whole ones
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python reads no longer ones
 
 _SHOWN = 5  # places named in one message
 
@@ -89,7 +93,44 @@ def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None =
     _check_missing(table, path, labels, shape)
     if not len(table):
         raise DataError(f"{path} holds a line of names and no rows.")
-    return Table(_matrix(table), tuple(labels) if shape.named else ())
+    matrix = _matrix(table)
+    _check_digits(path, shape, wanted, matrix)
+    return Table(matrix, tuple(labels) if shape.named else ())
+
+
+def _check_digits(path: Path, shape: TableLayout, wanted: list[int], matrix: np.ndarray) -> None:
+    """Look at whole numbers again, as texts, where a floating number may have no place for their last digits."""
+    from pyarrow import string
+
+    for place in np.flatnonzero((np.abs(matrix) >= _EXACT).any(axis=0)):
+        with reading(path):
+            texts = parsed(path, shape, [wanted[place]], kind=string()).column(0)
+        check_digits(matrix[:, place], texts, f"{path}: column {shape.labels[wanted[place]]!r}")
+
+
+def check_digits(numbers: np.ndarray, texts: Any, where: str) -> None:
+    """Refuse whole numbers that are not those written down.
+
+    Args:
+        numbers: as they were read; NaN for a hole.
+        texts: Arrow's, as they stand in the file.
+        where: the column, for the error.
+
+    Raises:
+        DataError: the last digits of one are others.
+    """
+    large = np.abs(numbers) >= _EXACT
+    for number, text in zip(numbers[large], texts.filter(large).to_pylist(), strict=True):
+        written = text.strip()
+        if _WHOLE.fullmatch(written) and np.isfinite(number) and int(number) != int(written.partition(".")[0]):
+            raise DataError(_rounded(where))
+
+
+def _rounded(where: str) -> str:
+    return (
+        f"{where} holds whole numbers above 2**53, whose last digits a floating number has no place for. Leave out "
+        f"what only names the rows ({argument('columns')}), or store what the numbers differ by."
+    )
 
 
 def chosen_columns(columns: Sequence[str], known: list[str], path: Path, *, all: bool = False) -> list[int]:
@@ -152,16 +193,12 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     matrix = _matrix(table)
     for number, column in enumerate(table.columns):
         if types.is_integer(column.type) and _is_rounded(matrix[:, number], column.to_numpy()):
-            raise DataError(
-                f"{path}: column {table.column_names[number]!r} holds whole numbers above 2**53, whose last digits a "
-                f"floating number has no place for. Leave out what only names the rows ({argument('columns')}), or "
-                "store what the numbers differ by."
-            )
+            raise DataError(_rounded(f"{path}: column {table.column_names[number]!r}"))
     return Table(matrix, tuple(table.column_names))
 
 
 def _is_rounded(numbers: np.ndarray, whole: np.ndarray) -> bool:
-    large = np.abs(numbers) >= 2**53
+    large = np.abs(numbers) >= _EXACT
     return bool((numbers[large].astype(object) != whole[large].astype(object)).any())
 
 

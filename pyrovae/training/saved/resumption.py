@@ -199,9 +199,9 @@ class Resumption:
                 torch.set_rng_state(trainer.passes.random)
             self._write(trainer, [random_tree()])
 
-    def part(self, trainer: Trainer) -> bool:
-        """Write a checkpoint where the user left the loop; False where other processes went on without this one."""
-        states = self.team.parting(random_tree())
+    def part(self, trainer: Trainer, why: BaseException) -> bool:
+        """Write a checkpoint at the end of the loop; False where other processes went on, which are told why."""
+        states = self.team.parting(random_tree(), why)
         if self.folder is not None:
             trainer.read()
             self._write(trainer, states or [random_tree()])
