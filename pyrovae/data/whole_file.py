@@ -57,8 +57,11 @@ def whole_file(path: str | os.PathLike[str], *, make_folder: bool = False, mend:
     try:
         if make_folder:
             place.parent.mkdir(parents=True, exist_ok=True)
-        new = open(partial, "xb", buffering=0)  # x: no file of before, and no link
-        with moved_when_whole(partial, place), new, _Written(new) as stream:
+        with (
+            moved_when_whole(partial, place),
+            open(partial, "xb", buffering=0) as new,  # x: no file of before, and no link
+            _Written(new) as stream,
+        ):
             yield stream
             stream.flush()
             os.fsync(new.fileno())

@@ -43,6 +43,7 @@ class Reachable:
         self.fields: list[Field] = []
         self.registries: list[tuple[str, dict]] = []  # of modules, whose sizes tell of layers and hooks that came
         self.contents: list[WatchedEntries] = []
+        self.cached: list[Any] = []  # functions of the user's that remember what they gave, and need not run again
         self.marks: dict[tuple[str, int], Any] = {}  # what is compared before and after a pass, by words and number
         self._seen: set[int] = {id(code.names)}
         self._counts: Counter[str] = Counter()
@@ -99,6 +100,10 @@ class Reachable:
             self._hold(f"{place.__name__}'s default", place.__kwdefaults__ or {}, list(place.__kwdefaults__ or ()))
         # A decorated function stands behind the one that was called.
         self._hold(place.__name__, vars(place), [*self.code.names & set(vars(place)), "__wrapped__"])
+
+    def _remembering(self, words: str, place: Any) -> None:
+        if not is_of_library(innermost(place).__module__):
+            self.cached.append(place)
 
     def _method(self, words: str, place: types.MethodType) -> None:
         self._visit(words, place.__self__)
@@ -165,6 +170,8 @@ class Reachable:
         for kind in place.__mro__:
             if not is_of_library(kind.__module__):
                 self._hold(kind.__name__, vars(kind), sorted(self.code.names & set(vars(kind))))
+                if isinstance(vars(kind).get("__call__"), CACHED):  # which no name in any code says
+                    self._visit("__call__", vars(kind)["__call__"])
 
     def _object(self, words: str, place: Any) -> None:
         held = getattr(place, "__dict__", {})
@@ -176,7 +183,18 @@ class Reachable:
         self._class(words, type(place))
 
 
+CACHED = type(functools.cache(len))  # what both `cache` and `lru_cache` make of a function
+
+
+def innermost(function: Any) -> Any:
+    """The function inside of caches and partial ones."""
+    while isinstance(function, (CACHED, functools.partial)):
+        function = function.func if isinstance(function, functools.partial) else function.__wrapped__
+    return function
+
+
 _VISITS: tuple[tuple[Any, Callable[..., None]], ...] = (
+    (CACHED, Reachable._remembering),
     (types.FunctionType, Reachable._function),
     (types.MethodType, Reachable._method),
     (functools.partial, Reachable._partial),

@@ -63,6 +63,12 @@ class UserCode:
         elif event == "call":
             self._enter(frame)
 
+    def know(self, code: types.CodeType | None) -> set[str]:
+        """Note what a code says: attributes, variables from outside, texts."""
+        said = set() if code is None else set(code.co_names) | set(_texts(code.co_consts))
+        self.names |= said | set(() if code is None else code.co_freevars)
+        return said
+
     def _note_draws(self, frame: types.FrameType) -> None:
         """The innermost function in which a generator has moved on; nothing else shows that numpy has drawn."""
         before, self._drawn = self._drawn, _generators()
@@ -72,8 +78,7 @@ class UserCode:
     def _enter(self, frame: types.FrameType) -> None:
         code = frame.f_code
         self.codes.add(code)
-        said = set(code.co_names) | set(_texts(code.co_consts))
-        self.names |= said | set(code.co_freevars)
+        said = self.know(code)
         module = frame.f_globals.get("__name__", "")
         self.outside.setdefault(module, (frame.f_globals, set()))[1].update(said)
         self.given += [(name, value) for name, value in frame.f_locals.items() if not isinstance(value, torch.Tensor)]

@@ -8,7 +8,10 @@ import decimal
 import enum
 import functools
 import itertools
+import os
+import tempfile
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -286,7 +289,28 @@ def _place_in_a_list(value):
     return lambda: many[0]
 
 
+class _Asked:
+    """A number that only a method which remembers what it gave asks for."""
+
+    def __init__(self, value):
+        self.number_of_its_own = value
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - it is this that is tried
+    def __call__(self):
+        return self.number_of_its_own
+
+
+def _read_once(value):
+    """From a file, by a function that is never run again."""
+    path = Path(tempfile.gettempdir()) / f"number-{os.getpid()}"
+    path.write_text(str(value))
+    return functools.cache(lambda: float(path.read_text()))
+
+
 @pytest.mark.parametrize("make", [
+    lambda v: functools.cache(lambda: v), lambda v: functools.lru_cache(lambda s=v: s),
+    lambda v: functools.partial(functools.cache(lambda name: {"s": v}[name]), "s"),
+    lambda v: functools.cache(functools.partial(lambda s: s, s=v)), _Asked, _read_once,
     _default, _named_default, lambda v: functools.partial(float, v), lambda v: functools.partial(lambda s: s, s=v),
     lambda v: (lambda kind: lambda: kind.value)(Kind.ONE if v == 1 else Kind.OTHER),
     lambda v: (lambda held: lambda: held["s"])(types.MappingProxyType({"s": v})),
@@ -295,7 +319,8 @@ def _place_in_a_list(value):
     lambda v: (lambda held: lambda: held[0])(array.array("d", [v])),
     lambda v: (lambda held: lambda: float(held.iloc[0]))(pandas.Series([v])),
     _beside_an_iterator, _key_of_a_table, _place_in_a_list,
-], ids=["default", "named default", "partial", "partial by name", "enum", "proxy", "decimal", "range", "array",
+], ids=["cached", "cached default", "cached argument", "cached partial", "cached method", "read once",
+        "default", "named default", "partial", "partial by name", "enum", "proxy", "decimal", "range", "array",
         "pandas", "iterator", "table", "list"])  # fmt: skip
 def test_a_number_wherever_it_is_held(make, tmp_path):
     def pair(number):
@@ -318,6 +343,33 @@ def test_a_number_wherever_it_is_held(make, tmp_path):
     with pytest.raises(pv.ArgumentError, match=r" was .* in the run of"):
         run(tmp_path, pair(make(1.00001)), few, resume=True, steps=4)
     assert run(tmp_path, pair(make(1.0)), few, resume=True, steps=4).step == 4
+
+
+def test_cached_functions_that_make_what_is_trained_are_gone_on_with(tmp_path):
+    def pair():
+        @functools.cache
+        def net():
+            return nn.Linear(2, 3)  # other weights each time
+
+        loc, kept = nn.Parameter(torch.randn(2)), {}
+        guide_loc = functools.lru_cache(lambda: kept.setdefault("loc", loc))
+
+        def model(x):
+            pyro.module("net", net())
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(net()(z), 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(pyro.param("loc", guide_loc()), 1.0).to_event(1))
+
+        pyro.clear_param_store()
+        return pv.Pair(model, guide)
+
+    torch.manual_seed(0)
+    run(tmp_path, pair(), X[:64])
+    assert run(tmp_path, pair(), X[:64], resume=True, steps=4).step == 4
 
 
 def test_free_bits(tmp_path):

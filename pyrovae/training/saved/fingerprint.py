@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pyrovae.data.data_digest import array_digest
+from pyrovae.staged.reachable import CACHED
 from pyrovae.staged.user_code import is_of_library
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -86,9 +87,14 @@ class _Reading:
     def _array(self, value: Any) -> str:
         if value.dtype == object:
             return self.text(value.tolist())
+        if isinstance(value, torch.Tensor) and value.requires_grad:  # what training changes is no setting
+            return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} trained"
         if isinstance(value, torch.Tensor) and (value.is_meta or value.layout != torch.strided):
             value = value.detach().to_dense().cpu() if not value.is_meta else torch.empty(0)
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} {array_digest(value)}"
+
+    def _cached(self, value: Any) -> str:
+        return f"cached {self.text(value.__wrapped__)}"
 
     def _partial(self, value: functools.partial) -> str:
         return f"partial{self.text((value.func, value.args, value.keywords))}"
@@ -149,6 +155,7 @@ _KINDS: tuple[tuple[Any, Callable[[_Reading, Any], str]], ...] = (
     ((list, tuple), _Reading._sequence),
     ((set, frozenset), _Reading._set),
     ((torch.Tensor, np.ndarray), _Reading._array),
+    (CACHED, _Reading._cached),
     (functools.partial, _Reading._partial),
     (types.MethodType, _Reading._method),
     (types.FunctionType, _Reading._function),

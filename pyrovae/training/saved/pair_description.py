@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import inspect
 import logging
 import os
 import warnings
@@ -22,7 +23,7 @@ from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import Wrapped, unwrapped
 from pyrovae.pairs.trace import run
 from pyrovae.staged.fields import KEYED, PLAIN
-from pyrovae.staged.reachable import Reachable
+from pyrovae.staged.reachable import Reachable, innermost
 from pyrovae.staged.user_code import UserCode, profiled
 from pyrovae.staged.watch import steady, steady_contents
 from pyrovae.training.plan import Plan
@@ -39,6 +40,8 @@ _OF_THE_START = frozenset(
     )
 )  # fmt: skip
 
+
+_STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 logger = logging.getLogger("pyrovae")
 
@@ -101,23 +104,30 @@ def _held(plan: Plan) -> dict[str, str]:
                 run(plan.pair, batch.args, batch.kwargs)
             code.given.clear()  # objects of that pass
             before = _reached(plan, code)
+            cached = _cached(plan, before)
             run(plan.pair, batch.args, batch.kwargs)
             after, kinds = _reached(plan, code), _kinds(plan)
+            cached = dict(cached.items() & _cached(plan, after).items())  # what a pass has left alone
     except Exception as error:  # what no walk can follow, an iterator say: the modules' own settings are left
         words = " ".join(str(error).split())[:300]
         logger.warning("what the pair reads beside its modules cannot be compared when it is resumed: %s", words)
         return _parts(plan.structure.modules.values(), fingerprint, "settings")
-    return {**kinds, **_texts(plan, before, after), **_numbers(code)}
+    return {**kinds, **_texts(plan, before, after), **cached, **_numbers(code)}
 
 
 def _reached(plan: Plan, code: UserCode) -> Reachable:
-    pair = unwrapped(plan.pair)
-    return Reachable(code, [pair, pair.model, pair.guide, *plan.structure.modules.values()], refuses=False)
+    pair, known = unwrapped(plan.pair), 0
+    while True:
+        reached = Reachable(code, [pair, pair.model, pair.guide, *plan.structure.modules.values()], refuses=False)
+        if len(reached.cached) <= known:
+            return reached
+        known = len(reached.cached)
+        for one in reached.cached:  # what they ask objects for counts, too
+            code.know(getattr(innermost(one), "__code__", None))
 
 
 def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
-    trained = {id(tensor) for tensor in (*plan.structure.parameters.values(), *plan.structure.buffers().values())}
-    found = defaultdict(list)
+    found, trained = defaultdict(list), _trained(plan)
     for field in steady(before, after):
         text = None if id(field.value) in trained or field.words in _OF_THE_START else _text(field.value)
         if text is not None and not field.words.endswith(".training"):
@@ -125,6 +135,28 @@ def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
     for contents in steady_contents(before, after):
         found[contents.words].append(_entries(contents.held))
     return {name: ", ".join(sorted(texts)) for name, texts in found.items()}
+
+
+def _cached(plan: Plan, reached: Reachable) -> dict[str, str]:
+    """Functions that remember what they gave did not run, so that all that they refer to counts."""
+    found = defaultdict(list)
+    for one in reached.cached:
+        found[f"the cached function {innermost(one).__qualname__}"].append(fingerprint([one, _remembered(plan, one)]))
+    return {name: ", ".join(sorted(texts)) for name, texts in found.items()}
+
+
+def _remembered(plan: Plan, cached: Any) -> Any:
+    """What a function without arguments has read, from a file say; it is not run for it."""
+    code = getattr(cached.__wrapped__, "__code__", None)
+    takes = None if code is None else (code.co_argcount, code.co_kwonlyargcount, code.co_flags & _STARS)
+    if takes != (0, 0, 0) or not cached.cache_info().currsize:
+        return None
+    value = cached()
+    return None if id(value) in _trained(plan) or not isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)) else value
+
+
+def _trained(plan: Plan) -> set[int]:
+    return {id(tensor) for tensor in (*plan.structure.parameters.values(), *plan.structure.buffers().values())}
 
 
 def _entries(held: Any) -> str:
