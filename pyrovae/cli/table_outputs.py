@@ -16,6 +16,7 @@ from pyrovae.cli.where import conditions
 from pyrovae.data.row_words import LINE
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, FileError
+from pyrovae.prediction.encode import encode_rows
 
 ELSEWHERE = "--out names another place."
 
@@ -117,7 +118,7 @@ def outliers(
 def encode(run: Trained, *, out: Path | None) -> Path:
     """Write mean and scale of the latent variables of each row: columns of a table, or arrays in an .npz file."""
     place = run.folder.path / "encoded.csv" if out is None else new_file(out, (*_FRAMES, ".npz"))
-    found = pv.encode(run.pair, *run.arguments())
+    found = encode_rows(run.pair, run.arguments(), {})
     arrays = {f"{site}.{name}": value.numpy() for site, one in found.items() for name, value in one._asdict().items()}
     if place.suffix == ".npz":
         with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:

@@ -12,7 +12,7 @@ from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.turns import in_turn
-from pyrovae.prediction.encode import encode
+from pyrovae.prediction.encode import encode_rows
 
 _FOLDS = 5
 
@@ -65,9 +65,8 @@ def linear_probe(
         'accuracy'
     """
     folds, seed = check_count("folds", folds, least=2), check_seed(seed)
-    codes = [
-        encoding.mean.reshape(len(encoding.mean), -1).numpy() for encoding in encode(pair, *data, **named).values()
-    ]
+    found = encode_rows(pair, data, named)
+    codes = [encoding.mean.reshape(len(encoding.mean), -1).numpy() for encoding in found.values()]
     if not codes:
         raise ArgumentError("the pair has no local latent site with a mean, so there is no encoding to probe.")
     x, y = np.concatenate(codes, axis=1), torch.as_tensor(labels).cpu().numpy().reshape(-1)

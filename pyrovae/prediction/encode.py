@@ -1,8 +1,9 @@
-"""Mean and scale of what the guide says of each datum."""
+"""Mean and scale of what the guide says of each datum, and of what is one for all of them."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ _DRAWS = 100  # a tenth of a standard deviation is near enough for a mean that i
 
 class Encoding(NamedTuple):
     """Mean and scale (standard deviation) of a latent site's posterior, each of shape (rows, *event).
+
+    Of a global site there is one for all rows, of shape (*event).
 
     Of a site of classes the mean holds their probabilities, (rows, *event, classes).
 
@@ -44,7 +47,7 @@ class Encoding(NamedTuple):
 def encode(
     pair: HasPair, /, *data: Any, draws: int = _DRAWS, seed: int | None = 0, data_plate: str | None = None, **named: Any
 ) -> dict[str, Encoding]:
-    """Posterior mean and scale of every local latent site.
+    """Posterior mean and scale of every latent site: those of each row, and those that are one for all rows.
 
     `mean = E_q[z_n | x_n]` and `scale = sd_q[z_n | x_n]`, read off the guide's distributions in eval mode. Where
     these depend on other draws of the guide (on an auxiliary site, on a latent site above), by the laws of total
@@ -59,7 +62,7 @@ def encode(
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{site: Encoding}` on the CPU, rows first.
+        `{site: Encoding}` on the CPU, rows first; global sites come last, and have no rows.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -68,31 +71,51 @@ def encode(
         torch.Size([3, 2])
     """
     draws = check_count("draws", draws)
-    return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws)
+    return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws, of_all=True)
+
+
+@in_turn
+def encode_rows(
+    pair: HasPair, data: tuple, named: Mapping[str, Any], *, draws: int = _DRAWS, seed: int | None = 0
+) -> dict[str, Encoding]:
+    """`encode` of the sites of each row alone, for what makes a column of each."""
+    draws = check_count("draws", draws)
+    return encodings(Sampler.of(pair, data, named, seed=seed), draws)
 
 
 @torch.no_grad()
-def encodings(sampler: Sampler, draws: int = _DRAWS, *, classes: bool = True) -> dict[str, Encoding]:
+def encodings(
+    sampler: Sampler, draws: int = _DRAWS, *, classes: bool = True, of_all: bool = False
+) -> dict[str, Encoding]:
     """`encode` with a sampler at hand.
 
     Args:
         sampler: what draws.
         draws: how many, where moments need draws.
         classes: whether sites of classes are among them, and those that the model enumerates.
+        of_all: whether global sites are among them.
     """
+    whole = sampler.structure.named("latent", local=False) if of_all else []
     enumerated = sampler.structure.named("enumerated", local=True) if classes else []
     kind = "posterior" if enumerated else "guide"
-    drawn = _drawn(next(sampler.tiles(2, kind)), [*sampler.structure.named("latent", local=True), *enumerated], classes)
+    local = [*sampler.structure.named("latent", local=True), *enumerated]
+    drawn = _drawn(next(sampler.tiles(2, kind)), [*local, *whole], classes)
     states: dict[str, _RunningState] = {}
     found: dict[str, list[Encoding]] = {}
     draws = draws if any(drawn.values()) else 1
     for tile in sampler.tiles(draws, kind):
         for site in drawn:
+            if site in whole and tile.rows.start:
+                continue  # once is enough
             states.setdefault(site, _RunningState()).add(tile, site, drawn=drawn[site])
             if tile.draws.stop == draws:
                 encoding, axis = states.pop(site).encoding(), _axis(sampler, tile, site)
                 found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
-    return {site: Encoding(*map(torch.cat, zip(*parts, strict=True))) for site, parts in found.items()}
+    return {site: _joined(parts) for site, parts in found.items()}
+
+
+def _joined(parts: list[Encoding]) -> Encoding:
+    return parts[0] if len(parts) == 1 else Encoding(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _side(tile: Tile, site: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from pyrovae.errors import PairError
-from pyrovae.prediction.encode import encode
+from pyrovae.prediction.encode import encode_rows
 from pyrovae.tables.estimators.table_estimator import TableEstimator
 
 
@@ -50,7 +50,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
         return x, weights
 
     def _latents(self, x: torch.Tensor) -> np.ndarray:
-        means = [part.mean for part in encode(self.pair_, x, draws=self.draws, seed=self._seed).values()]
+        found = encode_rows(self.pair_, (x,), {}, draws=self.draws, seed=self._seed)
+        means = [part.mean for part in found.values()]
         if not means:
             raise PairError("the pair has no latent site of single rows, so that there is nothing to make of them.")
         return torch.cat([mean.flatten(1) for mean in means], 1).numpy()
