@@ -10,7 +10,6 @@ import typer
 from pyrovae import __version__
 from pyrovae.cli import options
 from pyrovae.cli.messages import Commands
-from pyrovae.errors import ArgumentError
 
 app = typer.Typer(
     cls=Commands,
@@ -186,29 +185,11 @@ def sample(
     out: options.NewFile = None,
 ) -> None:
     """Draw new data: images as .png and .npy, rows as .csv and .npy, into the folder of the run."""
-    from pyrovae.cli import outputs, table_outputs, trained_run
+    from pyrovae.cli import sample, trained_run
 
     opened = trained_run.open_run(run, pair=pair, data=None, command="sample")
-    if opened.annotation is not None:
-        from pyrovae.cli.annotated_samples import annotated_samples
-
-        if candidates is not None:
-            raise ArgumentError(
-                "--candidates is for cells of a table; under a label or a condition nothing is weighed."
-            )
-        for path in annotated_samples(opened, number, where or [], seed=seed, mean=mean, out=out):
-            typer.echo(path)
-        return
-    if where:
-        outputs.check_number(number)
-        if mean:
-            raise ArgumentError("--mean and --where: rows of which something is given are draws; leave --mean out.")
-        given = table_outputs.sample_where(opened, number, where, candidates=candidates, seed=seed, out=out)
-        typer.echo(given)
-        return
-    if candidates is not None:
-        raise ArgumentError("--candidates is for --where; without it nothing is weighed.")
-    for path in outputs.sample(opened, number, seed=seed, mean=mean, out=out):
+    drawn = sample.sample(opened, number, where or [], candidates=candidates, seed=seed, mean=mean, out=out)
+    for path in drawn:
         typer.echo(path)
 
 

@@ -1,4 +1,4 @@
-"""`pyrovae export`: what a trained run says, as a file for ArviZ."""
+"""What `sample`, `reconstruct`, `report` and `export` write of a trained run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pyrovae.cli.trained_run import Trained
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.blank import has_blank
 from pyrovae.plots import pictures
 
 
@@ -51,21 +50,6 @@ def check_number(count: int) -> None:
     """Refuse no rows."""
     if count < 1:
         raise ArgumentError(f"-n {count}: give 1 at least.")
-
-
-def sample(run: Trained, count: int, *, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
-    """Draw new data and write them; the files."""
-    check_number(count)
-    if isinstance(run.model_config, TableConfig):
-        return [write_frame(run, pv.generate(with_schema(run), count, seed=seed, mean=bool(mean)), "samples", out)]
-    images = run.data.kind == "images"
-    # The mean of an image is what people want to see; the mean of a row would be a row without its noise.
-    taken = images if mean is None else mean
-    site = run.observed()
-    given = count if has_blank(run.pair) else repeated(run.rows(), count)
-    drawn = pv.generate(run.pair, given, seed=seed, mean=taken)[site]
-    values = raw_values(run, drawn, mean=taken)
-    return written(run, values, "samples", out, lambda: pictures.grid(values, value_range(run)))
 
 
 def raw_values(run: Trained, drawn: torch.Tensor, *, mean: bool) -> np.ndarray:
