@@ -18,6 +18,7 @@ from PIL import Image
 import pyrovae as pv
 from pyrovae.data import check_memory as memory
 from pyrovae.data.datasets import load
+from pyrovae.data.datasets.read_frame import read_frame
 
 MIB = 2**20
 
@@ -156,6 +157,12 @@ def test_more_memory_than_there_is_said_where_nobody_could_foresee_it(tmp_path, 
     monkeypatch.setattr(np.lib.format, "read_array", full)
     with pytest.raises(pv.FileError, match=r"more memory than there is: Unable to allocate 9.31 TiB. Save it as .npy"):
         load(tmp_path / "x.npz")
+
+
+def test_a_table_that_says_one_number_a_million_times_is_refused_in_words(tmp_path):
+    parquet_bomb(tmp_path / "x.parquet")
+    with pytest.raises(pv.FileError, match=r"x\.parquet takes 0\.3 GiB of memory.*Take fewer columns"):
+        read_frame(tmp_path / "x.parquet")
 
 
 def test_what_fits_is_read(tmp_path):

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def fitted(place: Path | None, **options) -> pv.Fit:
     vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
     data = torch.randn(32, 3, generator=torch.Generator().manual_seed(1))
     return pv.fit(vae, data, epochs=6, batch_size=16, seed=0, progress=False, checkpoint=place, **options)
+
+
+def test_a_disk_that_takes_no_name_of_an_owner_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*words, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert fitted(tmp_path / "run").checkpoint is not None
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(pv.FileError, match="takes no checkpoint: No space left"):
+        fitted(tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "checkpoint.lock").exists()
 
 
 @pytest.mark.parametrize("full", [range(2, 4), range(99)], ids=["for a while", "from now on"])

@@ -14,6 +14,7 @@ import pyrovae as pv
 from pyrovae.data.whole_file import remove_partial
 
 IN_CHECKPOINTS = ("checkpoints/checkpoint-history.jsonl", "checkpoints/checkpoint-0000000002.safetensors")
+LOCK = "checkpoints/checkpoint.lock"
 RESULTS = {
     "samples.csv": "sample",
     "samples.npy": "sample",
@@ -82,7 +83,7 @@ def test_a_link_in_the_place_of_a_table_is_refused(name, command):
     assert there.read_text() == "the owner's"
 
 
-@quick("metrics.jsonl", many=("model.safetensors", "report.html", *IN_CHECKPOINTS))
+@quick("metrics.jsonl", LOCK, many=("model.safetensors", "report.html", *IN_CHECKPOINTS))
 @pytest.mark.slow
 def test_a_second_name_of_the_owners_file_leaves_it_as_it_is(name):
     train("first", "--hidden 4")

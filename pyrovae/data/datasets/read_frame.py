@@ -59,9 +59,11 @@ def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
     from pyarrow import parquet
 
     with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        # Once as the file has them, and once as a frame; a file may say a number a million times in a few bytes.
+        check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), "Take fewer columns of it.")
         table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
         say_whether_checked(path, file.metadata)
-    return _to_pandas(table)
+        return _to_pandas(table)
 
 
 def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:

@@ -54,7 +54,9 @@ def _acquired(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             _lock(descriptor, path)
-            if _is_at(descriptor, path):  # else its owner has just taken it away: this is no lock any more
+            if os.fstat(descriptor).st_nlink > 1:  # a second name of somebody's file, which keeps what it has
+                path.unlink(missing_ok=True)
+            elif _is_at(descriptor, path):  # else its owner has just taken it away: this is no lock any more
                 _sign(descriptor, path)
                 return descriptor
         except BaseException:
@@ -108,8 +110,9 @@ def _sign(descriptor: int, path: Path) -> None:
     if os.fstat(descriptor).st_size:
         logger.info("%s was held by %s, which is gone.", path.parent, _owner(descriptor))
     owner = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    with suppress(OSError):  # for people alone; that the disk is full is said of what counts
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
 
 
 def _release(descriptor: int, folder: Path, made: bool, process: int) -> None:
