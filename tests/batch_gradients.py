@@ -11,6 +11,7 @@ from registry import (
     arguments,
     pairs,
     rows,
+    takes_all_rows,
 )
 
 BATCH = 8
@@ -21,7 +22,7 @@ def make(name, seed=3):
     pyro.set_rng_seed(seed)
     entry = REGISTRY[name] if isinstance(name, str) else name
     pair, data = entry.make()
-    batch = data if "full_data" in entry.traits else rows(data, slice(BATCH))
+    batch = data if takes_all_rows(entry) else rows(data, slice(BATCH))
     positional, named = arguments(batch)
     with poutine.trace() as trace:  # autoguides and lazy parameters come into being
         pair.guide(*positional, **named)

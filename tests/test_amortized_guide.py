@@ -42,7 +42,8 @@ REFUSED = {
     ),
     **dict.fromkeys(
         ["maximum_likelihood", "enumerated_mixture", "enumerated_mixture_map", "categorical_codes", "auto_normal",
-         "auto_diagonal_normal", "bounded_global"],
+         "auto_diagonal_normal", "bounded_global", "flow_of_global_sites", "transformed_likelihood",
+         "correlated_features"],
         "AutoNormal",
     ),
     **dict.fromkeys(["structured_guide", "zero_inflated", "masked_mixture"], "no latent site of the model"),

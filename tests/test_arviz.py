@@ -79,7 +79,7 @@ def check_names(entry, found):
         assert set(found[group].data_vars) == observed
     for group in ("posterior", "prior") if latent else ():
         assert latent <= set(found[group].data_vars)
-        assert set(found[group].data_vars) - latent <= {"mean", "y"}  # deterministic sites
+        assert set(found[group].data_vars) - latent <= {"mean", "y", "z"}  # deterministic sites
     assert set(found["log_prior"].data_vars if latent else ()) == latent
     stats = {"log_p"} if "point" in entry.traits else {"log_p", "log_q", "log_weight", "elbo"}
     assert stats <= set(found["sample_stats"].data_vars) <= {*stats, "local_log_weight"}
@@ -101,7 +101,7 @@ def check_values(entry, pair, args, kwargs, found):
     """Never squeezed: a dim of one stays; what is observed is what was given."""
     given = [one.double() for leaf in (*args, *kwargs.values()) for one in (leaf, *leaf.reshape(len(leaf), -1).T)]
     tile = next(Sampler.of(pair, args, kwargs, seed=0).tiles(1))
-    for name in entry.observed if "masked" not in entry.traits else ():
+    for name in {*entry.observed} - {*entry.beside_rows} if "masked" not in entry.traits else ():
         value = found["observed_data"][name]
         assert found["posterior_predictive"][name].shape[2:] == value.shape == tuple(tile.value(name).shape[1:])
         assert any(value.size == leaf.numel() and np.allclose(value.values.ravel(), leaf.ravel()) for leaf in given)

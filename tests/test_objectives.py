@@ -21,7 +21,7 @@ from pyro.infer import (
     TraceTailAdaptive_ELBO,
     TraceTMC_ELBO,
 )
-from registry import REGISTRY, ROWS, pairs, real
+from registry import REGISTRY, ROWS, pairs, real, takes_all_rows
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
@@ -207,7 +207,7 @@ def test_one_weight_for_the_batch_is_refused_for_renyi_alone():
 def test_renyi_is_taken_where_the_registry_says_it_is_right(entry):
     pair, data = entry.make()
     options = {**quick, "steps": 1, "data_plate": "data" if "nested" in entry.traits else None}
-    options["batch_size"] = ROWS if "full_data" in entry.traits else 8
+    options["batch_size"] = ROWS if takes_all_rows(entry) else 8
     loss = RenyiELBO(num_particles=2, max_plate_nesting=2)
     if "renyi_ok" in entry.traits:
         row = pv.fit(pair, data, loss=loss, **options).history[-1]

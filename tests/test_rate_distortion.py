@@ -34,6 +34,7 @@ from registry import (
     plate_of,
     real,
     rows,
+    takes_all_rows,
     unweighted,
 )
 from registry import Encoder as encoder_net
@@ -47,11 +48,11 @@ every_pair = pytest.mark.parametrize("entry", pairs())
 
 
 def batch_of(entry, data):
-    return data if "full_data" in entry.traits else rows(data, slice(BATCH))
+    return data if takes_all_rows(entry) else rows(data, slice(BATCH))
 
 
 def size_of(entry) -> int:
-    return ROWS if entry.traits & {"subsampled", "full_data"} else BATCH
+    return ROWS if "subsampled" in entry.traits or takes_all_rows(entry) else BATCH
 
 
 def make(entry, seed=3):

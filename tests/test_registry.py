@@ -10,8 +10,9 @@ import pytest
 import registry
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
-from registry import REGISTRY, ROWS, arguments, pairs, rows
+from registry import REGISTRY, ROWS, arguments, pairs, rows, takes_all_rows
 from torch import nn
 
 from pyrovae.pairs.masks import mask_of
@@ -30,7 +31,7 @@ def batches(entry, data):
     """Batches of 8 rows for ever; all rows for a pair that draws its own."""
     while True:
         for index in torch.randperm(ROWS, generator=torch.Generator().manual_seed(0)).split(BATCH):
-            yield data if "full_data" in entry.traits else rows(data, index)
+            yield data if takes_all_rows(entry) else rows(data, index)
 
 
 def traces(pair, data):
@@ -49,7 +50,13 @@ def sites(trace):
         if site["type"] == "sample"
         and type(site["fn"]).__name__ not in ("_Subsample", "Unit")
         and not site["infer"].get("_deterministic")
+        and not _is_computed(site)
     }
+
+
+def _is_computed(site) -> bool:
+    """Whether a site holds what a reparametrisation computes of others."""
+    return site["is_observed"] and isinstance(getattr(site["fn"], "base_dist", None), Delta)
 
 
 def modules_of(function) -> list[nn.Module]:
@@ -115,17 +122,17 @@ def test_its_local_sites_stand_in_the_data_plate_and_its_global_ones_outside(ent
     pair, data = entry.make()
     model = sites(traces(pair, data)[1])
     stacks = {name: {frame.name for frame in site["cond_indep_stack"]} for name, site in model.items()}
-    plates = set.intersection(*(stacks[name] for name in (*entry.latent, *entry.observed)))
+    plates = set.intersection(*(stacks[name] for name in {*entry.latent, *entry.observed} - {*entry.beside_rows}))
     plate = plates & {"data", "documents", "cells", "sequences"}
     assert len(plate) == 1
-    assert not any(plate <= stacks[name] for name in entry.global_sites)
+    assert not any(plate <= stacks[name] for name in (*entry.global_sites, *entry.beside_rows))
     assert (max(map(len, stacks.values())) > 1) == ("nested" in entry.traits)
 
 
 @every_pair
 def test_its_plate_scale_is_that_of_its_traits(entry):
     pair, data = entry.make()
-    model = sites(traces(pair, data if "full_data" in entry.traits else rows(data, slice(BATCH)))[1])
+    model = sites(traces(pair, data if takes_all_rows(entry) else rows(data, slice(BATCH)))[1])
     scales = {float(site["scale"]) for name, site in model.items() if name not in entry.global_sites}
     if entry.traits & {"subsampled", "full_data"}:
         assert scales == {ROWS / BATCH}
@@ -170,7 +177,7 @@ def test_its_trace_shows_factors_masks_and_gradients(entry):
     nodes = [site for site in model.nodes.values() if site["type"] == "sample"]
     kinds = {type(site["fn"]).__name__ for site in nodes}
     assert ("Unit" in kinds) == ("factor" in entry.traits)
-    assert any(site["infer"].get("_deterministic") for site in nodes) == (
+    assert any(site["infer"].get("_deterministic") or _is_computed(site) for site in nodes) == (
         "deterministic" in entry.traits or any(name.endswith("_observed") for name in entry.observed)
     )
     stochastic = sites(model).values()

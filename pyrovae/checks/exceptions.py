@@ -18,8 +18,10 @@ from pyrovae.checks.finding import Finding
 from pyrovae.checks.parameters import in_words, kinds_of
 from pyrovae.checks.shapes import explain_mismatch
 from pyrovae.checks.traced_pair import described, named, nodes
+from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules
+from pyrovae.pairs.summed_alone import summed_alone
 from pyrovae.pairs.trace import unconstrained
 
 
@@ -53,6 +55,7 @@ def explain(error: Exception, failed: FailedRun) -> Finding:
         mend = f"{_kinds(failed, clause)}{mend}"
     if clause == "shape" and unequal:
         mend = f"{unequal} {mend}"
+    mend = no_draws_words(error) or summed_alone(failed.pair, failed.args, failed.kwargs) or mend
     at = f" at {message['name']!r}" if message else ""
     return Finding(
         clause,

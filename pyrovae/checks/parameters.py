@@ -121,7 +121,11 @@ def all_registered(traced: TracedPair) -> Iterator[Finding]:
         f"{type(module).__name__}.{name}"
         for module in traced.modules
         for name, p in module.named_parameters()
-        if p.requires_grad and id(p) not in known and not name.endswith("_unconstrained")
+        # What is no nn.Parameter was put there for this run: drawn by `pyro.random_module`, say.
+        if isinstance(p, nn.Parameter)
+        and p.requires_grad
+        and id(p) not in known
+        and not name.endswith("_unconstrained")
     ]
     if missed:
         yield Finding(

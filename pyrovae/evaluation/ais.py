@@ -16,7 +16,7 @@ from pyrovae.evaluation.estimate import Estimate, LogMean
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.hamiltonian import Ends, chains_at, moved
 from pyrovae.evaluation.importance_weights import checked, joined
-from pyrovae.evaluation.per_datum import of_each_datum
+from pyrovae.evaluation.per_datum import check_proper, of_each_datum
 from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
@@ -128,7 +128,7 @@ def ais(
     if start == "prior":
         sampler = _from_the_prior(pair, data, named, seed, data_plate)
     else:
-        sampler = of_each_datum(pair, data, named, seed, data_plate)
+        sampler = check_proper(of_each_datum(pair, data, named, seed, data_plate))
     plan = AnnealingPlan(chains, _temperatures(steps), leapfrogs)
     parts = [_of_tile(sampler, scorer, plan, reverse) for scorer in scorers(sampler)]
     lower, upper, acceptance = zip(*parts, strict=True)

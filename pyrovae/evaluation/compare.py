@@ -10,7 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.evaluation.importance_weights import check, row_weights
-from pyrovae.evaluation.per_datum import of_each_datum
+from pyrovae.evaluation.per_datum import check_proper, of_each_datum
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -147,7 +147,9 @@ def compare(
     if not isinstance(pairs, Mapping) or len(pairs) < 2:
         raise ArgumentError('compare takes two pairs or more with their names: compare({"a": pair_a, "b": pair_b}, x).')
     draws = check_count("draws", draws)
-    found = [_of_rows(of_each_datum(pair, data, named, seed, data_plate), draws) for pair in pairs.values()]
+    found = [
+        _of_rows(check_proper(of_each_datum(pair, data, named, seed, data_plate)), draws) for pair in pairs.values()
+    ]
     rows, khat = map(torch.stack, zip(*found, strict=True))
     doubtful = (khat > _TRUSTED).double().mean(1)
     if rows.shape[1] < _FEWEST:

@@ -19,7 +19,14 @@ from pyrovae.evaluation.importance_weights import (
     of_the_set,
     row_weights,
 )
-from pyrovae.evaluation.per_datum import check_common_densities, check_plate, of_each_datum, of_the_whole, sampler_of
+from pyrovae.evaluation.per_datum import (
+    check_common_densities,
+    check_plate,
+    check_proper,
+    of_each_datum,
+    of_the_whole,
+    sampler_of,
+)
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
@@ -143,12 +150,12 @@ def log_evidence(
         True
     """
     if joint:
-        return of_the_set(of_the_whole(pair, data, named, seed, data_plate), draws)
+        return of_the_set(check_proper(of_the_whole(pair, data, named, seed, data_plate), joint=True), draws)
     if isinstance(draws, tuple | list):
         raise ArgumentError(
             f"{argument('draws', draws)}; give a whole number, or a pair of them together with joint=True."
         )
-    sampler = of_each_datum(pair, data, named, seed, data_plate)
+    sampler = check_proper(of_each_datum(pair, data, named, seed, data_plate))
     return joined(list(each_datum(sampler, draws)))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.evaluation.tied_rows import rows_are_tied
+from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import samples
@@ -94,6 +95,22 @@ def check_each_datum(sampler: Sampler) -> None:
             "drawn inside, or rows that look at each other), so that no row has an evidence of its own. Ask for "
             "that of the whole: log_evidence(..., joint=True)."
         )
+
+
+def check_proper(sampler: Sampler, *, joint: bool = False) -> Sampler:
+    """Refuse evidences of a model whose prior is no density, and give the sampler back.
+
+    Given what all data share, that prior enters no evidence of a row.
+    """
+    use = sampler.use
+    names = [name for name in improper_sites(use.posterior_run) if joint or use.structure.sites[name].local]
+    if names:
+        raise PairError(
+            f"the prior of {names[0]!r} is improper (ImproperUniform), known up to a constant, and so is the evidence: "
+            "any number would be as right. psis and inference_gap, in which the constant cancels, stand; for an "
+            "evidence give the site a wide prior that is a density: dist.Normal(0.0, 100.0)."
+        )
+    return sampler
 
 
 def check_plate(sampler: Sampler) -> None:

@@ -94,11 +94,10 @@ def inspected(
         with claiming(pair, called, trains=trains) as noted, noting_use() as used:
             traces = run(noted, args, kwargs)
         plate = data_plate or find_data_plate(pair, args, kwargs, traces)
-        # Here, while a guide still holds what it has set up, which is a part of it and no module of its own.
-        modules = roots([*bound_modules(pair), *called])
-    if data_plate:
-        check_rows_first(args, kwargs, traces, data_plate)
-    structure = structure_of(traces, modules, plate)
+        if data_plate:
+            check_rows_first(args, kwargs, traces, data_plate)
+        # Here, while a guide still holds what it has set up: parts of it, and parameters that give it its name.
+        structure = structure_of(traces, roots([*bound_modules(pair), *called]), plate)
     known, replaced = structure.parameters.values(), replaced_parameters(pair)
     untrained = used.untrained(known, structure.modules, replaced)
     return structure._replace(untrained=untrained, sets_up=called.set_up), traces

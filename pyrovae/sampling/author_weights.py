@@ -13,6 +13,7 @@ import torch
 from pyrovae.errors import PairError
 from pyrovae.objectives.figures import author_scale, is_factor, is_part_of_q
 from pyrovae.pairs.declared import declared
+from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.pair import owner
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.use import Use
@@ -23,11 +24,12 @@ _told: weakref.WeakSet[Any] = weakref.WeakSet()  # the pairs of which it was sai
 
 
 class AuthorWeights(NamedTuple):
-    """Sites that the author scales, those of them row by row, and factors of the guide."""
+    """Sites that the author scales, those of them row by row, factors of the guide, sites whose prior is improper."""
 
     scaled: list[str]
     by_row: list[str]
     factors: list[str]
+    improper: list[str]
 
 
 def weights_in(run: Traces) -> AuthorWeights:
@@ -35,7 +37,8 @@ def weights_in(run: Traces) -> AuthorWeights:
     scales = {name: author_scale(node) for trace in run for name, node in samples(trace) if not is_factor(node)}
     scaled = {name: torch.as_tensor(scale) for name, scale in scales.items() if not _is_one(scale)}
     factors = [name for name, node in samples(run.guide) if not is_part_of_q(node)]
-    return AuthorWeights([*scaled], [name for name, scale in scaled.items() if scale.numel() > 1], factors)
+    by_row = [name for name, scale in scaled.items() if scale.numel() > 1]
+    return AuthorWeights([*scaled], by_row, factors, improper_sites(run))
 
 
 def _is_one(scale: Any) -> bool:
@@ -64,6 +67,12 @@ def _sentences(found: AuthorWeights) -> Iterator[str]:
         yield (
             f"the guide has a pyro.factor, or observes a site ({', '.join(map(repr, found.factors))}). That is in the "
             "loss, but no part of q: ELBO, rate, evidence and importance weights are without it."
+        )
+    if found.improper:
+        yield (
+            f"the prior of {', '.join(map(repr, found.improper))} is improper (ImproperUniform): its density is known "
+            "up to a constant, and so are rate and ELBO. Differences between guides of this model stand; a sign, or "
+            "another model's figure beside it, says nothing."
         )
 
 

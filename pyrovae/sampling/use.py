@@ -21,11 +21,13 @@ from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
 from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
+from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.summed_alone import summed_alone
 from pyrovae.pairs.surplus_labels import surplus_labels
 from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
@@ -107,9 +109,12 @@ class Use:
                 raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
             if not isinstance(error, NotImplementedError | ValueError | RuntimeError):
                 raise
+            why = no_draws_words(error) or (
+                "A distribution that cannot be drawn from, or code that takes draws of one shape only, allows no "
+                "figure that needs more."
+            )
             raise PairError(
-                f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. A distribution that "
-                "cannot be drawn from, or code that takes draws of one shape only, allows no figure that needs more."
+                f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. {why}"
             ) from error
 
     def first(self, rows: int | None) -> Batch:
@@ -220,6 +225,8 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
                 continue  # another plate may be the one
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
         found, beside = "" if takes_holes(pair) else _holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
+        if why := "" if found else no_draws_words(error) or summed_alone(pair, batch.args, batch.kwargs):
+            raise PairError(f"the pair stops on these data with {_first_line(error)}. {why}") from error
         raise PairError(
             f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
             if found

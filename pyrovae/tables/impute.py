@@ -245,7 +245,7 @@ def _cells(sampler: Sampler, tile: Tile) -> dict[str, tuple[torch.Tensor, torch.
     """Of each observed site its completed values (draws, rows, ...) and which of them are missing (rows, ...)."""
     structure, found = sampler.structure, {}
     parts = merged(structure)
-    for site in given_sites(structure):
+    for site in (name for name in given_sites(structure) if structure.sites[name].local):
         seen = rows_second(sampler, torch.cat([seen_in(run, site) for run in tile.runs]), site)
         if site in parts:  # Pyro has a latent site for what is missing, and puts both together itself
             full = rows_second(sampler, tile.value(parts[site]), parts[site])

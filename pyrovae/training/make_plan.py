@@ -127,7 +127,7 @@ def make_plan(
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
     report(found)
     if resumed or team.size > 1:
-        weight_files.initialise(pair, batch)
+        weight_files.initialise(pair, batch, seed)
     structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)

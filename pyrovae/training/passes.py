@@ -36,9 +36,16 @@ def is_of_bad_numbers(error: ValueError) -> bool:
 
 
 def once(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor under its first name: weights that are tied, or buffers of a part that two modules share, are one."""
-    seen: set[int] = set()
-    return {name: tensor for name, tensor in tensors.items() if not (id(tensor) in seen or seen.add(id(tensor)))}
+    """Each tensor under one name: weights that are tied, or buffers of a part that two modules share, are one.
+
+    The least in the alphabet, since which comes first may differ from run to run: flows of autoguides keep a weight
+    under a second name, which the first call alone reads last.
+    """
+    names: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        names[id(tensor)] = min(name, names.get(id(tensor), name))
+    held = {id(tensor): tensor for tensor in tensors.values()}
+    return {name: held[key] for key, name in names.items()}
 
 
 def _values(grad: torch.Tensor | None) -> torch.Tensor:

@@ -162,7 +162,10 @@ def _begun(tile: Tile, sites: Collection[str], measure: str) -> dict[str, tuple[
         kind = type(base_of(tile.runs[0].node(name)["fn"])).__name__
         words = f"site {name!r}, a {kind}, has no {'classes' if measure == 'entropy' else 'mean and variance'}"
         if len(measures) == 1 or measure != "auto":
-            raise PairError(f"{words}, so its uncertainty cannot be measured. Leave it out, sites=[...].")
+            raise PairError(
+                f"{words}, so its uncertainty cannot be measured. Leave it out, sites=[...]; how it varies, "
+                "posterior_predictive shows in draws."
+            )
         logger.warning("%s: it is left out.", words)
     return {name: (found, found.spread()) for name, found in measures.items() if found is not None}
 

@@ -20,6 +20,29 @@ def likelihood_without_to_event():
     return vae(lambda out: dist.Bernoulli(logits=out), binary())
 
 
+@broken("shape", "error", "", "'k' is summed out", "not at one value", "then it runs both ways")
+def latents_repeated_for_each_class():
+    # Trains under TraceEnum_ELBO, which gives all classes at once; at one drawn class the rows do not match.
+    decoder, encoder = decoder_net(LATENT + 3), Encoder()
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", standard_normal(x))
+            k = pyro.sample("k", dist.OneHotCategorical(x.new_ones(len(x), 3) / 3))
+            out = decoder(torch.cat([z.repeat(3, 1), k.reshape(-1, 3)], -1)).reshape(*k.shape[:-1], WIDTH)
+            pyro.sample("x", dist.Bernoulli(logits=out).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(*encoder(x)).to_event(1))
+            classes = dist.OneHotCategorical(x.new_ones(len(x), 3) / 3)
+            pyro.sample("k", classes, infer={"enumerate": "parallel", "expand": True})
+
+    return Pair(model, guide), binary()
+
+
 @broken("to-event", "error", "x", "to_event")
 def likelihood_without_to_event_square():
     # 8 rows and 8 columns pass the plate; then ValueError "invalid log_prob shape, Expected [8], actual [8, 8]",

@@ -33,6 +33,8 @@ Traits:
     no_plate_size    the data plate has no size.
     float64          parameters in double precision.
     unvalidated      the author switched validation off, and the data are outside the support.
+    no_moments       an observed site whose distribution has no mean and variance.
+    constant_mean    the mean of the observed site does not depend on what is drawn.
     building         made by the building arm.
 """
 
@@ -59,6 +61,7 @@ from registry.entries import (
     pairs,
     plate_of,
     rows,
+    takes_all_rows,
     unweighted,
 )
 from registry.networks import Encoder, amortised_guide, decoder_net, standard_normal
@@ -97,5 +100,6 @@ __all__ = [
     "real",
     "rows",
     "standard_normal",
+    "takes_all_rows",
     "unweighted",
 ]

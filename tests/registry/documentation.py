@@ -7,7 +7,10 @@ import functools
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer.autoguide import AutoNormal, AutoStructured
+from pyro import poutine
+from pyro.distributions.transforms import ExpTransform, affine_autoregressive, iterated
+from pyro.infer.autoguide import AutoNormal, AutoNormalizingFlow, AutoStructured
+from pyro.infer.reparam import LocScaleReparam
 from torch import nn
 
 from pyrovae.pairs.pair import Pair
@@ -63,6 +66,80 @@ def masked_mixture():
         )
     )
     return Pair(model, AutoNormal(model)), real(3)
+
+
+@_by_normals("no_moments")
+def transformed_likelihood():
+    model = _with_level_and_spread(
+        lambda level, spread: dist.TransformedDistribution(_normal(level, spread), [ExpTransform()])
+    )
+    return Pair(model, AutoNormal(model)), real(3).exp()
+
+
+@_shared("shared_auxiliary", auxiliary="_AutoNormalizingFlow_latent")
+def flow_of_global_sites():
+    model = _with_level_and_spread(_normal)
+    flow = functools.partial(iterated, 1, functools.partial(affine_autoregressive, hidden_dims=[4]))
+    return Pair(model, AutoNormalizingFlow(model, flow)), real(3)
+
+
+@entry(
+    "broadcasts",
+    "global",
+    "subsampled",
+    "autoguide",
+    "lazy",
+    "auxiliary",
+    "constant_mean",
+    latent="",
+    global_sites="scale factor",
+    auxiliary="scale_unconstrained factor_unconstrained",
+)
+def correlated_features():
+    """A covariance of its own prior: scales and the Cholesky factor of a correlation."""
+
+    def model(x):
+        scale = pyro.sample("scale", dist.HalfCauchy(torch.ones(3)).to_event(1))
+        factor = pyro.sample("factor", dist.LKJCholesky(3, torch.tensor(2.0)))
+        with pyro.plate("data", ROWS, subsample_size=len(x)):
+            tril = scale.unsqueeze(-1) * factor
+            pyro.sample("x", dist.MultivariateNormal(torch.zeros(3), scale_tril=tril), obs=x)
+
+    return Pair(model, AutoNormal(model)), real(3)
+
+
+def _two_levels(x):
+    level = pyro.sample("level", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(level, 2.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+_own_rows = functools.partial(entry, "broadcasts", "autoguide", "local_autoguide", "lazy", "auxiliary")
+
+
+@_own_rows(
+    "global",
+    "deterministic",
+    latent="z_decentered",
+    global_sites="level",
+    auxiliary="level_unconstrained z_decentered_unconstrained",
+)
+def reparametrised():
+    model = poutine.reparam(_two_levels, config={"z": LocScaleReparam(0.0)})
+    return Pair(model, AutoNormal(model)), real()[:, 0].clone()
+
+
+@_own_rows("renyi_ok", auxiliary="z_unconstrained", observed="x level", beside_rows="level")
+def conditioned_level():
+    model = poutine.condition(_two_levels, {"level": torch.tensor(0.7)})
+    return Pair(model, AutoNormal(model)), real()[:, 0].clone()
+
+
+@_own_rows("global", global_sites="level", auxiliary="level_unconstrained z_unconstrained")
+def intervened():
+    model = poutine.do(_two_levels, {"level": torch.tensor(0.7)})
+    return Pair(model, AutoNormal(model)), real()[:, 0].clone()
 
 
 @entry("broadcasts", "enumerates", latent="z k", loss=enumerating)

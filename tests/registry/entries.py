@@ -34,6 +34,7 @@ class Entry:
     observed: tuple[str, ...]
     enumerated: tuple[str, ...]  # of `latent`: those that the model enumerates, so the guide lacks them
     auxiliary: tuple[str, ...]
+    beside_rows: tuple[str, ...]  # of `observed`: those outside the data plate
     traits: frozenset[str]
 
     @property
@@ -45,11 +46,20 @@ class Entry:
 REGISTRY: dict[str, Entry] = {}
 
 
-def entry(*traits: str, latent="z", global_sites="", observed="x", enumerated="", auxiliary="", loss=Trace_ELBO):
+def entry(
+    *traits: str,
+    latent="z",
+    global_sites="",
+    observed="x",
+    enumerated="",
+    auxiliary="",
+    beside_rows="",
+    loss=Trace_ELBO,
+):
     """Register the decorated maker under its own name; sites are given as words."""
 
     def register(make):
-        names = [tuple(text.split()) for text in (latent, global_sites, observed, enumerated, auxiliary)]
+        names = [tuple(text.split()) for text in (latent, global_sites, observed, enumerated, auxiliary, beside_rows)]
         REGISTRY[make.__name__] = Entry(make.__name__, make, loss, *names, frozenset(traits))
         return make
 
@@ -60,6 +70,11 @@ def pairs(*, having: Collection[str] = (), without: Collection[str] = ()) -> lis
     """The entries with all traits of `having` and none of `without`, for `pytest.mark.parametrize`."""
     chosen = [one for one in REGISTRY.values() if one.traits >= set(having) and not one.traits & set(without)]
     return [pytest.param(one, id=one.name) for one in chosen]
+
+
+def takes_all_rows(entry: Entry) -> bool:
+    """Whether its data are never cut into batches."""
+    return bool(entry.traits & {"full_data", "local_autoguide"})
 
 
 def arguments(data) -> tuple[tuple, dict]:

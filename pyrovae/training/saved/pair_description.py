@@ -97,22 +97,22 @@ def _held(plan: Plan) -> dict[str, str]:
     batch = plan.placement.place(plan.first)
     code = UserCode()
     try:
-        with isolated(0), torch.no_grad(), warnings.catch_warnings():
+        with isolated(plan.seed), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            run(plan.pair, batch.args, batch.kwargs)  # makes what is made at the first call
+            run(plan.pair, batch.args, batch.kwargs)  # makes what is made at the first call, as the first step does
             with profiled(code):
                 run(plan.pair, batch.args, batch.kwargs)
             code.given.clear()  # objects of that pass
             before = _reached(plan, code)
             cached = _cached(plan, before)
             run(plan.pair, batch.args, batch.kwargs)
-            after, kinds = _reached(plan, code), _kinds(plan)
+            after, kinds, trained = _reached(plan, code), _kinds(plan), _trained(plan)
             cached = dict(cached.items() & _cached(plan, after).items())  # what a pass has left alone
     except Exception as error:  # what no walk can follow, an iterator say: the modules' own settings are left
         words = " ".join(str(error).split())[:300]
         logger.warning("what the pair reads beside its modules cannot be compared when it is resumed: %s", words)
         return _parts(plan.structure.modules.values(), fingerprint, "settings")
-    return {**kinds, **_texts(plan, before, after), **cached, **_numbers(code)}
+    return {**kinds, **_texts(trained, before, after), **cached, **_numbers(code)}
 
 
 def _reached(plan: Plan, code: UserCode) -> Reachable:
@@ -126,8 +126,8 @@ def _reached(plan: Plan, code: UserCode) -> Reachable:
             code.know(getattr(innermost(one), "__code__", None))
 
 
-def _texts(plan: Plan, before: Reachable, after: Reachable) -> dict[str, str]:
-    found, trained = defaultdict(list), _trained(plan)
+def _texts(trained: set[int], before: Reachable, after: Reachable) -> dict[str, str]:
+    found = defaultdict(list)
     for field in steady(before, after):
         text = None if id(field.value) in trained or field.words in _OF_THE_START else _text(field.value)
         if text is not None and not field.words.endswith(".training"):
@@ -156,6 +156,7 @@ def _remembered(plan: Plan, cached: Any) -> Any:
 
 
 def _trained(plan: Plan) -> set[int]:
+    """Parameters and buffers, while a guide holds what it has set up: parts that the first call has made have some."""
     return {id(tensor) for tensor in (*plan.structure.parameters.values(), *plan.structure.buffers().values())}
 
 

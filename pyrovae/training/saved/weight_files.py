@@ -174,12 +174,15 @@ def _takes_nothing(pair: HasPair) -> bool:
         return False  # a function that does not say what it takes
 
 
-def initialise(pair: HasPair, batch: Batch) -> Structure:
-    """Run the pair once for good, so that what is made at the first call exists, and look at it."""
+def initialise(pair: HasPair, batch: Batch, seed: int | None = None) -> Structure:
+    """Run the pair once for good, so that what is made at the first call exists, and look at it.
+
+    With the seed of a training it draws what its first step draws: the masks and orders of a flow, say.
+    """
     place = placed(pair, batch)
     placed_batch = place.place(batch)
     try:
-        with forked_random(), pyro.poutine.block(), eval_mode(restores=False), _unchecked():
+        with forked_random(seed), pyro.poutine.block(), eval_mode(restores=False), _unchecked():
             run(pair, placed_batch.args, placed_batch.kwargs)
             return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
     except PyrovaeError:

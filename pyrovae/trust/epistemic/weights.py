@@ -42,10 +42,13 @@ class Weights:
     def __init__(
         self, structure: Structure, names: Sequence[str], sites: Mapping[str, str], modules: Sequence[nn.Module] = ()
     ):
-        self.names = list(names)
-        self.tensors = [structure.parameters[name] for name in names]
+        tensors = structure.parameters
+        # A tensor of two names, as flows of autoguides have one, is one weight.
+        self.names = list({id(tensors[name]): name for name in reversed(names)}.values())[::-1]
+        self.tensors = [tensors[name] for name in self.names]
         self.buffers = structure.buffers()
-        self._sites = {site: self.names.index(name) for site, name in sites.items() if name in self.names}
+        position = {id(tensor): number for number, tensor in enumerate(self.tensors)}
+        self._sites = {s: position[id(tensors[n])] for s, n in sites.items() if id(tensors.get(n)) in position}
         roots = [*structure.modules.values(), *modules]
         parts = list({id(part): part for root in roots for part in root.modules()}.values())
         self._holders = list(_holders(parts, self.tensors, "_parameters"))
