@@ -18,6 +18,7 @@ from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.pair import guide_function
 from pyrovae.pairs.part_observed import without_masks
 from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import rows_moved, samples
@@ -118,7 +119,7 @@ def fresh_noise(traced: TracedPair) -> Iterator[Finding]:
     runs = []
     for seed in (1, 2):
         reseed(seed)
-        guide = pyro.poutine.trace(traced.pair.guide).get_trace(*traced.args, **traced.kwargs)
+        guide = pyro.poutine.trace(guide_function(traced.pair)).get_trace(*traced.args, **traced.kwargs)
         ends["guide"].append(torch.get_rng_state())
         reseed(seed)
         pyro.poutine.trace(replayed_model(traced.pair, guide)).get_trace(*traced.args, **traced.kwargs)

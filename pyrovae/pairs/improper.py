@@ -22,8 +22,12 @@ def is_improper(fn: Any) -> bool:
 
 
 def improper_sites(run: Traces) -> list[str]:
-    """The sites of a model that have such a prior."""
-    return [name for name, node in samples(run.model) if not node["is_observed"] and is_improper(node["fn"])]
+    """The sites of a model that have such a prior.
+
+    Parts of a `SplitReparam` are none: the whole is scored beside them.
+    """
+    names = [name for name, node in samples(run.model) if not node["is_observed"] and is_improper(node["fn"])]
+    return [name for name in names if name.rpartition("_split_")[0] not in run.model]
 
 
 def no_draws_words(error: Exception) -> str:

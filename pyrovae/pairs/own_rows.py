@@ -13,7 +13,7 @@ from pyrovae.pairs.by_row import ByRow, as_before, going_astray, moved_rows, rol
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, bound_modules, unwrapped
+from pyrovae.pairs.pair import HasPair, bound_modules, guide_function, unwrapped
 from pyrovae.pairs.trace import batch_rows, plate_sizes, run, unconstrained, with_rows
 
 _ROLLS = (1, 2)
@@ -43,7 +43,7 @@ def remembered_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Ow
     """
     rows = batch_rows(args, kwargs)
     with kept(unwrapped(pair).guide):
-        guide = plate_sizes(poutine.trace(pair.guide).get_trace(*args, **kwargs))
+        guide = plate_sizes(poutine.trace(guide_function(pair)).get_trace(*args, **kwargs))
     if rows is None or all(size == rows for size in guide.values()):
         return None
     alone = plate_sizes(poutine.trace(pair.model).get_trace(*args, **kwargs))

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from pyro import poutine
+from pyro.poutine.guide import GuideMessenger
 from torch import nn
 
 from pyrovae.pairs.held_objects import kept
@@ -79,7 +81,17 @@ class Wrapped:
     def guide(self, *args: Any, **kwargs: Any) -> Any:
         """The pair's guide, within `around`."""
         with kept(unwrapped(self).guide), self.around("guide", args, kwargs):
-            return self.pair.guide(*args, **kwargs)
+            return guide_function(self.pair)(*args, **kwargs)
+
+
+def guide_function(pair: HasPair) -> Callable[..., Any]:
+    """A pair's guide; one that runs the model itself (`AutoNormalMessenger`) without what the model observes there.
+
+    `SVI` takes the traces of such a guide from the guide, where it is given as it is.
+    """
+    if not isinstance(pair.guide, GuideMessenger):
+        return pair.guide
+    return poutine.block(pair.guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
 
 
 def unwrapped(pair: HasPair) -> HasPair:

@@ -12,7 +12,7 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.lawful_values import filled
-from pyrovae.pairs.pair import HasPair, unwrapped
+from pyrovae.pairs.pair import HasPair, guide_function, unwrapped
 
 
 class Traces(NamedTuple):
@@ -31,7 +31,7 @@ def run(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Traces:
     """Run the guide, then the model against its draws; both traces hold `param` sites too."""
     inner = unwrapped(pair)
     with kept(inner.guide), kept(inner.model):
-        guide = poutine.trace(pair.guide).get_trace(*args, **kwargs)
+        guide = poutine.trace(guide_function(pair)).get_trace(*args, **kwargs)
         model = poutine.trace(filled(poutine.replay(pair.model, trace=guide))).get_trace(*args, **kwargs)
     return Traces(model, guide)
 

@@ -17,7 +17,7 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.lawful_values import Fill
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, guide_function
 from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, batch_rows, samples, with_rows
@@ -118,7 +118,7 @@ def run_once(pair: HasPair, batch: Batch, structure: Structure, kind: Kind, shar
     given = shared if shared is not None else Trace()
     if kind == "prior":
         return Traces(traced(Unobserve()(poutine.replay(pair.model, trace=given)), batch), Trace())
-    guide = traced(poutine.replay(pair.guide, trace=given), batch)
+    guide = traced(poutine.replay(guide_function(pair), trace=given), batch)
     held = only_global(guide, structure) if kind == "generative" else guide
     return Traces(run_against(pair, batch, structure, kind, held), held)
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.infer import TraceEnum_ELBO, infer_discrete
+from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -45,11 +47,23 @@ class _RowsOnly(Messenger):
                 msg["mask"] = mask if msg["mask"] is None else mask & msg["mask"]
 
 
+def _ordinary(guide: Any) -> Any:
+    """A guide that runs the model itself, without what is observed there."""
+    if not isinstance(guide, GuideMessenger):
+        return guide
+    return poutine.block(guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
+
+
 def is_data(node: Any) -> bool:
     """Whether a site is observed, and no factor, no deterministic and no choice of a subsample."""
-    if node["type"] != "sample" or not node["is_observed"]:
+    if node["type"] != "sample" or not node["is_observed"] or _is_computed(node):
         return False
     return type(node["fn"]).__name__ not in ("Unit", "_Subsample") and not node["infer"].get("_deterministic")
+
+
+def _is_computed(node: Any) -> bool:
+    """Whether a reparametrisation put the site there: a point that nothing is scored at."""
+    return isinstance(getattr(node["fn"], "base_dist", None), Delta)
 
 
 class Draw(NamedTuple):
@@ -67,7 +81,7 @@ class ByHand:
     def __init__(self, style: Style, made: Made):
         self.style, self.data = style, made.data
         self.modules = made.modules
-        self.model, self.guide = _Unweighted()(made.pair.model), _Unweighted()(made.pair.guide)
+        self.model, self.guide = _Unweighted()(made.pair.model), _Unweighted()(_ordinary(made.pair.guide))
 
     @contextmanager
     def quiet(self, seed: int) -> Iterator[None]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, guide_function
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows
 from pyrovae.sampling.use import arguments
@@ -94,10 +94,10 @@ class CarriedOver(Wrapped):
         with poutine.block(hide_fn=lambda msg: msg["name"] not in self.sites), _Latent(self.sites):
             vector = self.former()
             if self.weights is None:
-                trace = poutine.trace(self.pair.guide).get_trace(*args, **kwargs)
+                trace = poutine.trace(guide_function(self.pair)).get_trace(*args, **kwargs)
             else:
                 with self.weights.replaced(vector):
-                    trace = poutine.trace(self.pair.guide).get_trace(*args, **kwargs)
+                    trace = poutine.trace(guide_function(self.pair)).get_trace(*args, **kwargs)
         return {name: node["value"] for name, node in samples(trace) if name in self.sites}
 
 
@@ -135,7 +135,7 @@ class _Latent(Messenger):
 
 def _guide_parameters(pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> list[str]:
     with isolated(0):
-        trace = poutine.trace(pair.guide).get_trace(*args, **kwargs)
+        trace = poutine.trace(guide_function(pair)).get_trace(*args, **kwargs)
     tensors = {id(unconstrained(node["value"])) for node in trace.nodes.values() if node["type"] == "param"}
     return [name for name, tensor in structure.parameters.items() if id(tensor) in tensors]
 
@@ -149,7 +149,7 @@ def _check_free_of_data(
     with isolated(0), torch.no_grad():
         one = run(pair, args, kwargs).guide
         known: Any = {name: node["value"] for name, node in samples(one) if name in sites}
-        other = poutine.trace(_Fixed(known)(pair.guide)).get_trace(*fewer[0], **fewer[1])
+        other = poutine.trace(_Fixed(known)(guide_function(pair))).get_trace(*fewer[0], **fewer[1])
         for name in sites & set(other.nodes) & set(one.nodes):
             node: Any = one.nodes[name]
             again: Any = other.nodes[name]
