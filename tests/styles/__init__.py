@@ -2,6 +2,7 @@
 
 from styles import (
     autoencoders,
+    hierarchies,
     mixtures,
     populations,
     regressions,
@@ -18,6 +19,7 @@ __all__ = [
     "Made",
     "Style",
     "autoencoders",
+    "hierarchies",
     "mixtures",
     "populations",
     "regressions",
