@@ -19,13 +19,15 @@ from registry.discrete_sites import enumerating
 from registry.entries import LATENT, ROWS, entry
 from registry.networks import Encoder, amortised_guide, decoder_net, standard_normal
 
+_SPREAD = dist.LogNormal(0.0, 0.5)
 
-def _with_level_and_spread(likelihood):
+
+def _with_level_and_spread(likelihood, prior=_SPREAD):
     """Rows of three numbers beside two numbers that all rows share."""
 
     def model(x):
         level = pyro.sample("level", dist.Normal(0.0, 2.0))
-        spread = pyro.sample("spread", dist.LogNormal(0.0, 0.5))
+        spread = pyro.sample("spread", prior)
         with pyro.plate("data", ROWS, subsample_size=len(x)):
             pyro.sample("x", likelihood(level, spread).to_event(1), obs=x)
 
@@ -78,7 +80,8 @@ def transformed_likelihood():
 
 @_shared("shared_auxiliary", auxiliary="_AutoNormalizingFlow_latent")
 def flow_of_global_sites():
-    model = _with_level_and_spread(_normal)
+    """An untrained flow draws standard normals, of which an interval makes no heavy tails."""
+    model = _with_level_and_spread(_normal, dist.Uniform(0.5, 4.0))
     flow = functools.partial(iterated, 1, functools.partial(affine_autoregressive, hidden_dims=[4]))
     return Pair(model, AutoNormalizingFlow(model, flow)), real(3)
 
