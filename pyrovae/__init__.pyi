@@ -103,6 +103,7 @@ from pyrovae.objectives.target_rate import TargetRate as TargetRate
 from pyrovae.objectives.temper import temper as temper
 from pyrovae.objectives.total_correlation import total_correlation as total_correlation
 from pyrovae.pairs.blank import HasBlank as HasBlank
+from pyrovae.pairs.corrupted import corrupted as corrupted
 from pyrovae.pairs.masked import masked as masked
 from pyrovae.pairs.own_store import own_store as own_store
 from pyrovae.pairs.pair import HasPair as HasPair

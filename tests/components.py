@@ -74,7 +74,7 @@ FAMILIES = [
 EVERY_KIND = [
     pv.Column(kind, kind, classes=CLASSES.get(kind, 0), center=0.3, spread=1.5, shares=SHARES.get(kind, ()))
     for kind in ("real", "heavy", "positive", "positive_or_zero", "count", "inflated_count", "binary", "categorical",
-                 "ordinal", "proportion", "categorical")
+                 "ordinal", "proportion", "categorical", "peaked")
 ]  # fmt: skip
 FAMILIES.append(
     Component("ByColumn", lambda net: pv.ByColumn(net, EVERY_KIND), pv.ByColumn.outputs(EVERY_KIND), (len(EVERY_KIND),))

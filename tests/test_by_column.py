@@ -36,7 +36,7 @@ def grid(column):
         return torch.arange(20_000.0), torch.ones(20_000)
     if column.kind == "proportion":
         ends = torch.linspace(0, 1, 20_001, dtype=torch.float64)
-    elif column.kind in ("real", "heavy"):
+    elif column.kind in ("real", "heavy", "peaked"):
         ends = torch.linspace(-600, 600, 600_001, dtype=torch.float64)
     else:
         ends = torch.linspace(-30, 30, 60_001, dtype=torch.float64).exp()
@@ -123,7 +123,7 @@ def test_the_encoder_takes_any_row_and_gives_no_nan():
     assert not found[0].any()
     full = units(rows[3:4].nan_to_num(0.5))
     assert full[0, -len(EVERY_KIND) :].all()
-    with pytest.raises(pv.DataError, match="takes 11 columns"):
+    with pytest.raises(pv.DataError, match="takes 12 columns"):
         units(rows[:, :4])
 
 
@@ -195,3 +195,22 @@ def test_a_network_of_zeros_gives_the_level_of_the_column(kind):
     nn.init.zeros_(net.bias)
     fn = pv.ByColumn(net, [pv.Column("x", kind, center=center, spread=0.01)])(torch.zeros(1, 1)).base_dist
     assert float(fn.mean.detach()) == pytest.approx(level, rel=0.01)
+
+
+def test_a_column_of_several_peaks_is_learned():
+    torch.manual_seed(0)
+    x = torch.where(torch.rand(3_000) < 0.3, -5 + 0.3 * torch.randn(3_000), 2 + 0.5 * torch.randn(3_000))[:, None]
+    scores = {}
+    for kind in ("real", "peaked"):
+        column = pv.Column("x", kind, center=float(x.mean()), spread=float(x.std()))
+        likelihood = pv.ByColumn(pv.MLP(1, [], pv.ByColumn.outputs([column])), [column])
+        optimiser = torch.optim.Adam(likelihood.parameters(), lr=3e-2)
+        for _ in range(300):
+            optimiser.zero_grad()
+            loss = -likelihood(torch.zeros(1, 1)).log_prob(x).mean()
+            loss.backward()
+            optimiser.step()
+        scores[kind] = -float(loss.detach())
+    entropy = 0.3 * math.log(0.3 / 0.3) + 0.7 * math.log(0.7 / 0.5) - 0.5 * math.log(2 * math.pi * math.e)
+    assert scores["peaked"] == pytest.approx(entropy, abs=0.05)
+    assert scores["real"] < scores["peaked"] - 0.5

@@ -9,15 +9,16 @@ import torch
 from pyrovae.models.conditionals.columns import Column
 
 _BY_MEAN = ("real", "proportion")
-_BY_MEDIAN = ("heavy", "positive", "positive_or_zero", "count", "inflated_count", "ordinal")  # means hang on the tail
+# Means hang on the tail, or lie between two peaks where nothing is.
+_BY_MEDIAN = ("heavy", "peaked", "positive", "positive_or_zero", "count", "inflated_count", "ordinal")
 
 
 def likely_cells(draws: torch.Tensor, columns: Sequence[Column]) -> torch.Tensor:
     """The value that stands for the draws of a cell: what its kind of column makes of them.
 
     The mean of numbers (`real`, `proportion`, dates); the median, which was drawn, of those whose mean hangs on few
-    large ones (`heavy`, `positive`, `positive_or_zero`), of counts and of ordered classes; else the most frequent
-    class.
+    large ones (`heavy`, `positive`, `positive_or_zero`) or lies between peaks (`peaked`), of counts and of ordered
+    classes; else the most frequent class.
 
     Args:
         draws: (draws, rows, columns).

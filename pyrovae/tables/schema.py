@@ -135,7 +135,8 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     Args:
         frame: of pandas, or of any library that exchanges tables (Arrow's stream or the dataframe interchange), such as
             polars and pyarrow.
-        kinds: of columns by name: "real", "heavy" (outliers), "positive", "positive_or_zero", "count",
+        kinds: of columns by name: "real", "heavy" (outliers), "peaked" (several peaks), "positive",
+            "positive_or_zero", "count",
             "inflated_count", "binary", "categorical", "ordinal", "proportion", or "left out".
 
     Returns:
