@@ -19,6 +19,7 @@ from torch.utils.data import (
 )
 
 from pyrovae.data.inspection import Leaf, argument_words, leaves_of, pick
+from pyrovae.data.sparse_rows import sparse_rows
 from pyrovae.errors import DataError
 
 
@@ -227,6 +228,8 @@ def source_of(data: Any) -> Any:
         return ArraySource(leaves_of(data.tensors))
     if isinstance(data, IterableDataset):
         return StreamSource(data)
+    if (rows := sparse_rows(data)) is not None:
+        return DatasetSource(rows)
     if isinstance(data, Dataset):
         return DatasetSource(data)
     return ArraySource(leaves_of(data))
