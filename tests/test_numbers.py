@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
+import tempfile
 
 import numpy as np
 import pyro
@@ -20,7 +21,7 @@ COUNTS = {
     "draws": 4, "shared_draws": 2, "epochs": 1, "steps": 2, "batch_size": 8, "patience": 1, "members": 2, "rank": 1,
     "restarts": 1, "trial_epochs": 1, "folds": 2, "trials": 1, "seeds": 1, "queries": 3, "chains": 2, "leapfrogs": 1,
     "warmup": 3, "simulations": 2, "components": 2, "every": 1, "size": 16, "levels": 8, "classes": 3, "cycles": 1,
-    "k": 2, "latent": 2, "memory": 2**20, "rows": 16,
+    "k": 2, "latent": 2, "memory": 2**20, "rows": 16, "chunk": 8,
 }  # fmt: skip
 LEAST = {"members": 2, "folds": 2, "levels": 2}
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
@@ -61,6 +62,11 @@ def labelled():
     return pv.Pair(model, guide)
 
 
+def compressed(**given):
+    with tempfile.TemporaryDirectory() as folder:
+        return pv.compress(classes(), X.gt(0).float(), file=f"{folder}/rows.pv", **given)
+
+
 def asking(function, *extra, **fixed):
     return lambda **given: function(truth(), X, *extra, **{**fixed, **given})
 
@@ -75,6 +81,7 @@ CALLS = {
     ),
     "clusters": lambda **given: pv.clusters(classes(), torch.ones(16, 3), **given),
     "compare": lambda **given: pv.compare({"one": truth(), "two": truth()}, X, **{"draws": 4, **given}),
+    "compress": lambda **given: compressed(**given),
     "total_correlation": lambda **given: pv.total_correlation(vae(), 1.0, **given),
     "elbo": asking(pv.elbo),
     "impute": asking(pv.impute, candidates=30),

@@ -290,6 +290,36 @@ def export(
 
 
 @app.command(
+    epilog=_examples("pyrovae compress runs/photos -o photos.pv", "pyrovae compress runs/photos new.npy -o new.pv")
+)
+def compress(
+    run: options.Run,
+    data: options.OtherData = None,
+    out: options.Compressed = Path("compressed.pv"),
+    portable: options.Portable = True,
+    pair: options.PairAgain = None,
+) -> None:
+    """Write data as a file whose length is the model's bound; the run's folder reads it again."""
+    from pyrovae.cli import compressed_data, trained_run
+
+    opened = trained_run.open_run(run, pair=pair, data=data, command="compress")
+    typer.echo(compressed_data.compress_data(opened, out, portable=portable))
+
+
+@app.command(epilog=_examples("pyrovae decompress runs/photos photos.pv -o photos.npy"))
+def decompress(
+    run: options.Run,
+    file: Annotated[Path, typer.Argument(help="What `pyrovae compress` wrote.")],
+    out: options.Decompressed = Path("decompressed.npy"),
+    pair: options.PairAgain = None,
+) -> None:
+    """Read a compressed file with the run that wrote it."""
+    from pyrovae.cli import compressed_data
+
+    typer.echo(compressed_data.decompress_data(run, file, out, pair=pair))
+
+
+@app.command(
     epilog=_examples(
         "pyrovae report runs/digits",
         "pyrovae report runs/mine --pair my_models.py:make_pair",

@@ -29,6 +29,8 @@ _EXAMPLES = {
     ("key", "'...'"): "--key NAME",
     ("mode", "'L'"): "--mode L",
     ("mode", "'RGB'"): "--mode RGB",
+    ("portable", "False"): "--no-portable",
+    ("portable", "True"): "--portable",
     ("resume", "True"): "--resume",
     ("size", "(height, width)"): "--size height,width",
     ("temper", "pv.linear(0, 1, steps=...)"): "--anneal EPOCHS",

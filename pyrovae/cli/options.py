@@ -80,6 +80,21 @@ NewTable = Annotated[Path | None, _option("--out", "-o", help="A new .csv or .pa
 
 NewCodes = Annotated[Path | None, _option("--out", "-o", help="A new .csv, .parquet or .npz file.", usual="in the run")]
 
+Compressed = Annotated[Path, _option("--out", "-o", help="A new file.", usual="compressed.pv")]
+
+Decompressed = Annotated[
+    Path, _option("--out", "-o", help="A new .npy file, or .npz where rows have a condition.", usual="decompressed.npy")
+]
+
+Portable = Annotated[
+    bool,
+    _option(
+        "--portable/--no-portable",
+        help="Bits that every machine decodes, or faster ones for this machine.",
+        usual="portable",
+    ),
+]
+
 ArvizFile = Annotated[
     Path, typer.Argument(help="A new file ending in .nc (netCDF), or a new folder ending in .zarr.", show_default=False)
 ]
