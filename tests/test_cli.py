@@ -569,7 +569,26 @@ def test_python_m_pyrovae_ends_with_2_and_one_line():
     assert done.stderr.strip().splitlines() == ["Error: missing.npy does not exist."]
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "sample", "reconstruct", "export", "report"])
+@pytest.mark.slow
+def test_what_compress_wrote_decompress_reads():
+    levels = pv.datasets.digits().images.astype(np.uint8)[:200]
+    np.save("grey.npy", levels)
+    succeeds("train grey.npy --likelihood discretized-logistic --epochs 2 --hidden 16 --out run --quiet --no-report")
+    assert "200 rows in" in succeeds("compress run grey.npy -o grey.pv")
+    assert succeeds("decompress run grey.pv -o back.npy").strip() == "back.npy"
+    back = np.load("back.npy")
+    assert back.dtype == np.uint8
+    assert np.array_equal(back.reshape(levels.shape), levels)
+    assert "grey.pv exists and is left as it is" in fails("compress run grey.npy -o grey.pv")
+    assert "must end in .npy or .npz" in fails("decompress run grey.pv -o back.txt")
+    succeeds("train grey.npy --likelihood bernoulli --epochs 1 --hidden 16 --out other --quiet --no-report")
+    assert "takes grey values as draws of black and white" in fails("compress other grey.npy -o other.pv")
+    assert "was made with another pair" in fails("decompress other grey.pv -o other.npy")
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "evaluate", "sample", "reconstruct", "export", "report", "compress"]
+)
 def test_every_command_has_examples(command):
     assert f"pyrovae {command}" in succeeds(f"{command} --help")
 

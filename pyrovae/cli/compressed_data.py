@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import pyrovae as pv
-from pyrovae.cli.table_blueprint import TableBlueprint
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import new_file
 from pyrovae.cli.trained_run import Trained, open_pair
 from pyrovae.data.whole_file import whole_file
@@ -18,7 +18,7 @@ _ENDINGS = (".npy", ".npz")
 
 def compress_data(run: Trained, out: Path, *, portable: bool) -> str:
     """Write the run's data, compressed; a sentence on what it came to."""
-    if isinstance(run.blueprint, TableBlueprint):
+    if isinstance(run.model_config, TableConfig):
         raise DataError(
             "a table of columns of several kinds has no code: most columns are continuous. In Python, pv.compress "
             "takes any pair whose columns are discrete."
@@ -43,11 +43,11 @@ def compress_data(run: Trained, out: Path, *, portable: bool) -> str:
 def decompress_data(path: Path, file: Path, out: Path, *, pair: str | None) -> Path:
     """Write what a compressed file holds; its path."""
     new_file(out, _ENDINGS)
-    built, blueprint = open_pair(path, pair=pair, command="decompress")
+    built, described = open_pair(path, pair=pair, command="decompress")
     found = pv.decompress(built, file)
     parts = [part.numpy() for part in (found if isinstance(found, tuple) else (found,))]
-    if blueprint is not None:
-        parts[0] = blueprint.restore(parts[0])
+    if described is not None:
+        parts[0] = described.restore(parts[0])
     if len(parts) > 1 and out.suffix == ".npy":
         raise ArgumentError(f"{file} holds rows and a condition; give a name that ends in .npz by --out.")
     with whole_file(out) as stream:

@@ -111,16 +111,16 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     return opened
 
 
-def open_pair(path: Path, *, pair: str | None, command: str) -> tuple[Any, AnyBlueprint | None]:
+def open_pair(path: Path, *, pair: str | None, command: str) -> tuple[Any, AnyConfig | None]:
     """A run's pair with its weights, and what describes it, where no data are needed."""
     folder = RunFolder.existing(path)
     config = folder.read_config()
     check_pair_option(pair, config["pair"], f"{command} {path}")
-    blueprint = blueprint_of(config)
-    built = make_pair(pair or "") if blueprint is None else _built(blueprint, folder)
+    described = config_of(config)
+    built = make_pair(pair or "") if described is None else _built(described, folder)
     pv.load(built, _weights(folder, config))
     spare_threads(built)
-    return built, blueprint
+    return built, described
 
 
 def opened_as(

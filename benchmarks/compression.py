@@ -1,0 +1,116 @@
+"""Bits a pixel of MNIST's test images as a file, beside the bound, gzip, zstd and PNG; images a second there and back.
+
+Two VAEs are trained, one on the images binarised at half, one on their 256 levels; each writes the 10,000 test images.
+Every byte of a file counts: header, checksums, first bits. The weights do not, as a decompressor's code does not.
+
+    python benchmarks/compression.py                      # downloads MNIST; six minutes of two cores
+    python benchmarks/compression.py --data-root FOLDER   # the folder of the four IDX files
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import nn
+
+import pyrovae as pv
+
+PIXELS = 784
+
+
+class Divided(nn.Module):
+    """A network that takes levels."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x / 255)
+
+
+def binary_vae() -> pv.VAE:
+    return pv.VAE(
+        pv.StandardNormal(40), pv.Bernoulli(pv.MLP(40, [500], PIXELS)), pv.DiagNormal(pv.MLP(PIXELS, [500], 80))
+    )
+
+
+def grey_vae() -> pv.VAE:
+    likelihood = pv.DiscretizedLogistic(pv.MLP(50, [500], 2 * PIXELS), levels=256, highest=255)
+    return pv.VAE(pv.StandardNormal(50), likelihood, pv.DiagNormal(Divided(pv.MLP(PIXELS, [500], 100))))
+
+
+# --- what one has otherwise -----------------------------------------------------------------------------
+
+
+def others(levels: np.ndarray, *, binary: bool) -> dict[str, float]:
+    """Bits a pixel of general compressors; black and white with eight pixels to a byte."""
+    raw = (np.packbits(levels > 127, axis=-1) if binary else levels).tobytes()
+    images = [_png(image.reshape(28, 28), binary=binary) for image in levels]
+    sheet = _png(levels.reshape(-1, 28), binary=binary)
+    zstd = pa.Codec("zstd", compression_level=19).compress(raw, asbytes=True)
+    sizes = {"gzip -9": len(gzip.compress(raw, 9)), "zstd -19": len(zstd), "PNG, one an image": sum(images)}
+    return {name: 8 * size / levels.size for name, size in {**sizes, "PNG, one for all": sheet}.items()}
+
+
+def _png(levels: np.ndarray, *, binary: bool) -> int:
+    stream = io.BytesIO()
+    image = Image.fromarray(levels)
+    (image.point(lambda level: 255 * (level > 127), mode="1") if binary else image).save(stream, "PNG", optimize=True)
+    return stream.tell()
+
+
+# --- what a pair gives ----------------------------------------------------------------------------------
+
+
+def measured(pair: pv.VAE, x: torch.Tensor, *, portable: bool) -> list[str]:
+    bound = -float(pv.elbo(pair, x, draws=10).value.mean()) / math.log(2) / PIXELS
+    with tempfile.TemporaryDirectory() as folder:
+        file, checked = Path(folder, "images.pv"), Path(folder, "checked.pv")
+        start = time.perf_counter()
+        done = pv.compress(pair, x, file=file, portable=portable, verify=False)
+        middle = time.perf_counter()
+        back = pv.decompress(pair, file)
+        end = time.perf_counter()
+        pv.compress(pair, x, file=checked, portable=portable)
+        last = time.perf_counter()
+    assert torch.equal(back, x)
+    speeds = (f"{len(x) / seconds:,.0f}" for seconds in (middle - start, end - middle, last - end))
+    bits = done.bits / PIXELS
+    return [f"{bits:.4f}", f"{bound:.4f}", f"{100 * (bits / bound - 1):.2f} %", f"{done.first_bits}", *speeds]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    train, test = (pv.datasets.mnist(asked.data_root, train=part).images.reshape(-1, PIXELS) for part in (True, False))
+    print("| data | by | bits a pixel | -ELBO | above it | first bits | images/s | decoded/s | verified/s |")
+    for name, make in {"binarised": binary_vae, "grey": grey_vae}.items():
+        binary = name == "binarised"
+        rows, held_out = ((torch.as_tensor(part > 127 if binary else part)).float() for part in (train, test))
+        torch.manual_seed(0)
+        pair, start = make(), time.perf_counter()
+        pv.fit(pair, rows, epochs=asked.epochs, learning_rate=pv.cosine(2e-3, 1e-5, steps=469 * asked.epochs), seed=0)
+        print(f"trained {asked.epochs} epochs in {time.perf_counter() - start:.0f} s")
+        for portable in (True, False):
+            print(f"| {name} | portable={portable} |", " | ".join(measured(pair, held_out, portable=portable)), "|")
+        for other, bits in others(np.asarray(test), binary=binary).items():
+            print(f"| {name} | {other} | {bits:.4f} | | | | | | |")
+
+
+if __name__ == "__main__":
+    main()
