@@ -707,7 +707,10 @@ def test_verdicts_call_arguments_by_their_options():
 
 def test_every_option_that_sentences_name_is_one():
     known = {
-        option for command in get_command(app).commands.values() for each in command.params for option in each.opts
+        option
+        for command in get_command(app).commands.values()
+        for each in command.params
+        for option in (*each.opts, *each.secondary_opts)
     }
     named = {word for words in (*_OPTIONS.values(), *_EXAMPLES.values()) for word in words.split() if word[:2] == "--"}
     assert named <= known
