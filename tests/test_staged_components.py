@@ -181,11 +181,11 @@ def test_every_recipe_is_staged(name):
 
 @pytest.mark.trial
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_compiled(name, monkeypatch):
+def test_every_recipe_is_compiled(name):
     """As code without vector instructions, which torch makes in half the time; `test_staged_passes` has those with."""
-    monkeypatch.setattr("torch._inductor.config.cpp.simdlen", 1)
     make, data = RECIPES[name]
-    staged_alike(make, data, "compiled")
+    with torch._inductor.config.patch({"cpp.simdlen": 1}):
+        staged_alike(make, data, "compiled")
 
 
 # --- data are looked at where they come in ------------------------------------------------------------
