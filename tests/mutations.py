@@ -48,8 +48,8 @@ FAULTS = (
         "rate_distortion temper free_bits fixed_plate",
     ),
     (
-        "moved = state + self.gain * error",
-        "moved = state - self.gain * error",
+        "moved = state + self.gain * min(",
+        "moved = state - self.gain * min(",
         "schedules objectives",
     ),
     (
@@ -163,8 +163,8 @@ FAULTS = (
         "data_batches",
     ),
     (
-        "self.transformed(self.source.take(chunk))._replace(positions=chunk) for chunk in chunks",
-        "self.transformed(self.source.take(chunk)) for chunk in chunks",
+        "return self.transformed(self.source.take(rows))._replace(positions=chunk)",
+        "return self.transformed(self.source.take(rows))",
         "data_batches",
     ),
     (
@@ -228,8 +228,8 @@ FAULTS = (
         "training resumption",
     ),
     (
-        "if curve[-1] < curve[0]:",
-        "if curve[-1] > curve[0]:",
+        "if curve[-1] < curve[0] - max(",
+        "if curve[-1] > curve[0] - max(",
         "progress training",
     ),
     (
@@ -293,7 +293,7 @@ FAULTS = (
         "arviz",
     ),
     (
-        "shape[part.axis] = self.rows",
+        "shape[part.axis] = self.rows or 0",
         "pass",
         "arviz prediction_store",
     ),
@@ -313,8 +313,8 @@ FAULTS = (
         "staged_*",
     ),
     (
-        "figures[:4] *= self.share.whole * self.share.size",
-        "figures[:4] *= self.share.whole",
+        "figures[:1] *= self.share.whole * self.share.size",
+        "figures[:1] *= self.share.whole",
         "parallel",
     ),
     (
@@ -334,7 +334,7 @@ FAULTS = (
     ("self._pure[storage_of(tensor)] = False", "pass", "staged_values"),
     ("check_data(self.checks, batch.args, batch.kwargs)  # here", "pass  # here", "staged_components"),
     ("whole = within + between", "whole = within", "pooled"),
-    ("if (weights == weights[0]).all():", "if True:", "estimators"),
+    ("frame, weights = frame[weights > 0], weights[weights > 0]", "pass", "estimators"),
     ("(holed, self._completed_evidence)", "(holed, self._evidence)", "estimators"),
     ("return own_store(with_schema(pair, self.schema_))", "return with_schema(pair, self.schema_)", "estimators"),
     ("hidden[noise.choice(rows), place] = False", "pass", "imputation_scores"),

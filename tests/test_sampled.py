@@ -1,8 +1,11 @@
-"""The sample of the suite: each test stands in it or in the rest, and every case can be met."""
+"""The sample of the suite: each test stands in it or in the rest, and every case can be met; faults on purpose."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from mutations import FAULTS
 from sampled import CASES, parted, places, shared
 
 
@@ -47,3 +50,15 @@ class _Item:
 def items():
     many = [_Item(f"t.py::test_many[{number}]") for number in range(30)]
     return [_Item("t.py::test_quick"), _Item("t.py::test_slow", "slow"), *many, _Item("t.py::test_trial", "trial")]
+
+
+@pytest.mark.parametrize(("line", "fault", "names"), FAULTS)
+def test_every_fault_on_purpose_has_its_line_and_its_tests(line, fault, names, sources):
+    assert sum(text.count(line) for text in sources) == 1
+    assert line != fault
+    assert all(list(Path(__file__).parent.glob(f"test_{name}.py")) for name in names.split())
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return [path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].glob("pyrovae/**/*.py")]
