@@ -183,6 +183,25 @@ def test_seeds_and_random_states():
     assert not torch.equal(one, other)
 
 
+def test_holes_of_what_is_only_read_are_told_from_those_of_data():
+    def model(x, dose, batch):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + dose, 1.0), obs=x)
+
+    def guide(x, dose, batch):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x - dose) / 2, 0.5**0.5))
+
+    pair, full, hole = pv.Pair(model, guide), torch.zeros(3), torch.tensor([0.0, math.nan, 0.0])
+    for rows in (full, hole):
+        with pytest.raises(pv.PairError, match=r"computes with what is missing in 'dose': without these holes it runs"):
+            pv.impute(pair, rows, hole, full, draws=2)
+        with pytest.raises(pv.PairError, match=r"^'batch' has holes, and what the model observes has none: it does"):
+            pv.impute(pair, rows, full, hole, draws=2)
+    assert pv.impute(pair, hole, full, full, draws=2).values["x"].isfinite().all()
+
+
 # --- every style of pair ------------------------------------------------------------------------------
 def holed(args, kwargs):
     """The data with one missing element in the second row of every floating argument."""

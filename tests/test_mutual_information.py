@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormalMessenger
 from registry import arguments, pairs
 
 import pyrovae as pv
@@ -136,6 +137,19 @@ def test_guides_that_broadcast_to_something_else_are_run_one_by_one():
             mutual_information._way(sampler, sampler.use.first(sampler.tile_rows), ["a", "b"], asked)
             is mutual_information._one_by_one
         )
+
+
+def test_a_guide_that_runs_the_model_is_refused_by_its_name():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.linspace(-1, 1, 5)
+    pair = pv.Pair(model, AutoNormalMessenger(model))
+    run(pair, (x,), {})
+    with pytest.raises(pv.PairError, match="the guide is an AutoNormalMessenger, which runs the model"):
+        pv.mutual_information(pair, x)
 
 
 # --- what linear models read off ------------------------------------------------------------------------

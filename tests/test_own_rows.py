@@ -16,6 +16,7 @@ from pyro.infer.autoguide import (
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormal,
+    AutoNormalMessenger,
 )
 from registry import pairs
 from torch import nn
@@ -235,6 +236,46 @@ def test_a_guide_that_draws_all_rows_as_one_vector_has_the_evidence_of_the_whole
             ask(pair, few)
     whole = pv.log_evidence(pair, few, draws=150, joint=True)
     assert float((whole.value - evidence(few).sum()).abs()) < 6 * float(whole.error) + 0.1
+
+
+@pytest.mark.parametrize("name", ["messenger", "by hand", "conditioned"])
+def test_a_pair_that_stops_on_other_rows_is_asked_for_its_own(name):
+    def by_hand(x):
+        loc = pyro.param("own_loc", torch.zeros(12))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    known = pyro.condition(model, data={"z": X[:12]})
+    pair = {
+        "messenger": lambda: pv.Pair(model, AutoNormalMessenger(model)),
+        "by hand": lambda: pv.Pair(model, by_hand),
+        "conditioned": lambda: pv.Pair(known, lambda x: None),
+    }[name]()
+    run(pair, (X[:12],), {})
+    for ask in (pv.encode, pv.log_evidence, lambda *a: pv.novelty(*a, calibration=X[20:])):
+        with pytest.raises(pv.PairError, match=r"holds for its own 12 rows only, and these have (5|125)") as raised:
+            ask(pair, X[:5])
+        assert "Trace Shapes" not in str(raised.value)
+
+
+def test_rows_along_another_dimension_are_asked_for_as_the_refusal_says():
+    def words(x):
+        with pyro.plate("documents", x.shape[1]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("words", len(x)):
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("documents", x.shape[1]):
+            pyro.sample("z", dist.Normal(x.sum(0) / (len(x) + 1), (len(x) + 1) ** -0.5))
+
+    x = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(pv.ArgumentError, match=r"x\.transpose\(0, 1\)"):
+        pv.log_evidence(pv.Pair(words, guide), x, data_plate="documents")
+    turned = pv.Pair(lambda x: words(x.transpose(0, 1)), lambda x: guide(x.transpose(0, 1)))
+    found = pv.log_evidence(turned, x.transpose(0, 1), draws=3).value
+    exact = dist.MultivariateNormal(torch.zeros(4), torch.eye(4) + 1).log_prob(x.T)
+    torch.testing.assert_close(found.float(), exact, atol=1e-4, rtol=0)  # the guide is the exact posterior
 
 
 def test_rows_that_do_not_come_first_are_refused():

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import sampler_of
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_count
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import samples
@@ -98,6 +99,7 @@ def mutual_information(
         raise ArgumentError(
             "the pair has no local latent site in its guide, so there are no codes that could say anything."
         )
+    _check_holds_values(sampler)
     queries = check_count("queries", queries)
     with torch.no_grad():
         asked = list(_queries(sampler, sites, queries))
@@ -108,6 +110,16 @@ def mutual_information(
     information, away = own - aggregate, aggregate - prior
     error = float(information.std() / math.sqrt(len(information))) if len(information) > 1 else math.nan
     return Information(float((own - prior).mean()), float(information.mean()), float(away.mean()), error)
+
+
+def _check_holds_values(sampler: Sampler) -> None:
+    guide = unwrapped(sampler.use.pair).guide
+    if isinstance(guide, GuideMessenger):
+        raise PairError(
+            f"the guide is an {type(guide).__name__}, which runs the model and draws there, so that no draw of one row "
+            "can be held beside the guide of another, which is how codes are compared. Take AutoNormal, or a guide "
+            "that draws its sites itself; rate_distortion, log_evidence and the rest take this one."
+        )
 
 
 def _queries(sampler: Sampler, sites: list[str], count: int) -> Iterator[_Query]:

@@ -74,42 +74,52 @@ class Masked(Wrapped):
         """The pair's model; what is missing of observed values counts nowhere."""
         inner = self.pair.model
         masks = _masks_for(inner, args, kwargs)
-        self._check_each(args, {**kwargs, **masks})
+        names = {**dict(enumerate(_names(inner, args))), **{name: name for name in (*kwargs, *masks)}}
         try:
-            with kept(unwrapped(self).model), _Cells(args, kwargs):
+            self._check_each(args, {**kwargs, **masks}, names)
+            with kept(unwrapped(self).model), _Cells(_named(args, kwargs, names)):
                 return inner(*args, **kwargs, **masks)
         except (ValueError, IndexError) as error:
-            if isinstance(error, PyrovaeError) or not self._runs_without_holes(args, {**kwargs, **masks}):
+            leaves = {**dict(enumerate(args)), **kwargs, **masks}
+            read = [] if isinstance(error, PyrovaeError) else self._read_holes(leaves)
+            if not read:
                 raise
             raise PairError(
-                "the model computes with what is missing in the data: without their holes it runs, and with them it "
-                f"stops ({type(error).__name__}). That is so, too, where it goes on with the value that "
-                "pyro.sample(..., obs=) returns. Let it use these data by obs= alone, or fill what it reads beforehand."
+                f"the model computes with what is missing in {' and in '.join(repr(names[key]) for key in read)}: "
+                f"without these holes it runs, and with them it stops ({type(error).__name__}). That is so, too, where "
+                "it goes on with the value that pyro.sample(..., obs=) returns. Let it use these data by obs= alone, "
+                "or fill what it reads beforehand."
             ) from error
 
-    def _runs_without_holes(self, args: tuple, kwargs: Mapping[str, Any]) -> bool:
-        if not any(map(_has_holes, (*args, *kwargs.values()))):
-            return False
+    def _read_holes(self, leaves: Mapping[int | str, Any]) -> list[int | str]:
+        """The arguments whose holes alone stop the model, which runs without; all that have holes where none does."""
+        holed = [key for key, leaf in leaves.items() if _has_holes(leaf)]
+        if not holed or not self._runs({key: _without_holes(leaf) for key, leaf in leaves.items()}):
+            return []  # the author's code stops in any way it likes, and holes are not why
+        return [key for key in holed if not self._runs(_with_holes_of(leaves, key))] or holed
+
+    def _runs(self, leaves: Mapping[int | str, Any]) -> bool:
         try:
-            with forked_random(), torch.no_grad(), poutine.block():
-                self.pair.model(
-                    *map(_without_holes, args), **{one: _without_holes(leaf) for one, leaf in kwargs.items()}
-                )
+            with forked_random(), torch.no_grad(), poutine.block(), _Cells({}):
+                self._call(leaves)
         except Exception:
-            return False  # the author's code stops in any way it likes, and holes are not why
+            return False
         return True
 
-    def _check_each(self, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    def _call(self, leaves: Mapping[int | str, Any]) -> None:
+        places = sorted(key for key in leaves if isinstance(key, int))
+        named = {key: leaf for key, leaf in leaves.items() if isinstance(key, str)}
+        self.pair.model(*(leaves[place] for place in places), **named)
+
+    def _check_each(self, args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> None:
         """That the holes of each argument reach what is observed: those of one would hide that another's do not."""
         leaves = {**dict(enumerate(args)), **kwargs}
         holed = [key for key, leaf in leaves.items() if may_read() and _has_holes(leaf)]
         if len(holed) < 2 or set(holed) <= self._checked:
             return
         for key in holed:
-            alone = {one: leaf if one == key else _without_holes(leaf) for one, leaf in leaves.items()}
-            places, named = range(len(args)), {one: leaf for one, leaf in alone.items() if isinstance(one, str)}
-            with forked_random(), torch.no_grad(), poutine.block(), _Cells((alone[key],), {}):
-                self.pair.model(*(alone[place] for place in places), **named)
+            with forked_random(), torch.no_grad(), poutine.block(), _Cells({names[key]: leaves[key]}):
+                self._call(_with_holes_of(leaves, key))
         self._checked.update(holed)
 
     def guide(self, *args: Any, **kwargs: Any) -> Any:
@@ -194,6 +204,14 @@ def _without_holes(leaf: Any) -> Any:
     return torch.where(_holes_or_none(leaf), 0, leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
+def _with_holes_of(leaves: Mapping[int | str, Any], key: int | str) -> dict[int | str, Any]:
+    return {one: leaf if one == key else _without_holes(leaf) for one, leaf in leaves.items()}
+
+
+def _named(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> dict[str, Any]:
+    return {**{names[place]: leaf for place, leaf in enumerate(args)}, **kwargs}
+
+
 def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
     holes = holes_in(leaf)
     return torch.zeros_like(leaf, dtype=torch.bool) if holes is None else holes
@@ -202,10 +220,10 @@ def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
 class _Cells(Messenger):
     """Around a model: of what it observes, what is missing counts nowhere."""
 
-    def __init__(self, args: tuple, kwargs: Mapping[str, Any]):
+    def __init__(self, leaves: Mapping[str, Any]):
         super().__init__()
         # Counted where values may be looked at; a graph is traced of what was looked at before.
-        self.holed = [leaf for leaf in (*args, *kwargs.values()) if may_read() and _has_holes(leaf)]
+        self.holed = {name: leaf for name, leaf in leaves.items() if may_read() and _has_holes(leaf)}
         self.elements = self.hidden = 0
         self.masks = False  # whether the model has masks of its own, which may know of the holes
 
@@ -234,9 +252,11 @@ class _Cells(Messenger):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         done = super().__exit__(kind, error, trace)
         lost = self.holed and not self.hidden and not self.masks
-        if error is None and lost and self.elements >= max(one.numel() for one in self.holed):
+        if error is None and lost and self.elements >= max(one.numel() for one in self.holed.values()):
             raise PairError(
-                "the data have holes, and what the model observes has none: it makes something of them (a comparison, "
-                "a cast to bytes) that does not show what is missing. Observe the values themselves."
+                f"{' and '.join(map(repr, self.holed))} has holes, and what the model observes has none: it does not "
+                "observe these values, or makes something of them (a comparison, a cast to bytes) that does not show "
+                "what is missing. Observe the values themselves; fill beforehand what only goes into the model "
+                "(x.nan_to_num(0.0)), since no draw is made of it."
             )
         return done

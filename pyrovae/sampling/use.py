@@ -30,6 +30,7 @@ from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.summed_alone import summed_alone
 from pyrovae.pairs.surplus_labels import surplus_labels
 from pyrovae.pairs.trace import Traces, run
+from pyrovae.sampling.fitting_rows import fitting_rows
 from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
 
 _FEW_ROWS = 8  # on which one row is seen to move with others
@@ -227,6 +228,8 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
         found, beside = "" if takes_holes(pair) else _holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
         if why := "" if found else no_draws_words(error) or summed_alone(pair, batch.args, batch.kwargs):
             raise PairError(f"the pair stops on these data with {_first_line(error)}. {why}") from error
+        if own := None if found else fitting_rows(pair, batch.args, batch.kwargs, error, data_plate):
+            raise PairError(f"{own.refusal(batch.rows)}.") from error
         raise PairError(
             f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
             if found
