@@ -295,7 +295,7 @@ FAULTS = (
     (
         "shape[part.axis] = self.rows or 0",
         "pass",
-        "arviz prediction_store",
+        "prediction_store prediction_reductions",
     ),
     (
         "self._own |= made - given",
