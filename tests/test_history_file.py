@@ -17,7 +17,7 @@ from pyrovae.training.saved import files, history_file
 from pyrovae.training.saved.checkpoints import found
 from pyrovae.training.saved.history_file import HistoryFile
 
-ROW = Epoch(1, 4, 1.5, math.nan, math.inf, 0.1 + 0.2, {"z": 0.5}, 1e-3, None, None, None, 0.25)
+ROW = Epoch(1, 4, 1.5, math.nan, math.inf, 0.1 + 0.2, {"z": 0.5}, 1e-3, None, None, None, None, 0.25)
 ROWS = [ROW._replace(epoch=number) for number in range(1, 6)]
 X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
 

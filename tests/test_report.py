@@ -77,7 +77,7 @@ def check_alone(html: str) -> Page:
 def history(elbos, validation=None) -> tuple[Epoch, ...]:
     held_out = validation or [None] * len(elbos)
     return tuple(
-        Epoch(n, 10 * n, -e, e, 1.0, -e - 1, 1.0, 1e-3, v, v and 1.0, v and -v - 1, 0.5)
+        Epoch(n, 10 * n, -e, e, 1.0, -e - 1, 1.0, 1e-3, v, v and 1.0, v and -v - 1, v, 0.5)
         for n, (e, v) in enumerate(zip(elbos, held_out, strict=True), start=1)
     )
 

@@ -337,10 +337,14 @@ def test_the_first_step_is_known_after_a_resume_too(data, tmp_path):
 def test_another_objective_than_the_elbo_is_judged_by_itself(losses, kind, data):
     """A bound of several draws rises while the ELBO of the same guide falls."""
     row = pv.fit(small_vae(), data, epochs=1, seed=0, **QUIET).history[0]
-    history = tuple(row._replace(loss=loss, elbo=loss - 20, validation_elbo=loss - 20) for loss in losses)
+    history = tuple(
+        row._replace(loss=loss, elbo=loss - 20, validation_elbo=loss - 20, validation_bound=None) for loss in losses
+    )
     verdict = curve_verdict(history)
     assert verdict.kind is VerdictKind[kind]
     assert "the objective (minus the loss)" in verdict.words
+    rising = [row._replace(loss=-n, validation_elbo=0.0, validation_bound=-abs(4.0 - n)) for n in range(12)]
+    assert curve_verdict(tuple(rising)).kind is VerdictKind.OVERFITTING
 
 
 def test_the_plot_shows_three_curves(data):
@@ -442,6 +446,40 @@ def test_patience_restores_the_best_weights(data):
     assert len(elbos) - 1 - int(np.argmax(elbos)) == 3
     figures = pv.rate_distortion(vae, data[8:], seed=0, batch_size=8)
     assert figures.elbo == pytest.approx(max(elbos), abs=0.2 * abs(max(elbos)))
+
+
+@pytest.mark.parametrize("loss", [pv.objectives.IWAE(20), RenyiELBO(0.5, num_particles=20)])
+def test_the_bound_of_held_out_rows_is_that_of_several_draws(data, loss):
+    vae = small_vae()
+    row = pv.fit(vae, data, epochs=1, validation=data[:9], batch_size=4, loss=loss, seed=0, **QUIET).history[-1]
+    plain = [float(loss.loss(vae.eval().model, vae.guide, data[:9])) / 9 for _ in range(40)]
+    assert row.validation_bound == pytest.approx(-np.mean(plain), abs=4 * np.std(plain))
+    assert row.validation_bound > row.validation_elbo + 4 * np.std(plain)
+
+
+def test_patience_is_of_the_bound_that_is_trained():
+    """Where the guide is the prior, the ELBO wants a noise of 1.4, where training begins, and the bound a small one."""
+    log_noise = nn.Parameter(torch.tensor(2.0).sqrt().log())
+
+    def model(x):
+        pyro.param("log_noise", log_noise)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, log_noise.exp()), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    x = torch.randn(200)
+    run = pv.fit(
+        pv.Pair(model, guide), x[:100], validation=x[100:], loss=pv.objectives.IWAE(30), epochs=25, batch_size=100,
+        learning_rate=0.03, patience=2, seed=0, **QUIET,
+    )  # fmt: skip
+    elbos, bounds = ([getattr(row, name) for row in run.history] for name in ("validation_elbo", "validation_bound"))
+    assert run.reason == "finished"
+    assert elbos[-1] < elbos[0]
+    assert bounds[-1] > bounds[0] + 0.1
 
 
 def test_the_moving_average_is_what_the_pair_holds(data):

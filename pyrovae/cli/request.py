@@ -16,7 +16,7 @@ _STEPS = 4_000
 
 _FEWEST, _MOST = 10, 200
 
-# Epochs without a better validation ELBO: noise between epochs is over after about so many.
+# Epochs without a better bound of held-out rows: noise between epochs is over after about so many.
 _PATIENCE = 20
 
 

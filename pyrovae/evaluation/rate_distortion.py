@@ -14,7 +14,7 @@ from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import Placement
 from pyrovae.errors import PairError
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities
-from pyrovae.objectives.losses import Loss, loss_alone, own_loss
+from pyrovae.objectives.losses import Loss, is_of_several_draws, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import isolated
@@ -106,7 +106,7 @@ def rate_distortion(
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
     with use.blaming_holes():
-        return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed)
+        return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed).figures
 
 
 def _runs_on_a_part(use: Use) -> bool:
@@ -127,6 +127,13 @@ def _ties_its_rows(use: Use) -> bool:
         return bool(observed_together(whole, batch, use.structure))
 
 
+class Measured(NamedTuple):
+    """Figures of data, and the bound per datum that the loss is of: the ELBO, or one of several draws."""
+
+    figures: RateDistortion
+    bound: float
+
+
 def measure(
     pair: HasPair,
     batches: Iterable[Batch],
@@ -136,20 +143,22 @@ def measure(
     *,
     draws: int = 1,
     seed: int | None = 0,
-) -> RateDistortion:
+) -> Measured:
     """Run a loss over batches in eval mode, isolated, and average what a recorder reads off it."""
     fixed = FixedPlate(pair, structure.data_plate)
     recorded = Recorded(fixed, data_plate=structure.data_plate)
-    sums, squares, rows, parts = torch.zeros(3, dtype=torch.float64), 0.0, 0, 0
+    sums, squares, bound, rows, parts = torch.zeros(3, dtype=torch.float64), 0.0, 0.0, 0, 0
+    several = is_of_several_draws(loss)
     with isolated(seed), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loss that is not finite is in the figures; it was warned of in training
         for batch in batches:
             batch = place.place(batch)
             fixed.index = batch.positions
             length = batch.rows
-            for _ in range(draws):
-                loss_alone(loss, recorded, batch.args, batch.kwargs)
+            losses = [loss_alone(loss, recorded, batch.args, batch.kwargs) for _ in range(draws)]
             _check_masks(recorded)
+            if several:
+                bound -= length * sum(losses) / draws / recorded.size()
             figures = recorded.figures()
             value = torch.stack([torch.as_tensor(f, dtype=torch.float64).cpu() for f in figures])
             sums += length * value
@@ -158,7 +167,8 @@ def measure(
     _, rate, distortion = (sums / max(rows, 1)).tolist()
     elbo = -(rate + distortion)  # exactly, whatever the rounding of sums
     spread = max(squares / max(rows, 1) - elbo**2, 0.0)
-    return RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
+    figures = RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
+    return Measured(figures, bound / max(rows, 1) if several else elbo)
 
 
 def _check_masks(recorded: Recorded) -> None:

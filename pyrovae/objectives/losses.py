@@ -88,10 +88,15 @@ def loss_and_gradients(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[st
     return items[0] if len(items) == 1 else sum(items)
 
 
-def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    """One pass without gradients, for the figures that a recorder reads off it."""
+def loss_alone(loss: Any, pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Any:
+    """One pass without gradients, for the figures that a recorder reads off it; what the loss says of it."""
     run = loss.loss if hasattr(loss, "loss") else loss
-    run(pair.model, pair.guide, *args, **kwargs)
+    return run(pair.model, pair.guide, *args, **kwargs)
+
+
+def is_of_several_draws(loss: Loss) -> bool:
+    """Whether a loss is minus a bound of several draws of each datum, which the ELBO of single draws says little of."""
+    return isinstance(_elbo(loss), IWAE | RenyiELBO)
 
 
 def try_once(loss: Loss, pair: HasPair, structure: Structure, args: tuple, kwargs: Mapping[str, Any]) -> None:

@@ -13,6 +13,9 @@ class Epoch(NamedTuple):
     `elbo = -(rate + distortion)` in nats per datum, without temper; `loss` is the objective that was
     minimised, weights included, per datum.
 
+    `validation_bound` is that of the objective, without temper, of which `patience` is: the ELBO, and under `IWAE`,
+    `DReG` and `RenyiELBO` the bound of their several draws.
+
     A guide at a point (AutoDelta) has no density: there `rate` is no rate but minus the log of the prior at the
     point, and `elbo` the log of the joint one. `rate_distortion` refuses such a pair.
 
@@ -35,4 +38,5 @@ class Epoch(NamedTuple):
     validation_elbo: float | None
     validation_rate: float | None
     validation_distortion: float | None
+    validation_bound: float | None
     seconds: float

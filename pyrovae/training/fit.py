@@ -72,7 +72,8 @@ def fit(
             figures of the history, are then those of \( \sum_n w_n \mathrm{ELBO}_n \): a row of weight 2 is one that
             is there twice. Questions (`elbo`, `log_evidence`) and `validation` are of rows as they are.
         validation: data like `data`, looked at after each epoch.
-        patience: epochs without a better validation ELBO after which training stops; the best weights are kept.
+        patience: epochs without a better validation bound after which training stops; the best weights are kept. The
+            bound is that of `loss`: the ELBO, or under `IWAE`, `DReG` and `RenyiELBO` that of several draws.
         average: the decay of a moving average of the weights, 0.999 say, which the pair holds at the end.
         transform: called with each batch, `torch.bernoulli` to binarise grey images afresh.
         seed: of all random numbers; left out, one is drawn from the caller's generator.

@@ -62,7 +62,7 @@ def check_arguments(pair: Any, options: FitOptions) -> dict[str, int]:
         raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
     if options.patience is not None and options.validation is None:
         raise ArgumentError(
-            f"patience counts epochs without a better validation ELBO; give {argument('validation')} too."
+            f"patience counts epochs without a better bound of held-out rows; give {argument('validation')} too."
         )
     return counts
 

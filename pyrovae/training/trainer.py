@@ -12,7 +12,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.evaluation.active_units import ActiveUnits, active_in
-from pyrovae.evaluation.rate_distortion import RateDistortion, measure
+from pyrovae.evaluation.rate_distortion import Measured, measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -66,7 +66,7 @@ class Trainer:
         self.epoch_seconds = 0.0
         self.averages: dict[str, torch.Tensor] = {}
         self.best: dict[str, torch.Tensor] = {}
-        self.best_elbo = -math.inf
+        self.best_bound = -math.inf
         self.bad_epochs = 0
         self.reason: str | None = None
         self._unread: list[tuple[Step, Made, int]] = []  # and the rows of the whole batch
@@ -213,8 +213,8 @@ class Trainer:
         self.history = (*self.history, row)
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
-        if self.plan.patience is not None and row.validation_elbo is not None:
-            self._judge(self.plan.team.broadcast(row.validation_elbo))
+        if self.plan.patience is not None and row.validation_bound is not None:
+            self._judge(self.plan.team.broadcast(row.validation_bound))
 
     def _share_buffers(self) -> None:
         """Each process has statistics of its own rows; their average goes on."""
@@ -229,8 +229,9 @@ class Trainer:
 
     def _row(self) -> Epoch:
         self._started = time.monotonic()
-        held_out = self._validate()
+        validated = self._validate()
         self._clock()
+        held_out = validated and validated.figures
         loss, _, rate, distortion = (total / max(self.rows, 1) for total in self.sums)
         return Epoch(
             epoch=self.epoch + 1,
@@ -244,10 +245,11 @@ class Trainer:
             validation_elbo=held_out and held_out.elbo,
             validation_rate=held_out and held_out.rate,
             validation_distortion=held_out and held_out.distortion,
+            validation_bound=validated and validated.bound,
             seconds=self.epoch_seconds,
         )
 
-    def _validate(self) -> RateDistortion | None:
+    def _validate(self) -> Measured | None:
         if self.plan.validation is None:
             return None
         # The same seed after each epoch: the noise is the same, and two epochs differ by their weights alone.
@@ -266,9 +268,9 @@ class Trainer:
             words = "the validation data get a distribution whose parameters are not finite"
             raise self.passes.diverged(words, " ".join(str(error).split())[:500]) from error
 
-    def _judge(self, elbo: float) -> None:
-        if elbo > self.best_elbo:
-            self.best_elbo, self.bad_epochs = elbo, 0
+    def _judge(self, bound: float) -> None:
+        if bound > self.best_bound:
+            self.best_bound, self.bad_epochs = bound, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self._moving().items()}
             return
         self.bad_epochs += 1

@@ -131,20 +131,28 @@ def _is_elbo(row: Epoch) -> bool:
 
 def _of_another_objective(history: tuple[Epoch, ...]) -> TrainingVerdict:
     """The verdict where a bound of several draws, say, was trained: the ELBO may fall while all goes well."""
-    return _of_curve([-row.loss for row in history], "objective (minus the loss)")
+    held_out = [
+        row.validation_bound for row in history
+        if row.validation_bound is not None and row.validation_bound != row.validation_elbo
+    ]  # fmt: skip
+    return _of_curves([-row.loss for row in history], held_out, "objective (minus the loss)", "validation bound")
 
 
 def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
     """The verdict on at least four epochs whose ELBO is what was trained."""
-    training = [row.elbo for row in history]
-    validation = [row.validation_elbo for row in history if row.validation_elbo is not None]
-    curve, name = (validation, "validation ELBO") if len(validation) >= _FEWEST else (training, "training ELBO")
+    held_out = [row.validation_elbo for row in history if row.validation_elbo is not None]
+    return _of_curves([row.elbo for row in history], held_out, "training ELBO", "validation ELBO")
+
+
+def _of_curves(training: list[float], validation: list[float], trained: str, validated: str) -> TrainingVerdict:
+    """By held-out rows where there are enough epochs of them."""
+    curve, name = (validation, validated) if len(validation) >= _FEWEST else (training, trained)
     best = max(range(len(curve)), key=curve.__getitem__)
     if curve is validation and curve[best] - curve[-1] > max(_changes(curve)) and training[-1] > training[best]:
         return TrainingVerdict(
             VerdictKind.OVERFITTING,
-            f"Overfitting: the validation ELBO was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
-            f"{curve[-1]:.4g} while the training ELBO rose. Stop early ({argument('patience')}), or use a smaller or "
+            f"Overfitting: the {validated} was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
+            f"{curve[-1]:.4g} while the {trained} rose. Stop early ({argument('patience')}), or use a smaller or "
             "noisier network.",
         )
     return _of_curve(curve, name)

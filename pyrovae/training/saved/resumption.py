@@ -312,7 +312,7 @@ def probe(trainer: Trainer) -> float:
     first = plan.batches.first(_PROBE_ROWS if plan.batches.rows is None else None)
     try:
         loss = own_loss(plan.loss)
-        return measure(plan.pair, [first], plan.placement, loss, plan.structure, seed=0).elbo
+        return measure(plan.pair, [first], plan.placement, loss, plan.structure, seed=0).figures.elbo
     except Exception:
         return math.nan  # weights that no distribution takes; there is nothing to compare
 

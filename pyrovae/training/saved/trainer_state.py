@@ -11,7 +11,7 @@ from pyrovae.training.trainer import Trainer
 
 _PLAIN = (
     *("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "first_elbo"),
-    *("averages", "best", "best_elbo"),
+    *("averages", "best", "best_bound"),
 )
 
 

@@ -73,14 +73,14 @@ def fit_best(
     if trial_epochs > epochs:
         raise ArgumentError(f"trial_epochs={trial_epochs!r}; give 1 to the {epochs} epochs of the whole training.")
     with tempfile.TemporaryDirectory(prefix="pyrovae-") as folder:
-        elbos = {}
+        bounds = {}
         for start in range(seed, seed + restarts):
             place = Path(folder) / str(start)
             with trained(make, data, seed=start, checkpoint=place, epochs=trial_epochs, **options) as run:
                 row = run.history[-1]
-                elbos[start] = row.elbo if row.validation_elbo is None else row.validation_elbo
-        best = max(elbos, key=elbos.__getitem__)
-        logger.info("starts by ELBO after %d epochs: %s; %d goes on", trial_epochs, elbos, best)
+                bounds[start] = row.elbo if row.validation_bound is None else row.validation_bound
+        best = max(bounds, key=bounds.__getitem__)
+        logger.info("starts by bound after %d epochs: %s; %d goes on", trial_epochs, bounds, best)
         return _gone_on(make, data, Path(folder) / str(best), checkpoint, best, epochs, progress, options)
 
 
