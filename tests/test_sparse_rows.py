@@ -52,6 +52,17 @@ def test_beside_other_arrays_by_place_and_by_name():
         assert torch.equal(other, rows)
 
 
+def test_a_check_finds_of_sparse_rows_what_it_finds_of_dense_ones():
+    x, torch_rows = matrix().tocsr(), torch.from_numpy(matrix().toarray())
+    assert pv.check_pair(vae(), x[:8]) == pv.check_pair(vae(), torch_rows[:8]) == ()
+    with pytest.raises(pv.ArgumentError, match=r"of shape \(8, 5\)"):
+        pv.check_pair(vae(), x[:8, :5])
+    holed = x[:8].copy()
+    holed.data[0] = np.nan
+    with pytest.raises(pv.DataError, match="'x' is a sparse matrix that holds NaN"):
+        pv.check_pair(vae(), holed)
+
+
 def test_what_is_no_data_is_refused():
     holed = matrix().tocsr()
     holed.data[3] = np.nan

@@ -15,6 +15,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.inspection import leaves_of
 from pyrovae.data.placement import placed
 from pyrovae.data.rows_of_frames import is_frame, rows_of_frames
+from pyrovae.data.sparse_rows import dense_rows, is_sparse
 from pyrovae.errors import DataError
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.surplus_labels import surplus_labels
@@ -127,6 +128,7 @@ def as_given(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tup
         DataError: an array that holds no numbers, or no rows.
     """
     names, given = argument_names(pair, args, kwargs), dict(named(args, kwargs))
+    given = {key: dense_rows(leaf, repr(names[key])) if is_sparse(leaf) else leaf for key, leaf in given.items()}
     with torch.inference_mode(False), torch.no_grad():
         leaves = {key: _tensor(names[key], leaf) for key, leaf in rows_of_frames(pair, given).items()}
     arrays = [key for key, leaf in given.items() if isinstance(leaf, np.ndarray) or is_frame(leaf)]

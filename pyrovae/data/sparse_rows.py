@@ -60,6 +60,15 @@ def is_sparse(leaf: Any) -> bool:
     return type(leaf).__module__.startswith("scipy.sparse") and hasattr(leaf, "tocsr")
 
 
+def dense_rows(matrix: Any, where: str) -> np.ndarray:
+    """A matrix of few rows as a dense array.
+
+    Raises:
+        DataError: it holds something else than finite numbers.
+    """
+    return _rows_of(matrix, where).toarray()
+
+
 def sparse_rows(data: Any) -> SparseRows | None:
     """Data of which a part is sparse, as a `Dataset`; None where none is."""
     if is_sparse(data):
