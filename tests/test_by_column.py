@@ -11,10 +11,13 @@ from components import EVERY_KIND
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.models.conditionals.background import background, background_draws
 from pyrovae.models.conditionals.columns import KINDS, has_classes
 from pyrovae.models.conditionals.distributions import ZeroOrLogNormal
 from pyrovae.models.units.table_units import TableUnits
 from pyrovae.pairs.part_observed import observing
+
+REALS = ("real", "heavy", "peaked")
 
 
 def likelihood(columns=EVERY_KIND, seed=0):
@@ -36,7 +39,7 @@ def grid(column):
         return torch.arange(20_000.0), torch.ones(20_000)
     if column.kind == "proportion":
         ends = torch.linspace(0, 1, 20_001, dtype=torch.float64)
-    elif column.kind in ("real", "heavy", "peaked"):
+    elif column.kind in REALS:
         ends = torch.linspace(-600, 600, 600_001, dtype=torch.float64)
     else:
         ends = torch.linspace(-30, 30, 60_001, dtype=torch.float64).exp()
@@ -63,6 +66,79 @@ def test_densities_add_up_to_one_and_draws_are_of_them(place):
         end = points[(masses.cumsum(0) < level).sum()]
         below = float(masses[points <= end].sum())
         assert float((drawn <= end).double().mean()) == pytest.approx(below, abs=0.015)
+
+
+@pytest.mark.parametrize("place", range(len(EVERY_KIND)), ids=[column.kind for column in EVERY_KIND])
+def test_cells_may_be_outliers(place):
+    """Of all kinds: the density is the sum of both by hand, and draws of the second component are of its density."""
+    clean, share = likelihood().double(), 0.2
+    both = pv.ByColumn(clean.network, EVERY_KIND, outliers=share).double()
+    both.free = clean.free
+    given = torch.randn(4_000, 3, dtype=torch.float64)
+    fn, plain = both(given).base_dist, clean(given).base_dist
+    torch.manual_seed(2)
+    x = fn.sample()
+    wide, narrow = background(EVERY_KIND, x).exp() * share, plain.log_prob(x).exp() * (1 - share)
+    assert torch.allclose(fn.log_prob(x).exp(), wide + narrow, rtol=1e-5)
+    probability = fn.outlier_probability(x)
+    assert torch.allclose(probability, wide / (wide + narrow), rtol=1e-4, atol=1e-12)
+    assert float(probability.detach()[:, place].mean()) == pytest.approx(share, abs=0.03)
+    assert torch.equal(fn.mean, plain.mean)
+
+
+@pytest.mark.parametrize("place", range(len(EVERY_KIND)), ids=[column.kind for column in EVERY_KIND])
+def test_outliers_are_drawn_as_their_density_says(place):
+    column, like = EVERY_KIND[place], torch.zeros(40_000, 1, dtype=torch.float64)
+    torch.manual_seed(3)
+    drawn = background_draws([column], like)[:, 0]
+    points, weights = grid(column)
+    masses = background([column], points[:, None].double())[:, 0].exp() * weights
+    cut = masses.cumsum(0)
+    for level in (0.15, 0.4, 0.7):
+        at = int((cut < level).sum())
+        below = _below(column) if float(points[at]) else 0.0  # of the zeros alone nothing is below
+        assert float((drawn <= points[at]).double().mean()) == pytest.approx(float(cut[at]) + below, abs=0.012)
+
+
+def _below(column):
+    """What lies below the grid."""
+    end = {**dict.fromkeys(REALS, 600), "positive": 30, "positive_or_zero": 30}.get(column.kind, math.inf)
+    share = column.shares[1] / sum(column.shares) if column.kind == "positive_or_zero" else 1.0
+    return share * (0.5 - math.atan((end + column.center) / (2 * column.spread)) / math.pi)
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_draws_are_of_both_or_clean(draws):
+    columns = [pv.Column("x", "real", center=3.0, spread=1.0)]
+    found = pv.ByColumn(pv.MLP(1, [], 1), columns, outliers=0.3, outlier_draws=draws)
+    torch.manual_seed(0)
+    far = (found(torch.zeros(1, 1)).sample(torch.Size([20_000])) - 3.0).abs() > 20
+    assert float(far.double().mean()) == pytest.approx(0.3 * 2 * math.atan(2 / 20) / math.pi if draws else 0, abs=5e-3)
+
+
+def test_a_share_is_learned():
+    """Of a standard normal with a tenth of cells from the wide component, by maximum likelihood."""
+    columns = [pv.Column("x", "real"), pv.Column("y", "real")]
+    torch.manual_seed(0)
+    x = torch.randn(6000, 2)
+    off = torch.rand(6000) < 0.1
+    x[off, 1] = background_draws(columns, x)[off, 1]
+    found = pv.ByColumn(lambda z: torch.zeros(len(z), 2), columns, outliers="learned")
+    found.free.requires_grad_(False)
+    optim = torch.optim.Adam(found.parameters(), lr=0.1)
+    for _ in range(120):
+        optim.zero_grad()
+        (-found(torch.zeros(6000, 1)).log_prob(x).mean()).backward()
+        optim.step()
+    shares = found.shares_of_outliers().detach()
+    assert float(shares[1]) == pytest.approx(0.1, abs=0.02)
+    assert float(shares[0]) < 0.01
+
+
+@pytest.mark.parametrize("outliers", [0, 1.0, "often", True])
+def test_a_share_that_is_none_is_refused(outliers):
+    with pytest.raises(pv.ArgumentError, match="give a probability"):
+        pv.ByColumn(pv.MLP(1, [], 1), [pv.Column("x", "real")], outliers=outliers)
 
 
 def test_columns_are_in_the_order_in_which_they_were_given():

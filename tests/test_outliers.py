@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pyro
@@ -11,8 +13,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import pyrovae as pv
+from pyrovae.models.conditionals.background import background
 from pyrovae.models.conditionals.columns import KINDS, Column
-from pyrovae.tables.background import background
 from pyrovae.tables.cell_densities import cell_densities
 
 QUIET = {"progress": False, "seed": 0}
@@ -111,6 +113,50 @@ def _tail(column, first):
     off = [(np.log(x) - column.center) / (2 * column.spread) for x in (first + 0.5, 0.5)]
     above = [0.5 - np.arctan(one) / np.pi for one in off]
     return above[0] / above[1]
+
+
+# --- a likelihood that knows of outliers --------------------------------------------------------------
+def two_cells():
+    """One latent, two cells, each an outlier one time in ten: all is a sum over four cases, known by a grid over z."""
+    columns = [Column(name, "real", center=0.0, spread=1.0) for name in "ab"]
+    likelihood = pv.ByColumn(lambda z: z.expand(*z.shape[:-1], 2), columns, outliers=0.1)
+    likelihood.requires_grad_(False).free += math.log(0.5)  # the noise
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+            pyro.sample("x", likelihood(z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.StudentT(3.0, torch.zeros(len(x), 1), 1.0).to_event(1))
+
+    return columns, likelihood, pv.masked(pv.Pair(model, guide))
+
+
+def test_probabilities_of_cells_and_rows_are_the_exact_posterior():
+    columns, likelihood, pair = two_cells()
+    frame = pd.DataFrame({"a": [0.3, 1.0, 4.0, 25.0, np.nan], "b": [0.1, -1.5, 0.2, 0.5, 6.0]})
+    table = tuple(pv.tables.TableColumn(column, column.name, "number", (), "float64") for column in columns)
+    found = pv.tables.outliers(pv.tables.with_schema(pair, pv.tables.Schema(table)), frame, draws=20_000)
+    z = torch.linspace(-8, 8, 8001, dtype=torch.float64)[:, None]
+    for row, x in enumerate(torch.tensor(frame.to_numpy())):
+        here = ~x.isnan()
+        mean = likelihood(z).base_dist.clean.mean.double()
+        scale = float(likelihood(z).base_dist.clean.parts[0][1].scale[0, 0])
+        clean = 0.9 * dist.Normal(mean, scale).log_prob(x.nan_to_num()).exp()
+        wide = 0.1 * background(columns, x.nan_to_num()[None]).exp()
+        both = torch.where(here, clean + wide, 1.0)
+        weight = dist.Normal(0.0, 1.0).log_prob(z[:, 0]).exp() * both.prod(1)
+        weight = weight / weight.sum()
+        cells = (weight[:, None] * wide / (clean + wide)).sum(0)
+        whole = 1 - float((weight * torch.where(here, clean / (clean + wide), 1.0).prod(1)).sum())
+        for place, name in enumerate("ab"):
+            if here[place]:
+                assert found.cells[name].iloc[row] == pytest.approx(float(cells[place]), abs=0.01)
+            else:
+                assert np.isnan(found.cells[name].iloc[row])
+        assert found.rows.iloc[row] == pytest.approx(whole, abs=0.01)
 
 
 # --- tables -------------------------------------------------------------------------------------------

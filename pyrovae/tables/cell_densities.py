@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +78,7 @@ def _of_rows(sampler: Sampler, site: str, tiles: list[Tile], full: torch.Tensor,
     rows = slice(tiles[0].rows.start, tiles[0].rows.stop)
     values, seen = full[rows], shown[rows]
     weights = torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
-    cells = torch.cat([_cells(sampler, run, site, values) for tile in tiles for run in tile.runs])
+    cells = torch.cat([each_cell(sampler, run, site, values) for tile in tiles for run in tile.runs])
     whole = weights.logsumexp(0)
     # A shown cell is in the weights, and taken out of them; a hidden one is not.
     without = whole[:, None] - (weights[..., None] - cells).logsumexp(0)
@@ -86,8 +87,14 @@ def _of_rows(sampler: Sampler, site: str, tiles: list[Tile], full: torch.Tensor,
     return CellDensities(found, whole - math.log(len(weights)))
 
 
-def _cells(sampler: Sampler, run: Run, site: str, values: torch.Tensor) -> torch.Tensor:
-    """Log-densities of single cells under each draw, (draws, rows, columns)."""
+def each_cell(
+    sampler: Sampler,
+    run: Run,
+    site: str,
+    values: torch.Tensor,
+    score: Callable[[Any, torch.Tensor], torch.Tensor] = lambda base, full: base.log_prob(full),
+) -> torch.Tensor:
+    """What a function of a distribution says of single cells under each draw, (draws, rows, columns): densities."""
 
     def density(fn: Any) -> torch.Tensor:
         base = base_of(without_masks(fn))
@@ -98,6 +105,6 @@ def _cells(sampler: Sampler, run: Run, site: str, values: torch.Tensor) -> torch
             )
         times = fn.batch_shape[-1] // len(values)  # where draws stand behind each other in the rows
         full = values.repeat(times, 1).to(run.node(site)["value"])
-        return base.log_prob(torch.where(full.isnan(), lawful_value(base, full), full))
+        return score(base, torch.where(full.isnan(), lawful_value(base, full), full))
 
     return rows_second(sampler, run.of(site, density), site).cpu().double()

@@ -10,17 +10,18 @@ import torch
 
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.errors import ArgumentError
+from pyrovae.models.conditionals.background import background
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import RowSchema, schema_of
 from pyrovae.sampling.use import arguments
 from pyrovae.tables.as_frame import as_frame
-from pyrovae.tables.background import background
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
 from pyrovae.tables.missing_cells import taking_holes
+from pyrovae.tables.outlier_posteriors import outlier_posteriors
 from pyrovae.tables.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
@@ -55,7 +56,11 @@ def outliers(
     their rows looked at again, so that one does not make its neighbours suspect. m is the model's density of the cell
     alone, with a tenth of b.
 
-    The model learned from data that hold the outliers: where they are many, `refit_without_outliers` trains again.
+    Where the likelihood has a component of outliers of its own, as `recipes.table_vae(schema, outliers=0.05)` has, the
+    probabilities are its posterior ones: that a cell is of this component, and that one of the row's cells is.
+
+    Any other model learned from data that hold the outliers; where they are many, `refit_without_outliers` trains
+    again.
 
     Args:
         pair: any pair that carries a schema and whose cells are independent given its latents.
@@ -96,7 +101,8 @@ def outliers(
     given = given if isinstance(given, dict | tuple) else (given,)
     pair = without_mask_sites(taking_holes(pair, given), given, data_plate)
     options = {"draws": draws, "seed": seed, "data_plate": data_plate}
-    cells, rows = _probabilities(pair, schema, given, key, options)
+    own = outlier_posteriors(pair, given, key, **options)
+    cells, rows = _probabilities(pair, schema, given, key, options) if own is None else own
     likely = _likely(pair, given, key, cells > _SUSPECT, options)
     return found_outliers(as_frame(frame), schema, cells, rows, likely)
 

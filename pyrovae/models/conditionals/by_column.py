@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, check_network, network_output
+from pyrovae.errors import ArgumentError, argument
+from pyrovae.models.conditionals.base import Conditional, bounded, check_network, network_output
 from pyrovae.models.conditionals.columns import KINDS, Column, check_column, has_classes
+from pyrovae.models.conditionals.or_anything import OrAnything
 from pyrovae.models.conditionals.side_by_side import SideBySide
+
+_START = 0.05  # the share of outliers from which one is learned
 
 
 class ByColumn(Conditional):
@@ -24,6 +27,9 @@ class ByColumn(Conditional):
     Args:
         network: gives `ByColumn.outputs(columns)` numbers: those of the first column first.
         columns: what they are, in their order.
+        outliers: how probable it is of a cell that it is anything its column can hold (`OrAnything`); "learned" for a
+            number of each column, which begins at 0.05; None for never.
+        outlier_draws: whether draws are outliers as often, or of the columns' families alone.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -33,7 +39,14 @@ class ByColumn(Conditional):
         torch.Size([2])
     """
 
-    def __init__(self, network: Any, columns: Sequence[Column]):
+    def __init__(
+        self,
+        network: Any,
+        columns: Sequence[Column],
+        *,
+        outliers: float | str | None = None,
+        outlier_draws: bool = True,
+    ):
         super().__init__()
         self.columns = tuple(map(check_column, columns))
         if not self.columns:
@@ -48,6 +61,11 @@ class ByColumn(Conditional):
         # A scale, in spreads of the column, or a total count, which the spread of logarithms is the root of one over.
         free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
         self.free = nn.Parameter(torch.tensor(free), requires_grad=not all(map(has_classes, self.columns)))
+        self.outlier_draws, logits = outlier_draws, _logits_of(outliers, len(self.columns))
+        if outliers == "learned":
+            self.outlier_logits = nn.Parameter(logits)
+        else:
+            self.register_buffer("outlier_logits", logits, persistent=False)
         self._wanted, self._groups = wanted, self._grouped()
         for number, (places, starts) in enumerate(self._groups):  # once, and not at every step
             size = KINDS[self.columns[places[0]].kind].outputs(self.columns[places[0]])
@@ -68,7 +86,15 @@ class ByColumn(Conditional):
                 f"pv.ByColumn: these columns take {self._wanted} numbers, its network gave "
                 f"{tuple(output.shape[output.dim() - dims :])}"
             )
-        return SideBySide([self._part(output, number) for number in range(len(self._groups))]).to_event(1)
+        found: Any = SideBySide([self._part(output, number) for number in range(len(self._groups))])
+        if self.outlier_logits is not None:
+            logits = bounded(self.outlier_logits).to(output.dtype)
+            found = OrAnything(found, self.columns, logits, draws=self.outlier_draws)
+        return found.to_event(1)
+
+    def shares_of_outliers(self) -> Tensor | None:
+        """How probable it is of a cell of each column that it is an outlier, (columns,); None where none can be."""
+        return None if self.outlier_logits is None else bounded(self.outlier_logits).sigmoid()
 
     def _grouped(self) -> list[tuple[list[int], list[int]]]:
         """Columns of one kind and size, which are worked on together: their places, and where their numbers begin."""
@@ -88,6 +114,17 @@ class ByColumn(Conditional):
         free = self.free.index_select(0, self.get_buffer(f"_places_{number}"))
         columns = [self.columns[place] for place in places]
         return places, KINDS[columns[0].kind].make(columns, raw, free)
+
+
+def _logits_of(outliers: float | str | None, count: int) -> Tensor | None:
+    """Of the shares of outliers, such that they are these once bounded."""
+    if outliers is None:
+        return None
+    share = _START if outliers == "learned" else outliers
+    if isinstance(share, bool) or not isinstance(share, float) or not 1e-4 <= share <= 0.5:
+        raise ArgumentError(f"{argument('outliers', outliers)}; give a probability from 0.0001 to 0.5, or 'learned'.")
+    logit = math.log(share / (1 - share))
+    return torch.full((count,), math.tan(logit * math.pi / 20) * 20 / math.pi)
 
 
 def _total(column: Column) -> float:

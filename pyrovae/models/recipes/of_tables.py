@@ -34,6 +34,7 @@ def table_vae(
     mechanism: SelfMasking | None = None,
     condition: Sequence[Column] | HasColumns | None = None,
     classes: int | None = None,
+    outliers: float | str | None = None,
 ) -> HasPair:
     r"""A VAE of rows of a table whose columns are of several kinds and have holes (NaN).
 
@@ -58,6 +59,9 @@ def table_vae(
         condition: other columns, under which these are modelled, without holes (`ConditionalVAE`): the pair takes
             `(rows, condition)`, the latter as `condition.encode(frame)` makes it.
         classes: how many classes the rows are of, known for some (`LabelledVAE`): the pair takes `(rows, labels)`.
+        outliers: how probable it is of a cell to be anything, whatever its row says, such as 0.05, or "learned" for
+            each column: the other cells are then learned without these, `pv.tables.outliers` says how probable each
+            one is, and what is drawn (imputed, generated) is clean.
 
     Returns:
         A pair of data `(rows, columns)`. With a schema it carries that, and every function takes frames.
@@ -76,7 +80,7 @@ def table_vae(
             f"table_vae takes one of {argument('mechanism')}, {argument('condition')} and {argument('classes')}."
         )
     given = None if condition is None else TableUnits(_columns(condition), position=1)
-    parts = _Parts(chosen, latent, tuple(hidden), given)
+    parts = _Parts(chosen, latent, tuple(hidden), given, outliers)
     if classes is not None:
         vae: Any = parts.labelled(*check_counts(classes=classes))
     elif given is not None:
@@ -92,9 +96,16 @@ def table_vae(
 class _Parts:
     """Prior, likelihood and posterior of the rows of a table."""
 
-    def __init__(self, columns: tuple[Column, ...], latent: int, hidden: tuple[int, ...], given: TableUnits | None):
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        latent: int,
+        hidden: tuple[int, ...],
+        given: TableUnits | None,
+        outliers: float | str | None,
+    ):
         self.columns, self.latent, self.hidden, self.given = columns, latent, hidden, given
-        self.units = TableUnits(columns)
+        self.outliers, self.units = outliers, TableUnits(columns)
 
     def three(self, width: int = 0) -> dict[str, Any]:
         """The three; `width` is that of a condition, or of a label, in the networks."""
@@ -107,7 +118,7 @@ class _Parts:
             decoder = EachInput(decoder, None, self.given)
         return {
             "prior": StandardNormal(d),
-            "likelihood": ByColumn(decoder, self.columns),
+            "likelihood": ByColumn(decoder, self.columns, outliers=self.outliers, outlier_draws=False),
             "posterior": DiagNormal(encoder),
         }
 
