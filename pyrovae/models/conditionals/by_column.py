@@ -62,7 +62,7 @@ class ByColumn(Conditional):
         free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
         self.free = nn.Parameter(torch.tensor(free), requires_grad=not all(map(has_classes, self.columns)))
         self.outlier_draws, logits = outlier_draws, _logits_of(outliers, len(self.columns))
-        if outliers == "learned":
+        if logits is not None and outliers == "learned":
             self.outlier_logits = nn.Parameter(logits)
         else:
             self.register_buffer("outlier_logits", logits, persistent=False)
