@@ -85,8 +85,8 @@ _KNOWN = (
     ),
     (
         "dtype",
-        r"same dtype|expected scalar type|dtype.{0,40}(mismatch|expected)|can't be cast|not implemented for|"
-        r"expected .{0,40}dtype",
+        r"two bool tensors|same dtype|expected scalar type|dtype.{0,40}(mismatch|expected)|can't be cast|"
+        r"not implemented for|expected .{0,40}dtype",
         "Give data and parameters one floating type: x.float() or module.double() (fit casts its data by itself); "
         "class labels belong into an embedding or torch.nn.functional.one_hot.",
     ),

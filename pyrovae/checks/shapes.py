@@ -11,6 +11,8 @@ import torch
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed
+from pyrovae.pairs.by_row import loose_dims
+from pyrovae.pairs.points import is_deterministic
 
 
 class _Word(NamedTuple):
@@ -23,7 +25,11 @@ def fitting_shapes(traced: TracedPair) -> Iterator[Finding]:
     """Every batch dim belongs to a plate, events hold one datum, values have their distribution's shape."""
     found: dict[tuple[str, str], tuple[_Word, list[str]]] = {}
     for side, name, node in traced.sites():
-        word = _swallowed(traced, side, name, node) or _loose(traced, node) or _observed(node)
+        word = (
+            _swallowed(traced, side, name, node)
+            or _loose(node, traced.rows, traced.structure.data_plate)
+            or _observed(node)
+        )
         if word:
             found.setdefault((name, word.clause), (word, []))[1].append(side)
     for (name, clause), (word, sides) in found.items():
@@ -103,20 +109,27 @@ def reinterpreted(fn: Any) -> int:
 
 
 # --- batch dims outside plates --------------------------------------------------------------------------
-def _loose(traced: TracedPair, node: Mapping) -> _Word | None:
+def misplaced(node: Mapping, rows: int | None, data_plate: str | None) -> str:
+    """What is wrong with the shapes of a site that stands in the plate of the rows, in words; else nothing."""
+    if all(frame.name != data_plate for frame in node["cond_indep_stack"]) or is_deterministic(node):
+        return ""
+    word = _loose(node, rows, data_plate) or _observed(node)
+    return word.text if word else ""
+
+
+def _loose(node: Mapping, rows: int | None, data_plate: str | None) -> _Word | None:
     """Batch dims that no plate accounts for."""
-    shape, frames = tuple(node["fn"].batch_shape), _frames(node)
-    loose = [dim for dim in range(-len(shape), 0) if dim not in frames and shape[dim] > 1]
+    shape, frames, loose = tuple(node["fn"].batch_shape), _frames(node), loose_dims(node)
     if not loose:
         return None
     batch = _batch_of(node)
     if node["is_observed"] and batch and _fits(batch, frames):
         return _Word("shape", _crossed(node, shape))
-    if not frames and shape[loose[0]] == traced.rows:
-        plate = traced.structure.data_plate or "data"
+    if not frames and shape[loose[0]] == rows:
+        plate = data_plate or "data"
         return _Word(
             "batch-outside-plate",
-            f"has a batch of shape {shape} outside any plate: Pyro takes its {traced.rows} rows for one datum. Put it "
+            f"has a batch of shape {shape} outside any plate: Pyro takes its {rows} rows for one datum. Put it "
             f"inside `with pyro.plate({plate!r}, len(x)):`, in model and guide.",
         )
     return _Word("to-event", _too_few(node, shape, frames, loose))

@@ -16,6 +16,7 @@ from pyrovae.pairs.known_support import is_angle, is_real, known_support
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Site
+from pyrovae.pairs.surplus_densities import surplus_densities
 from pyrovae.pairs.trace import plates, samples
 
 
@@ -45,6 +46,9 @@ def matching_sites(traced: TracedPair) -> Iterator[Finding]:
             "obs= if it has one, or mark it infer={'is_auxiliary': True} if other sites of the guide are made from it.",
             name,
         )
+    surplus = surplus_densities(traced.traces, traced.structure)
+    for name in surplus.keys() - set(strange):
+        yield Finding("surplus-density", "warning", surplus[name], name)
     marked = {name for name, node in samples(traced.traces.guide) if node["infer"].get("is_auxiliary")}
     for name in drawn:
         if sites[name].role == "observed" and name in marked:

@@ -19,16 +19,7 @@ def computable(traced: TracedPair) -> Iterator[Finding]:
         score, value = traced.scores.get((side, name)), node["value"]
         kind = short(getattr(value, "dtype", type(value).__name__))
         if isinstance(score, Exception):
-            clause, mend = clause_of(str(score))
-            mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
-            yield Finding(
-                clause,
-                "error",
-                f"{name!r} in the {side}: {family_of(node['fn'])} cannot give the log-probability of "
-                f"values of shape {tuple(getattr(value, 'shape', ()))}, type {kind}: {first_sentence(str(score))}. "
-                f"{mend}",
-                name,
-            )
+            yield Finding(clause_of(str(score))[0], "error", uncomputable_words(name, side, node, score), name)
         elif node["is_observed"] and isinstance(score, torch.Tensor) and _wraps_around(node, score):
             yield Finding(
                 "dtype",
@@ -37,6 +28,18 @@ def computable(traced: TracedPair) -> Iterator[Finding]:
                 f"is another than that of the same values as {short(torch.get_default_dtype())}. Cast them: x.float().",
                 name,
             )
+
+
+def uncomputable_words(name: str, side: str, node: Mapping, error: Exception) -> str:
+    """What a distribution says that cannot give the log-probability of a site's value, and how to mend it."""
+    value = node["value"]
+    clause, mend = clause_of(str(error))
+    mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
+    return (
+        f"{name!r} in the {side}: {family_of(node['fn'])} cannot give the log-probability of values of shape "
+        f"{tuple(getattr(value, 'shape', ()))}, type {short(getattr(value, 'dtype', type(value).__name__))}: "
+        f"{first_sentence(str(error))}. {mend}"
+    ).strip()
 
 
 def _wraps_around(node: Mapping, score: torch.Tensor) -> bool:

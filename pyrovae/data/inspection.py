@@ -114,7 +114,11 @@ _REFUSED = (
         lambda item: isinstance(item, np.ma.MaskedArray),
         "its mask would be lost: fill the holes with .filled(0) and pass ~mask as another argument",
     ),
-    (_is_number, "a single number has no rows; give an array whose first dimension counts them"),
+    (
+        _is_number,
+        "a single number has no rows; give an array whose first dimension counts them. An option of "
+        "the model is bound to model and guide: pv.Pair(functools.partial(model, option=...), ...)",
+    ),
 )
 
 

@@ -9,8 +9,10 @@ from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.surplus_densities import surplus_densities
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
+from pyrovae.sampling.capabilities import refuse_shapes
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
@@ -40,6 +42,7 @@ def check_local_densities(use: Use) -> None:
             "or mark it with pyro.infer.config_enumerate to have it summed out."
         )
     run = use.posterior_run
+    refuse_shapes(run, use.first(None).rows, use.structure.data_plate)
     if points := point_sites(use, run).local:
         raise PairError(
             f"the guide puts {points[0]!r} at one point for each datum (a Delta, as for a MAP estimate of codes). A "
@@ -47,7 +50,7 @@ def check_local_densities(use: Use) -> None:
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
-    for words in mixed_measures(run).values():
+    for words in (*mixed_measures(run).values(), *surplus_densities(run, use.structure).values()):
         raise PairError(words)
     tell_of_weights(use, weights_in(run))
 

@@ -95,10 +95,10 @@ def rate_distortion(
             raise
         batches = as_batches(given, batch_size=batches.rows)
         use = Use.of(pair, batches, data_plate=data_plate)
-    use.tell_of_other_rows()
-    use.tell_of_other_units()
     check_local_densities(use)
     check_common_densities(use)
+    use.tell_of_other_rows()
+    use.tell_of_other_units()
     several = batches.random_access and batches.batches_per_epoch != 1
     if several and (not _runs_on_a_part(use) or _ties_its_rows(use)):
         batches = as_batches(given, batch_size=batches.rows)

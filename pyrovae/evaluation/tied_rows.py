@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pyro.poutine.trace_struct import Trace
 
 from pyrovae.sampling.densities import Densities, of_run
 from pyrovae.sampling.sampler import Sampler
@@ -19,11 +20,20 @@ def rows_are_tied(sampler: Sampler) -> bool:
         shared = scorer.shared(range(1))
         shared = shared and shared * 2
         drawn = scorer.values(scorer.drawn(2, shared, kind="guide"))
-        values = {site: _with_first_row_of_the_second(scorer, site, value) for site, value in drawn.items()}
-        parts = [of_run(run, batch.rows) for run in scorer.runs(values, shared)]
+        moved = {site: _with_first_row_of_the_second(scorer, site, value) for site, value in drawn.items()}
+    held = {site: value[:1].expand_as(value) for site, value in moved.items()}
+    before, after = (_rest(scorer, values, shared) for values in (held, moved))
+    return not all(
+        torch.allclose(one, two, rtol=1e-4, atol=1e-4, equal_nan=True) for one, two in zip(before, after, strict=True)
+    )
+
+
+def _rest(scorer: Scorer, values: dict[str, torch.Tensor], shared: list[Trace] | None) -> tuple[torch.Tensor, ...]:
+    """The densities of all but the first row, and of what rows share, in the second of two draws."""
+    with scorer.sampler.use.quietly(1):  # what a pair draws beside its sites is the same each time
+        parts = [of_run(run, len(scorer.rows)) for run in scorer.runs(values, shared)]
     found = Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))
-    rest = (found.model[:, 1:], found.guide[:, 1:], found.global_model)
-    return not all(torch.allclose(one[0], one[1], rtol=1e-4, atol=1e-4, equal_nan=True) for one in rest)
+    return found.model[1, 1:], found.guide[1, 1:], found.global_model[1]
 
 
 def _with_first_row_of_the_second(scorer: Scorer, site: str, value: torch.Tensor) -> torch.Tensor:

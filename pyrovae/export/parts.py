@@ -16,6 +16,7 @@ from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.surplus_densities import surplus_densities
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
@@ -71,7 +72,9 @@ class Contents:
         if "sample_stats" in groups:
             run = sampler.use.posterior_run
             self._points, weights = point_sites(sampler.use, run), weights_in(run)
-            self._points.local.extend(mixed_measures(run))  # they have no weights either
+            self._points.local.extend(
+                {**mixed_measures(run), **surplus_densities(run, self.structure)}
+            )  # nor have these
             tell_of_weights(sampler.use, weights)
             self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()

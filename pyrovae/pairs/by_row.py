@@ -78,7 +78,8 @@ class ByRow:
         for (_, name), (node, frame) in self.local.items():
             axis = node["value"].ndim - node["fn"].event_dim + frame.dim
             length = node["value"].shape[axis] if 0 <= axis < node["value"].ndim else 1
-            if node["is_observed"] and frame.size > 0 and length not in (1, frame.size):
+            lacks_event = loose_dims(node)  # then the dims of its values are not those that are meant
+            if node["is_observed"] and frame.size > 0 and length not in (1, frame.size) and not lacks_event:
                 yield name, length, int(frame.size)
 
     def local_draws(self, move: Move) -> Trace:
@@ -112,6 +113,13 @@ class ByRow:
         alone = poutine.replay(pair.model, trace=held)
         model = poutine.trace(filled(poutine.replay(alone, trace=guide))).get_trace(*args, **kwargs)
         return ByRow(Traces(model, guide), self.plate)
+
+
+def loose_dims(node: Mapping[str, Any]) -> list[int]:
+    """Batch dims of a site that no plate accounts for."""
+    shape = node["fn"].batch_shape
+    frames = {frame.dim for frame in node["cond_indep_stack"] if frame.vectorized}
+    return [dim for dim in range(-len(shape), 0) if dim not in frames and shape[dim] > 1]
 
 
 def _holds_rows(tensor: torch.Tensor, axis: int, frame: Any) -> bool:

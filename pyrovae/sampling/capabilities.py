@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.checks.shapes import misplaced
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.pairs.points import is_delta, own_log_prob
@@ -82,6 +83,7 @@ class _Look:
         first = self.use.first(self.tile_rows)
         few, one = self.few(first)
         _refuse_sequential(one, self.structure.data_plate)
+        refuse_shapes(one, few.rows, self.structure.data_plate)
         self.check_may_be_cut(few, first)
         other = self.tried(cut(few, few.rows - 1)) if few.rows > 1 else None
         per_row = _has_parameters_by_row(one, self.structure.data_plate)
@@ -222,6 +224,14 @@ def _refuse_sequential(run: Traces, data_plate: str | None) -> None:
             f"the plate {data_plate!r} of the rows is a loop, so that every row has sites of its own. Write it as "
             f"`with pyro.plate({data_plate!r}, len(x)):`, with sites that hold all rows."
         )
+
+
+def refuse_shapes(run: Traces, rows: int | None, data_plate: str | None) -> None:
+    """Where dims of rows and of a datum are taken for one another, no figure is that of a row."""
+    for side, trace in zip(Traces._fields, run, strict=True) if data_plate is not None else ():
+        for name, node in samples(trace):
+            if words := misplaced(node, rows, data_plate):
+                raise PairError(f"{name!r} in the {side} {words}")
 
 
 def _has_parameters_by_row(run: Traces, data_plate: str | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.errors import PairError
 from pyrovae.pairs.trace import Traces, samples
 
 Key = tuple[str, str]  # ("model" or "guide", site)
@@ -28,7 +29,20 @@ class Layout(NamedTuple):
 
     def place(self, key: Key, *, batch: bool = False) -> Place:
         """The place of the rows in a value, or in a log-probability."""
-        return (self.batches if batch else self.values)[key]
+        found = (self.batches if batch else self.values).get(key)
+        if found is None:
+            raise comes_and_goes(key[1])
+        return found
+
+
+def comes_and_goes(name: str) -> PairError:
+    """The refusal where a run has a site that another one has not."""
+    return PairError(
+        f"the pair has {name!r} in some runs and not in others (a branch or a loop that follows a draw), and this "
+        "figure needs the same sites in each. fit, rate_distortion and predictions of what is always observed stand; "
+        "for the rest, draw the site in every run, and let the branch decide by torch.where or poutine.mask whether it "
+        "counts."
+    )
 
 
 def learn_layout(one: Traces, other: Traces | None, data_plate: str | None, rows: int) -> Layout:

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions.util import scale_and_mask
 
+from pyrovae.checks.values import uncomputable_words
+from pyrovae.errors import PairError, PyrovaeError
 from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.points import own_log_prob
 from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
-from pyrovae.sampling.layout import Layout, Place
+from pyrovae.sampling.layout import Layout, Place, comes_and_goes
 
 Fold = Callable[[torch.Tensor, Place, int], torch.Tensor]
 
@@ -29,7 +31,10 @@ class Run(NamedTuple):
 
     def node(self, name: str, side: str = "model") -> Mapping[str, Any]:
         """What a trace holds of a site."""
-        return getattr(self.traces, side).nodes[name]
+        trace = getattr(self.traces, side)
+        if name not in trace:
+            raise comes_and_goes(name)
+        return trace.nodes[name]
 
     def names(self, side: str = "model") -> Iterator[str]:
         """The sites of one side."""
@@ -60,7 +65,12 @@ class Run(NamedTuple):
         """A site's log-probability (draws, *plates), masked, scaled by subsampled plates but that of the data alone."""
         node = self.node(name, side)
         fn, value = node["fn"], node["value"]
-        log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
+        try:
+            log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
+        except (PyrovaeError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            raise PairError(uncomputable_words(name, side, node, error)) from error
         scale, mask = subsample_scale(node, without=self.data_plate), untempered(node)[1]
         log_prob = scale_and_mask(log_prob, scale, mask)
         log_prob = torch.as_tensor(log_prob).expand(fn.batch_shape)

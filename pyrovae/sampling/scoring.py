@@ -12,6 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
+from pyrovae.sampling.layout import comes_and_goes
 from pyrovae.sampling.programs import Kind, WholePlate
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
@@ -48,7 +49,10 @@ class Scorer:
         self.sites = {name: node for name, node in samples(guide) if self._is_moving(name, node)}
 
     def _is_moving(self, name: str, node: Mapping[str, Any]) -> bool:
-        if node["is_observed"] or not self.sampler.structure.sites[name].local:
+        site = self.sampler.structure.sites.get(name)
+        if site is None:
+            raise comes_and_goes(name)
+        if node["is_observed"] or not site.local:
             return False
         return not is_delta(node["fn"])
 

@@ -13,6 +13,7 @@ import torch
 from pyro.ops.provenance import detach_provenance
 from torch.utils.data import DataLoader, Dataset
 
+from pyrovae.checks.exceptions import clause_of
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import in_other_units
@@ -33,6 +34,7 @@ from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.fitting_rows import fitting_rows
 from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
 
+_TOLD = ("dtype", "device", "support")  # clauses whose words leave no doubt about the cause
 _FEW_ROWS = 8  # on which one row is seen to move with others
 
 
@@ -110,9 +112,14 @@ class Use:
                 raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
             if not isinstance(error, NotImplementedError | ValueError | RuntimeError):
                 raise
-            why = no_draws_words(error) or (
-                "A distribution that cannot be drawn from, or code that takes draws of one shape only, allows no "
-                "figure that needs more."
+            clause, mend = clause_of(str(error))
+            why = (
+                no_draws_words(error)
+                or (mend if clause in _TOLD else "")
+                or (
+                    "A distribution that cannot be drawn from, or code that takes draws of one shape only, allows no "
+                    "figure that needs more."
+                )
             )
             raise PairError(
                 f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. {why}"

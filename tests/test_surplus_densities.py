@@ -1,0 +1,84 @@
+"""A guide's site that the model has nothing to set against: with its density in log q, evidence came out too high."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyrovae as pv
+from pyrovae.checks.check_pair import findings
+
+X = torch.tensor([2.5, 0.7, -1.2, 1.6, 0.0])
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def guide_with(noise):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + noise(x), 0.8))
+
+    return guide
+
+
+def drawn(x):
+    return pyro.sample("u", dist.Normal(torch.zeros(len(x)), 1.0), infer={"is_auxiliary": True})
+
+
+def unused(x):
+    drawn(x)
+    return 0.0
+
+
+QUESTIONS = {
+    "elbo": lambda pair: pv.elbo(pair, X, draws=5),
+    "rate": lambda pair: pv.rate_distortion(pair, X, draws=5),
+    "evidence": lambda pair: pv.log_evidence(pair, X, draws=5),
+    "joint": lambda pair: pv.log_evidence(pair, X, draws=5, joint=True),
+    "psis": lambda pair: pv.psis(pair, X, draws=50),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("noise", [unused, drawn])
+def test_no_figure_is_made_of_it(question, noise):
+    with pytest.raises(pv.PairError, match="the guide draws 'u', which the model does not, and of which no site"):
+        QUESTIONS[question](pv.Pair(model, guide_with(noise)))
+
+
+def test_the_check_says_so_and_predictions_stand():
+    pair = pv.Pair(model, guide_with(drawn))
+    found = [finding for finding in findings(pair, (X,), {}) if finding.clause == "surplus-density"]
+    assert [(finding.severity, finding.where) for finding in found] == [("warning", "u")]
+    scale = pv.encode(pair, X, draws=4000)["z"].scale
+    torch.testing.assert_close(scale, torch.full((5,), 1.64**0.5), atol=0.06, rtol=0)
+    stats = pv.to_arviz(pair, X, draws=3, groups=["sample_stats"])
+    assert not any("weight" in name for group in stats.groups() for name in _names(stats, group))
+
+
+def _names(stats, group):
+    return getattr(stats, group.strip("/"), {}) if group.strip("/") else {}
+
+
+def test_the_same_noise_without_a_site_has_the_exact_evidence():
+    """The mend that the refusal names."""
+    pair = pv.Pair(model, guide_with(lambda x: 0.4 * torch.randn_like(x)))
+    found = pv.log_evidence(pair, X, draws=4000)
+    exact = dist.Normal(0.0, 2**0.5).log_prob(X).double()
+    assert float(((found.value - exact) / found.error).abs().max()) < 4.5
+
+
+def test_what_a_latent_site_is_made_of_counts_once():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", dist.Normal(x, 2**0.5), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(u / 2, log_density=torch.full_like(u, 2.0).log()))
+
+    found = pv.log_evidence(pv.Pair(model, guide), X, draws=3).value.float()
+    torch.testing.assert_close(found, dist.Normal(0.0, 2**0.5).log_prob(X), atol=1e-5, rtol=0)
