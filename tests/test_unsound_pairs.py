@@ -76,3 +76,14 @@ def _divergence():
     """KL of geometric distributions: the mean number of rounds times the KL of one."""
     one = torch.distributions.kl_divergence(dist.Bernoulli(0.4), dist.Bernoulli(0.5))
     return float(one) / 0.4
+
+
+def test_a_pair_that_seeds_itself_has_no_figures():
+    def seeded(x):
+        pyro.set_rng_seed(0)
+        guide(x)
+
+    pair = pv.Pair(observing(lambda z: dist.Normal(z, 1.0)).model, seeded)
+    for ask in (pv.rate_distortion, pv.elbo, pv.log_evidence):
+        with pytest.raises(pv.PairError, match="sets the seed of all random numbers at every run"):
+            ask(pair, X, draws=5)
