@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import pyrovae as pv
-from pyrovae.training.saved import checkpoints, files
+from pyrovae.training.saved import files
+from pyrovae.training.saved.checkpoints import checkpoints_in
 
 QUIET = {"progress": False, "device": "cpu", "seed": 0}
 X = torch.randn(33, 5, generator=torch.Generator().manual_seed(1))
@@ -169,7 +170,7 @@ def test_a_new_checkpoint_beside_damaged_later_ones_is_kept(tmp_path):
     assert run.checkpoint is not None
     assert run.checkpoint.exists()
     assert files.read(run.checkpoint)[1]["kind"] == "checkpoint"
-    assert run.checkpoint in checkpoints.found(tmp_path)
+    assert run.checkpoint in checkpoints_in(tmp_path)
 
 
 def test_a_folder_that_takes_nothing_is_told_before_training(tmp_path):

@@ -14,7 +14,7 @@ from histories import untimed
 import pyrovae as pv
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import files, history_file
-from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved.checkpoints import checkpoints_in
 from pyrovae.training.saved.history_file import HistoryFile
 
 ROW = Epoch(1, 4, 1.5, math.nan, math.inf, 0.1 + 0.2, {"z": 0.5}, 1e-3, None, None, None, None, 0.25)
@@ -75,7 +75,7 @@ def test_what_follows_a_checkpoint_is_replaced(left, tmp_path):
 def test_the_checkpoint_before_a_damaged_one_has_its_own_part(tmp_path):
     whole = train(tmp_path / "whole", 5)
     train(tmp_path / "parts", 3)
-    found(tmp_path / "parts")[0].write_bytes(b"")
+    checkpoints_in(tmp_path / "parts")[0].write_bytes(b"")
     with pytest.warns(pv.PyrovaeWarning, match="The checkpoint before it is used"):
         resumed = train(tmp_path / "parts", 5, resume=True)
     assert untimed(resumed.history) == untimed(whole.history)

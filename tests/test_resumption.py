@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pyrovae as pv
 from pyrovae.pairs.pair import owner
-from pyrovae.training.saved import checkpoints, files
-from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved import files
+from pyrovae.training.saved.checkpoints import checkpoints_in, newest_checkpoint
 
 BATCH = 16
 OPTIONS = {"progress": False, "device": "cpu", "staged": False}
@@ -52,7 +52,7 @@ def train(entry, *, epochs, folder, resume=False, stop_after=None, **options):
 
 
 def _weights(folder) -> dict[str, torch.Tensor]:
-    _, weights, state, _ = checkpoints.newest(Path(folder))
+    _, weights, state, _ = newest_checkpoint(Path(folder))
     return {**weights, **{f"average.{k}": v for k, v in state["averages"].items()}}
 
 
@@ -219,7 +219,7 @@ def test_resume_needs_a_folder():
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(harm, tmp_path):
     _, expected = train(VAE, epochs=3, folder=tmp_path / "whole")
     train(VAE, epochs=2, folder=tmp_path / "parts")
-    newest = found(tmp_path / "parts")[0]
+    newest = checkpoints_in(tmp_path / "parts")[0]
     content = bytearray(newest.read_bytes())
     if harm == "flip":
         content[-100] ^= 1
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_a_later_version_is_not_passed_over(tmp_path, monkeypatc
 
 def test_two_checkpoints_are_kept(tmp_path):
     train(VAE, epochs=4, folder=tmp_path)
-    assert [path.name for path in found(tmp_path)] == [
+    assert [path.name for path in checkpoints_in(tmp_path)] == [
         "checkpoint-0000000008.safetensors",
         "checkpoint-0000000006.safetensors",
     ]
@@ -271,7 +271,7 @@ def start(folder, epochs):
 def wait_for(folder, count):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        newest = found(folder)[:1] if folder.exists() else []
+        newest = checkpoints_in(folder)[:1] if folder.exists() else []
         if newest and int(newest[0].stem.split("-")[1]) >= count:
             return
         time.sleep(0.005)
@@ -300,7 +300,7 @@ def test_an_interrupt_saves_and_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     reason, step = process.communicate()[0].split()
     assert reason == "interrupted"
-    assert found(tmp_path / "run")[0].name == f"checkpoint-{int(step):010d}.safetensors"
+    assert checkpoints_in(tmp_path / "run")[0].name == f"checkpoint-{int(step):010d}.safetensors"
 
 
 # --- save and load ------------------------------------------------------------------------------------

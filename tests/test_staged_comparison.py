@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from array import array
-from types import SimpleNamespace
 
 import pyro
 import pytest
@@ -13,6 +12,7 @@ import torch
 from staged_pairs import QUIET, X, both_ways, pair_of, small
 
 import pyrovae as pv
+from pyrovae.staged.comparisons import Comparisons
 from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.step_route import StepRoute
 
@@ -54,7 +54,9 @@ def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
     )
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]
-    due = [since for since in range(1, 5_000) if StepRoute._due(SimpleNamespace(_since=since))]  # type: ignore[arg-type]  # all it reads
+    comparisons, due = Comparisons(), []
+    for comparisons.since in range(1, 5_000):
+        due += [comparisons.since] * comparisons.due()
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]
 
 
@@ -95,7 +97,7 @@ def test_kernels_are_replayed_where_they_give_what_the_pass_gives(off, monkeypat
     made: list[Recording] = []
     gradients: list[torch.Tensor | None] = []
     monkeypatch.setattr("pyrovae.staged.graph_step.Replayed", Recording)
-    monkeypatch.setattr(StepRoute, "wants_recording", lambda self, batch: self._since == self._to_compare == 0)
+    monkeypatch.setattr(StepRoute, "wants_recording", lambda self, batch: self._comparisons.just_trusted)
     with caplog.at_level(logging.INFO, logger="pyrovae"):
         both_ways(small, lambda vae, step: gradients.extend(p.grad for p in vae.parameters()))
     assert made

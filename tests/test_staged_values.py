@@ -110,7 +110,7 @@ def test_a_graph_runs_on_batches_of_its_own_value_only(graphs, monkeypatch):
 
 def test_the_graph_least_recently_used_goes_and_in_the_end_no_more_are_made(graphs, monkeypatch):
     monkeypatch.setattr(value_routes, "GRAPHS", 2)
-    monkeypatch.setattr(value_routes, "_THROWN", 2)
+    monkeypatch.setattr(value_routes, "_DROPPED", 2)
     monkeypatch.setattr(step_route.StepRoute, "_wants_tracing", lambda route, outlook: route.count >= 1)
     held = []
     original = value_routes.ValueRoutes.decided

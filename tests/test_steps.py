@@ -9,7 +9,7 @@ import torch
 from histories import untimed
 
 import pyrovae as pv
-from pyrovae.training.saved import checkpoints
+from pyrovae.training.saved.checkpoints import checkpoints_in
 
 X = torch.randn(48, 5, generator=torch.Generator().manual_seed(0))
 OPTIONS = {"epochs": 3, "batch_size": 16, "seed": 0, "device": "cpu", "staged": False}  # three steps an epoch
@@ -84,11 +84,11 @@ def test_leaving_the_loop_writes_a_checkpoint(tmp_path):
     for step in pv.steps(vae(), X, checkpoint=tmp_path, **OPTIONS):
         if step.index == 4:
             break
-    assert checkpoints.found(tmp_path)[0].name == "checkpoint-0000000005.safetensors"
+    assert checkpoints_in(tmp_path)[0].name == "checkpoint-0000000005.safetensors"
     for row in pv.steps(vae(), X, checkpoint=tmp_path, resume=True, **OPTIONS).epochs():
         assert row.epoch == 2
         break
-    assert checkpoints.found(tmp_path)[0].name == "checkpoint-0000000006.safetensors"
+    assert checkpoints_in(tmp_path)[0].name == "checkpoint-0000000006.safetensors"
 
 
 def test_it_is_a_generator_whose_value_is_the_fit(fitted):
@@ -120,4 +120,4 @@ def test_the_folder_of_checkpoints_stays_where_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir("elsewhere")
     running.close()
     assert not (tmp_path / "elsewhere" / "kept").exists()
-    assert [path.name for path in checkpoints.found(tmp_path / "kept")] == ["checkpoint-0000000001.safetensors"]
+    assert [path.name for path in checkpoints_in(tmp_path / "kept")] == ["checkpoint-0000000001.safetensors"]

@@ -24,7 +24,7 @@ from pyrovae.training.fit_result import Fit
 from pyrovae.training.interrupts import Interruption, interruptible
 from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.progress import display, show
-from pyrovae.training.saved.checkpoints import found
+from pyrovae.training.saved.checkpoints import checkpoints_in
 from pyrovae.training.saved.folder_lock import in_use
 from pyrovae.training.steps import Steps
 
@@ -57,7 +57,12 @@ def _left_as_it_was(folder: RunFolder, *, new: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if new and not in_use(folder.checkpoints) and not folder.model.exists() and not found(folder.checkpoints):
+        if (
+            new
+            and not in_use(folder.checkpoints)
+            and not folder.model.exists()
+            and not checkpoints_in(folder.checkpoints)
+        ):
             folder.forget(whole=not there)
             for parent in made:
                 with suppress(OSError):  # somebody else's things in it stay
@@ -71,7 +76,7 @@ def _said_where_to_go_on(prepared: Prepared, team: SingleProcess) -> Iterator[No
     try:
         yield
     except KeyboardInterrupt:
-        kept = found(prepared.folder.checkpoints)
+        kept = checkpoints_in(prepared.folder.checkpoints)
         if not kept:
             raise
         if team.first:

@@ -29,7 +29,7 @@ from pyrovae.data.row_annotations import OWN
 from pyrovae.errors import DataError, FileError
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.training.saved.checkpoints import found, identity_of
+from pyrovae.training.saved.checkpoints import checkpoints_in, identity_of
 
 logger = logging.getLogger("pyrovae")
 
@@ -193,7 +193,7 @@ def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:
     if folder.model.is_file():
         _check_own_model(folder, config)
         return folder.model
-    kept = found(folder.checkpoints) if folder.checkpoints.is_dir() else []
+    kept = checkpoints_in(folder.checkpoints) if folder.checkpoints.is_dir() else []
     if not kept:
         raise FileError(f"{folder.path} holds no weights yet: `pyrovae train --resume --out {folder.path}` goes on.")
     if config.get("identity") not in (None, identity_of(kept[0])):

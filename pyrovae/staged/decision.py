@@ -16,6 +16,14 @@ _PLAIN_STEPS_TO_TRACE = 20.0  # each operation is traced in the time of some ten
 _CAUTION = 1.5  # a change has to earn that many times what it costs
 
 
+class Outlook(NamedTuple):
+    """What counts for a change of route besides the route itself."""
+
+    steps_left: float  # on batches of this shape
+    main: bool  # whether no other route was taken as often: not that of a first step whose weight is 0, say
+    known: str | None  # the route of such batches in the run that this one goes on with
+
+
 class Decision(NamedTuple):
     """Whether to go on to the next route, and the reason in words."""
 

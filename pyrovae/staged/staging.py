@@ -11,11 +11,13 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, PyrovaeWarning
 from pyrovae.staged.changes import Changes
+from pyrovae.staged.decision import Outlook
 from pyrovae.staged.graph_step import leaves_of
+from pyrovae.staged.objection import Objection
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.task import Task
 from pyrovae.staged.value_routes import ValueRoutes
-from pyrovae.staged.verdicts import Outlook, Task, Verdict
 
 MODES = ("auto", True, False, "traced", "compiled")
 
@@ -68,12 +70,13 @@ class Staging:
         if route.name != "plain" and not route.graph.guards_hold():
             self._note("a tensor whose value it read while it was traced is another one")
         if route.outdated is not None:
-            route.part(batch, index)
+            route.start_afresh(batch, index)
         if route.undecided:
-            self._act(route, route.decide(batch, index, self._outlook(route, batch, steps_left, routes.first is route)))
+            outlook = self._outlook(route, batch, steps_left, routes.first is route)
+            self._raise_or_warn(route, route.decide(batch, index, outlook))
         routes.decided(route, batch, index)
         if route is routes.rest:
-            self._act(route, Verdict(refused=route.why))
+            self._raise_or_warn(route, Objection(refused=route.why))
         return NextStep(route.task(batch), route)
 
     def _routes_of(self, batch: Batch, rows: int) -> ValueRoutes:
@@ -104,12 +107,12 @@ class Staging:
 
     def examined(self, route: StepRoute) -> None:
         """A pass was looked at."""
-        self._act(route, route.examined(self.settings.agree(route.examination.words)))
+        self._raise_or_warn(route, route.examined(self.settings.agree(route.examination.words)))
 
     def compared(self, route: StepRoute, words: str | None, batch: Batch, index: int) -> None:
         """A graph was compared with a pass; the words say what differs."""
         words = self.settings.agree(words)
-        self._act(route, route.compared(words, batch, index))
+        self._raise_or_warn(route, route.compared(words, batch, index))
         if words is None:
             self.agree_on_changes()
 
@@ -117,7 +120,7 @@ class Staging:
         """Tell all processes what one of them has noticed; from the next step on all go plain."""
         words = self.settings.agree(self.pending) if self.settings.shared else None
         if words is not None:
-            self._turn_old(words)
+            self._mark_outdated(words)
 
     def _look_for_changes(self) -> None:
         if self.pending is None:
@@ -130,22 +133,22 @@ class Staging:
         if self.settings.shared:
             self.pending = words
         else:
-            self._turn_old(words)
+            self._mark_outdated(words)
 
-    def _turn_old(self, words: str) -> None:
+    def _mark_outdated(self, words: str) -> None:
         self.pending = None
         self._changes.forget()
         for route in self._all_routes():
-            route.turn_old(words)
+            route.mark_outdated(words)
 
-    def _act(self, route: StepRoute, verdict: Verdict) -> None:
-        if verdict.refused is not None and self._strict and self.main_route() is route:
+    def _raise_or_warn(self, route: StepRoute, objection: Objection) -> None:
+        if objection.refused is not None and self._strict and self.main_route() is route:
             raise ArgumentError(
-                f"staged={self.mode!r}, but this pair cannot be staged: {verdict.refused}. Leave staged at 'auto', "
+                f"staged={self.mode!r}, but this pair cannot be staged: {objection.refused}. Leave staged at 'auto', "
                 "which trains such a pair on Pyro's own pass."
             )
-        if verdict.warning is not None:
-            warnings.warn(verdict.warning, PyrovaeWarning, stacklevel=2)
+        if objection.warning is not None:
+            warnings.warn(objection.warning, PyrovaeWarning, stacklevel=2)
 
     # --- the whole ------------------------------------------------------------------------------------
 

@@ -10,29 +10,24 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.changes import Changes
+from pyrovae.staged.comparisons import Comparisons
 from pyrovae.staged.compiler import Compiling, Function, compile_graph, seconds_to_compile
-from pyrovae.staged.decision import worth_compiling, worth_tracing
+from pyrovae.staged.decision import Outlook, worth_compiling, worth_tracing
 from pyrovae.staged.examination import Examination
 from pyrovae.staged.graph_step import GraphStep, device_of
+from pyrovae.staged.objection import Objection
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_times import MEASURED, StepTimes
+from pyrovae.staged.task import Task
 from pyrovae.staged.unstageable import words_of
-from pyrovae.staged.verdicts import Outlook, Task, Verdict
 
 logger = logging.getLogger("pyrovae")
-
-_COMPARED = 3  # consecutive steps that are compared with the plain path before a graph is trusted
-
-_LATER = (16, 64, 256)  # steps after which a graph is compared again; then every _EVERY
-
-_EVERY = 1_024
 
 _STEADY = 256  # steps of a graph after which tracing has repaid itself, and another change is not held against it
 
 _TRIES = 3  # times that a pair may change its structure before the plain path keeps it
 
-
-_GOOD = Verdict()
+_NONE = Objection()
 
 
 class StepRoute:
@@ -62,8 +57,7 @@ class StepRoute:
         self._mode, self._settings, self._changes = mode, settings, changes
         self.count = 0
         self.times = StepTimes()
-        self._to_compare = 0
-        self._since = 0  # steps since the route changed
+        self._comparisons = Comparisons()
         self._broken = 0
         self._examining = False
         self._closed = mode is False
@@ -74,10 +68,10 @@ class StepRoute:
     @property
     def undecided(self) -> bool:
         """Whether the route may change at this step."""
-        measured = self._since == MEASURED and not self._to_compare
+        measured = self._comparisons.since == MEASURED and self._comparisons.trusted
         return not self._closed and (self.name == "plain" or self._compiling is not None or measured)
 
-    def decide(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+    def decide(self, batch: Batch, index: int, outlook: Outlook) -> Objection:
         """Change the route where it is time to."""
         if self.name == "plain":
             return self._consider_tracing(batch, index, outlook)
@@ -89,20 +83,17 @@ class StepRoute:
         """How the step of now is to be made."""
         if self.name == "plain":
             return Task.EXAMINED if self._examining else Task.PLAIN
-        self._since += 1
-        if self._to_compare > 0 or self._due():
+        self._comparisons.since += 1
+        if self._comparisons.due():
             return Task.COMPARED
         return Task.UNREAD if self.waits(batch) and self.graph.may_wait else Task.STAGED
-
-    def _due(self) -> bool:
-        return self._since in _LATER or self._since % _EVERY == 0
 
     @staticmethod
     def waits(batch: Batch) -> bool:
         """Whether looking at figures would make a device wait."""
         return device_of(batch).type == "cuda"
 
-    def made(self, start: float, device: torch.device) -> None:
+    def note_step(self, start: float, device: torch.device) -> None:
         """A step is complete that began at a time."""
         self.count += 1
         self.steps += 1
@@ -110,21 +101,21 @@ class StepRoute:
 
     # --- onwards --------------------------------------------------------------------------------------
 
-    def _consider_tracing(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+    def _consider_tracing(self, batch: Batch, index: int, outlook: Outlook) -> Objection:
         if not self._examining and self._wants_tracing(outlook):
             self.times.note("plain")
             self._examining = True
         if not (self._examining and self.examination.done):
-            return _GOOD
+            return _NONE
         self._examining = False
         words = self._settings.agree(self._trace(batch))
         if words is not None:
             return self._close(words)
-        verdict = _GOOD
+        objection = _NONE
         if outlook.main and "compiled" in (self._mode, outlook.known):
-            verdict = self._compile_now(batch)
+            objection = self._compile_now(batch)
         self._enter("traced" if self.function is self.graph.module else "compiled", index, batch)
-        return verdict
+        return objection
 
     def _wants_tracing(self, outlook: Outlook) -> bool:
         count = self.count
@@ -151,11 +142,11 @@ class StepRoute:
         self._changes.seconds_to_trace = time.perf_counter() - start
         return None
 
-    def _judge(self, batch: Batch, index: int, outlook: Outlook) -> Verdict:
+    def _judge(self, batch: Batch, index: int, outlook: Outlook) -> Objection:
         """A route has been measured: keep it, go on, or go back."""
         self.times.note(self.name)
         if self._mode != "auto":
-            return _GOOD
+            return _NONE
         before = {"traced": "plain", "compiled": "traced"}[self.name]
         if self.times.slower_than(before):
             self._back(before, index, batch)
@@ -164,27 +155,27 @@ class StepRoute:
             self.why = choice.why
             if choice.go:
                 return self._compile(batch, index)
-        return _GOOD
+        return _NONE
 
-    def _compile(self, batch: Batch, index: int) -> Verdict:
+    def _compile(self, batch: Batch, index: int) -> Objection:
         if not self._settings.forks:
             self._compiling = Compiling(self.graph.module, self.graph.examples(batch))
-            return _GOOD
-        verdict = self._compile_now(batch)  # a copy of a process that compiles in a thread may never wake up
+            return _NONE
+        objection = self._compile_now(batch)  # a copy of a process that compiles in a thread may never wake up
         if self.function is not self.graph.module:
             self._enter("compiled", index, batch)
-        return verdict
+        return objection
 
-    def _compile_now(self, batch: Batch) -> Verdict:
+    def _compile_now(self, batch: Batch) -> Objection:
         try:
             self.function = compile_graph(self.graph.module, self.graph.examples(batch))
         except Exception as error:
             self.why = f"the compiler gave up ({words_of(error)})"
             if self._mode == "compiled":
-                return Verdict(warning=f"staged=True trains on the traced graph: {self.why}.")
-        return _GOOD
+                return Objection(warning=f"staged=True trains on the traced graph: {self.why}.")
+        return _NONE
 
-    def _take_compiled(self, batch: Batch, index: int) -> Verdict:
+    def _take_compiled(self, batch: Batch, index: int) -> Objection:
         """Take over what the background has compiled."""
         compiling = self._compiling
         if compiling is not None and compiling.done():
@@ -194,13 +185,13 @@ class StepRoute:
             else:
                 self.function = compiling.function
                 self._enter("compiled", index, batch)
-        return _GOOD
+        return _NONE
 
     def _enter(self, name: str, index: int, batch: Batch) -> None:
-        self._since, self._to_compare = 0, _COMPARED
+        self._comparisons.begin()
         self.times.begin()
         self._switch(name, index, batch)
-        self._tell("step %d, batches of %d: %s", index, batch.rows, self.summary)
+        self._log("step %d, batches of %d: %s", index, batch.rows, self.summary)
 
     def _switch(self, name: str, index: int, batch: Batch) -> None:
         self.name = name
@@ -208,30 +199,27 @@ class StepRoute:
 
     # --- what looks at a step have found --------------------------------------------------------------
 
-    def examined(self, words: str | None) -> Verdict:
+    def examined(self, words: str | None) -> Objection:
         """A pass was looked at; the words say why no graph can follow the pair."""
-        return _GOOD if words is None else self._close(words)
+        return _NONE if words is None else self._close(words)
 
-    def compared(self, words: str | None, batch: Batch, index: int) -> Verdict:
+    def compared(self, words: str | None, batch: Batch, index: int) -> Objection:
         """The graph was compared; the words say what differs."""
-        later = self._to_compare == 0
         if words is not None:
-            return self._retreat(words, index, batch, later=later)
-        self._to_compare = max(self._to_compare - 1, 0)
-        if self._to_compare == 0 and not later:
+            return self._leave_graph(words, index, batch, later=self._comparisons.trusted)
+        if self._comparisons.passed():
             self.times.begin()
-            self._since = 0
-        return _GOOD
+        return _NONE
 
     def wants_recording(self, batch: Batch) -> bool:
         """Whether the graph has just come to be trusted, on a device that can replay its kernels without Python."""
-        ready = self.name != "plain" and self._since == 0 and self._to_compare == 0
+        ready = self.name != "plain" and self._comparisons.just_trusted
         return ready and self.waits(batch) and device_of(batch).type == "cuda" and self.graph.may_wait
 
     def not_recorded(self, function: Function, reason: str, batch: Batch) -> None:
         """Go on with a function as it is, since its kernels cannot be replayed."""
         self.function = function
-        self._tell("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
+        self._log("batches of %d: kernels are not replayed (%s)", batch.rows, reason)
 
     # --- and back -------------------------------------------------------------------------------------
 
@@ -242,10 +230,10 @@ class StepRoute:
             self._closed = True
         else:
             self.function = self.graph.module
-        self._since = MEASURED + 1
+        self._comparisons.since = MEASURED + 1  # it is not measured again
         self._switch(name, index, batch)
 
-    def _retreat(self, words: str, index: int, batch: Batch, *, later: bool) -> Verdict:
+    def _leave_graph(self, words: str, index: int, batch: Batch, *, later: bool) -> Objection:
         """The graph is not the pair: go on plain; a pair that changed once may be traced again."""
         self._broken += 1
         self._compiling = None
@@ -253,33 +241,33 @@ class StepRoute:
         self._switch("plain", index, batch)
         warning = (
             f"step {index}: the pair is not what it was when its {name} step was made: {words}. The steps since "
-            f"the last comparison ({self._since} at most) used the pair as it was. Train a pair whose structure "
-            "changes from step to step with staged=False."
+            f"the last comparison ({self._comparisons.since} at most) used the pair as it was. Train a pair whose "
+            "structure changes from step to step with staged=False."
         )
         if not later or self._broken >= _TRIES:
             refused = self._close(f"the graph does not repeat the pair: {words}").refused
-            return Verdict(refused, warning if later else None)
+            return Objection(refused, warning if later else None)
         self._forget()  # traced afresh after some plain steps
-        return Verdict(warning=warning)
+        return Objection(warning=warning)
 
-    def turn_old(self, words: str) -> None:
+    def mark_outdated(self, words: str) -> None:
         """Note that something which the pair reads is another thing now; no step is made with the old graph."""
         if self.examination.done and not self._closed:
             self.outdated = words
 
-    def part(self, batch: Batch, index: int) -> None:
+    def start_afresh(self, batch: Batch, index: int) -> None:
         """Go on plain with a pair that is another one now, and trace it afresh."""
         words = self.outdated
-        self._broken += self._since < _STEADY
+        self._broken += self._comparisons.since < _STEADY
         self._compiling, self._examining = None, False
         self._forget()
         self._switch("plain", index, batch)
-        self._tell("step %d, batches of %d: traced afresh, %s", index, batch.rows, words)
+        self._log("step %d, batches of %d: traced afresh, %s", index, batch.rows, words)
         if self._broken >= _TRIES:
             self._close(f"the pair goes on changing: {words}")
 
-    def let_go(self, batch: Batch, index: int) -> None:
-        """Give the graph away: others are used more often."""
+    def drop_graph(self, batch: Batch, index: int) -> None:
+        """Drop the graph: others are used more often."""
         self._compiling, self._examining = None, False
         del self.graph, self.function
         self._forget()
@@ -295,11 +283,11 @@ class StepRoute:
         self.examination = Examination(self._changes)
         self.times.begin()
 
-    def _close(self, why: str) -> Verdict:
+    def _close(self, why: str) -> Objection:
         self._closed, self._examining, self.name, self.why = True, False, "plain", why
-        return Verdict(refused=why)
+        return Objection(refused=why)
 
-    def _tell(self, words: str, *values: Any) -> None:
+    def _log(self, words: str, *values: Any) -> None:
         """Log what was done; of several processes the first does."""
         if self._settings.speaks:
             logger.info(words, *values)

@@ -14,7 +14,7 @@ from pyrovae.staged.step_route import StepRoute
 
 GRAPHS = 16  # that are kept for one shape of batch; of more, the least recently used goes
 
-_THROWN = 16  # graphs after which no new ones are made: they take longer than they save
+_DROPPED = 16  # graphs after which no new ones are made: they take longer than they save
 
 _MET = 32  # values after which it is asked whether they ever come again
 
@@ -50,7 +50,7 @@ class ValueRoutes:
         self._first = _Branch(make(None))
         self._branches = {id(self._first.route): self._first}
         self._held: OrderedDict[int, _Branch] = OrderedDict()  # those with a graph, the least recently used first
-        self._thrown = 0
+        self._dropped = 0
         self._found = 0
         self.rest: StepRoute | None = None
 
@@ -105,16 +105,16 @@ class ValueRoutes:
         elif id(route) not in self._held:
             branch.reads = route.graph.reads
             self._held[id(route)] = branch
-            self._throw(batch, index)
+            self._drop_seldom_used(batch, index)
 
-    def _throw(self, batch: Batch, index: int) -> None:
-        """Let go of the graph that was not used for longest, where there are too many."""
+    def _drop_seldom_used(self, batch: Batch, index: int) -> None:
+        """Drop the graph that was not used for longest, where there are too many."""
         while len(self._held) > GRAPHS:
             _, branch = self._held.popitem(last=False)
-            branch.route.let_go(batch, index)
-            self._thrown += 1
-            if self._thrown >= _THROWN and branch.reads is not None:
-                self._end(branch.reads, seldom=False)
+            branch.route.drop_graph(batch, index)
+            self._dropped += 1
+            if self._dropped >= _DROPPED and branch.reads is not None:
+                self._stop_tracing(branch.reads, seldom=False)
 
     # --- too many values ------------------------------------------------------------------------------
 
@@ -123,10 +123,10 @@ class ValueRoutes:
         met = len(self._branches)
         seldom = met > _MET and 2 * met > self._found
         if self.rest is None and (met >= _ROUTES or seldom):
-            self._end(reads, seldom=seldom)
+            self._stop_tracing(reads, seldom=seldom)
         return self.rest
 
-    def _end(self, reads: BatchReads, *, seldom: bool) -> None:
+    def _stop_tracing(self, reads: BatchReads, *, seldom: bool) -> None:
         """Make no more graphs; those that are there go on."""
         why = self._words(reads, seldom=seldom)
         self.rest = self._make(why)

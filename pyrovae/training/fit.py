@@ -121,7 +121,8 @@ def fit(
         session = Session(pair, data, options)
         with closing(session):
             return _run(
-                session, display(progress and session.team.first, epochs=epochs, steps=session.trainer.steps_in_all())
+                session,
+                display(progress and session.team.first, epochs=epochs, steps=session.trainer.plan.steps_in_all()),
             )
 
 

@@ -38,3 +38,10 @@ class Plan(NamedTuple):
     precision: str | None
     team: SingleProcess
     shares: Shares | None
+
+    def steps_in_all(self) -> int | None:
+        """How many steps there are from first to last, where that is known."""
+        per_epoch = self.batches.batches_per_epoch
+        if self.epochs is None or per_epoch is None:
+            return self.steps
+        return min(self.epochs * per_epoch, self.steps or self.epochs * per_epoch)

@@ -79,7 +79,7 @@ class Session:
         self._closing.callback(self.resumption.release)
         self.seed = self._seed(options.seed)
         plan, self.findings = make_plan(
-            pair, data, options, seed=self.seed, resumed=self.resumption.found, team=self.team
+            pair, data, options, seed=self.seed, resumed=self.resumption.resumes, team=self.team
         )
         keep_units(pair, trained_units(plan.batches))
         if folder is not None or self.team.size > 1:
@@ -93,7 +93,7 @@ class Session:
         """What ends the training in this process is told to the others, who may be waiting for it."""
         try:
             yield
-        except GeneratorExit:  # a loop that is left, which `part` tells of
+        except GeneratorExit:  # a loop that is left, which `leave` tells of
             raise
         except ParallelError as error:  # others have ended, and those that are left wait, too
             self.team.leave(error)
@@ -124,7 +124,7 @@ class Session:
             check_alike_everywhere(self.team, plan, run)
             run = self.team.broadcast(run)  # a transform, say, may know in which process it is
         with strange_content(self.resumption.folder):
-            self.resumption.keep(run, plan)
+            self.resumption.describe(run, plan)
 
     def _seed(self, seed: int | None) -> int:
         known = self.resumption.seed
@@ -173,7 +173,7 @@ class Session:
     def _save_after(self, error: DivergedError) -> None:
         try:
             if all(bool(torch.isfinite(tensor).all()) for tensor in self.trainer.weights().values()):
-                self.resumption.part(self.trainer, error)  # the others are here, too, or will not come
+                self.resumption.write_at_leaving(self.trainer, error)  # the others are here, too, or will not come
         except FileError as also:
             error.add_note(f"No checkpoint could be written either: {also}")
         if self.resumption.last is not None:
@@ -192,12 +192,12 @@ class Session:
         )
         logger.warning("the interrupt came when training was over: the result is whole, and %s.", written)
 
-    def part(self) -> None:
+    def leave(self) -> None:
         """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
         team, step = self.team, self.trainer.step - 1
         left = f"process {team.rank} of {team.size} left the training after step {step}, and the others went on"
         mend = "Leave the loop at the same step in all of them; if an error ended it, mend that and start all again."
-        if not self.resumption.part(self.trainer, ParallelError(f"{left}. {mend}")):
+        if not self.resumption.write_at_leaving(self.trainer, ParallelError(f"{left}. {mend}")):
             logger.error("%s: they end now. %s", left, mend)
 
     def finish(self) -> Fit:
@@ -205,7 +205,7 @@ class Session:
         trainer = self.trainer
         history = trainer.rows_so_far()
         self.resumption.write_if_possible(trainer)
-        weights = trainer.settle()
+        weights = trainer.choose_weights()
         self._forget_loss_state()
         run = Fit(
             pair=trainer.plan.pair,

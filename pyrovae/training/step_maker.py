@@ -16,8 +16,8 @@ from pyrovae.staged.graph_step import Outputs, device_of, set_random
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.staging import NextStep, Staging
 from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.task import Task
 from pyrovae.staged.unstageable import words_of
-from pyrovae.staged.verdicts import Task
 from pyrovae.training.passes import Passes, first_said, once
 from pyrovae.training.plan import Plan
 

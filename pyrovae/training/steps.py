@@ -153,7 +153,7 @@ def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
     except GeneratorExit:
         with training_turn(), forked_random():
             own.restore()
-            session.part()
+            session.leave()
         raise
     with training_turn(), IsolationBlock(), forked_random():
         own.restore()

@@ -16,7 +16,7 @@ from pyrovae.evaluation.rate_distortion import Measured, measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
-from pyrovae.staged.verdicts import Task
+from pyrovae.staged.task import Task
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.shares import share_of
 from pyrovae.training.passes import Passes, is_of_bad_numbers
@@ -54,7 +54,7 @@ class Trainer:
         self.keeper = keeper
         self.passes = Passes(plan)
         self.staging = make_staging(plan, self.passes)
-        self.steps = StepMaker(plan, self.passes, self.staging)
+        self.step_maker = StepMaker(plan, self.passes, self.staging)
         self.history: tuple[Epoch, ...] = ()
         self.step = 0
         self.epoch = 0
@@ -141,8 +141,8 @@ class Trainer:
         choice = self.staging.choose(batch, rows, self.step, self.steps_left())
         if choice.task is not Task.UNREAD:
             self.read()
-        made = self.steps.make(choice, batch, self.step, self.epoch)
-        choice.route.made(start, made.figures.device)
+        made = self.step_maker.make(choice, batch, self.step, self.epoch)
+        choice.route.note_step(start, made.figures.device)
         return made
 
     def _own_part(self, batch: Batch) -> Batch:
@@ -163,7 +163,7 @@ class Trainer:
             DivergedError: one of them went bad; the weights are those before it.
         """
         unread, self._unread = self._unread, []
-        read = self.steps.read([made for _, made, _ in unread])
+        read = self.step_maker.read([made for _, made, _ in unread])
         for (step, _, rows), figures in zip(unread, read, strict=True):
             step.give(figures)
             if not step.index:
@@ -171,13 +171,6 @@ class Trainer:
             self.plan.tempered.observe(step.rate, step.distortion)
             for slot, value in enumerate(figures):
                 self.sums[slot] += rows * value
-
-    def steps_in_all(self) -> int | None:
-        """How many steps there are from first to last, where the plan says so."""
-        plan, per_epoch = self.plan, self.plan.batches.batches_per_epoch
-        if plan.epochs is None or per_epoch is None:
-            return plan.steps
-        return min(plan.epochs * per_epoch, plan.steps or plan.epochs * per_epoch)
 
     def steps_left(self) -> float:
         """How many steps are to come, as far as the plan says."""
@@ -214,7 +207,7 @@ class Trainer:
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
         if self.plan.patience is not None and row.validation_bound is not None:
-            self._judge(self.plan.team.broadcast(row.validation_bound))
+            self._keep_if_best(self.plan.team.broadcast(row.validation_bound))
 
     def _share_buffers(self) -> None:
         """Each process has statistics of its own rows; their average goes on."""
@@ -268,7 +261,7 @@ class Trainer:
             words = "the validation data get a distribution whose parameters are not finite"
             raise self.passes.diverged(words, " ".join(str(error).split())[:500]) from error
 
-    def _judge(self, bound: float) -> None:
+    def _keep_if_best(self, bound: float) -> None:
         if bound > self.best_bound:
             self.best_bound, self.bad_epochs = bound, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self._moving().items()}
@@ -286,7 +279,7 @@ class Trainer:
         return {**self.passes.shown.parameters, **self.plan.structure.buffers()}
 
     @torch.no_grad()
-    def settle(self) -> str:
+    def choose_weights(self) -> str:
         """Leave the best weights, the averaged ones or the last ones in the pair, and say which."""
         chosen, name = (
             (self.best, "best") if self.best else (self.averages, "average") if self.averages else ({}, "last")

@@ -19,7 +19,7 @@ from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.trained_run import open_run
 from pyrovae.errors import PyrovaeError
 from pyrovae.training.saved import containers, files
-from pyrovae.training.saved.checkpoints import newest
+from pyrovae.training.saved.checkpoints import newest_checkpoint
 
 CASES = pytest.mark.parametrize("cases", [30, pytest.param(400, marks=pytest.mark.trial)])
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_with_a_strange_document_is_refused_in_words(run, cases):
     tensors, document = written(path)
     for strange in strange_documents(document, random.Random(0), cases):
         signed(path, tensors, json.dumps(strange))
-        ours(newest, run / "checkpoints")
+        ours(newest_checkpoint, run / "checkpoints")
         ours(files.read, path)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.whole_file import remove_partial
 from pyrovae.errors import FileError, PyrovaeWarning, argument
-from pyrovae.pairs.isolation import RandomState
 from pyrovae.training.saved import files, trees
 from pyrovae.training.saved.weight_files import of_weights
 
@@ -27,7 +24,7 @@ _NAME = re.compile(r"checkpoint-(\d+)\.safetensors$")
 _KEPT = 2
 
 
-def found(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; checkpoint= takes a folder.")
@@ -37,7 +34,9 @@ def found(folder: Path) -> list[Path]:
     return paths
 
 
-def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: Any, document: dict[str, Any]) -> Path:
+def write_checkpoint(
+    folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: Any, document: dict[str, Any]
+) -> Path:
     """Write one checkpoint and drop all but the newest ones; returns its path."""
     tensors, skeleton = trees.flatten(tree)
     content = {f"weights.{name}": tensor.detach() for name, tensor in weights.items()}
@@ -51,7 +50,7 @@ def write(folder: Path, step: int, weights: Mapping[str, torch.Tensor], tree: An
     path = folder / f"checkpoint-{step:010d}.safetensors"
     files.write(path, content, {"kind": "checkpoint", "state": skeleton, **document})
     # Later ones than this belong to something else, a damaged run perhaps: they are left as they are.
-    earlier = [old for old in found(folder) if old.name < path.name]
+    earlier = [old for old in checkpoints_in(folder) if old.name < path.name]
     for old in earlier[_KEPT - 1 :]:
         old.unlink(missing_ok=True)
     return path
@@ -71,7 +70,7 @@ def identity_of(path: Path) -> str:
 Content = tuple[Path, dict[str, torch.Tensor], Any, dict[str, Any]]
 
 
-def newest(folder: Path, *, alone: bool = True) -> Content | None:
+def newest_checkpoint(folder: Path, *, alone: bool = True) -> Content | None:
     """The newest sound checkpoint as (path, weights, state, document); None where there is none.
 
     A damaged one is named in a warning, and the one before it is used.
@@ -85,7 +84,7 @@ def newest(folder: Path, *, alone: bool = True) -> Content | None:
     """
     remove_partial(folder) if alone and folder.is_dir() else None
     damaged = []
-    for path in found(folder):
+    for path in checkpoints_in(folder):
         try:
             content = _content(path)
         except FileError as error:
@@ -109,18 +108,3 @@ def _content(path: Path) -> Content:
         if type(document["seed"]) is not int or not isinstance(document["run"]["data"], dict):
             raise TypeError("seed or data")
         return path, weights, trees.unflatten(states, document["state"]), document
-
-
-def random_tree() -> dict[str, Any]:
-    """The states of all random generators, as plain values and tensors."""
-    state = RandomState.capture()
-    return {"torch": state.torch, "cuda": list(state.cuda), "numpy": state.numpy, "python": state.python}
-
-
-def restore_random(tree: Mapping[str, Any]) -> None:
-    """Put the states of all random generators back."""
-    torch.set_rng_state(tree["torch"])
-    if tree["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(tree["cuda"])
-    np.random.set_state(tree["numpy"])  # noqa: NPY002 - the global generator is part of a pair's randomness
-    random.setstate(tree["python"])

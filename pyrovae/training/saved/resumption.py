@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 import time
 import warnings
@@ -18,21 +17,24 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import units_document
 from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning, argument
-from pyrovae.evaluation.rate_distortion import measure
-from pyrovae.objectives.losses import own_loss
 from pyrovae.pairs.isolation import reseed
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
-from pyrovae.training.saved.checkpoints import found, identity, newest, random_tree, restore_random, write
+from pyrovae.training.saved.checkpoints import checkpoints_in, identity, newest_checkpoint, write_checkpoint
 from pyrovae.training.saved.folder_lock import FolderLock
 from pyrovae.training.saved.history_file import HistoryFile
+from pyrovae.training.saved.probe_elbo import is_same_elbo, probe_elbo
+from pyrovae.training.saved.random_states import (
+    generator_states,
+    random_tree,
+    restore_random,
+    set_generator_states,
+)
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
 from pyrovae.training.saved.trainer_state import restore_trainer, trainer_state
 from pyrovae.training.saved.weight_files import shapes_of, toml_of, write_in_place
 from pyrovae.training.trainer import Trainer
-
-_PROBE_ROWS = 32
 
 logger = logging.getLogger("pyrovae")
 
@@ -62,7 +64,7 @@ class Resumption:
                     f"{argument('resume', True)} needs {argument('checkpoint')}, the folder of the run to go on with."
                 )
             return
-        found(self.folder)
+        checkpoints_in(self.folder)
         if self.team.first:  # which alone writes
             self._lock = FolderLock(self.folder)
         try:
@@ -73,8 +75,8 @@ class Resumption:
 
     def _look(self, folder: Path) -> None:
         if self.resume:
-            self._content = newest(folder, alone=self.team.first)
-        elif found(folder):
+            self._content = newest_checkpoint(folder, alone=self.team.first)
+        elif checkpoints_in(folder):
             raise FileError(
                 f"{folder} holds checkpoints of an earlier run, which are left as they are. "
                 f"Go on with it ({argument('resume', True)}), or choose another folder."
@@ -86,7 +88,7 @@ class Resumption:
             self._lock.release()
 
     @property
-    def found(self) -> bool:
+    def resumes(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return self._content is not None
 
@@ -105,7 +107,7 @@ class Resumption:
         """What the run to go on with was, when it began."""
         return None if self._content is None else self._content[3]["run"]
 
-    def keep(self, described: Description, plan: Plan) -> None:
+    def describe(self, described: Description, plan: Plan) -> None:
         """Note what must be the same when this run is resumed.
 
         Raises:
@@ -159,7 +161,7 @@ class Resumption:
     def start_epoch(self, batches: Batches) -> None:
         """Note the random states from which a DataLoader draws its order."""
         if not batches.random_access:
-            self._start = {"random": random_tree(), "generators": _states(batches)}
+            self._start = {"random": random_tree(), "generators": generator_states(batches)}
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Write a checkpoint."""
@@ -199,7 +201,7 @@ class Resumption:
                 torch.set_rng_state(trainer.passes.random)
             self._write(trainer, [random_tree()])
 
-    def part(self, trainer: Trainer, why: BaseException) -> bool:
+    def write_at_leaving(self, trainer: Trainer, why: BaseException) -> bool:
         """Write a checkpoint at the end of the loop; False where other processes went on, which are told why."""
         states = self.team.parting(random_tree(), why)
         if self.folder is not None:
@@ -218,11 +220,11 @@ class Resumption:
             "others": random[1:],  # of the other processes of a parallel run
             "processes": self.team.size,
             "start": self._start,
-            "generators": _states(trainer.plan.batches),
-            "probe": probe(trainer),
+            "generators": generator_states(trainer.plan.batches),
+            "probe": probe_elbo(trainer.plan),
         }
         try:
-            self.last = write(self.folder, trainer.step, trainer.weights(), tree, self.document)
+            self.last = write_checkpoint(self.folder, trainer.step, trainer.weights(), tree, self.document)
         except FileError:
             self._history.undo()
             raise
@@ -240,17 +242,18 @@ class Resumption:
             trainer.plan.loss.max_plate_nesting = state["depth"]  # type: ignore[union-attr]
         before = {name: tensor.detach().clone() for name, tensor in trainer.weights().items()}
         write_in_place(path, trainer.weights(), weights)
-        if not _close(probe(trainer), state["probe"]):
+        known, now = state["probe"], probe_elbo(trainer.plan)
+        if not is_same_elbo(now, known):
             write_in_place(path, trainer.weights(), before)
             raise ArgumentError(
                 f"the pair of the run of {path} is another one: with the same weights and data its ELBO was "
-                f"{state['probe']:.6g} and is {probe(trainer):.6g} now. Resume with the same model and guide, or start "
-                "a run of its own in another folder."
+                f"{known:.6g} and is {now:.6g} now. Resume with the same model and guide, or start a run of its own in "
+                "another folder."
             )
         restore_trainer(trainer, state)
         trainer.history = history
         self._start = state["start"]
-        _set_states(trainer.plan.batches, state["generators"])
+        set_generator_states(trainer.plan.batches, state["generators"])
         self.last = path
         self._restore_random([state["random"], *state["others"]], state["processes"], trainer)
 
@@ -279,19 +282,10 @@ class Resumption:
         _warn_of_chance(batches)
         now = random_tree()
         restore_random(self._start["random"])
-        _set_states(batches, self._start["generators"])
+        set_generator_states(batches, self._start["generators"])
         remaining = batches.epoch(trainer.epoch, skip=trainer.position)
         restore_random(now)
         return remaining
-
-
-def _states(batches: Batches) -> list[torch.Tensor]:
-    return [generator.get_state() for generator in batches.generators]
-
-
-def _set_states(batches: Batches, states: list[torch.Tensor]) -> None:
-    for generator, state in zip(batches.generators, states, strict=True):
-        generator.set_state(state)
 
 
 def _warn_of_chance(batches: Batches) -> None:
@@ -304,19 +298,3 @@ def _warn_of_chance(batches: Batches) -> None:
             PyrovaeWarning,
             stacklevel=3,
         )
-
-
-def probe(trainer: Trainer) -> float:
-    """The ELBO of the first rows under fixed random numbers: another model of the same shapes gives another."""
-    plan = trainer.plan
-    first = plan.batches.first(_PROBE_ROWS if plan.batches.rows is None else None)
-    try:
-        loss = own_loss(plan.loss)
-        return measure(plan.pair, [first], plan.placement, loss, plan.structure, seed=0).figures.elbo
-    except Exception:
-        return math.nan  # weights that no distribution takes; there is nothing to compare
-
-
-def _close(one: float, two: float) -> bool:
-    # Another number of threads, or another machine, sums in another order.
-    return math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-4) or not (math.isfinite(one) and math.isfinite(two))
