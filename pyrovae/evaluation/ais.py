@@ -13,6 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.coordinates import Coordinates
 from pyrovae.evaluation.estimate import Estimate, LogMean
+from pyrovae.evaluation.exact_draws import ExactDraws
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.hamiltonian import Ends, chains_at, moved
 from pyrovae.evaluation.importance_weights import checked, joined
@@ -25,6 +26,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer, scorers
+from pyrovae.sampling.tiles import draw_ranges
 
 _PILOTS = 4  # chains that find the step sizes
 
@@ -177,11 +179,11 @@ def _of_tile(
     if not scorer.sites:
         raise ArgumentError("the guide has no local site that could be moved; log_evidence needs no annealing there.")
     coordinates = Coordinates(scorer, "ais")
-    exact = Exact.of(scorer, reverse) if reverse is not None else None
+    exact = ExactDraws.of(scorer, reverse) if reverse is not None else None
     up, down, accepted = LogMean(), LogMean(), torch.zeros(len(scorer.rows))
     with sampler.use.quietly(seed_for(sampler.seed, "ais", scorer.rows.start)), validation(False):
         path = _pilot(scorer, coordinates, plan, exact)
-        for part in split(plan.chains, sampler.tile_draws):
+        for part in draw_ranges(plan.chains, sampler.tile_draws):
             shared = exact.shared(len(part)) if exact else scorer.shared(part)
             here = path._replace(ends=_ends(scorer, coordinates, shared))
             terms, rate = annealed(_drawn(scorer, coordinates, len(part), shared), here, plan)
@@ -195,11 +197,6 @@ def _of_tile(
 
 def _negated(estimate: Estimate) -> Estimate:
     return Estimate(-estimate.value, estimate.error)
-
-
-def split(count: int, size: int) -> list[range]:
-    """Numbers below `count`, so many at a time."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _drawn(scorer: Scorer, coordinates: Coordinates, draws: int, shared: list[Trace] | None) -> torch.Tensor:
@@ -218,60 +215,8 @@ def _ends(scorer: Scorer, coordinates: Coordinates, shared: list[Trace] | None) 
     return ends
 
 
-class Exact(NamedTuple):
-    """Draws from the posterior that are known to be exact: local values, and a trace of global ones."""
-
-    local: dict[str, torch.Tensor]  # as one run holds them
-    common: Trace | None
-
-    @classmethod
-    def of(cls, scorer: Scorer, given: Mapping[str, torch.Tensor]) -> Exact:
-        """Those of a tile's rows, from what the user gives for all."""
-        sampler = scorer.sampler
-        wanted = [*scorer.sites, *(s for s in sampler.global_sites if s in sampler.structure.named("latent"))]
-        missing = [site for site in wanted if not isinstance(given, Mapping) or site not in given]
-        if missing:
-            raise ArgumentError(
-                f"reverse lacks {missing[0]!r}: it takes the values of {', '.join(map(repr, wanted))} from which the "
-                "data were drawn, such as pyrovae.generate returns. Where the guide draws through auxiliary sites, "
-                "leave start at 'prior'."
-            )
-        local = {site: _placed(scorer, site, given[site]) for site in scorer.sites}
-        return cls(local, _common(sampler, given) if sampler.global_sites else None)
-
-    def values(self, draws: int) -> dict[str, torch.Tensor]:
-        """The local values, the same for each draw."""
-        return {site: value.expand(draws, *value.shape) for site, value in self.local.items()}
-
-    def shared(self, draws: int) -> list[Trace] | None:
-        """The global values, the same for each draw."""
-        return None if self.common is None else [self.common] * draws
-
-
-def _placed(scorer: Scorer, site: str, value: Any) -> torch.Tensor:
-    """Values of all rows, rows in front, as a run on the tile's rows holds them."""
-    there: torch.Tensor = scorer.sites[site]["value"]
-    part = torch.as_tensor(value)[scorer.rows.start : scorer.rows.stop]
-    axis = scorer.sampler.layout.place(("guide", site)).axis
-    part = part.to(there) if axis is None or part.ndim != there.ndim else part.to(there).movedim(0, axis)
-    if part.shape != there.shape:
-        raise ArgumentError(
-            f"reverse has shape {tuple(torch.as_tensor(value).shape)} at {site!r}; the rows {scorer.rows.start} to "
-            f"{scorer.rows.stop - 1} of the data need {tuple(there.shape)}."
-        )
-    return part
-
-
-def _common(sampler: Sampler, given: Mapping[str, torch.Tensor]) -> Trace:
-    trace = Trace()
-    for name, node in sampler.global_draw(0).nodes.items():
-        if name in given:
-            trace.add_node(name, **{**node, "value": torch.as_tensor(given[name]).to(node["value"])})
-    return trace
-
-
 # --- chains -------------------------------------------------------------------------------------------
-def _pilot(scorer: Scorer, coordinates: Coordinates, plan: AnnealingPlan, exact: Exact | None) -> AnnealingPath:
+def _pilot(scorer: Scorer, coordinates: Coordinates, plan: AnnealingPlan, exact: ExactDraws | None) -> AnnealingPath:
     """The scale of each coordinate, and a step size for each datum and temperature, from chains of their own."""
     count = max(2, min(_SPREAD_DRAWS, scorer.sampler.tile_draws))
     shared = exact.shared(count) if exact else scorer.shared(range(1))

@@ -29,12 +29,10 @@ from pyrovae.evaluation.per_datum import (
 )
 from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.densities import densities_of
-from pyrovae.sampling.sampler import Sampler
-from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.plate_size import plate_size
 
 
 class Psis(NamedTuple):
@@ -93,7 +91,7 @@ def elbo(
     for rows, tiles in groupby(sampler.tiles(draws, "scored"), key=attrgetter("rows")):
         mean = Mean()
         for tile in tiles:
-            size = size or _plate_size(tile, sampler)
+            size = size or plate_size(tile, sampler)
             part = densities_of(tile)
             common = (part.global_model - part.global_guide) / size
             mean.add((part.log_weights + common[:, None]).cpu())
@@ -206,16 +204,6 @@ def psis(
     sampler = of_each_datum(pair, data, named, seed, data_plate)
     found = [_smoothed(weights, rows) for rows, weights in row_weights(sampler, draws)]
     return Psis(*map(torch.cat, zip(*found, strict=True)))
-
-
-def _plate_size(tile: Tile, sampler: Sampler) -> int:
-    """By what a global site's KL is divided: the size written into the data plate, else the number of data."""
-    plate = sampler.structure.data_plate
-    for _, node in samples(tile.runs[0].traces.model):
-        for frame in node["cond_indep_stack"]:
-            if frame.name == plate and frame.size > 0 and not sampler.layout.follows:
-                return int(frame.full_size or frame.size)
-    return sampler.rows or sum(batch.rows for batch in sampler.use.batches.in_order())
 
 
 def _smoothed(log_weights: torch.Tensor, rows: range | None) -> Psis:

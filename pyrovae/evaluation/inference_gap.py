@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.evaluation.ais import split
 from pyrovae.evaluation.estimate import Estimate, LogMean, Mean
 from pyrovae.evaluation.importance_weights import checked, joined
 from pyrovae.evaluation.per_datum import of_each_datum
@@ -20,6 +19,7 @@ from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.scoring import Scorer, scorers
+from pyrovae.sampling.tiles import draw_ranges
 
 _STEP_DRAWS = 8  # of the gradient of one step
 
@@ -133,7 +133,7 @@ def _given_shared(
     scorer: Scorer, draws: int, shared: list[Any] | None, changes: Mapping[str, Change] | None
 ) -> tuple[Estimate, Estimate]:
     evidence, elbo = LogMean(), Mean()
-    for part in split(draws, scorer.sampler.tile_draws):
+    for part in draw_ranges(draws, scorer.sampler.tile_draws):
         terms = log_weights(scorer, len(part), shared, changes).cpu()
         evidence.add(terms)
         elbo.add(terms)

@@ -22,6 +22,7 @@ from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
+from pyrovae.sampling.plate_size import plate_size
 from pyrovae.sampling.point_sites import PointSites, point_sites
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
@@ -267,15 +268,6 @@ def _as_integers(value: torch.Tensor, kind: torch.dtype, where: str) -> torch.Te
             "the distribution is too wide there. Leave the group out (groups=), or make the priors narrower."
         )
     return value.to(kind)
-
-
-def plate_size(tile: Tile, sampler: Sampler) -> int:
-    """By what a global site's share is divided: the size written into the data plate, else the number of data."""
-    for _, node in samples(tile.runs[0].traces.model):
-        for frame in node["cond_indep_stack"]:
-            if frame.name == sampler.structure.data_plate and frame.size > 0 and not sampler.layout.follows:
-                return int(frame.full_size or frame.size)
-    return sampler.rows or len(tile.rows)
 
 
 def _mask(tile: Tile, site: str) -> torch.Tensor | None:

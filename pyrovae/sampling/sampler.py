@@ -24,7 +24,7 @@ from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
 from pyrovae.sampling.routes import Ask, InPlate
 from pyrovae.sampling.runs import Run
-from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.tiles import Tile, draw_ranges
 from pyrovae.sampling.use import UncutError, Use, arguments
 
 TILE_ROWS = 256
@@ -147,7 +147,7 @@ class Sampler:
             yield partial(self._tiles_of, batch, rows, number, draws, kind)
 
     def _tiles_of(self, batch: Batch, rows: range, number: int, draws: int, kind: Kind) -> Iterator[Tile]:
-        for tile, part in enumerate(_split(draws, self.tile_draws)):
+        for tile, part in enumerate(draw_ranges(draws, self.tile_draws)):
             yield Tile(part, rows, self._made(batch, kind, part, ("local", tile, number)), batch)
 
     def grid(self, shared_draws: int, local_draws: int, kind: Kind = "posterior") -> Iterator[Tile]:
@@ -159,7 +159,7 @@ class Sampler:
         for batch, rows, number in self.row_tiles():
             for part in range(shared_draws):
                 shared = self.global_draw(part, kind) if self.global_sites else None
-                for tile, inner in enumerate(_split(local_draws, max(1, _TILE_NUMBERS // self._tile_width))):
+                for tile, inner in enumerate(draw_ranges(local_draws, max(1, _TILE_NUMBERS // self._tile_width))):
                     with self.use.quietly(seed_for(self.seed, "grid", part, tile, number)):
                         runs = self.found.inner.make(self.ask(batch, kind), len(inner), shared)
                     yield Tile(inner, rows, runs, batch, part)
@@ -265,8 +265,3 @@ def _values_alone(trace: Trace) -> Trace:
     for node in trace.nodes.values():
         node["fn"] = None  # type: ignore[typeddict-item]  # Pyro types it as always there, but replays the value alone
     return trace
-
-
-def _split(count: int, size: int) -> Iterator[range]:
-    """Tiles of draws, one after the other: a list of them would itself fill memory where somebody asks for too many."""
-    return (range(start, min(start + size, count)) for start in range(0, count, size))

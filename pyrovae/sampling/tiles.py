@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +47,11 @@ class Tile(NamedTuple):
         first = self.runs[0]
         check_whole_places(first.node(name, side), getattr(first.traces, side), first.data_plate)
         return self.runs
+
+
+def draw_ranges(count: int, size: int) -> Iterator[range]:
+    """The draws of each tile, one after the other: a list would itself fill memory where somebody asks for too many."""
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
