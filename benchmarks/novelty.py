@@ -123,7 +123,7 @@ def main() -> None:
     report({**surprises, "disagreement": unsure.disagreement}, len(judged), novel)
 
 
-def report(surprises: dict[str, pv.Surprise], usual: int, novel: dict[str, torch.Tensor]) -> None:
+def report(surprises: dict[str, pv.NoveltyScore], usual: int, novel: dict[str, torch.Tensor]) -> None:
     """Rates of false alarms among the first data, and how well the others are told from them."""
     columns = f"{' | '.join(surprises)} |\n|---|{'---:|' * len(surprises)}"
     print(f"| false alarms at alpha | {columns}")

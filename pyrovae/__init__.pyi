@@ -23,7 +23,7 @@ from pyrovae.errors import PyrovaeWarning as PyrovaeWarning
 from pyrovae.evaluation.active_units import active_units as active_units
 from pyrovae.evaluation.ais import Ais as Ais
 from pyrovae.evaluation.ais import ais as ais
-from pyrovae.evaluation.check_guide import Agreement as Agreement
+from pyrovae.evaluation.check_guide import GuideAgreement as GuideAgreement
 from pyrovae.evaluation.check_guide import check_guide as check_guide
 from pyrovae.evaluation.compare import Comparison as Comparison
 from pyrovae.evaluation.compare import compare as compare
@@ -48,10 +48,10 @@ from pyrovae.export.to_arviz import to_arviz as to_arviz
 from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth
 from pyrovae.models.amortized.amortized_guide import AmortizedGuide as AmortizedGuide
-from pyrovae.models.conditionals.base import Conditional as Conditional
-from pyrovae.models.conditionals.base import LearnedScale as LearnedScale
 from pyrovae.models.conditionals.by_column import ByColumn as ByColumn
 from pyrovae.models.conditionals.columns import Column as Column
+from pyrovae.models.conditionals.conditional import Conditional as Conditional
+from pyrovae.models.conditionals.conditional import LearnedScale as LearnedScale
 from pyrovae.models.conditionals.continuous import Beta as Beta
 from pyrovae.models.conditionals.continuous import ContinuousBernoulli as ContinuousBernoulli
 from pyrovae.models.conditionals.continuous import Laplace as Laplace
@@ -143,9 +143,9 @@ from pyrovae.training.studies.rate_distortion_curve import rate_distortion_curve
 from pyrovae.trust import epistemic as epistemic
 from pyrovae.trust.calibration import Calibration as Calibration
 from pyrovae.trust.calibration import calibration as calibration
-from pyrovae.trust.conformal import Surprise as Surprise
+from pyrovae.trust.conformal import NoveltyScore as NoveltyScore
 from pyrovae.trust.epistemic.update import update as update
-from pyrovae.trust.generate_with_uncertainty import Generated as Generated
+from pyrovae.trust.generate_with_uncertainty import GeneratedWithUncertainty as GeneratedWithUncertainty
 from pyrovae.trust.generate_with_uncertainty import generate_with_uncertainty as generate_with_uncertainty
 from pyrovae.trust.novelty import Novelty as Novelty
 from pyrovae.trust.novelty import novelty as novelty
@@ -154,9 +154,9 @@ from pyrovae.trust.predictive_check import predictive_check as predictive_check
 from pyrovae.trust.ranks import Ranks as Ranks
 from pyrovae.trust.reliability import Reliability as Reliability
 from pyrovae.trust.selective import Handover as Handover
-from pyrovae.trust.selective import Selective as Selective
+from pyrovae.trust.selective import SelectivePrediction as SelectivePrediction
 from pyrovae.trust.selective import selective as selective
-from pyrovae.trust.simulation_based_calibration import SimulationBased as SimulationBased
+from pyrovae.trust.simulation_based_calibration import SimulationBasedCalibration as SimulationBasedCalibration
 from pyrovae.trust.simulation_based_calibration import simulation_based_calibration as simulation_based_calibration
 from pyrovae.trust.uncertainty import uncertainty as uncertainty
 from pyrovae.trust.uncertainty_grid import Uncertainty as Uncertainty

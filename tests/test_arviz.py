@@ -14,7 +14,7 @@ from registry import REGISTRY, born, pairs
 from stored import ENDINGS
 
 import pyrovae as pv
-from pyrovae.export import places
+from pyrovae.export import group_targets
 from pyrovae.export.arviz_versions import arviz, generation, psislw
 from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module
@@ -729,7 +729,7 @@ def test_a_seed_that_was_not_given_is_in_the_attributes(linear):
 
 def test_groups_that_fit_one_by_one_may_be_too_many(linear, monkeypatch):
     x = linear.sample(10)  # 500 draws: x takes 80,000 bytes, and all together several times that
-    monkeypatch.setattr(places.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 150_000)
+    monkeypatch.setattr(group_targets.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 150_000)
     with pytest.raises(pv.ArgumentError, match="more than this machine's memory"):
         pv.to_arviz(linear, x, draws=500)
     assert "x" in groups_of(linear, x, draws=500, groups=["posterior_predictive"])["posterior_predictive"]

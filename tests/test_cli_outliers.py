@@ -9,7 +9,7 @@ import pytest
 from test_cli import fails, folder, run, succeeds  # noqa: F401 - the fixture is taken by every test
 
 import pyrovae as pv
-from pyrovae.cli.where import conditions
+from pyrovae.cli.read_where import read_where
 from pyrovae.data.datasets.read_frame import read_frame
 
 pd = pytest.importorskip("pandas")
@@ -119,13 +119,13 @@ def test_rows_are_drawn_where_something_is_given():
 def test_conditions_are_read_by_the_schema():
     frame = pd.DataFrame({"a=b": ["x", "y=z"] * 20, "a": ["b=x", "c"] * 20, "n": [1, 2] * 20, "on": [True, False] * 20})
     schema = pv.tables.schema(frame)
-    found = conditions(schema, ["a=b=y=z", "n=1.0", "on=no"])
+    found = read_where(schema, ["a=b=y=z", "n=1.0", "on=no"])
     assert found == {"a=b": "y=z", "n": 1, "on": False}
-    assert conditions(schema, ["a = c"]) == {"a": "c"}
-    assert conditions(schema, ["n=1 .. 2"]) == {"n": (1, 2)}
-    assert conditions(schema, ["n=1.."]) == {"n": (1, None)}
+    assert read_where(schema, ["a = c"]) == {"a": "c"}
+    assert read_where(schema, ["n=1 .. 2"]) == {"n": (1, 2)}
+    assert read_where(schema, ["n=1.."]) == {"n": (1, None)}
     with pytest.raises(pv.ArgumentError, match="'a=b' twice"):
-        conditions(schema, ["a=b=x", "a=b=y=z"])
+        read_where(schema, ["a=b=x", "a=b=y=z"])
 
 
 def test_runs_of_arrays_are_refused():

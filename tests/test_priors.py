@@ -13,7 +13,7 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.checks.testing import check_conditional
-from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.conditionals.conditional import bounded
 from pyrovae.models.nets import event_shape
 
 

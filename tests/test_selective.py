@@ -47,15 +47,15 @@ def test_the_curve_of_exact_probabilities_is_what_they_say():
 
 def test_perfect_confidence_has_the_best_area_and_none_has_the_mean_risk():
     loss = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0])
-    perfect = pv.Selective.of(-loss, loss)
+    perfect = pv.SelectivePrediction.of(-loss, loss)
     assert perfect.area == pytest.approx(perfect.best)
     assert perfect.best == pytest.approx((1 / 4 + 2 / 5) / 5)
-    none = pv.Selective.of(torch.ones(5), loss)
+    none = pv.SelectivePrediction.of(torch.ones(5), loss)
     assert none.risk.tolist() == pytest.approx([0.4] * 5)
 
 
 def test_rows_without_an_answer_are_left_out():
-    curve = pv.Selective.of(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0.0, math.nan, 1.0]))
+    curve = pv.SelectivePrediction.of(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0.0, math.nan, 1.0]))
     assert curve.risk.tolist() == [0.0, 0.5]
     pair, (x, label, known), _ = born(REGISTRY["masked_rows"])
     result = pv.selective(pair, x, label, known, site="label", draws=5)
@@ -114,7 +114,7 @@ def test_the_risk_of_those_kept_is_too_high_as_seldom_as_promised():
     surest = many.abs().sigmoid()
     for seed in range(300):
         _, x, label = labelled(400, seed)
-        curve = pv.Selective.of(x.abs().sigmoid(), ((x > 0) != label).float())
+        curve = pv.SelectivePrediction.of(x.abs().sigmoid(), ((x > 0) != label).float())
         kept = curve.hand_over(0.05, certainty=0.8)
         shares.append(kept.share)
         above = surest > kept.threshold
@@ -128,7 +128,7 @@ def test_the_risk_of_those_kept_is_too_high_as_seldom_as_promised():
 
 def test_more_risk_or_less_certainty_leave_less_to_a_person():
     _, x, label = labelled(2_000)
-    curve = pv.Selective.of(x.abs().sigmoid(), ((x > 0) != label).float())
+    curve = pv.SelectivePrediction.of(x.abs().sigmoid(), ((x > 0) != label).float())
     shares = [curve.hand_over(risk).share for risk in (0.02, 0.05, 0.1, 0.4)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == 0
@@ -139,7 +139,7 @@ def test_more_risk_or_less_certainty_leave_less_to_a_person():
 
 
 def test_where_no_bound_holds_all_goes_to_a_person():
-    curve = pv.Selective.of(torch.rand(20), torch.ones(20))
+    curve = pv.SelectivePrediction.of(torch.rand(20), torch.ones(20))
     kept = curve.hand_over(0.1)
     assert kept.share == 1
     assert kept.threshold == math.inf
@@ -147,9 +147,9 @@ def test_where_no_bound_holds_all_goes_to_a_person():
 
 
 def test_equal_confidences_are_kept_or_left_together():
-    curve = pv.Selective.of(torch.ones(100), torch.zeros(100))
+    curve = pv.SelectivePrediction.of(torch.ones(100), torch.zeros(100))
     assert curve.hand_over(0.1).share == 0
-    curve = pv.Selective.of(torch.ones(100), (torch.arange(100) < 50).float())
+    curve = pv.SelectivePrediction.of(torch.ones(100), (torch.arange(100) < 50).float())
     assert curve.hand_over(0.1).share == 1
 
 
@@ -187,7 +187,7 @@ def test_bad_input_is_refused_in_words():
         with pytest.raises(ArgumentError, match="risk="):
             result.hand_over(**options)
     with pytest.raises(ArgumentError, match="one number of each"):
-        pv.Selective.of(torch.zeros(3), torch.zeros(4))
+        pv.SelectivePrediction.of(torch.zeros(3), torch.zeros(4))
 
 
 def test_the_curve_draws_itself():
@@ -198,6 +198,6 @@ def test_the_curve_draws_itself():
 
 @pytest.mark.parametrize("numbers", [{"risk": "a"}, {"risk": None}, {"risk": 0.1, "certainty": "sure"}])
 def test_risks_are_numbers(numbers):
-    curve = pv.Selective.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
+    curve = pv.SelectivePrediction.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
     with pytest.raises(pv.ArgumentError, match="numbers between 0 and 1"):
         curve.hand_over(**numbers)

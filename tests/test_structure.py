@@ -79,7 +79,7 @@ TESTS_MEANT, TESTS_CAP = 400, 750
 FUNCTION_MEANT, FUNCTION_CAP = 30, 60  # lines without the docstring
 CLASS_DEPTH = 2
 # Names that say nothing of what stands in a file.
-NAMELESS = {"utils", "util", "helpers", "helper", "misc", "common", "core", "tools", "stuff", "lib"}
+NAMELESS = {"base", "utils", "util", "helpers", "helper", "misc", "common", "core", "tools", "stuff", "lib"}
 
 # The package
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pyrovae.cli.where import conditions
+from pyrovae.cli.read_where import read_where
 from pyrovae.data.row_words import row_words
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.units.table_units import TableUnits
@@ -109,7 +109,7 @@ class Annotation:
         """The codes of one row of which `column=value` is said of each column."""
         import pandas as pd
 
-        given = conditions(self.read(), where)
+        given = read_where(self.read(), where)
         if unknown := [name for name in given if name not in self.names]:
             raise ArgumentError(f"--where {unknown[0]}: of this run's {self.role}, {_few(self.names)}, none is that.")
         if missing := [name for name in self.names if name not in given]:

@@ -10,9 +10,9 @@ import numpy as np
 import typer
 
 import pyrovae as pv
+from pyrovae.cli.read_where import read_where
 from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.trained_run import Trained
-from pyrovae.cli.where import conditions
 from pyrovae.data.row_words import LINE
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, FileError
@@ -69,7 +69,7 @@ def sample_where(
     pair = with_schema(run)
     if out is not None:
         new_file(out, _FRAMES)
-    given = conditions(pair.schema, where)
+    given = read_where(pair.schema, where)
     frame = pv.tables.generate_where(pair, count, given, candidates=candidates, seed=seed)
     words = f"{count:,} rows where {' and '.join(where)}: the effective size is {frame.attrs['effective_size']:,.0f}"
     typer.echo(f"{words}, so many draws of the latent variables count.", err=True)

@@ -28,7 +28,7 @@ from pyrovae.sampling.runs import plate_scale
 from pyrovae.sampling.sampler import Sampler
 
 
-class Agreement(NamedTuple):
+class GuideAgreement(NamedTuple):
     """A site's posterior by the guide and by NUTS, each tensor of shape (*plates, *event).
 
     Attributes:
@@ -40,7 +40,7 @@ class Agreement(NamedTuple):
 
     Examples:
         >>> import torch, pyrovae as pv
-        >>> pv.Agreement(*torch.tensor([1.5, 1.0, 1.0, 1.0, 0.1])).shift
+        >>> pv.GuideAgreement(*torch.tensor([1.5, 1.0, 1.0, 1.0, 0.1])).shift
         tensor(0.5000)
     """
 
@@ -71,7 +71,7 @@ def check_guide(
     seed: int | None = 0,
     data_plate: str | None = None,
     **named: Any,
-) -> dict[str, Agreement]:
+) -> dict[str, GuideAgreement]:
     r"""Compare the guide's moments with those of NUTS on the same model, data and trained parameters.
 
     \[ \mathbb E_q[z], \operatorname{sd}_q[z] \quad\text{beside}\quad
@@ -89,7 +89,7 @@ def check_guide(
         **named: keyword arguments of model and guide.
 
     Returns:
-        `{site: Agreement}` for the latent sites that NUTS draws.
+        `{site: GuideAgreement}` for the latent sites that NUTS draws.
 
     Raises:
         PairError: NUTS does not run on this model.
@@ -184,9 +184,9 @@ def _check_takes(sampler: Sampler, batch: Batch) -> None:
             )
 
 
-def _agreement(guide: torch.Tensor, reference: torch.Tensor) -> Agreement:
+def _agreement(guide: torch.Tensor, reference: torch.Tensor) -> GuideAgreement:
     independent = effective_sample_size(reference.double().unsqueeze(0), 0, 1).clamp(1, len(reference))
     independent = independent.nan_to_num(1.0)  # of what never moves, such as the zeros of a triangular matrix
     variances = guide.double().var(0) / len(guide) + reference.double().var(0) / independent
     moments = (guide.mean(0), guide.std(0), reference.mean(0), reference.std(0))
-    return Agreement(*moments, variances.sqrt().to(guide))
+    return GuideAgreement(*moments, variances.sqrt().to(guide))

@@ -15,9 +15,9 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError
 from pyrovae.export.arviz_versions import from_groups
-from pyrovae.export.dims import Names
-from pyrovae.export.parts import GROUPS, Contents
-from pyrovae.export.places import InMemory, OnDisk, skeletons
+from pyrovae.export.group_contents import GROUPS, GroupContents
+from pyrovae.export.group_targets import GroupsInMemory, GroupsOnDisk, skeletons
+from pyrovae.export.variable_names import VariableNames
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.pairs.turns import in_turn
@@ -93,10 +93,10 @@ def to_arviz(
     if out is not None:
         checked_path(out)
     sampler = Sampler.of(pair, *_at_hand(pair, data, named), seed=seed, data_plate=data_plate)
-    contents = Contents(sampler, chosen)
+    contents = GroupContents(sampler, chosen)
     with torch.no_grad():
         assert sampler.rows is not None, "the data are at hand"
-        names = Names(
+        names = VariableNames(
             contents.first_parts(),
             rows=sampler.rows,
             draws=draws,
@@ -106,7 +106,7 @@ def to_arviz(
         )
         attributes = {**_attributes(pair), "seed": sampler.seed, "draws": draws}
         if out is None:
-            memory = InMemory(names, attributes)
+            memory = GroupsInMemory(names, attributes)
             for part in contents.parts(draws):
                 memory.put(part)
             return from_groups(memory.groups(), attributes)
@@ -114,7 +114,7 @@ def to_arviz(
 
         root = xarray.Dataset(attrs=attributes)
         with new_store(out, {"": root, **skeletons(names, attributes)}) as store:
-            disk = OnDisk(names, store)
+            disk = GroupsOnDisk(names, store)
             for part in contents.parts(draws):
                 disk.put(part)
         return read(out)

@@ -17,7 +17,7 @@ from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, learn_layout
 from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
-from pyrovae.sampling.routes import LOOP, ROWS, Ask, Route, agrees, by_plate, by_rows_of_model, together_in_plate
+from pyrovae.sampling.routes import LOOP, ROWS, Route, RunRequest, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.sampling.use import UncutError, Use
 
 logger = logging.getLogger("pyrovae")
@@ -89,7 +89,7 @@ class _Look:
         per_row = _has_parameters_by_row(one, self.structure.data_plate)
         layout = learn_layout(one, other, self.structure.data_plate, few.rows)
         self.pair.follows = layout.follows
-        ask = Ask(self.pair, self.structure, layout, few, "posterior")
+        ask = RunRequest(self.pair, self.structure, layout, few, "posterior")
         inner, outer = self.routes(ask, depth(one), per_row=per_row)
         rows = self.tile_rows or first.rows
         return Capabilities(self.pair, layout, depth(one), inner, outer, per_row, rows, *_widths(one, layout, few.rows))
@@ -166,7 +166,7 @@ class _Look:
         positions = torch.arange(start, self.rows)
         return self.use.placement.place(batch._replace(positions=positions))
 
-    def routes(self, ask: Ask, plates: int, *, per_row: bool) -> tuple[Route, Route]:
+    def routes(self, ask: RunRequest, plates: int, *, per_row: bool) -> tuple[Route, Route]:
         """How several draws are made at once: given the global sites, and with global sites of their own."""
         shared = None
         has_global = bool(global_sites(self.structure))

@@ -31,7 +31,7 @@ from pyrovae.sampling.runs import Run
 DRAWS = "_pyrovae_draws"
 
 
-class Ask(NamedTuple):
+class RunRequest(NamedTuple):
     """What a route is asked to run."""
 
     pair: WholePlate
@@ -49,7 +49,7 @@ class Route(NamedTuple):
     """
 
     name: str
-    make: Callable[[Ask, int, Any], list[Run]]
+    make: Callable[[RunRequest, int, Any], list[Run]]
     together: Callable[[Sequence[Trace], Layout, int], Any] = lambda traces, layout, depth: list(traces)
 
 
@@ -76,18 +76,18 @@ def repeated(batch: Batch, draws: int) -> Batch:
     return Batch.of(leaves)._replace(positions=positions)
 
 
-def _run(ask: Ask, batch: Batch, draws: int, shared: Trace | None, pair: HasPair, fold: Any) -> Run:
+def _run(ask: RunRequest, batch: Batch, draws: int, shared: Trace | None, pair: HasPair, fold: Any) -> Run:
     ask.pair.turn_to(batch)
     traces = run_once(pair, batch, ask.structure, ask.kind, shared)
     return Run(traces, draws, fold, ask.layout, ask.structure.data_plate)
 
 
-def by_rows(ask: Ask, draws: int, shared: Any) -> list[Run]:
+def by_rows(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
     """All draws in one run, as more rows; what is given is the same for all."""
     return [_run(ask, repeated(ask.batch, draws), draws, shared, ask.pair, fold_rows)]
 
 
-def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+def by_rows_of_model(depth: int) -> Callable[[RunRequest, int, Any], list[Run]]:
     """As `by_rows`, but the guide runs inside an outer plate: it sees every datum once, whatever the draws."""
 
     last: list[tuple[Batch, int, Batch]] = []  # of the batches that were repeated: the next tile is often of the same
@@ -97,7 +97,7 @@ def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
             last[:] = [(batch, draws, repeated(batch, draws))]
         return last[0][2]
 
-    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    def make(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
         if draws == 1 or ask.kind in ("prior", "generative"):  # nothing that the guide would see twice
             return by_rows(ask, draws, shared)
         given = shared if shared is not None else Trace()
@@ -112,7 +112,7 @@ def by_rows_of_model(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
     return make
 
 
-def _in_rows(guide: Trace, given: Trace, ask: Ask, draws: int) -> Trace:
+def _in_rows(guide: Trace, given: Trace, ask: RunRequest, draws: int) -> Trace:
     """What a guide drew inside an outer plate, as a model takes it that is given every datum `draws` times."""
     held = Trace()
     for name, node in samples(guide):
@@ -124,17 +124,17 @@ def _in_rows(guide: Trace, given: Trace, ask: Ask, draws: int) -> Trace:
     return held
 
 
-def by_plate(depth: int) -> Callable[[Ask, int, Any], list[Run]]:
+def by_plate(depth: int) -> Callable[[RunRequest, int, Any], list[Run]]:
     """All draws in one run, inside an outer plate to the left of `depth` dims."""
 
-    def make(ask: Ask, draws: int, shared: Any) -> list[Run]:
+    def make(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
         given = stacked(shared, ask.layout, depth) if isinstance(shared, list) else shared
         return [_run(ask, ask.batch, draws, given, InPlate(ask.pair, draws, -1 - depth), fold_plate)]
 
     return make
 
 
-def by_loop(ask: Ask, draws: int, shared: Any) -> list[Run]:
+def by_loop(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
     """One run for each draw."""
     given = shared if isinstance(shared, list) else [shared] * draws
     # Seeds of their own, so that what the guide draws does not hang on how much the model drew in the run before.
@@ -142,7 +142,7 @@ def by_loop(ask: Ask, draws: int, shared: Any) -> list[Run]:
     return [_one_of_loop(ask, one, seed) for one, seed in zip(given, seeds, strict=True)]
 
 
-def _one_of_loop(ask: Ask, shared: Trace | None, seed: int) -> Run:
+def _one_of_loop(ask: RunRequest, shared: Trace | None, seed: int) -> Run:
     reseed(seed)
     return _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
 
@@ -183,7 +183,7 @@ ROWS, LOOP = Route("rows", by_rows, together_in_rows), Route("loop", by_loop)
 
 
 # --- which of them ------------------------------------------------------------------------------------
-def agrees(route: Route, ask: Ask, shared: Any = None) -> bool:
+def agrees(route: Route, ask: RunRequest, shared: Any = None) -> bool:
     """Whether two draws by a route are what two runs of one draw make of the same values."""
     try:
         (run,) = route.make(ask._replace(kind="posterior"), 2, shared)
@@ -192,7 +192,7 @@ def agrees(route: Route, ask: Ask, shared: Any = None) -> bool:
         return False  # the pair does not run this way; another will do
 
 
-def _agrees(run: Run, ask: Ask, draw: int) -> bool:
+def _agrees(run: Run, ask: RunRequest, draw: int) -> bool:
     given, drawn = Trace(), Trace()
     for side in (run.traces.model, run.traces.guide):
         for name, node in samples(side):

@@ -22,7 +22,7 @@ from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.capabilities import capabilities, global_sites, shared_by_model_alone
 from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
-from pyrovae.sampling.routes import Ask, InPlate
+from pyrovae.sampling.routes import InPlate, RunRequest
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.tiles import Tile, draw_ranges
 from pyrovae.sampling.use import UncutError, Use, arguments
@@ -204,9 +204,9 @@ class Sampler:
 
     # --- single runs ----------------------------------------------------------------------------------
 
-    def ask(self, batch: Batch, kind: Kind) -> Ask:
+    def ask(self, batch: Batch, kind: Kind) -> RunRequest:
         """What a route is asked to run on a batch."""
-        return Ask(self.found.pair, self.structure, self.layout, batch, kind)
+        return RunRequest(self.found.pair, self.structure, self.layout, batch, kind)
 
     def run(self, batch: Batch, kind: Kind = "posterior") -> Traces:
         """One run of guide and model, by the random numbers of the moment; use it inside `use.quietly`."""

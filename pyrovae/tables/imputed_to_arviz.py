@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pyrovae.export.arviz_versions import from_groups
-from pyrovae.export.dims import variable_name
+from pyrovae.export.variable_names import variable_name
 
 
 def imputed_to_arviz(

@@ -17,7 +17,7 @@ from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_rel
 from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import whole_of
-from pyrovae.trust.predictions import SOURCES, PredictedPart, Rows, Source, predicted, source_for
+from pyrovae.trust.predictions import SOURCES, PredictedPart, PredictedRows, Source, predicted, source_for
 from pyrovae.trust.proper_scores import Scores, Scoring
 from pyrovae.trust.ranks import Ranks
 from pyrovae.trust.reliability import Reliability, ReliabilityTally
@@ -173,7 +173,7 @@ def _of_site(sampler: Sampler, site: str, draws: int, levels: Sequence[float], s
     return Calibration(source, wanted, coverage, error, Ranks.of(ranks, pooled=True), crps, energy, reliability)
 
 
-def _scored(scoring: Scoring, rows: Rows) -> Iterator[PredictedPart]:
+def _scored(scoring: Scoring, rows: PredictedRows) -> Iterator[PredictedPart]:
     for part in rows.parts:
         scoring.add(part.draws)
         yield part
@@ -188,7 +188,7 @@ def _averaged(parts: Iterator[PredictedPart]) -> torch.Tensor | None:
     return None if total is None else total / weight
 
 
-def _said(chances: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _said(chances: torch.Tensor, rows: PredictedRows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Probability, whether it happened, and whether that is known: of a one, or of the most probable class."""
     if rows.form == "binary":
         return chances, rows.truth, rows.seen

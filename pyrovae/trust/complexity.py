@@ -17,20 +17,20 @@ from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 _NATS = 8 * math.log(2)  # in a byte
 
 
-class Scale(NamedTuple):
+class LevelRange(NamedTuple):
     """From which to which value 256 levels go; None where values are whole numbers as they are."""
 
     low: float
     high: float
 
 
-def scales(sampler: Sampler) -> dict[str, Scale | None]:
+def scales(sampler: Sampler) -> dict[str, LevelRange | None]:
     """How each observed site is brought to bytes: by its support, else by what the model draws, never by data."""
     tile = next(sampler.tiles(8, "generative"))
     return {site: _scale(tile.runs[0].node(site)["fn"], tile.value(site)) for site in _observed(sampler)}
 
 
-def complexities(sampler: Sampler, run: Any, levels: dict[str, Scale | None]) -> torch.Tensor:
+def complexities(sampler: Sampler, run: Any, levels: dict[str, LevelRange | None]) -> torch.Tensor:
     """The compressed size of each row of a single run, in nats, over its observed sites, (rows,).
 
     Values become bytes; two dims or more become a PNG, whose filters know neighbours on all sides, others are deflated.
@@ -48,19 +48,19 @@ def _observed(sampler: Sampler) -> list[str]:
     return sampler.structure.named("observed")
 
 
-def _scale(fn: Any, drawn: torch.Tensor) -> Scale | None:
+def _scale(fn: Any, drawn: torch.Tensor) -> LevelRange | None:
     support = known_support(base_of(fn))
     low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
     if type(support).__name__ in ("_Boolean", "_OneHot"):
-        return Scale(0.0, 1.0)
+        return LevelRange(0.0, 1.0)
     if support.is_discrete:
         return None
     if isinstance(low, int | float) and isinstance(high, int | float):
-        return Scale(float(low), float(high))
-    return Scale(float(drawn.min()), float(drawn.max()))
+        return LevelRange(float(low), float(high))
+    return LevelRange(float(drawn.min()), float(drawn.max()))
 
 
-def _bytes(value: torch.Tensor, scale: Scale | None) -> torch.Tensor:
+def _bytes(value: torch.Tensor, scale: LevelRange | None) -> torch.Tensor:
     if scale is not None:
         value = (value - scale.low) / max(scale.high - scale.low, 1e-12) * 255
     return value.round().nan_to_num(0).clamp(0, 255).to(torch.uint8)

@@ -12,7 +12,7 @@ from pyrovae.plots.in_words import in_words
 _TOGETHER = 2**22  # numbers worked on at once
 
 
-class Surprise(NamedTuple):
+class NoveltyScore(NamedTuple):
     r"""How strange each datum is, and how often a datum like the calibration data is at least as strange.
 
     \[ p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1} \]
@@ -31,8 +31,8 @@ class Surprise(NamedTuple):
 
     Examples:
         >>> import torch
-        >>> from pyrovae.trust.conformal import Surprise
-        >>> Surprise.of(torch.tensor([0.5, 9.0]), torch.arange(1.0, 5.0)).p_value
+        >>> from pyrovae.trust.conformal import NoveltyScore
+        >>> NoveltyScore.of(torch.tensor([0.5, 9.0]), torch.arange(1.0, 5.0)).p_value
         tensor([1.0000, 0.2000], dtype=torch.float64)
     """
 
@@ -45,7 +45,7 @@ class Surprise(NamedTuple):
         return in_words(self)
 
     @classmethod
-    def of(cls, score: torch.Tensor, usual: torch.Tensor) -> Surprise:
+    def of(cls, score: torch.Tensor, usual: torch.Tensor) -> NoveltyScore:
         """From scores of new data and of calibration data."""
         usual = usual.double().sort().values
         return cls(score, shares_above(usual, score.double()), usual)
@@ -87,9 +87,9 @@ def two_sided(new: torch.Tensor, usual: torch.Tensor) -> Bag:
     return Bag(score, at_least.double() / score.shape[1])
 
 
-def surprises(
+def with_p_values(
     new: Mapping[str, torch.Tensor], usual: Mapping[str, torch.Tensor], sides: Mapping[str, int]
-) -> dict[str, Surprise]:
+) -> dict[str, NoveltyScore]:
     """Each score with its p-value, and `combined`: the smallest p-value, calibrated as a score of its own.
 
     Every quantity depends on the bag alone and not on the order in it, so all p-values hold exactly.
@@ -109,7 +109,7 @@ def surprises(
     own = {name: _among_themselves(usual[name], sides[name]) for name in new}
     own["combined"] = -torch.stack([_shares(score) for score in own.values()]).amin(0).log()
     joined = {name: [torch.cat(values) for values in zip(*parts, strict=True)] for name, parts in found.items()}
-    return {name: Surprise(score, p, own[name].sort().values) for name, (score, p) in joined.items()}
+    return {name: NoveltyScore(score, p, own[name].sort().values) for name, (score, p) in joined.items()}
 
 
 _BAGS = {1: one_sided, 2: two_sided}

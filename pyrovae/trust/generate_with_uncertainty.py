@@ -28,7 +28,7 @@ from pyrovae.trust.uncertainty import check_measure
 from pyrovae.trust.uncertainty_grid import GridSplit, Uncertainty, grid_size, grid_spread
 
 
-class Generated(NamedTuple):
+class GeneratedWithUncertainty(NamedTuple):
     """Generated data and how uncertain the pair is of each.
 
     Attributes:
@@ -44,7 +44,7 @@ class Generated(NamedTuple):
         return in_words(self)
 
 
-class Held(Wrapped):
+class GivenLatents(Wrapped):
     """A pair whose local latent sites are given as further data.
 
     Args:
@@ -106,7 +106,7 @@ def generate_with_uncertainty(
     seed: int | None = None,
     data_plate: str | None = None,
     **named: Any,
-) -> Generated:
+) -> GeneratedWithUncertainty:
     r"""Draw new data from the model, each with its uncertainty.
 
     \[ w_1, \dots, w_G \sim q(w), \qquad z_n \sim p(z_n \mid w_1), \qquad x_n \sim p(x_n \mid z_n, w_1) \]
@@ -153,7 +153,9 @@ def generate_with_uncertainty(
     parts = {name: _together(own[name], encoded[name], comparable=comparable) for name in own if name in encoded}
     roles = {name: site.role for name, site in sampler.structure.sites.items()}
     shown = {name: value.cpu() for name, value in values.items() if roles.get(name, "factor") != "factor"}
-    return Generated(shown, {whole_of(sampler.structure, name): split.summary() for name, split in parts.items()})
+    return GeneratedWithUncertainty(
+        shown, {whole_of(sampler.structure, name): split.summary() for name, split in parts.items()}
+    )
 
 
 def _together(own: GridSplit, encoded: GridSplit, *, comparable: bool) -> GridSplit:
@@ -211,5 +213,5 @@ def _at_own_latents(
         whole = Batch((), {**data.kwargs, **{_key(name): value for name, value in held.items()}})
     else:
         whole = Batch((*data.args, *held.values()), {})
-    own = _sampler(Held(pair, places), whole, seed, sampler.structure.data_plate)
+    own = _sampler(GivenLatents(pair, places), whole, seed, sampler.structure.data_plate)
     return grid_spread(own, sampler.structure.named("observed"), shared, 1, measure)

@@ -24,7 +24,7 @@ from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
 from pyrovae.trust.complexity import complexities, scales
-from pyrovae.trust.conformal import Surprise, surprises
+from pyrovae.trust.conformal import NoveltyScore, with_p_values
 from pyrovae.trust.regret import regrets
 
 # Which end of a score is strange: the large one, or both.
@@ -32,7 +32,7 @@ SIDES = {"evidence": 1, "typicality": 2, "complexity": 1, "regret": 1, "disagree
 
 
 class Novelty(NamedTuple):
-    """Scores of novelty, each as a `Surprise` with its p-value; None where one was not asked for.
+    """Scores of novelty, each as a `NoveltyScore` with its p-value; None where one was not asked for.
 
     Attributes:
         combined: the smallest of the other p-values, calibrated as a score of its own.
@@ -50,12 +50,12 @@ class Novelty(NamedTuple):
         (tensor([True, True]), tensor([0.0100, 0.0100], dtype=torch.float64))
     """
 
-    combined: Surprise
-    evidence: Surprise | None = None
-    typicality: Surprise | None = None
-    complexity: Surprise | None = None
-    regret: Surprise | None = None
-    disagreement: Surprise | None = None
+    combined: NoveltyScore
+    evidence: NoveltyScore | None = None
+    typicality: NoveltyScore | None = None
+    complexity: NoveltyScore | None = None
+    regret: NoveltyScore | None = None
+    disagreement: NoveltyScore | None = None
 
     def __repr__(self) -> str:
         """Figures in words, and not all of their numbers."""
@@ -76,7 +76,7 @@ class Novelty(NamedTuple):
             )
         return one.p_value <= alpha
 
-    def by(self, score: str) -> Surprise:
+    def by(self, score: str) -> NoveltyScore:
         """One of the scores by its name."""
         found = getattr(self, score, None) if score in self._fields else None
         if found is None:
@@ -164,7 +164,7 @@ def novelty(
     if "disagreement" in wanted and shared_draws == 1:
         raise ArgumentError("shared_draws=1: disagreement is that of two draws of the global sites at least.")
     values = _scores(sampler, wanted, *check_counts(draws=draws, shared_draws=shared_draws))
-    found = surprises(
+    found = with_p_values(
         {name: value[rows:] for name, value in values.items()},
         {name: value[:rows] for name, value in values.items()},
         SIDES,

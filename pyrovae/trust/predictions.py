@@ -33,7 +33,7 @@ class PredictedPart(NamedTuple):
     weight: int  # how many draws that average is over
 
 
-class Rows(NamedTuple):
+class PredictedRows(NamedTuple):
     """A tile of rows: what was observed, and parts of draws."""
 
     truth: torch.Tensor
@@ -57,7 +57,7 @@ def check_site(sampler: Sampler, site: str) -> str:
     return part
 
 
-def predicted(sampler: Sampler, site: str, draws: int, source: Source) -> Iterator[Rows]:
+def predicted(sampler: Sampler, site: str, draws: int, source: Source) -> Iterator[PredictedRows]:
     """Each tile of rows with draws of a site.
 
     Args:
@@ -75,10 +75,10 @@ def predicted(sampler: Sampler, site: str, draws: int, source: Source) -> Iterat
         truth = form.put(observed_in(run, site)[None])[0]
         seen = rows_second(sampler, seen_in(run, site), site)[0]
         seen = seen.unsqueeze(-1).expand(truth.shape) if form.name == "labels" else seen
-        yield Rows(truth, seen, form.name, _parts(form, chain([first], tiles_of_rows), source, draws))  # noqa: B031
+        yield PredictedRows(truth, seen, form.name, _parts(form, chain([first], tiles_of_rows), source, draws))  # noqa: B031
 
 
-def inferred(sampler: Sampler, site: str, draws: int, truth: torch.Tensor) -> Iterator[Rows]:
+def inferred(sampler: Sampler, site: str, draws: int, truth: torch.Tensor) -> Iterator[PredictedRows]:
     """The same for a latent site, drawn from the guide, and what it should have been, (rows, *event)."""
     for rows, tiles_of_rows in groupby(sampler.tiles(draws), key=lambda tile: tile.rows):
         first = next(tiles_of_rows)
@@ -89,7 +89,9 @@ def inferred(sampler: Sampler, site: str, draws: int, truth: torch.Tensor) -> It
             PredictedPart(form.put(tile.value(site)), form.chances(tile) if side == "guide" else None, len(tile.draws))
             for tile in chain([first], tiles_of_rows)
         )
-        yield Rows(here.to(torch.get_default_dtype()), torch.ones_like(here, dtype=torch.bool), form.name, parts)
+        yield PredictedRows(
+            here.to(torch.get_default_dtype()), torch.ones_like(here, dtype=torch.bool), form.name, parts
+        )
 
 
 class Form(NamedTuple):

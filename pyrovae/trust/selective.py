@@ -14,7 +14,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
 from pyrovae.plots.risk_over_coverage import plot_risk_over_coverage
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.predictions import Rows, check_site, inferred, predicted, source_for
+from pyrovae.trust.predictions import PredictedRows, check_site, inferred, predicted, source_for
 
 
 class Handover(NamedTuple):
@@ -35,7 +35,7 @@ class Handover(NamedTuple):
         return in_words(self)
 
 
-class Selective(NamedTuple):
+class SelectivePrediction(NamedTuple):
     r"""Predictions of a site, how sure each is, how wrong each was, and the risk at every coverage.
 
     \[ \text{risk}(k) = \frac1k \sum_{n \,\text{among the } k \text{ surest}} \ell_n, \qquad \text{area} = \frac1N
@@ -52,9 +52,9 @@ class Selective(NamedTuple):
 
     Examples:
         >>> import torch
-        >>> from pyrovae.trust.selective import Selective
+        >>> from pyrovae.trust.selective import SelectivePrediction
         >>> loss = torch.tensor([0.0, 0.0, 1.0, 0.0])
-        >>> curve = Selective.of(torch.tensor([0.9, 0.8, 0.6, 0.7]), loss)
+        >>> curve = SelectivePrediction.of(torch.tensor([0.9, 0.8, 0.6, 0.7]), loss)
         >>> curve.risk.tolist(), curve.area == curve.best
         ([0.0, 0.0, 0.0, 0.25], True)
     """
@@ -72,7 +72,9 @@ class Selective(NamedTuple):
         return in_words(self)
 
     @classmethod
-    def of(cls, confidence: torch.Tensor, loss: torch.Tensor, prediction: torch.Tensor | None = None) -> Selective:
+    def of(
+        cls, confidence: torch.Tensor, loss: torch.Tensor, prediction: torch.Tensor | None = None
+    ) -> SelectivePrediction:
         """From any confidence and any loss, (rows,) each; rows whose loss is NaN are left out of the curve."""
         known = ~loss.isnan()
         if confidence.shape != loss.shape or loss.ndim != 1 or not bool(known.any()):
@@ -142,7 +144,7 @@ def selective(
     seed: int | None = 0,
     data_plate: str | None = None,
     **named: Any,
-) -> Selective:
+) -> SelectivePrediction:
     """Predict an observed site from the rest of each datum, and see whether the surest predictions are the best.
 
     `q(z | rest)`, `p(site | z)`, averaged over draws: the most probable class and its probability, or the mean and
@@ -162,7 +164,7 @@ def selective(
         **named: keyword arguments of model and guide.
 
     Returns:
-        A `Selective`.
+        A `SelectivePrediction`.
 
     Raises:
         PairError: the guide looks at the site.
@@ -182,10 +184,10 @@ def selective(
     with torch.no_grad():
         found = [_judged(rows, tolerance) for rows in _rows(sampler, site, truth, draws)]
     prediction, confidence, loss = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    return Selective.of(confidence, loss, prediction)
+    return SelectivePrediction.of(confidence, loss, prediction)
 
 
-def _rows(sampler: Sampler, site: str, truth: Any, draws: int) -> Iterator[Rows]:
+def _rows(sampler: Sampler, site: str, truth: Any, draws: int) -> Iterator[PredictedRows]:
     if truth is None:
         site = check_site(sampler, site)
         if source_for(sampler, site) != "rest":
@@ -205,7 +207,7 @@ def _rows(sampler: Sampler, site: str, truth: Any, draws: int) -> Iterator[Rows]
     return inferred(sampler, site, draws, truth)
 
 
-def _judged(rows: Rows, tolerance: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _judged(rows: PredictedRows, tolerance: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Prediction, confidence and loss of each row."""
     mean, variance, chances = _averages(rows)
     if rows.form is None:
@@ -223,7 +225,7 @@ def _judged(rows: Rows, tolerance: float | None) -> tuple[torch.Tensor, torch.Te
     return prediction, sure, _over_elements((prediction != truth).to(best), seen)
 
 
-def _averages(rows: Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _averages(rows: PredictedRows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean and variance of the draws, and the probabilities of classes: those of draws, where there are no others."""
     count = weight = 0
     first: Any = None

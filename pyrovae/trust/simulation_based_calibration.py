@@ -28,7 +28,7 @@ from pyrovae.trust.site_rows import rows_second, seen_in
 LIKELIHOOD = "log-likelihood"
 
 
-class SimulationBased(NamedTuple):
+class SimulationBasedCalibration(NamedTuple):
     """Ranks of what data were made from, among what the guide draws for these data.
 
     Attributes:
@@ -88,7 +88,7 @@ def simulation_based_calibration(
     seed: int | None = 0,
     data_plate: str | None = None,
     **named: Any,
-) -> SimulationBased:
+) -> SimulationBasedCalibration:
     r"""Draw data from the model, and see where their latent values stand among the guide's draws.
 
     \[ (z, x) \sim p(z, x), \quad z_1 \dots z_S \sim q(z \mid x), \quad \text{rank of } z \text{ among } z_s
@@ -110,7 +110,7 @@ def simulation_based_calibration(
         **named: keyword arguments of model and guide.
 
     Returns:
-        A `SimulationBased`.
+        A `SimulationBasedCalibration`.
 
     Raises:
         PairError: the pair computes what it observes from its arguments, or its model has a factor, so that draws of
@@ -144,7 +144,7 @@ def simulation_based_calibration(
             found.setdefault(name, []).append(values)
     ranks = {name: Ranks.of(torch.cat(values), level=level) for name, values in found.items()}
     likelihood = ranks.pop(LIKELIHOOD)
-    return SimulationBased(ranks, likelihood)
+    return SimulationBasedCalibration(ranks, likelihood)
 
 
 class SimulationPlan(NamedTuple):
@@ -193,7 +193,7 @@ def _check_joint(sampler: Sampler) -> None:
         )
 
 
-class Truth(NamedTuple):
+class SimulatedData(NamedTuple):
     """What one data set was made from: values and what of them counts, (rows, *rest); log p(x | z), (rows,)."""
 
     values: dict[str, torch.Tensor]
@@ -227,16 +227,16 @@ def _joined(batches: list[Batch]) -> tuple[tuple, dict[str, torch.Tensor]]:
     return Batch.of(leaves)[:2]
 
 
-def _truth(sampler: Sampler, tiles: list[Tile], plan: SimulationPlan) -> Truth:
+def _truth(sampler: Sampler, tiles: list[Tile], plan: SimulationPlan) -> SimulatedData:
     values, seen = {}, {}
     for name in plan.sites:
         own = tiles if sampler.layout.place(("model", name)).axis is not None else tiles[:1]
         values[name] = torch.cat([rows_second(sampler, tile.value(name), name)[0] for tile in own])
         seen[name] = torch.cat([rows_second(sampler, seen_in(tile.runs[0], name), name)[0] for tile in own])
-    return Truth(values, seen, torch.cat([_log_likelihood(sampler, tile)[0] for tile in tiles]))
+    return SimulatedData(values, seen, torch.cat([_log_likelihood(sampler, tile)[0] for tile in tiles]))
 
 
-def _ranked(judged: Sampler, truth: Truth, draws: int) -> dict[str, torch.Tensor]:
+def _ranked(judged: Sampler, truth: SimulatedData, draws: int) -> dict[str, torch.Tensor]:
     """Ranks of the truth among draws of the guide."""
     below = {name: torch.zeros(value.shape, device=value.device) for name, value in truth.values.items()}
     equal = {name: torch.zeros_like(count) for name, count in below.items()}
@@ -257,7 +257,7 @@ def _ranked(judged: Sampler, truth: Truth, draws: int) -> dict[str, torch.Tensor
     return {name: value.cpu() for name, value in ranks.items()}
 
 
-def likelihood_ranks(judged: Sampler, truth: Truth, drawn: torch.Tensor) -> torch.Tensor:
+def likelihood_ranks(judged: Sampler, truth: SimulatedData, drawn: torch.Tensor) -> torch.Tensor:
     """One rank a row; one in all where a global site is ranked, since rows then depend on each other."""
     true = truth.log_likelihood
     if set(truth.values) & set(judged.global_sites):

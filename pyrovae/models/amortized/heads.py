@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.distributions.transforms import ReshapeTransform
 
-from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.conditionals.conditional import bounded
 from pyrovae.models.conditionals.normals import FullNormal
 from pyrovae.pairs.known_support import is_real
 

@@ -10,7 +10,7 @@ from pyro.distributions.transforms import AffineAutoregressive
 from pyro.distributions.transforms.utils import clamp_preserve_gradients
 from torch import Tensor, nn
 
-from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.conditionals.conditional import bounded
 
 
 class AutoregressiveStep(AffineAutoregressive):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import bounded
+from pyrovae.models.conditionals.conditional import bounded
 from pyrovae.models.conditionals.distributions import InflatedNegativeBinomial, OpenBeta, ZeroOrLogNormal
 
 _PEAKS = 5  # of a column that has several

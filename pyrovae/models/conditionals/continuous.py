@@ -8,7 +8,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import (
+from pyrovae.models.conditionals.conditional import (
     Conditional,
     Scale,
     bounded,

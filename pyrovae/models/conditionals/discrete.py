@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import (
+from pyrovae.models.conditionals.conditional import (
     LOWER,
     Conditional,
     Scale,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, network_of_pyro
-from pyrovae.models.conditionals.base import Conditional, bounded, check_network, network_output
+from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.models.priors.held_transform import Flow
 from pyrovae.pairs.numbers import check_count
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, bounded, check_network, network_output
+from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.pairs.numbers import check_count
 
 

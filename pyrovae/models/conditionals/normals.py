@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, bounded, bounded_rows, check_network, chunks, network_output
+from pyrovae.models.conditionals.conditional import (
+    Conditional,
+    bounded,
+    bounded_rows,
+    check_network,
+    chunks,
+    network_output,
+)
 from pyrovae.pairs.numbers import check_count
 
 

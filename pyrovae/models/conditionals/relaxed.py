@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions.utils import clamp_probs
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, bounded, check_network, network_output
+from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.pairs.numbers import as_number
 
 

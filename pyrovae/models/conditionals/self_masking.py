@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional
 from pyrovae.models.conditionals.columns import Column, HasColumns, check_column, has_classes
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.side_by_side import SideBySide
 from pyrovae.models.units.table_units import transformed
 

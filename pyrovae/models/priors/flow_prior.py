@@ -14,7 +14,7 @@ from torch.distributions import Transform
 
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.autoregressive_step import AutoregressiveStep, CalmNetwork, calm, network_of_pyro
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.nets import Event
 from pyrovae.models.priors.foreign_flow import ForeignFlow
 from pyrovae.models.priors.held_transform import Flow, HeldTransform, forget, parts_of

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.models.conditionals.base import Conditional, bounded
+from pyrovae.models.conditionals.conditional import Conditional, bounded
 from pyrovae.models.nets import Event, event_shape
 
 

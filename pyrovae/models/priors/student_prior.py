@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional, check_scale, scale_of
+from pyrovae.models.conditionals.conditional import Conditional, check_scale, scale_of
 from pyrovae.models.nets import Event, event_shape
 
 

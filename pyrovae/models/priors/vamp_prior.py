@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.nets import Event, event_shape
 from pyrovae.pairs.numbers import check_count
 

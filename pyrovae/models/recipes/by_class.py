@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.discrete import Bernoulli, Categorical
 from pyrovae.models.conditionals.normals import DiagNormal
 from pyrovae.models.conditionals.relaxed import RelaxedCategorical, StraightThrough

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pyrovae.models.conditionals.base import LearnedScale
+from pyrovae.models.conditionals.conditional import LearnedScale
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic, NegativeBinomial
 from pyrovae.models.conditionals.normals import DiagNormal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pyrovae.models.conditionals.base import Conditional, LearnedScale
+from pyrovae.models.conditionals.conditional import Conditional, LearnedScale
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.normals import DiagNormal
 from pyrovae.models.nets import MLP, Event, event_shape

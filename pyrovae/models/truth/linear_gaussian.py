@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import LearnedScale
+from pyrovae.models.conditionals.conditional import LearnedScale
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.normals import DiagNormal, FullNormal
 from pyrovae.models.nets import MLP

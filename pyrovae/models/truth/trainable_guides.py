@@ -8,7 +8,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.pairs.registration import Registration
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import DataError
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic
 from pyrovae.models.conditionals.distributions import DiscretizedLogisticLevels
 

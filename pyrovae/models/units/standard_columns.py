@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import NegativeBinomial
 

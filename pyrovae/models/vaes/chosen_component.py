@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.priors.mixture import Mixture
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, DataError, argument
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import VAE, as_distribution, compare_events
 from pyrovae.pairs.data_checks import may_read

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.base import Conditional
+from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.pairs.base_of import base_of
 
 Draw = Callable[[int, Any], Tensor]

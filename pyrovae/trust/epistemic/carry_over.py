@@ -22,7 +22,7 @@ from pyrovae.trust.epistemic.weights import Weights
 from pyrovae.trust.epistemic.whole_data import plate_of_whole_data, whole_size
 
 
-class Former(nn.Module):
+class FormerWeights(nn.Module):
     """The weights of a guide as they were."""
 
     vector: Tensor
@@ -55,7 +55,7 @@ class CarriedOver(Wrapped):
         self,
         pair: HasPair,
         weights: Weights | None,
-        former: Former,
+        former: FormerWeights,
         sites: set[str],
         *,
         data_plate: str | None,
@@ -80,7 +80,7 @@ class CarriedOver(Wrapped):
         _check_free_of_data(base, structure, sites, args, kwargs)
         guided = _guide_parameters(base, structure, args, kwargs)
         weights = Weights.of(base, args, kwargs, lambda *_: guided) if guided else None
-        former = Former(weights.vector() if weights else torch.zeros(0))
+        former = FormerWeights(weights.vector() if weights else torch.zeros(0))
         return cls(base, weights, former, sites, data_plate=structure.data_plate, size=size)
 
     @contextmanager

@@ -12,7 +12,7 @@ from pyrovae.tables.table_column import Level, TableColumn
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def conditions(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
+def read_where(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
     """Values of columns by name.
 
     Args:
@@ -25,9 +25,9 @@ def conditions(schema: Schema, texts: Sequence[str]) -> dict[str, Any]:
     Examples:
         >>> import pandas as pd, pyrovae as pv
         >>> schema = pv.tables.schema(pd.DataFrame({"age": [31.5, 40.0], "job": ["cook", "clerk"]}))
-        >>> conditions(schema, ["job=cook", "age=40"])
+        >>> read_where(schema, ["job=cook", "age=40"])
         {'job': 'cook', 'age': 40.0}
-        >>> conditions(schema, ["age=30..40"])
+        >>> read_where(schema, ["age=30..40"])
         {'age': (30.0, 40.0)}
     """
     columns, found = {one.name: one for one in schema.table}, {}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyrovae.errors import ArgumentError
-from pyrovae.export.parts import DENSITIES, VariablePart
+from pyrovae.export.group_contents import DENSITIES, VariablePart
 
 SAMPLES = ("chain", "draw")
 
@@ -23,7 +23,7 @@ class Variable(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-class Names:
+class VariableNames:
     """Gives names to variables and dims.
 
     Plates give their own names to dims. The other axes of a site are called as `dims` says, else `site_dim_0`, and

@@ -56,7 +56,7 @@ class VariablePart(NamedTuple):
     draws: range | None
 
 
-class Contents:
+class GroupContents:
     """The variables of every group, as the passes over the data give them.
 
     Args:

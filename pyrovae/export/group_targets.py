@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from pyrovae.errors import ArgumentError
-from pyrovae.export.dims import Names, array, variable_name
-from pyrovae.export.parts import GROUPS, VariablePart
+from pyrovae.export.group_contents import GROUPS, VariablePart
+from pyrovae.export.variable_names import VariableNames, array, variable_name
 from pyrovae.prediction.new_array import NewArray
 from pyrovae.prediction.store import Store
 
 
-class InMemory:
+class GroupsInMemory:
     """Groups as xarray data sets in memory.
 
     Args:
@@ -23,7 +23,7 @@ class InMemory:
         attributes: of every group.
     """
 
-    def __init__(self, names: Names, attributes: Mapping[str, Any]):
+    def __init__(self, names: VariableNames, attributes: Mapping[str, Any]):
         self.names, self.attributes = names, attributes
         _check_room(names)
         self._arrays = {key: np.empty(one.shape, one.dtype) for key, one in names.variables.items()}
@@ -41,10 +41,10 @@ class InMemory:
         return found
 
 
-class OnDisk:
+class GroupsOnDisk:
     """Groups in a store."""
 
-    def __init__(self, names: Names, store: Store):
+    def __init__(self, names: VariableNames, store: Store):
         self.store = store
         for (group, name), one in names.variables.items():
             new = NewArray(group, variable_name(name), one.shape, one.dtype, one.dims, one.attributes, one.part)
@@ -60,7 +60,7 @@ class OnDisk:
         self.store.write(part.group, variable_name(part.name), index, values)
 
 
-def skeletons(names: Names, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def skeletons(names: VariableNames, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The groups with their coordinates, and nothing in them yet."""
     import xarray
 
@@ -84,7 +84,7 @@ def _placed(part: VariablePart) -> np.ndarray:
     return values[np.newaxis] if part.draws is not None else values
 
 
-def _check_room(names: Names) -> None:
+def _check_room(names: VariableNames) -> None:
     sizes = {key: one.dtype.itemsize * int(np.prod(one.shape, dtype=object)) for key, one in names.variables.items()}
     if sum(sizes.values()) > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         group, name = max(sizes, key=lambda key: sizes[key])
