@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pyrovae as pv
-from pyrovae.pairs.numbers import as_whole, check_positive
+from pyrovae.pairs.numbers import as_whole, check_positive, check_share
 
 # What each argument is given here: small, so that every function can really run.
 COUNTS = {
@@ -254,3 +254,26 @@ def test_what_is_not_above_0_is_refused_in_the_same_words(name, value):
         check_positive(name, value)
     for given, scale in itertools.product([np.float32(0.5), 1, torch.tensor(2.0)], ["scale", "prior_scale"]):
         assert check_positive(scale, given) == float(given)
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.5, -0.5, True, "0.9", None, float("nan"), torch.ones(2) / 2], ids=repr)
+def test_what_is_no_share_is_refused_in_the_same_words(value):
+    ranks, scores = torch.rand(20), torch.tensor([0.0, 1.0])
+    for name, asked in (
+        ("level", lambda: pv.Ranks.of(ranks, level=value)),
+        ("risk", lambda: pv.SelectivePrediction.of(scores, scores).hand_over(value)),
+        ("level", lambda: pv.tables.pooled([1.0, 2.0], lambda one: (one, 1.0), level=value)),
+        ("share", lambda: check_share("share", value)),
+    ):
+        with pytest.raises(
+            pv.ArgumentError, match=rf"\b{name}={re.escape(repr(value))}; give a number between 0 and 1"
+        ):
+            asked()
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), torch.tensor(0.5)], ids=repr)
+def test_a_share_of_numpy_or_torch_is_that_number(value):
+    found = pv.tables.pooled([1.0, 2.0], lambda one: (one, 1.0), level=value)
+    assert check_share("share", value) == 0.5
+    assert found.low == pv.tables.pooled([1.0, 2.0], lambda one: (one, 1.0), level=0.5).low
+    assert pv.Ranks.of(torch.rand(20), level=value).level == 0.5

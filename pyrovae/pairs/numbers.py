@@ -65,3 +65,11 @@ def check_positive(name: str, value: Any, *, where: str = "") -> float:
     if number is None or not number > 0:
         raise ArgumentError(f"{where}{argument(name, value)}; give a number above 0.")
     return number
+
+
+def check_share(name: str, value: Any, *, example: str = "0.9") -> float:
+    """A number between 0 and 1, neither of them, or an error that says so: a level, a probability, a decay."""
+    number = as_number(value)
+    if number is None or not 0 < number < 1:
+        raise ArgumentError(f"{argument(name, value)}; give a number between 0 and 1, such as {example}.")
+    return number

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pyrovae.data.row_words import LINE
-from pyrovae.errors import ArgumentError
+from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
 
 _SHOWN = 10
@@ -60,9 +60,7 @@ class FoundOutliers(NamedTuple):
         return self.frame[~(self._cells(above).any(axis=1) | (self.rows > above)).to_numpy()]
 
     def _cells(self, above: float) -> Any:
-        if not 0 < above < 1:
-            raise ArgumentError(f"above={above!r}; give a probability, such as 0.9.")
-        return self.cells > above
+        return self.cells > check_share("above", above)
 
     def __str__(self) -> str:
         bad = (self.rows > 0.5) & (self.cells > 0.5).sum(axis=1).eq(0)

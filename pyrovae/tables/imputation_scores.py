@@ -12,7 +12,7 @@ import torch
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.columns import Column, has_classes
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.numbers import check_count
+from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.tables.as_frame import as_frame
@@ -85,8 +85,7 @@ def imputation_scores(
         True
     """
     check_count("draws", draws)
-    if not 0 < level < 1:
-        raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
+    level = check_share("level", level)
     named = dict(imputers) if isinstance(imputers, Mapping) else {"imputer": imputers}
     if not named:
         raise ArgumentError("there is no imputer; give one at least.")

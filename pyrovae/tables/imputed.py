@@ -11,6 +11,7 @@ import torch
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.columns import has_classes
 from pyrovae.models.units.table_units import range_of
+from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
 from pyrovae.tables.conformal_ends import conformal_ends
 from pyrovae.tables.imputed_to_arviz import imputed_to_arviz
@@ -87,8 +88,7 @@ class Imputed(NamedTuple):
         References:
             Romano, Patterson and Candès, "Conformalized quantile regression" (2019).
         """
-        if not 0 < level < 1:
-            raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
+        level = check_share("level", level)
         ends = (1 - level) / 2, (1 + level) / 2
         draws = min(map(len, self.values.values()))
         if (draws + 1) * ends[0] < 1 - 1e-9:

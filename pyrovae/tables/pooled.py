@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.numbers import check_share
 from pyrovae.tables.imputed import Imputed
 
 
@@ -102,8 +103,7 @@ def pooled(
         >>> bool(found.low < 0 < found.high), 0 < float(found.missing_information) < 1 / 3
         (True, True)
     """
-    if not 0 < level < 1:
-        raise ArgumentError(f"level={level!r}; give a number between 0 and 1.")
+    level = check_share("level", level)
     if complete_degrees is not None and not complete_degrees > 0:
         raise ArgumentError(
             f"complete_degrees={complete_degrees!r}; give the degrees of freedom of complete data, above 0."

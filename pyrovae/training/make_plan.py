@@ -25,7 +25,7 @@ from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.data_checks import check_training_data
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.numbers import as_number, check_count, check_positive
+from pyrovae.pairs.numbers import check_count, check_positive, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspected
 from pyrovae.sampling.use import check_is_pair
@@ -57,9 +57,8 @@ def check_arguments(pair: Any, options: FitOptions) -> dict[str, int]:
     for name, value in (("clip_norm", options.clip_norm), ("checkpoint_every", options.checkpoint_every)):
         if value is not None:
             check_positive(name, value)
-    average = options.average
-    if average is not None and not 0 < (as_number(average) or 0) < 1:
-        raise ArgumentError(f"average={average!r}; it is the decay of a moving average, between 0 and 1 (0.999 say).")
+    if options.average is not None:
+        check_share("average", options.average, example="0.999")
     if options.patience is not None and options.validation is None:
         raise ArgumentError(
             f"patience counts epochs without a better bound of held-out rows; give {argument('validation')} too."

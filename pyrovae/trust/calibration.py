@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.numbers import check_count
+from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
@@ -139,9 +139,9 @@ def calibrations(
 ) -> dict[str, Calibration]:
     """The same for a sampler."""
     draws = check_count("draws", draws)
-    levels = _as_list(levels)
-    if not levels or not all(isinstance(level, int | float) and 0 < level < 1 for level in levels):
-        raise ArgumentError(f"levels={levels!r}; give numbers between 0 and 1, such as (0.5, 0.9).")
+    levels = [check_share("levels", level) for level in _as_list(levels)]
+    if not levels:
+        raise ArgumentError("levels is empty; give numbers between 0 and 1, such as (0.5, 0.9).")
     if source is not None and source not in SOURCES:
         raise ArgumentError(f"source={source!r}; give one of {', '.join(map(repr, SOURCES))}, or leave it out.")
     return {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.pairs.numbers import check_share
 from pyrovae.plots.in_words import in_words
 
 POINTS = 20  # where the shares are compared with the diagonal: as many bins as a histogram would have
@@ -69,8 +69,7 @@ class Ranks(NamedTuple):
             pooled: one curve for all elements of a row; they may depend on each other, rows may not. Left out, each
                 element has its own, and the band is that of all of them.
         """
-        if not isinstance(level, int | float) or not 0 < level < 1:
-            raise ArgumentError(f"level={level!r}; give a number between 0 and 1, such as 0.95.")
+        level = check_share("level", level, example="0.95")
         points = torch.arange(1, POINTS, dtype=torch.float64) / POINTS
         if pooled:
             share, count = _pooled(values, points)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
@@ -117,8 +118,7 @@ class SelectivePrediction(NamedTuple):
             raise ArgumentError(
                 "to hold a risk, losses must be 0 or 1; say from which error on a prediction is wrong: tolerance=."
             )
-        if not all(isinstance(number, int | float) and 0 < number < 1 for number in (risk, certainty)):
-            raise ArgumentError(f"risk={risk!r}, certainty={certainty!r}; give numbers between 0 and 1.")
+        risk, certainty = check_share("risk", risk, example="0.05"), check_share("certainty", certainty)
         return _kept(sure, wrong, risk, certainty)
 
     def plot(self) -> Any:
