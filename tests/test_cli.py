@@ -30,7 +30,7 @@ from pyrovae.data.origin import Data, split, square_images
 from pyrovae.errors import spelled
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.prediction.store import read_groups
-from pyrovae.training.training_verdict import active_verdict, curve_verdict
+from pyrovae.training.verdict import active_verdict, curve_verdict
 
 OWN = """
 import pyro, torch

@@ -172,7 +172,7 @@ def test_a_pair_of_ones_own_that_knows_its_data_is_asked_for_a_number(tmp_path):
 def test_a_pair_that_does_not_know_its_data_says_so():
     with pytest.raises(pv.PairError, match=r"Give data .* method blank\(count\)"):
         blank_data(pv.Pair(Coins().model, Coins().guide), 5)
-    with pytest.raises(ArgumentError, match="give 1 at least"):
+    with pytest.raises(ArgumentError, match="count=0; give a whole number, 1 at least"):
         blank_data(Coins(), 0)
 
 

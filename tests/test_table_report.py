@@ -21,7 +21,7 @@ from pyrovae.report.page import render
 from pyrovae.report.report_data import ReportData
 from pyrovae.report.table_figures import ColumnFigures, TableFigures, table_figures
 from pyrovae.report.table_verdict import table_verdicts
-from pyrovae.training.training_verdict import VerdictKind
+from pyrovae.training.verdict import VerdictKind
 
 WEIGHT = torch.tensor([[2.0, 0.0], [-1.8, 0.0], [0.0, 1.0], [0.0, 0.2]])
 STRONG = 2 * WEIGHT

@@ -23,7 +23,7 @@ import pyrovae as pv
 from pyrovae.data.batches import as_batches, to
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.structure import inspect
-from pyrovae.training.training_verdict import VerdictKind, curve_verdict
+from pyrovae.training.verdict import VerdictKind, curve_verdict
 
 BATCH = 16
 QUIET = {"progress": False, "device": "cpu"}

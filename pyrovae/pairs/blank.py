@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any, Protocol, runtime_checkable
 
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
 
 
@@ -61,8 +62,7 @@ def blank_data(pair: HasPair, count: int, more: tuple = (), named: Collection[st
             f"{', '.join(given)}, of which nothing would come. See the function's options for what was meant; to give "
             "arguments of the model, give all of them, in place of the number."
         )
-    if count < 1:
-        raise ArgumentError(f"{count} data cannot be generated; give 1 at least.")
+    count = check_count("count", count)
     known = unwrapped(pair)
     if not isinstance(known, HasBlank):
         raise PairError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, VerdictKind, active_verdict, curve_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict
 
 _OF_A_TABLE = (VerdictKind.TOLD_APART, VerdictKind.MISCOVERED)
 
@@ -30,7 +30,7 @@ def overall_verdict(
     history: tuple[Epoch, ...] | None,
     active: Mapping[str, Any],
     outcome: Mapping[str, Any],
-    table: Sequence[TrainingVerdict] = (),
+    table: Sequence[Verdict] = (),
 ) -> OverallVerdict:
     """The verdict on a run: diverged and collapsed before all else, then what a table shows, then the curve.
 
@@ -45,7 +45,7 @@ def overall_verdict(
     diverged = outcome.get("reason") == "diverged"
     first = outcome.get("first_elbo")
     curve = (
-        TrainingVerdict(VerdictKind.DIVERGED, outcome["words"])
+        Verdict(VerdictKind.DIVERGED, outcome["words"])
         if diverged
         else curve_verdict(history, math.nan if first is None else first)
     )

@@ -25,7 +25,7 @@ from pyrovae.report.table_figures import table_figures
 from pyrovae.report.table_verdict import table_verdicts
 from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.training_verdict import TrainingVerdict
+from pyrovae.training.verdict import Verdict
 
 _DRAWS = 10  # as `pyrovae evaluate` takes, so that the two show the same figures
 
@@ -93,7 +93,7 @@ def render(
     return page(title, data_words, verdict, figures, sections)
 
 
-def _of_a_table(about: ReportData, schema: Schema, frame: Any) -> tuple[list[Section], list[TrainingVerdict]]:
+def _of_a_table(about: ReportData, schema: Schema, frame: Any) -> tuple[list[Section], list[Verdict]]:
     """Sections and verdicts of a table whose columns are of several kinds."""
     try:
         found = table_figures(about, schema, frame)

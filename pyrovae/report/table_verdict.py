@@ -8,13 +8,13 @@ from pyrovae.report.column_sections import is_far, is_lost, is_off
 from pyrovae.report.own_units import known_columns
 from pyrovae.report.table_figures import LEVEL, TableFigures
 from pyrovae.tables.schema import Schema
-from pyrovae.training.training_verdict import TrainingVerdict, VerdictKind
+from pyrovae.training.verdict import Verdict, VerdictKind
 
 _TOLD = 0.75  # area under the ROC curve from which on draws are told from data
 _NAMED = 3  # columns
 
 
-def table_verdicts(schema: Schema, found: TableFigures) -> list[TrainingVerdict]:
+def table_verdicts(schema: Schema, found: TableFigures) -> list[Verdict]:
     """Verdicts on draws and on intervals, where there are rows and cells enough to say."""
     said = []
     if found.area is not None:
@@ -24,11 +24,11 @@ def table_verdicts(schema: Schema, found: TableFigures) -> list[TrainingVerdict]
     return said
 
 
-def _of_draws(schema: Schema, found: TableFigures, area: float) -> TrainingVerdict:
+def _of_draws(schema: Schema, found: TableFigures, area: float) -> Verdict:
     words = f"A classifier tells drawn rows from data with an area under the ROC curve of {area:.2f}; 0.5 is chance"
     if area <= _TOLD:
-        return TrainingVerdict(VerdictKind.ACTIVE, f"{words}.")
-    return TrainingVerdict(VerdictKind.TOLD_APART, f"{words}. {_by(schema, found)}")
+        return Verdict(VerdictKind.ACTIVE, f"{words}.")
+    return Verdict(VerdictKind.TOLD_APART, f"{words}. {_by(schema, found)}")
 
 
 def _by(schema: Schema, found: TableFigures) -> str:
@@ -45,9 +45,9 @@ def _by(schema: Schema, found: TableFigures) -> str:
     return f"They differ by {'; and by '.join(parts)}. {mend}"
 
 
-def _of_intervals(found: TableFigures) -> TrainingVerdict:
+def _of_intervals(found: TableFigures) -> Verdict:
     words = f"Of cells that were hidden {found.coverage:.1%} lie within their {LEVEL:.0%} intervals"
     if not is_off(found.coverage, found.hidden):
-        return TrainingVerdict(VerdictKind.ACTIVE, f"{words}.")
+        return Verdict(VerdictKind.ACTIVE, f"{words}.")
     narrow = "too narrow: what is imputed is less sure than it looks" if found.coverage < LEVEL else "too wide"
-    return TrainingVerdict(VerdictKind.MISCOVERED, f"{words}: these are {narrow}.")
+    return Verdict(VerdictKind.MISCOVERED, f"{words}: these are {narrow}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.plots.in_words import bars
 from pyrovae.plots.learning_curves import plot_learning_curves
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.training_verdict import TROUBLE, TrainingVerdict, active_verdict, curve_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, active_verdict, curve_verdict
 
 if TYPE_CHECKING:
     from pyrovae.evaluation.active_units import ActiveUnits
@@ -66,7 +66,7 @@ class Fit:
         return "\n".join(lines)
 
     @property
-    def verdicts(self) -> tuple[TrainingVerdict, ...]:
+    def verdicts(self) -> tuple[Verdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
         return curve_verdict(self.history, self.first_elbo), *(active_verdict(*item) for item in self.active.items())
 

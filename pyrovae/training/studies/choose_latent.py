@@ -24,12 +24,12 @@ _FOLDS = 5
 _DRAWS = 64  # the bound is loose by about half the weights' variance over the draws: alike for all settings
 
 
-class Choice(NamedTuple):
+class LatentChoice(NamedTuple):
     """What `choose_latent` found: all settings that were tried, in the order of trying.
 
     Examples:
         >>> trials = (Trial(1, -3.0, 0.2, ()), Trial(2, -2.1, 0.2, ()), Trial(8, -2.0, 0.2, ()))
-        >>> choice = Choice(trials)
+        >>> choice = LatentChoice(trials)
         >>> choice.best, choice.smallest
         (8, 2)
     """
@@ -70,7 +70,7 @@ def choose_latent(
     study: str | Path | None = None,
     trials: int | None = None,
     **options: Unpack[StudyKeywords],
-) -> Choice:
+) -> LatentChoice:
     r"""Choose a latent size, or any other setting, by the evidence of held-out data.
 
     \[ \frac1N \sum_{k} \sum_{n \in \text{fold } k} \log \hat p(x_n \mid \text{trained without fold } k), \]
@@ -91,7 +91,7 @@ def choose_latent(
         **options: of `fit`: epochs, batch_size, learning_rate, ...
 
     Returns:
-        A `Choice`.
+        A `LatentChoice`.
 
     References:
         Stone, "Cross-validatory choice" (1974); Akiba et al., "Optuna" (2019).
@@ -117,13 +117,13 @@ def choose_latent(
     if study is not None:
         from pyrovae.training.studies.search import search
 
-        return Choice(search(evaluate, settings, Path(study), trials=trials, seed=seed))
+        return LatentChoice(search(evaluate, settings, Path(study), trials=trials, seed=seed))
     if callable(settings) or trials is not None:
         raise ArgumentError("a function of a trial, or trials=, needs a file to keep them in: study='search.log'.")
     tried = list(settings)
     if not tried:
         raise ArgumentError("there is no setting to try.")
-    return Choice(tuple(map(evaluate, tried)))
+    return LatentChoice(tuple(map(evaluate, tried)))
 
 
 def _held_out(

@@ -18,12 +18,12 @@ from pyrovae.training.studies.separate_runs import check_options, spread_out, tr
 _WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-class Curve(NamedTuple):
+class RateDistortionCurve(NamedTuple):
     """For each weight, rate and distortion of the pair that was trained with it.
 
     Examples:
         >>> point = RateDistortion(elbo=-5.0, rate=2.0, distortion=3.0, error=0.1)
-        >>> Curve((1.0,), (point,)).points[0].rate
+        >>> RateDistortionCurve((1.0,), (point,)).points[0].rate
         2.0
     """
 
@@ -50,7 +50,7 @@ def rate_distortion_curve(
     draws: int = 1,
     seed: int = 0,
     **options: Unpack[StudyKeywords],
-) -> Curve:
+) -> RateDistortionCurve:
     r"""Train a pair anew for each weight of the rate, and measure rate and distortion.
 
     Each point minimises \( D + \beta R \), so that the curve has slope \( -\beta \) there: large weights give short
@@ -66,7 +66,7 @@ def rate_distortion_curve(
         **options: of `fit`: epochs, batch_size, learning_rate, ...
 
     Returns:
-        A `Curve`, by rising weight.
+        A `RateDistortionCurve`, by rising weight.
 
     References:
         Alemi et al., "Fixing a broken ELBO" (2018).
@@ -91,4 +91,4 @@ def rate_distortion_curve(
         weighted: StudyKeywords = {**options, "temper": weight}
         with trained(make, data, seed=seed, **weighted) as run:
             points.append(rate_distortion(run.pair, *args, draws=draws, seed=seed, **named))
-    return Curve(chosen, tuple(points))
+    return RateDistortionCurve(chosen, tuple(points))

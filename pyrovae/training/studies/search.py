@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.errors import ArgumentError, FileError
+from pyrovae.pairs.numbers import check_count
 from pyrovae.training.studies.trial import Trial
 
 _NAME = "pyrovae"
@@ -38,8 +39,10 @@ def search(
     optuna = _optuna()
     suggest = settings if callable(settings) else None
     listed = [] if suggest else list(settings)  # type: ignore[arg-type]
-    if suggest and (trials is None or trials < 1):
-        raise ArgumentError("settings is a function of a trial; say how many to try: trials=50.")
+    if suggest:
+        if trials is None:
+            raise ArgumentError("settings is a function of a trial; say how many to try: trials=50.")
+        trials = check_count("trials", trials)
     with _quiet(optuna):
         study = _study(optuna, file, seed, len(listed))
         known = study.user_attrs.get("settings")

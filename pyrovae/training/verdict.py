@@ -1,4 +1,4 @@
-"""What a training came to: verdicts on its curves and its latent sites, each a kind with its words."""
+"""Verdicts, each a kind with its words; those on a learning curve and on latent sites are made here."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class VerdictKind(Enum):
 TROUBLE = (VerdictKind.DIVERGED, VerdictKind.COLLAPSED)  # the worst first
 
 
-class TrainingVerdict(NamedTuple):
+class Verdict(NamedTuple):
     """A kind for programs, and words for people, with the mend where there is one.
 
     Examples:
         >>> curve_verdict(())
-        TrainingVerdict(kind=<VerdictKind.TOO_SHORT: 'Too short'>, words='No epoch was finished.')
+        Verdict(kind=<VerdictKind.TOO_SHORT: 'Too short'>, words='No epoch was finished.')
     """
 
     kind: VerdictKind
     words: str
 
 
-def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> TrainingVerdict:
+def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Verdict:
     """The verdict on a learning curve.
 
     Args:
@@ -69,19 +69,19 @@ def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Traini
     return _far_below(full, first, allowed=_between_batches(full, first)) or _of_elbo(full)
 
 
-def active_verdict(site: str, active: ActiveUnits) -> TrainingVerdict:
+def active_verdict(site: str, active: ActiveUnits) -> Verdict:
     """The verdict on a latent site: how many of its dimensions are used."""
     if active.count:
         words = f"{active.count} of {active.total} latent dimensions of {site!r} are active."
-        return TrainingVerdict(VerdictKind.ACTIVE, words)
-    return TrainingVerdict(
+        return Verdict(VerdictKind.ACTIVE, words)
+    return Verdict(
         VerdictKind.COLLAPSED,
         f"Collapsed: none of the {active.total} latent dimensions of {site!r} depends on the data. Anneal the KL "
         f"({argument('temper', text='pv.linear(0, 1, steps=...)')}), or use free bits.",
     )
 
 
-def _not_finite(history: tuple[Epoch, ...]) -> TrainingVerdict | None:
+def _not_finite(history: tuple[Epoch, ...]) -> Verdict | None:
     for name, field in (("objective (minus the loss)", "loss"), ("training ELBO", "elbo")):
         if not all(math.isfinite(getattr(row, field)) for row in history):
             return _diverged(f"the {name} is not finite", clip=True)
@@ -90,7 +90,7 @@ def _not_finite(history: tuple[Epoch, ...]) -> TrainingVerdict | None:
     return None
 
 
-def _far_below(history: tuple[Epoch, ...], first: float, *, allowed: float) -> TrainingVerdict | None:
+def _far_below(history: tuple[Epoch, ...], first: float, *, allowed: float) -> Verdict | None:
     """Whether the ELBO at the end lies below that of the first step by more than is allowed."""
     last = history[-1].elbo
     if not last < first - allowed:
@@ -106,19 +106,19 @@ def _between_batches(history: tuple[Epoch, ...], first: float) -> float:
     return max(min(3 * _noise(curve) * math.sqrt(steps), 10 * scale), 0.1 * scale)
 
 
-def _diverged(what: str, *, clip: bool = False) -> TrainingVerdict:
+def _diverged(what: str, *, clip: bool = False) -> Verdict:
     mend = f", or clip gradients ({argument('clip_norm')})" if clip else ""
-    return TrainingVerdict(VerdictKind.DIVERGED, f"Diverged: {what}. Lower the learning rate{mend}.")
+    return Verdict(VerdictKind.DIVERGED, f"Diverged: {what}. Lower the learning rate{mend}.")
 
 
-def _too_short(epochs: int) -> TrainingVerdict:
+def _too_short(epochs: int) -> Verdict:
     words = f"{_epochs(epochs, one='1 epoch')} {'is' if epochs == 1 else 'are'} too few to judge the curve."
-    return TrainingVerdict(VerdictKind.TOO_SHORT, words if epochs else "No epoch was finished.")
+    return Verdict(VerdictKind.TOO_SHORT, words if epochs else "No epoch was finished.")
 
 
-def _weighted(history: tuple[Epoch, ...]) -> TrainingVerdict:
+def _weighted(history: tuple[Epoch, ...]) -> Verdict:
     # A weighted loss trades rate for distortion: the unweighted ELBO may fall while all goes well.
-    return TrainingVerdict(
+    return Verdict(
         VerdictKind.WEIGHTED,
         f"The rate was weighted ({_span([row.weight for row in history])}), so the unweighted ELBO "
         f"({history[0].elbo:.4g} to {history[-1].elbo:.4g}) measures no progress; look at rate and distortion.",
@@ -129,7 +129,7 @@ def _is_elbo(row: Epoch) -> bool:
     return not abs(row.loss + row.elbo) > 1e-3 * (1 + abs(row.elbo))  # what is not finite is told as that
 
 
-def _of_another_objective(history: tuple[Epoch, ...]) -> TrainingVerdict:
+def _of_another_objective(history: tuple[Epoch, ...]) -> Verdict:
     """The verdict where a bound of several draws, say, was trained: the ELBO may fall while all goes well."""
     held_out = [
         row.validation_bound for row in history
@@ -138,7 +138,7 @@ def _of_another_objective(history: tuple[Epoch, ...]) -> TrainingVerdict:
     return _of_curves([-row.loss for row in history], held_out, "objective (minus the loss)", "validation bound")
 
 
-def _of_elbo(history: tuple[Epoch, ...]) -> TrainingVerdict:
+def _of_elbo(history: tuple[Epoch, ...]) -> Verdict:
     """The verdict on at least four epochs whose ELBO is what was trained."""
     held_out = [row.validation_elbo for row in history if row.validation_elbo is not None]
     return _of_curves([row.elbo for row in history], held_out, "training ELBO", "validation ELBO")
@@ -149,7 +149,7 @@ def _of_curves(training: list[float], validation: list[float], trained: str, val
     curve, name = (validation, validated) if len(validation) >= _FEWEST else (training, trained)
     best = max(range(len(curve)), key=curve.__getitem__)
     if curve is validation and curve[best] - curve[-1] > max(_changes(curve)) and training[-1] > training[best]:
-        return TrainingVerdict(
+        return Verdict(
             VerdictKind.OVERFITTING,
             f"Overfitting: the {validated} was best at epoch {best + 1} ({curve[best]:.4g}) and has fallen to "
             f"{curve[-1]:.4g} while the {trained} rose. Stop early ({argument('patience')}), or use a smaller or "
@@ -158,14 +158,14 @@ def _of_curves(training: list[float], validation: list[float], trained: str, val
     return _of_curve(curve, name)
 
 
-def _of_curve(curve: list[float], name: str) -> TrainingVerdict:
+def _of_curve(curve: list[float], name: str) -> Verdict:
     """Whether it went up at all, by more than its own noise."""
     if curve[-1] < curve[0] - max(4 * _noise(curve), 0.01 * (1 + abs(curve[0]))):
         return _diverged(f"the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g})")
     return _of_the_end(curve, name)
 
 
-def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
+def _of_the_end(curve: list[float], name: str) -> Verdict:
     """Whether the last fifth of a curve is still above the fifth before it."""
     fifth = max(len(curve) // 5, 1)
     late = fmean(curve[-fifth:]) - fmean(curve[-2 * fifth : -fifth])
@@ -173,12 +173,12 @@ def _of_the_end(curve: list[float], name: str) -> TrainingVerdict:
     if late < -max(within, 0.01 * (1 + abs(curve[-1])), _changes(curve)[0]):
         return _diverged(f"the {name} fell by {-late:.3g} nats in the last {_epochs(fifth)}")
     if late > max(within, min(_changes(curve))):
-        return TrainingVerdict(
+        return Verdict(
             VerdictKind.STILL_IMPROVING,
             f"Still improving: the {name} gained {late:.3g} nats in the last {_epochs(fifth)}. "
             f"Train longer ({argument('epochs', text='...')}).",
         )
-    return TrainingVerdict(
+    return Verdict(
         VerdictKind.LEVELLED_OFF, f"Levelled off: the {name} moved by {late:+.3g} nats in the last {_epochs(fifth)}."
     )
 
