@@ -59,7 +59,7 @@ class Annotation:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns."""
+        """What the columns are called."""
         return [one.name for one in self.read().table]
 
     @property

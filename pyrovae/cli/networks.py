@@ -94,7 +94,7 @@ class Networks:
         return EachInput(network, self.scaled, self._units())
 
     def of_data(self, outputs: int) -> Any:
-        """From data alone."""
+        """An encoder that sees the data and no label or condition."""
         return Chain(self.scaled, self._encoder(self.shape, outputs))
 
     def _encoder(self, given: Any, outputs: int) -> Any:

@@ -149,16 +149,16 @@ class Unwritten(RunFolder):
     """The folder as the others of several processes have it: the first one writes."""
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Nothing."""
+        """Write nothing; the first process does."""
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
-        """Nothing."""
+        """Write nothing; the first process does."""
 
     def forget(self, *, whole: bool) -> None:
-        """Nothing."""
+        """Forget nothing; the first process does."""
 
     def save(self, pair: Any) -> dict[str, str | None]:
-        """Nothing."""
+        """Write nothing; the first process does."""
         return {}
 
 

@@ -48,12 +48,12 @@ class TableConfig:
         return asdict(self)
 
     def read(self) -> Schema:
-        """The schema."""
+        """The schema, as a document holds it."""
         return schema_from(self.schema, "the schema of the run")
 
     @property
     def shape(self) -> tuple[int]:
-        """Of one row."""
+        """The shape of one row: how many columns the model has."""
         return (len(self.read().columns),)
 
     def prepare(self, values: np.ndarray) -> np.ndarray:

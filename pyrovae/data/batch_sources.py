@@ -96,17 +96,17 @@ class NoSource:
         self.arrays: dict[int | str, Leaf] = {}
 
     def batches(self, batch_size: int | None) -> int | None:
-        """One."""
+        """One batch an epoch: a pair without arguments holds its data itself."""
         return 1
 
     def stream(self, batch_size: int | None, skip: int = 0) -> Iterator[Batch]:
-        """The one batch."""
+        """The one batch, which holds nothing."""
         return iter([Batch((), {})][skip:])
 
     ordered = stream
 
     def head(self, count: int) -> Batch:
-        """The one batch."""
+        """The one batch, which holds nothing."""
         return Batch((), {})
 
 

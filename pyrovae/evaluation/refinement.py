@@ -37,7 +37,7 @@ class Change(NamedTuple):
     axis: int | None  # of the rows, from the right
 
     def learned(self) -> list[torch.Tensor]:
-        """What is optimised."""
+        """The tensors of the change that are optimised."""
         return [part for part in (self.shift, self.stretch, self.shear) if part is not None]
 
 

@@ -91,7 +91,7 @@ class Noise(nn.Module):
 
 
 class Corrupted(Wrapped):
-    """What `corrupted` returns."""
+    """A pair whose guide sees noisy data and whose model sees them as they are; see `corrupted`."""
 
     def __init__(self, pair: HasPair, noise: Noise):
         self.pair, self.noise = pair, noise

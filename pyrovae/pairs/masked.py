@@ -64,7 +64,7 @@ def masked(pair: HasPair, *, fill: Fill | None = None) -> Masked:
 
 
 class Masked(Wrapped):
-    """What `masked` returns."""
+    """A pair whose observed sites count what is there; its guide sees `fill` in place of holes. See `masked`."""
 
     def __init__(self, pair: HasPair, fill: Fill = 0.0):
         self.pair, self.fill = pair, fill

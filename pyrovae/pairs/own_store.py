@@ -51,7 +51,7 @@ def own_store(pair: HasPair) -> OwnStore:
 
 
 class OwnStore(Wrapped):
-    """What `own_store` returns."""
+    """A pair that keeps its entries of Pyro's store to itself between calls; see `own_store`."""
 
     def __init__(self, pair: HasPair):
         self.pair = pair

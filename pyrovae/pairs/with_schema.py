@@ -59,7 +59,7 @@ def with_schema(pair: HasPair, schema: RowSchema) -> WithSchema:
 
 
 class WithSchema(Wrapped):
-    """What `with_schema` returns."""
+    """A pair that carries the schema of its rows; see `with_schema`."""
 
     def __init__(self, pair: HasPair, schema: RowSchema):
         self.pair, self.schema = pair, schema

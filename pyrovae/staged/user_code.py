@@ -48,7 +48,7 @@ class UserCode:
         self._drawn: Any = None  # the generators as they were last seen
 
     def begin(self) -> None:
-        """A pass begins."""
+        """Note the random generators as a pass begins."""
         self._drawn = _generators()
 
     def __call__(self, frame: types.FrameType, event: str, argument: Any) -> None:

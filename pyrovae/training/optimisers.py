@@ -161,7 +161,7 @@ class TorchOptimiser:
         return [self.optimizer] if self.optimizer is not None else []
 
     def only_steps(self) -> bool:
-        """Always."""
+        """Always: an update is the step of torch's own optimizer."""
         return True
 
     def state(self) -> Any:

@@ -69,7 +69,7 @@ class GridSplit(NamedTuple):
     has_source: bool
 
     def summary(self) -> Uncertainty:
-        """What users get."""
+        """The parts in the units of the measure and their sum, as `pv.uncertainty` returns them."""
         aleatoric, latent, epistemic = (self._given(part) for part in self.parts[:3])
         nats = self._by_datum(self.measure.nats(self.parts))
         return Uncertainty(

@@ -44,7 +44,7 @@ class Features(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """How many rows there are."""
         return len(self.like)
 
     def of_rows(self, count: int, index: Tensor) -> Features:

@@ -20,7 +20,7 @@ class _Beside(constraints.Constraint):
         self.whole = whole
 
     def check(self, value: Tensor) -> Tensor:
-        """Elementwise."""
+        """Which elements lie in the support of their own part."""
         return self.whole.each(lambda fn, part: fn.support.check(part) & part.isfinite(), value)
 
 
@@ -55,7 +55,7 @@ class SideBySide(TorchDistribution):
         return self._joined([function(fn, value[..., places]) for places, fn in self.parts])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Of each element."""
+        """The log-probability of each element under its own part."""
         if self._validate_args:
             self._validate_sample(value)
         return self.each(lambda fn, part: fn.log_prob(part), value)

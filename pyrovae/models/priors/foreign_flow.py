@@ -42,7 +42,7 @@ class ForeignFlow(dist.TorchDistribution):
         return self.flow.sample(torch.Size(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Of any value."""
+        """The flow's log-density at any value, drawn or not."""
         return self.flow.log_prob(value)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ForeignFlow:

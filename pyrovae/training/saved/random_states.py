@@ -29,6 +29,6 @@ def generator_states(batches: Batches) -> list[torch.Tensor]:
 
 
 def set_generator_states(batches: Batches, states: list[torch.Tensor]) -> None:
-    """Put those back."""
+    """Put the states of the data's own generators back."""
     for generator, state in zip(batches.generators, states, strict=True):
         generator.set_state(state)

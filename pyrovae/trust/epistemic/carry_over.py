@@ -102,7 +102,7 @@ class CarriedOver(Wrapped):
 
 
 class _Fixed(Messenger):
-    """Values of sites."""
+    """Sites that take given values in the place of draws."""
 
     hides = False
 

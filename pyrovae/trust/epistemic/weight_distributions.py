@@ -62,7 +62,7 @@ class NormalWeights(nn.Module):
         return DrawnWeights(draw)
 
     def prior(self) -> Any:
-        """Independent normals."""
+        """Independent normals around 0, as wide as `prior_scale`."""
         return dist.Normal(torch.zeros_like(self.loc), self.prior_scale).to_event(1)
 
     def posterior(self) -> Any:
