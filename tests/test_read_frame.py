@@ -122,3 +122,8 @@ def test_no_sentence_of_the_command_line_advises_python(name, caplog):
     assert said.exit_code in (0, 2)
     for words in (said.output, caplog.text):
         assert not any(code in words for code in ("pv.", "pd.", "kinds=", "schema(", "frame."))
+
+
+def test_what_python_alone_takes_for_a_number_is_named_in_a_column_of_numbers():
+    with pytest.raises(pv.DataError, match=r"numbers but for 1 of 20 cells, the first one '1_000' in line 21"):
+        read_frame(written("x,y\n" + "1.5,a\n" * 19 + "1_000,a\n"))

@@ -49,6 +49,17 @@ def matching_sites(traced: TracedPair) -> Iterator[Finding]:
     surplus = surplus_densities(traced.traces, traced.structure)
     for name in surplus.keys() - set(strange):
         yield Finding("surplus-density", "warning", surplus[name], name)
+    yield from _observed_in_guide(traced)
+
+
+def _is_strange(site: Site, node: Mapping) -> bool:
+    return site.role == "auxiliary" and not node["infer"].get("is_auxiliary")
+
+
+def _observed_in_guide(traced: TracedPair) -> Iterator[Finding]:
+    """Sites of the guide that the model observes."""
+    sites = traced.structure.sites
+    drawn = [name for name, _ in samples(traced.traces.guide)]
     marked = {name for name, node in samples(traced.traces.guide) if node["infer"].get("is_auxiliary")}
     for name in drawn:
         if sites[name].role == "observed" and name in marked:
@@ -67,10 +78,6 @@ def matching_sites(traced: TracedPair) -> Iterator[Finding]:
                 "Take it out of the guide, or drop obs= in the model.",
                 name,
             )
-
-
-def _is_strange(site: Site, node: Mapping) -> bool:
-    return site.role == "auxiliary" and not node["infer"].get("is_auxiliary")
 
 
 def something_observed(traced: TracedPair) -> Iterator[Finding]:

@@ -130,11 +130,7 @@ def make_plan(
     structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)
-    if not any(parameter.requires_grad for parameter in structure.parameters.values()):
-        raise ArgumentError(
-            "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
-            "pyro.module, or undo requires_grad_(False)."
-        )
+    _check_trainable(structure)
     optimiser.check_names(list(structure.parameters))
     tempered.prepare(structure)
     own = own_loss(options.loss, structure)
@@ -150,6 +146,14 @@ def make_plan(
         team=team, shares=shares,
     )  # fmt: skip
     return plan, found
+
+
+def _check_trainable(structure: Structure) -> None:
+    if not any(parameter.requires_grad for parameter in structure.parameters.values()):
+        raise ArgumentError(
+            "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
+            "pyro.module, or undo requires_grad_(False)."
+        )
 
 
 def _check_last_batch(batches: Batches, structure: Structure) -> None:

@@ -10,14 +10,12 @@ from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import reading
 from pyrovae.data.datasets.page_checksums import say_whether_checked
 from pyrovae.data.datasets.table_files import (
-    HOLES,
     check_digits,
     chosen_columns,
     column_names,
-    layout,
-    lines_of_rows,
     parsed,
 )
+from pyrovae.data.datasets.table_layout import HOLES, is_number, lines_of_rows, table_layout
 from pyrovae.data.row_words import LINE, row_words
 from pyrovae.errors import DataError
 
@@ -70,7 +68,7 @@ def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
     import pandas as pd
     import pyarrow
 
-    shape = layout(path, header=header)
+    shape = table_layout(path, header=header)
     with reading(path):
         table = parsed(path, shape, wanted, kind=pyarrow.string())
     labels = [shape.labels[number] for number in wanted]
@@ -120,18 +118,10 @@ def _check_slips(texts: Any, where: str, index: Any) -> None:
     """Refuse a column of numbers in which a few cells are something else: as texts, each number would be a class."""
     cells = texts.to_pylist()
     there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
-    slips = [(row, cell) for row, cell in there if not _is_number(cell)]
+    slips = [(row, cell) for row, cell in there if not is_number(cell)]
     if slips and len(slips) <= (1 - _MOSTLY) * len(there):
         row, cell = slips[0]
         raise DataError(
             f"{where}: numbers but for {len(slips)} of {len(there)} cells, the first one {cell!r} in "
             f"{row_words(index, row)}. Leave these cells empty, or mend them."
         )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

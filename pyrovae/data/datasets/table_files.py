@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import AS_NPY, reading
 from pyrovae.data.datasets.page_checksums import say_whether_checked
+from pyrovae.data.datasets.table_layout import (
+    HOLES,
+    TableLayout,
+    csv_lines,
+    is_number,
+    lines_of_rows,
+    table_layout,
+)
 from pyrovae.errors import ArgumentError, DataError, FileError, argument
-
-# What other programs write where a value is missing.
-HOLES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
-
-# Other words for a hole, which are no name of a column either.
-_MARKS = {mark.lower() for mark in HOLES} | {"#n/a", "#na", "inf", "-inf", "infinity", "missing", "nil", "unknown"}
-
-_LONGEST_LINE = 2**26  # characters; a line of a million columns has a third of that
 
 _EXACT = 2**53  # up to which floating numbers hold all whole ones
 
@@ -37,28 +36,10 @@ class Table(NamedTuple):
     names: tuple[str, ...]
 
 
-class TableLayout(NamedTuple):
-    """How a .csv file is written: its columns' names (their numbers where it has none), and where its rows begin."""
-
-    labels: list[str]
-    named: bool
-    delimiter: str
-    skipped: int
-
-
-def layout(path: Path, *, header: bool | None) -> TableLayout:
-    """The layout of a .csv file; `header=None` finds out whether the first line holds names."""
-    with reading(path):
-        (line, first), second, delimiter = _head(path)
-    named = _is_header(first, second) if header is None else header
-    labels = [field.strip() for field in first] if named else [str(number) for number in range(len(first))]
-    return TableLayout(labels, named, delimiter, line if named else 0)
-
-
 def column_names(path: Path, *, header: bool | None = None) -> list[str]:
     """What the columns of a table are called; in a file without names they are called by their numbers."""
     if path.suffix.lower() == ".csv":
-        return layout(path, header=header).labels
+        return table_layout(path, header=header).labels
     from pyarrow import parquet
 
     with reading(path):
@@ -74,7 +55,7 @@ def column_text(path: Path, column: str, *, header: bool | None = None) -> np.nd
         if path.suffix.lower() == ".csv":
             from pyarrow import string
 
-            table = parsed(path, layout(path, header=header), [number], kind=string())
+            table = parsed(path, table_layout(path, header=header), [number], kind=string())
         else:
             from pyarrow import parquet
 
@@ -84,7 +65,7 @@ def column_text(path: Path, column: str, *, header: bool | None = None) -> np.nd
 
 def read_csv(path: Path, *, header: bool | None, columns: Sequence[str] | None = None) -> Table:
     """The numbers of a .csv file as float64, of all columns or of those that are named."""
-    shape = layout(path, header=header)
+    shape = table_layout(path, header=header)
     wanted = chosen_columns(columns if columns is not None else shape.labels, shape.labels, path, all=columns is None)
     check_memory(path.stat().st_size, str(path), AS_NPY)
     with reading(path):
@@ -209,92 +190,23 @@ def _matrix(table) -> np.ndarray:
     return matrix
 
 
-def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number (from 1) and fields of each line that is not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        lines = csv.reader(_bounded(stream, path), delimiter=delimiter)
-        try:
-            yield from ((lines.line_num, fields) for fields in lines if fields)
-        except csv.Error as error:
-            raise FileError(f"{path}, line {lines.line_num}: {error}.") from error
-
-
-def _bounded(stream: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file, none of which may be longer than memory allows."""
-    while line := stream.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
-            raise FileError(
-                f"{path} has a line of more than {_LONGEST_LINE:,} characters, which is no row of a table; "
-                "a file of so many columns is read as .npy."
-            )
-        yield line
-
-
-def _head(path: Path) -> tuple[tuple[int, list[str]], list[str], str]:
-    """The first line with its number, the fields of the second, and what stands between fields."""
-    with path.open(encoding="utf-8-sig") as stream:
-        line = next((line for line in _bounded(stream, path) if line.strip()), "")
-    if not line:
-        raise FileError(f"{path} holds blank lines only.")
-    delimiter = max(",;\t|", key=line.count)
-    lines = _lines(path, delimiter)
-    first = next(lines)
-    return first, next(lines, (0, []))[1], delimiter
-
-
-def _is_header(first: list[str], second: list[str]) -> bool:
-    """Names all along, or a name above a number where every number could be a name, too: a year say.
-
-    A lone hole mark such as "?" is not a name, and neither is a sign without a letter such as "-".
-    """
-    names = [_is_name(field) for field in first]
-    above = any(name and _is_number(below) for name, below in zip(names, second, strict=False))
-    numbers = [field.strip() for field in first if _is_number(field)]
-    return any(names) and (not numbers or (above and all(number.isdecimal() for number in numbers)))
-
-
-def _is_name(field: str) -> bool:
-    text = field.strip()
-    return not _is_number(text) and text.lower() not in _MARKS and any(letter.isalpha() for letter in text)
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return "_" not in field
-
-
 def _explain(path: Path, shape: TableLayout, wanted: list[int]) -> None:
     """Goes through the file line by line, once something in it is known to be wrong, and says what."""
     names, words = shape.labels, {}
-    for line, fields in _lines(path, shape.delimiter):
+    for line, fields in csv_lines(path, shape.delimiter):
         if len(fields) != len(names):
             raise FileError(
                 f"{path}, line {line} has {len(fields)} fields where the first line has {len(names)}; "
                 "the file is cut short there, or a delimiter is missing or too many."
             )
         for number, field in enumerate(fields if line > shape.skipped else ()):
-            if number in wanted and not _is_number(field) and field not in HOLES:
+            if number in wanted and not is_number(field) and field not in HOLES:
                 words.setdefault(number, f"{names[number]!r} (line {line}: {field.strip()!r})")
     if words:
         listing = ", ".join(words[number] for number in sorted(words))
         raise DataError(
             f"{path}: not numbers: column {listing}. Name those to keep ({argument('columns')}), or encode these."
         )
-
-
-def lines_of_rows(path: Path, shape: TableLayout, rows: int) -> Sequence[int]:
-    """The line of the file in which each row of a .csv file stands, as editors count."""
-    with path.open("rb") as stream:
-        feeds, last = 0, b"\n"
-        while block := stream.read(2**20):
-            feeds, last = feeds + block.count(b"\n"), block[-1:]
-    if shape.skipped + rows == feeds + (last != b"\n"):
-        return range(shape.skipped + 1, shape.skipped + 1 + rows)
-    found = [line for line, _ in _lines(path, shape.delimiter) if line > shape.skipped]  # there are blank ones
-    return found if len(found) == rows else range(shape.skipped + 1, shape.skipped + 1 + rows)
 
 
 def _check_missing(table, path: Path, names: list[str], shape: TableLayout | None = None) -> None:
