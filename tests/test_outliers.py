@@ -273,5 +273,5 @@ def test_joint_events_and_shared_sites_are_refused_in_words():
 
 def test_a_share_above_which_nothing_is_an_outlier_is_refused():
     _, _, frame, pair = linear_pair()
-    with pytest.raises(pv.ArgumentError, match="give a probability"):
+    with pytest.raises(pv.ArgumentError, match=r"above=1\.5; give a number between 0 and 1"):
         pv.tables.outliers(pair, frame, draws=50).cleaned(above=1.5)

@@ -199,5 +199,5 @@ def test_the_curve_draws_itself():
 @pytest.mark.parametrize("numbers", [{"risk": "a"}, {"risk": None}, {"risk": 0.1, "certainty": "sure"}])
 def test_risks_are_numbers(numbers):
     curve = pv.SelectivePrediction.of(torch.tensor([0.9, 0.8]), torch.tensor([0.0, 1.0]))
-    with pytest.raises(pv.ArgumentError, match="numbers between 0 and 1"):
+    with pytest.raises(pv.ArgumentError, match="give a number between 0 and 1"):
         curve.hand_over(**numbers)
