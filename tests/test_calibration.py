@@ -20,7 +20,7 @@ from pyrovae.trust.calibration import covered
 from pyrovae.trust.predictions import source_for
 from pyrovae.trust.proper_scores import Scoring
 from pyrovae.trust.ranks import uniform_band
-from pyrovae.trust.simulation_based_calibration import Truth, likelihood_ranks
+from pyrovae.trust.simulation_based_calibration import SimulatedData, likelihood_ranks
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -407,7 +407,7 @@ def test_a_guide_that_ignores_the_data_is_caught_by_the_likelihood_alone():
 def test_rounding_does_not_decide_between_equal_likelihoods():
     # Products of other batch shapes differ in the last bits: here every draw is the truth, and seems a bit larger.
     true = -500 - 100 * uniform(2_000)
-    sampler, truth = SimpleNamespace(global_sites=[]), Truth({}, {}, true)
+    sampler, truth = SimpleNamespace(global_sites=[]), SimulatedData({}, {}, true)
     ranks = likelihood_ranks(sampler, truth, (true * (1 - 3e-7)).expand(7, 2_000))
     assert not bool(pv.Ranks.of(ranks, level=0.99).outside)
 

@@ -17,7 +17,7 @@ from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.pairs.trace import with_rows
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.complexity import complexities, scales
-from pyrovae.trust.conformal import one_sided, surprises, two_sided
+from pyrovae.trust.conformal import one_sided, two_sided, with_p_values
 from pyrovae.trust.regret import regrets
 
 SCORES = ("combined", "evidence", "typicality", "complexity")
@@ -43,7 +43,7 @@ def test_p_values_of_exchangeable_data_are_super_uniform(scores, sides):
     p_values: dict[str, list[float]] = {}
     for new in range(len(bag)):
         others = torch.cat([bag[:new], bag[new + 1 :]])
-        found = surprises(dict.fromkeys(names, bag[new : new + 1]), dict.fromkeys(names, others), names)
+        found = with_p_values(dict.fromkeys(names, bag[new : new + 1]), dict.fromkeys(names, others), names)
         for name, one in found.items():
             p_values.setdefault(name, []).append(float(one.p_value))
     for values in p_values.values():
