@@ -145,7 +145,6 @@ def test_an_epoch_is_every_row_once_in_an_order_that_can_be_made_again(kind):
 def test_in_order_is_every_row_once_in_order(kind):
     batches = as_batches(KINDS[kind](), batch_size=4)
     assert rows_of(batches.in_order(7)) == [[*range(7)], [*range(7, 10)]]
-    assert [batch.positions.tolist() for batch in batches.in_order(7)] == [[*range(7)], [*range(7, 10)]]
     assert list(map(len, rows_of(batches.in_order()))) == [4, 4, 2]
     if batches.random_access:  # of a stream nobody knows which rows they are
         places = [batch.positions.tolist() for batch in batches.in_order(7)]
