@@ -141,7 +141,7 @@ def calibrations(
     draws = check_count("draws", draws)
     levels = [check_share("levels", level) for level in _as_list(levels)]
     if not levels:
-        raise ArgumentError("levels is empty; give numbers between 0 and 1, such as (0.5, 0.9).")
+        raise ArgumentError(f"levels={levels!r}; give numbers between 0 and 1, such as (0.5, 0.9).")
     if source is not None and source not in SOURCES:
         raise ArgumentError(f"source={source!r}; give one of {', '.join(map(repr, SOURCES))}, or leave it out.")
     return {
