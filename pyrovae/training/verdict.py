@@ -144,7 +144,7 @@ def _of_elbo(history: tuple[Epoch, ...]) -> Verdict:
     return _of_curves([row.elbo for row in history], held_out, "training ELBO", "validation ELBO")
 
 
-def _of_curves(training: list[float], validation: list[float], trained: str, validated: str) -> TrainingVerdict:
+def _of_curves(training: list[float], validation: list[float], trained: str, validated: str) -> Verdict:
     """By held-out rows where there are enough epochs of them."""
     curve, name = (validation, validated) if len(validation) >= _FEWEST else (training, trained)
     best = max(range(len(curve)), key=curve.__getitem__)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.models.conditionals.columns import KINDS, Column, check_column, has_classes
+from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.models.conditionals.or_anything import OrAnything
 from pyrovae.models.conditionals.side_by_side import SideBySide
 
