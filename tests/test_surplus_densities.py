@@ -6,17 +6,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from test_held_objects import model
 
 import pyrovae as pv
 from pyrovae.checks.check_pair import findings
 
 X = torch.tensor([2.5, 0.7, -1.2, 1.6, 0.0])
-
-
-def model(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 
 def guide_with(noise):
