@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
@@ -72,7 +72,7 @@ def _check_draws_differ(use: Use) -> None:
         raise PairError(
             "the pair sets the seed of all random numbers at every run, so that all draws are the same one, and its "
             "weight would pass for the mean of many. Take the seed out of model and guide (pyro.set_rng_seed, "
-            "torch.manual_seed); every function here has an option seed=."
+            f"torch.manual_seed); every function here takes {argument('seed')}."
         )
 
 
