@@ -487,7 +487,7 @@ def test_a_disk_that_fills_up_half_way(path, monkeypatch):
         pytest.skip("this system has no /dev/full")
     path.write_bytes(b"before")
     opened = open
-    monkeypatch.setattr("builtins.open", lambda name, mode: opened("/dev/full", "wb" if mode == "xb" else mode))
+    monkeypatch.setattr("builtins.open", lambda name, mode, **_: opened("/dev/full", "wb" if mode == "xb" else mode))
     with pytest.raises(pv.FileError, match="No space left"):
         write(path, {"a": torch.ones(100_000)}, None)
     assert path.read_bytes() == b"before"

@@ -188,3 +188,32 @@ def test_a_site_for_each_datum():
     names = {f"toss_{number}" for number in range(8)}
     assert pv.posterior_predictive(pair, coins, draws=2000)["toss_7"].mean() == pytest.approx(8 / 12, abs=0.03)
     assert set(pv.uncertainty(pair, coins, draws=10)) == names == set(pv.log_likelihood(pair, coins, draws=2))
+
+
+class Counting(nn.Module):
+    """Counts its calls, in place and anew."""
+
+    def __init__(self, replaced: bool):
+        super().__init__()
+        self.linear, self.replaced = nn.Linear(4, 4), replaced
+        self.register_buffer("calls", torch.tensor(0.0))
+
+    def forward(self, x):
+        if self.replaced:
+            self.calls = self.calls + 1
+        else:
+            self.calls += 1
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_saving_and_loading_call_no_module_for_good(tmp_path, replaced):
+    network = Counting(replaced)
+    pair = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 4), scale=1.0), pv.DiagNormal(network))
+    pv.fit(pair, torch.zeros(8, 4), steps=3, batch_size=8, staged=False, progress=False)
+    calls = float(network.calls)
+    pv.save(pair, tmp_path / "a.safetensors")
+    assert float(network.calls) == calls
+    network.calls = torch.tensor(-1.0)
+    pv.load(pair, tmp_path / "a.safetensors")
+    assert float(network.calls) == calls

@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from pyrovae.pairs.inside import inside
 
 _MANY = 1_000  # entries of a container beyond which it holds data, not state
+
+_NUMBERS = 100_000  # in a buffer, the same
 
 # Containers of every module in which others put hooks, some for the time of a run.
 _OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
@@ -175,12 +178,34 @@ def _content(cell: types.CellType) -> Any:
         return _GONE
 
 
+class BufferState(NamedTuple):
+    """The numbers in a buffer, which a module may count or average in, in place."""
+
+    tensor: torch.Tensor
+    version: int
+    values: torch.Tensor
+
+    @classmethod
+    def all_of(cls, module: nn.Module) -> list[BufferState]:
+        """Those of a module itself; large ones hold data, and are left alone."""
+        held = [tensor for tensor in module._buffers.values() if type(tensor) is torch.Tensor]
+        small = [one for one in held if one.numel() < _NUMBERS and not one.is_inference()]
+        return [cls(one, one._version, one.detach().clone()) for one in small]
+
+    def restore(self) -> bool:
+        """Put the numbers back where they have changed; nothing new can have come."""
+        if self.tensor._version != self.version:
+            with torch.no_grad():
+                self.tensor.copy_(self.values)
+        return False
+
+
 class ModuleState(NamedTuple):
-    """What a module holds: its attributes, registries and containers; numbers inside tensors are left alone."""
+    """What a module holds: its attributes, registries and containers, and the numbers in its buffers."""
 
     module: nn.Module
     training: bool
-    contents: list[ContainerState]
+    contents: list[ContainerState | BufferState]
 
     @classmethod
     def of(cls, module: nn.Module) -> ModuleState:
@@ -197,7 +222,7 @@ class ModuleState(NamedTuple):
         for held, before in contents if _displaced else ():
             for name, value in _displaced.get(id(held), {}).items():
                 before[name] = value
-        return cls(module, module.training, contents)
+        return cls(module, module.training, [*contents, *BufferState.all_of(module)])
 
     def again(self) -> ModuleState:
         """What is there now."""

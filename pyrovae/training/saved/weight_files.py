@@ -182,8 +182,10 @@ def initialise(pair: HasPair, batch: Batch, seed: int | None = None) -> Structur
     place = placed(pair, batch)
     placed_batch = place.place(batch)
     try:
-        with forked_random(seed), pyro.poutine.block(), eval_mode(restores=False), _unchecked():
-            run(pair, placed_batch.args, placed_batch.kwargs)
+        with _unchecked(), pyro.poutine.block():
+            seen = inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
+            with forked_random(seed), eval_mode(restores=False), _buffers_left(seen):
+                run(pair, placed_batch.args, placed_batch.kwargs)
             return inspect(pair, placed_batch.args, placed_batch.kwargs, data_plate="-")
     except PyrovaeError:
         raise
@@ -192,6 +194,24 @@ def initialise(pair: HasPair, batch: Batch, seed: int | None = None) -> Structur
             f"the pair does not run on zeros of the shapes {shapes_of(batch)}: {type(error).__name__}: {error}. "
             "Give a few rows of real data after the path."
         ) from error
+
+
+@contextlib.contextmanager
+def _buffers_left(structure: Structure) -> Iterator[None]:
+    """What modules keep from call to call is as before: this run is none of the user's."""
+    parts = [part for module in structure.modules.values() for part in module.modules()]
+    before = [
+        (part, name, tensor, tensor.detach().clone())
+        for part in parts
+        for name, tensor in part.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for part, name, tensor, values in before:
+            with torch.no_grad():
+                tensor.copy_(values)
+            setattr(part, name, tensor)
 
 
 def _of_stand_ins(pair: HasPair, zeros: Batch) -> Structure:
