@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -217,3 +218,70 @@ def test_saving_and_loading_call_no_module_for_good(tmp_path, replaced):
     network.calls = torch.tensor(-1.0)
     pv.load(pair, tmp_path / "a.safetensors")
     assert float(network.calls) == calls
+
+
+class Normalised:
+    """A guide whose flow notes averages in train mode, a model that reads its module's mode; neither is called."""
+
+    modes: ClassVar[set[tuple[bool, bool]]] = set()  # the class's: what the object holds is put back
+
+    def __init__(self):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        self.net = nn.Module()
+        self.net.shift = nn.Parameter(torch.zeros(1))
+        self.flow = pyro.distributions.transforms.batchnorm(1)
+
+    def model(self, x):
+        pyro.module("net", self.net)
+        self.modes.add((self.net.training, self.flow.training))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+            noise = 0.9 if self.net.training else 1.0
+            pyro.sample("x", dist.Normal(z[:, 0] + self.net.shift, noise), obs=x)
+
+    def guide(self, x):
+        pyro.module("flow", self.flow)
+        with pyro.plate("data", len(x)):
+            base = dist.Normal(x[:, None] / 2, 1.0).to_event(1)
+            pyro.sample("z", dist.TransformedDistribution(base, [self.flow]))
+
+
+QUESTIONS = {
+    "elbo": lambda pair: pv.elbo(pair, X, draws=3).value,
+    "rate_distortion": lambda pair: torch.tensor(pv.rate_distortion(pair, X).elbo),
+    "posterior": lambda pair: pv.posterior(pair, X, draws=3)["z"],
+}
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_modules_that_are_used_and_not_called_are_in_eval_mode(ask):
+    pair = Normalised()
+    pair.modes.clear()
+    pv.fit(pair, X, steps=2, batch_size=10, seed=0, device="cpu", staged=False, progress=False)
+    assert (True, True) in pair.modes  # in training
+    pair.modes.clear()
+    before = pair.flow.moving_mean.clone()
+    pair.net.train(), pair.flow.train()
+    awake = ask(pair)
+    assert pair.modes == {(False, False)}
+    assert torch.equal(pair.flow.moving_mean, before)
+    assert pair.net.training
+    assert pair.flow.training
+    pair.net.eval(), pair.flow.eval()
+    assert torch.equal(ask(pair), awake)
+
+
+def test_a_flow_that_notes_averages_is_trained_and_resumed_as_without_checkpoints(tmp_path):
+    def run(steps, folder=None, **more):
+        pair = Normalised()
+        options = {"batch_size": 10, "seed": 0, "device": "cpu", "staged": False, "progress": False, **more}
+        ended = pv.fit(pair, X, steps=steps, checkpoint=folder, **options)
+        return pair.flow.moving_mean, pair.net.shift, [row.elbo for row in ended.history]
+
+    whole = run(4)
+    run(3, tmp_path)
+    resumed = run(4, tmp_path, resume=True)
+    assert torch.equal(whole[0], resumed[0])
+    assert torch.equal(whole[1], resumed[1])
+    assert whole[2] == resumed[2]

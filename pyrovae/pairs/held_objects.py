@@ -11,14 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
+from pyrovae.pairs.buffer_state import BufferState
 from pyrovae.pairs.inside import inside
 
 _MANY = 1_000  # entries of a container beyond which it holds data, not state
-
-_NUMBERS = 100_000  # in a buffer, the same
 
 # Containers of every module in which others put hooks, some for the time of a run.
 _OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
@@ -30,12 +28,16 @@ class StateKeeper:
     """Sees every module just before its first call, and every program; notes what they hold.
 
     Attributes:
+        restores: whether what objects hold is noted, too, and not the modes of modules alone.
         found: the modules, in the order of their first calls.
+        reached: modules that a program holds, called or not: a method of theirs may read their mode.
         set_up: whether anything was there that had not been there before; known after `restore`.
     """
 
-    def __init__(self):
+    def __init__(self, *, restores: bool = True):
+        self.restores = restores
         self.found: list[nn.Module] = []
+        self.reached: list[nn.Module] = []
         self.set_up = False
         self._before: list[ModuleState | ContainerState | CellState] = []
         self._good: list[ModuleState | ContainerState | CellState] | None = None
@@ -55,18 +57,25 @@ class StateKeeper:
         self._seen.add(id(module))
         self.found.append(module)
         for part in module.modules():
-            self._note_module(part)
-            if part.training:
-                part.training = False
+            self._switch(part)
+
+    def _switch(self, module: nn.Module) -> None:
+        self._note_module(module)
+        if module.training:
+            module.training = False
 
     def keep(self, program: Any) -> None:
-        """Note what a model or a guide can reach, before its first run."""
+        """Note what a model or a guide can reach, before its first run, and put its modules into eval mode."""
         if id(program) in self._kept:
             return
         for one in inside(program):
             if id(one) not in self._kept:
                 self._kept.add(id(one))
-                self._note(one)
+                if self.restores:
+                    self._note(one)
+                if isinstance(one, nn.Module):
+                    self.reached.append(one)
+                    self._switch(one)
 
     def _note(self, one: Any) -> None:
         if isinstance(one, nn.Module):
@@ -104,7 +113,7 @@ class StateKeeper:
         states: list[Any] = [*(self._good or []), *self._before[self._settled :]]
         for state in reversed(states):
             state.restore()
-        for module in self.found:
+        for module in (*self.found, *self.reached):
             module.eval()
 
 
@@ -178,28 +187,6 @@ def _content(cell: types.CellType) -> Any:
         return _GONE
 
 
-class BufferState(NamedTuple):
-    """The numbers in a buffer, which a module may count or average in, in place."""
-
-    tensor: torch.Tensor
-    version: int
-    values: torch.Tensor
-
-    @classmethod
-    def all_of(cls, module: nn.Module) -> list[BufferState]:
-        """Those of a module itself; large ones hold data, and are left alone."""
-        held = [tensor for tensor in module._buffers.values() if type(tensor) is torch.Tensor]
-        small = [one for one in held if one.numel() < _NUMBERS and not one.is_inference()]
-        return [cls(one, one._version, one.detach().clone()) for one in small]
-
-    def restore(self) -> bool:
-        """Put the numbers back where they have changed; nothing new can have come."""
-        if self.tensor._version != self.version:
-            with torch.no_grad():
-                self.tensor.copy_(self.values)
-        return False
-
-
 class ModuleState(NamedTuple):
     """What a module holds: its attributes, registries and containers, and the numbers in its buffers."""
 
@@ -271,7 +258,11 @@ _open: list[StateKeeper] = []
 
 def kept(program: Any) -> AbstractContextManager[Any]:
     """A run of a model or a guide, after which somebody may put back what it can reach; at once where it fails."""
-    return _kept(getattr(program, "__self__", program), _open[-1]) if _open else nullcontext()
+    program = getattr(program, "__self__", program)
+    if _open and not _open[-1].restores:
+        _open[-1].keep(program)
+    restoring = [keeper for keeper in _open if keeper.restores]
+    return _kept(program, restoring[-1]) if restoring else nullcontext()
 
 
 @contextmanager
@@ -289,7 +280,7 @@ def _kept(program: Any, keeper: StateKeeper) -> Iterator[None]:
 def eval_mode(*, restores: bool = True) -> Iterator[StateKeeper]:
     """Run every module that is called inside in eval mode, and give each its own mode back.
 
-    Which modules a pair holds shows only when it runs, so they are switched just before their first call.
+    Modules are switched just before their first call, and those that a program can reach, before it runs.
 
     Args:
         restores: let the pair's objects forget what they set up inside. Guides draw their starting values, and note
@@ -299,14 +290,12 @@ def eval_mode(*, restores: bool = True) -> Iterator[StateKeeper]:
     Returns:
         The modules that are called, as they are.
     """
-    keeper = StateKeeper()
+    keeper = StateKeeper(restores=restores)
     handle = nn.modules.module.register_module_forward_pre_hook(keeper.see)
-    if restores:
-        _open.append(keeper)
+    _open.append(keeper)
     try:
         yield keeper
     finally:
         handle.remove()
-        if restores:
-            _open.remove(keeper)
+        _open.remove(keeper)
         keeper.restore(all_of_it=restores)

@@ -97,7 +97,8 @@ def inspected(
         if data_plate:
             check_rows_first(args, kwargs, traces, data_plate)
         # Here, while a guide still holds what it has set up: parts of it, and parameters that give it its name.
-        structure = structure_of(traces, roots([*bound_modules(pair), *called]), plate)
+        modules = roots([*bound_modules(pair), *called, *_used(called.reached, traces)])
+        structure = structure_of(traces, modules, plate)
     known, replaced = structure.parameters.values(), replaced_parameters(pair)
     untrained = used.untrained(known, structure.modules, replaced)
     return structure._replace(untrained=untrained, sets_up=called.set_up), traces
@@ -174,6 +175,12 @@ def _site(name: str, role: str, node: dict, data_plate: str | None) -> Site:
     plates = tuple(frame.name for frame in node["cond_indep_stack"])
     local = data_plate is not None and data_plate in plates
     return Site(name, role, plates, local, summed=bool(node["infer"].get("enumerate")))
+
+
+def _used(reached: Iterable[nn.Module], traces: Traces) -> Iterator[nn.Module]:
+    """Modules that a run has used by other ways than a call: a parameter of theirs was there."""
+    there = {id(tensor) for tensor in _raw_parameters(traces).values()}
+    return (m for m in reached if any(id(own) in there for own in m.parameters(recurse=False)))
 
 
 def roots(modules: Iterable[nn.Module]) -> list[nn.Module]:

@@ -12,6 +12,7 @@ from pyrovae.checks.values import uncomputable_words
 from pyrovae.errors import PairError, PyrovaeError
 from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.points import own_log_prob
+from pyrovae.pairs.resting_transforms import resting_transforms
 from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, Place, comes_and_goes
@@ -54,7 +55,8 @@ class Run(NamedTuple):
             extra: how many dims the result has behind those: one for the probabilities of a categorical.
         """
         fn = self.node(name, side)["fn"]
-        result = function(fn)
+        with resting_transforms(fn):
+            result = function(fn)
         place = self.layout.place((side, name), batch=True)
         behind = len(fn.event_shape) + extra
         shape = (*fn.batch_shape, *result.shape[result.ndim - behind :])
@@ -66,7 +68,8 @@ class Run(NamedTuple):
         node = self.node(name, side)
         fn, value = node["fn"], node["value"]
         try:
-            log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
+            with resting_transforms(fn):
+                log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
         except (PyrovaeError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:

@@ -400,6 +400,10 @@ class Warm:
         return "Warm()"
 
 
+def scheduler(optimizer=torch.optim.Adam, gamma=0.9):
+    return pyro.optim.ExponentialLR({"optimizer": optimizer, "optim_args": {"lr": 0.01}, "gamma": gamma})
+
+
 def _noise(scales):
     table = {"scales": scales}
     return lambda x: x + table["scales"][0] * torch.rand_like(x)
@@ -411,6 +415,8 @@ def _noise(scales):
         ("optim", lambda v: (lambda rates: lambda p: torch.optim.Adam(p, **rates))({"lr": v})),
         ("optim", lambda v: pyro.optim.Adam({"lr": v, "betas": (0.9, 0.99)})),
         ("optim", lambda v: pyro.optim.Adam(lambda *_: {"lr": [v][0]})),
+        ("optim", lambda v: scheduler(gamma=v)),
+        ("optim", lambda v: scheduler(optimizer=torch.optim.Adam if v < 0.015 else torch.optim.AdamW)),
         ("temper", lambda v: Warm([v])),
         ("temper", lambda v: (lambda weights: lambda step: weights[0])([v])),
         ("temper", lambda v: (lambda weights: lambda step: float(weights[0]))(np.array([v]))),
@@ -425,6 +431,32 @@ def test_another_argument_however_deep(name, make, tmp_path):
     with pytest.raises(pv.ArgumentError, match=rf"^{name} was"):
         run(tmp_path, Mine(), resume=True, steps=4, **{name: make(0.02)})
     assert run(tmp_path, Mine(), resume=True, steps=4, **{name: make(0.01)}).step == 4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: dist.Normal(torch.zeros(3), v).to_event(1),
+        lambda v: torch.distributions.transforms.AffineTransform(torch.zeros(3), v),
+        lambda v: torch.distributions.transforms.AffineTransform(torch.zeros(3), v).inv,
+        lambda v: dist.constraints.independent(dist.constraints.greater_than(v), 1),
+    ],
+    ids=["independent", "transform", "inverse", "support"],
+)
+def test_a_number_inside_of_what_a_library_makes(make, tmp_path):
+    class Holder(Mine):
+        def __init__(self, value):
+            super().__init__()
+            self.made = make(torch.full((3,), value))
+
+        def model(self, x):
+            assert self.made is not None
+            super().model(x)
+
+    run(tmp_path, Holder(1.0))
+    with pytest.raises(pv.ArgumentError, match="made was"):
+        run(tmp_path, Holder(1.0001), resume=True, steps=4)
+    assert run(tmp_path, Holder(1.0), resume=True, steps=4).step == 4
 
 
 # --- the command line ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyro.infer import ELBO
+from pyro.optim.lr_scheduler import PyroLRScheduler
 from pyro.optim.optim import PyroOptim
 
 from pyrovae.data.batches import Batches
@@ -16,8 +17,11 @@ from pyrovae.training.saved.fingerprint import fingerprint
 def describe_argument(value: Any) -> str:
     """A text that is the same for the same argument in another process."""
     if isinstance(value, PyroOptim):
-        constructor: Any = getattr(value, "pt_scheduler_constructor", value.pt_optim_constructor)
-        return f"{fingerprint(constructor)}({fingerprint(value.pt_optim_args)}, {fingerprint(value.pt_clip_args)})"
+        made = f"{fingerprint(value.pt_optim_constructor)}({fingerprint(value.pt_optim_args)}, "
+        made += f"{fingerprint(value.pt_clip_args)})"
+        if not isinstance(value, PyroLRScheduler):
+            return made
+        return f"{fingerprint(value.pt_scheduler_constructor)}({made}, {fingerprint(value.kwargs)})"
     if isinstance(value, ELBO):
         return f"{fingerprint(type(value))}({', '.join(_settings(value))})"
     if value is None:

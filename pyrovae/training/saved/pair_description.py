@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import Transform
 
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import Wrapped, unwrapped
@@ -31,6 +33,11 @@ from pyrovae.training.saved.fingerprint import fingerprint
 
 # What a library makes and nobody changes: its text is all that there is in it.
 _VALUES = (Decimal, Fraction, range, slice, torch.dtype, datetime.date, datetime.time, datetime.timedelta)
+
+# What holds numbers in its attributes, or in others of its kind.
+_MADE = (torch.distributions.Distribution, Transform, Constraint)
+
+_HELD = (*_MADE, torch.Tensor, float, int, list, tuple)
 
 # What torchrun tells each process of its place.
 _OF_THE_START = frozenset(
@@ -171,15 +178,31 @@ def _text(value: Any) -> str | None:
     """A value of its own; what is inside of others is looked at there."""
     if isinstance(value, torch.Tensor):
         return None if value.requires_grad else fingerprint(value)
-    if isinstance(value, torch.distributions.Distribution):
-        return fingerprint(
-            [type(value).__name__, {n: v for n, v in vars(value).items() if isinstance(v, torch.Tensor)}]
-        )
+    if isinstance(value, _MADE):
+        return None if isinstance(value, nn.Module) else fingerprint(_numbers_of(value))
     if isinstance(value, enum.Enum):
         return fingerprint([value.name, value.value])
     if isinstance(value, array) or (hasattr(type(value), "__array__") and not isinstance(value, np.ndarray)):
         return fingerprint(np.asarray(value))  # a column of pandas, say
     return fingerprint(value) if isinstance(value, (*PLAIN, *_VALUES, np.ndarray)) and value is not None else None
+
+
+def _numbers_of(value: Any) -> Any:
+    """What a distribution, a transform or a support consists of, down to its tensors and numbers."""
+    if isinstance(value, list | tuple):
+        return [_numbers_of(part) for part in value]
+    if not isinstance(value, _MADE):
+        return value
+    if isinstance(value, nn.Module):  # a flow with weights, which is looked at as a module
+        return type(value).__name__
+    kind = type(value).__name__
+    if kind == "_InverseTransform":  # each of the two holds the other
+        return [kind, _numbers_of(value.inv)]
+    return [kind, {n: _numbers_of(v) for n, v in vars(value).items() if _is_said(n, v)}]
+
+
+def _is_said(name: str, value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (not name.startswith("_") and isinstance(value, _HELD))
 
 
 def _numbers(code: UserCode) -> dict[str, str]:
