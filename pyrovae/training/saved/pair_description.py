@@ -196,7 +196,7 @@ def _numbers_of(value: Any) -> Any:
     if isinstance(value, nn.Module):  # a flow with weights, which is looked at as a module
         return type(value).__name__
     kind = type(value).__name__
-    if kind == "_InverseTransform":  # each of the two holds the other
+    if isinstance(value, Transform) and kind == "_InverseTransform":  # each of the two holds the other
         return [kind, _numbers_of(value.inv)]
     return [kind, {n: _numbers_of(v) for n, v in vars(value).items() if _is_said(n, v)}]
 
