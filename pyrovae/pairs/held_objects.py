@@ -258,10 +258,9 @@ _open: list[StateKeeper] = []
 
 def kept(program: Any) -> AbstractContextManager[Any]:
     """A run of a model or a guide, after which somebody may put back what it can reach; at once where it fails."""
-    program = getattr(program, "__self__", program)
+    program, restoring = getattr(program, "__self__", program), [keeper for keeper in _open if keeper.restores]
     if _open and not _open[-1].restores:
         _open[-1].keep(program)
-    restoring = [keeper for keeper in _open if keeper.restores]
     return _kept(program, restoring[-1]) if restoring else nullcontext()
 
 
