@@ -669,7 +669,7 @@ def test_the_error_of_an_elbo_is_that_of_the_mean_over_batches():
     each = dist.Normal(0.0, 1.0).log_prob(x).double()
     means = torch.stack([part.mean() for part in each.split(4)])  # of 4, 4 and 2 rows
     variance = (torch.tensor([4, 4, 2]) * (means - each.mean()).square()).sum() / 10
-    assert found.error == pytest.approx(float((variance / 2).sqrt()), rel=1e-5)
+    assert found.figures.error == pytest.approx(float((variance / 2).sqrt()), rel=1e-5)
 
 
 def test_figures_are_given_the_rows_of_their_plate():

@@ -27,6 +27,8 @@ OVER_A_RUN = {
     "export": "export {run} out.nc --draws 2",
     "report": "report {run}",
     "encode": "encode {run}",
+    "compress": "compress {run} -o data.pv",
+    "decompress": "decompress {run} data.pv -o data.npy",
 }
 
 

@@ -77,7 +77,8 @@ def test_no_command_imports_what_a_folder_names(pair, there):
         poison(run, there)
         result = typed(line.format(run=run) + pair)
         assert in_words(result), (command, result.output)
-        assert (result.exit_code == 0) == bool(pair), (command, result.output)
+        answers = bool(pair) and "compress" not in command  # which takes no data without a last digit
+        assert (result.exit_code == 0) == answers, (command, result.output)
         assert "'evil.py:make'" in result.output or pair
         assert not there.exists(), command
     assert typed("evaluate run --pair evil.py:make").exit_code == 0  # it would be seen
