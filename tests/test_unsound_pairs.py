@@ -72,6 +72,23 @@ def test_sites_that_come_and_go_are_named():
     assert rate == pytest.approx(_divergence(), abs=0.1)
 
 
+def test_a_site_that_is_seldom_there_is_not_left_out():
+    def sites(rows):
+        with pyro.plate("rows", rows):
+            above = pyro.sample("above", dist.Normal(0.0, 1.0))
+            if float(above[0]) > 2.0:  # in one draw of forty
+                pyro.sample("more", dist.Normal(0.0, 1.0))
+            return pyro.sample("z", dist.Normal(above, 1.0))
+
+    def model(x):
+        z = sites(len(x))
+        with pyro.plate("rows_again", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    with pytest.raises(pv.PairError, match="the pair has 'more' in some runs and not in others"):
+        pv.encode(pv.Pair(model, lambda x: sites(len(x))), X, draws=400, data_plate="rows")
+
+
 def _divergence():
     """KL of geometric distributions: the mean number of rounds times the KL of one."""
     one = torch.distributions.kl_divergence(dist.Bernoulli(0.4), dist.Bernoulli(0.5))

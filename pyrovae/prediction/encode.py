@@ -104,6 +104,7 @@ def encodings(
     found: dict[str, list[Encoding]] = {}
     draws = draws if any(drawn.values()) else 1
     for tile in sampler.tiles(draws, kind):
+        _check_same_sites(sampler, tile)
         for site in drawn:
             if site in whole and tile.rows.start:
                 continue  # once is enough
@@ -116,6 +117,13 @@ def encodings(
 
 def _joined(parts: list[Encoding]) -> Encoding:
     return parts[0] if len(parts) == 1 else Encoding(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _check_same_sites(sampler: Sampler, tile: Tile) -> None:
+    """Refuse a site that the first look did not see: it would be left out."""
+    for run in tile.runs:
+        for name in run.names("guide"):
+            sampler.layout.place(("guide", name))
 
 
 def _side(tile: Tile, site: str) -> str:
