@@ -24,7 +24,7 @@ from pyrovae.report.table_verdict import table_verdicts
 from pyrovae.training.verdict import VerdictKind
 
 WEIGHT = torch.tensor([[2.0, 0.0], [-1.8, 0.0], [0.0, 1.0], [0.0, 0.2]])
-STRONG = 2 * WEIGHT
+STRONG = 5 * WEIGHT  # the area is 0.77 to 0.80 with other seeds; 0.75 is called told apart
 
 
 def wide(size: int):
@@ -57,7 +57,9 @@ def test_rows_of_the_model_itself_are_not_told_from_its_draws():
     assert not any(one.apart > one.chance for one in found.columns)
     assert abs(found.columns[3].missing - 0.5 - 0.15 / 2) < 0.05
     # Of a cell hidden from the row the rest is known: a and b tell each other, c and d hardly anything.
-    assert found.columns[0].error < 0.6
+    # b is missing from 0.15 of the rows, and hidden from 0.2 of the others; a's variance given b is 0.126 of a's own.
+    missing = 0.15 + 0.85 * 0.2
+    assert found.columns[0].error == pytest.approx(math.sqrt(missing + (1 - missing) * 0.126), abs=0.12)  # 175 cells
     assert found.columns[2].error > 0.8
     assert abs(found.coverage - 0.9) < 0.04
     assert all(pair.apart < 2 * pair.chance + 0.02 for pair in found.pairs)
@@ -68,7 +70,7 @@ def test_rows_of_the_model_itself_are_not_told_from_its_draws():
 def test_a_dependence_that_is_lost_is_named_though_each_column_is_right():
     # a hangs on a latent variable of its own: each column is as it was, and a has nothing to do with b any more.
     lost = torch.cat([STRONG, torch.zeros(4, 1)], 1)
-    lost[0] = torch.tensor([0.0, 0.0, 4.0])
+    lost[0] = torch.tensor([0.0, 0.0, 10.0])
     schema, found = looked_at(lost, of=STRONG)
     assert not any(one.apart > max(0.1, one.chance) for one in found.columns)
     assert (found.pairs[0].first, found.pairs[0].second) == (0, 1)

@@ -68,7 +68,7 @@ class TableFigures(NamedTuple):
 
 
 def table_figures(about: ReportData, schema: Schema, frame: Any) -> TableFigures:
-    """Look at the rows of a about, and at as many drawn ones.
+    """Look at rows, and at as many drawn ones.
 
     Args:
         about: the pair and its rows.
