@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -14,6 +15,7 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation import estimate
+from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import Pair
 
 
@@ -320,6 +322,14 @@ def test_what_is_rounded_of_equal_weights_is_no_tail():
     found = pv.psis(truth, truth.sample(40, seed=0), draws=100)
     assert found.khat.eq(-math.inf).all()
     torch.testing.assert_close(found.ess, torch.full_like(found.ess, 100), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("draws", [5, 20, 24, 25, 26, 29, 30])
+def test_a_tail_of_few_draws_has_a_shape_or_none_and_is_never_no_number(draws):
+    weights, khat = psislw(np.random.default_rng(0).normal(size=(6, draws)))
+    assert not np.isnan(khat).any()
+    assert np.allclose(np.exp(weights).sum(-1), 1)
+    assert draws != 30 or np.isfinite(khat).all()
 
 
 def test_psis_of_a_whole_set():

@@ -149,7 +149,7 @@ def wide_of(rows):
         ({"mask": torch.ones(5, 2, dtype=torch.bool)}, r"shape \(5, 2\), and the data have the shape \(5, 5\)"),
         ({"mask": {"y": None}}, "mask has 'y'"),
         ({"draws": 0}, "draws"),
-        ({"candidates": 1}, "fewer than 25 weights"),
+        ({"candidates": 1}, "fewer than 30 weights"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(options, match):

@@ -154,7 +154,7 @@ def test_intervals_of_a_slope_cover_it_through_impute():
         pyro.sample("weights", dist.MultivariateNormal(loc, spread).to_event(1))
 
     found = pv.impute(
-        pv.Pair(model, guide), x.float(), table, y.float().masked_fill(gone, math.nan), draws=draws, candidates=25
+        pv.Pair(model, guide), x.float(), table, y.float().masked_fill(gone, math.nan), draws=draws, candidates=30
     )
     full = found.values["y"].reshape(draws, repeats, rows).double().numpy()
     covered = []

@@ -177,7 +177,7 @@ def psis(
     Args:
         pair: any pair.
         *data: the arguments of model and guide, N rows.
-        draws: draws for each datum; a fit needs 25 at least.
+        draws: draws for each datum; a fit needs 30 at least.
         joint: weights of the whole set, over global and local sites together, instead of those of each datum.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         data_plate: the plate of the data, where it cannot be found.

@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -67,10 +68,11 @@ def psislw(log_weights: Any) -> tuple[np.ndarray, np.ndarray]:
 def _smoothed(row: np.ndarray, smooth: Any) -> tuple[np.ndarray, float]:
     if bool(np.ptp(row) < _ALIKE):
         return row - np.logaddexp.reduce(row), -np.inf
-    try:
+    weights, shape = row, np.nan
+    with suppress(ValueError, IndexError):  # how 1.x says that there is no tail to fit; 0.x gives an infinite shape
         weights, shape = smooth(row)
-    except (ValueError, IndexError):  # how 1.x says that there is no tail to fit; 0.x gives an infinite shape
-        weights, shape = row - np.logaddexp.reduce(row), np.inf
+    if np.isnan(shape):  # how 1.x says it of 25 or 26 draws
+        return row - np.logaddexp.reduce(row), np.inf
     return np.asarray(weights), float(shape)
 
 
