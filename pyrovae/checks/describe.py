@@ -181,7 +181,7 @@ def _family(node: Any, site: Site) -> str:
 
 def _check_graphviz() -> None:
     try:
-        import graphviz  # noqa: F401  # pyright: ignore[reportMissingImports]
+        import graphviz  # noqa: F401 - whether it is there  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise ArgumentError("graph: graphviz is not installed; pip install 'pyrovae[graph]'.") from None
 

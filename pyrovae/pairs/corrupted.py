@@ -12,7 +12,7 @@ from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.numbers import as_number
-from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, guide_function, unwrapped
 
 
 def corrupted(pair: HasPair, *, gaussian: float = 0.0, masking: float = 0.0, salt_and_pepper: float = 0.0) -> Corrupted:
@@ -101,7 +101,7 @@ class Corrupted(Wrapped):
         found = self.noise(*args, *kwargs.values())
         named = dict(zip(kwargs, found[len(args) :], strict=True))
         with kept(unwrapped(self).guide):
-            return self.pair.guide(*found[: len(args)], **named)
+            return guide_function(self.pair)(*found[: len(args)], **named)
 
 
 def _deviations(x: Tensor, seen: Tensor) -> Tensor:
