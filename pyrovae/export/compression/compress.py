@@ -74,9 +74,9 @@ def compress(
         *data: the arguments of model and guide, N rows. What no site observes (covariates) is stored beside, deflated.
         file: where to; it appears when it is whole.
         portable: True: products and sums are of whole numbers, exp and log of tables, so that every machine, library
-        and
-            number of threads decodes the same bits. False: the pair runs as it is, which is faster; such a file is read
-            again with the same torch, machine and number of threads, and refused where any of them computes otherwise.
+            and number of threads decodes the same bits. False: the pair runs as it is, which is faster; such a file is
+            read again with the same torch, machine and number of threads, and refused where any of them computes
+            otherwise.
         verify: decode each chunk at once, and compare; half the time.
         chunk: how many rows stand together. Each chunk has first bits of its own.
         seed: of the first bits.

@@ -42,8 +42,7 @@ def decompress(pair: HasPair, /, file: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileError: it is no such file, damaged, cut off, made with another pair (which it names), or not portable and
-        made
-            where torch computes otherwise.
+            made where torch computes otherwise.
         ArgumentError: constriction is not installed.
 
     Examples:
