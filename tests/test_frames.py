@@ -68,6 +68,7 @@ ASKED = {
     "disentanglement": lambda pair, x: pv.disentanglement(pair, x, factors=torch.arange(24) % 2).information,
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),
+    "explain": lambda pair, x: pv.explain(pair, x, of="elbo", draws=2, repeats=2).contribution,
     "fit": lambda pair, x: pv.fit(pair, x, validation=x, epochs=1, **QUIET).history[-1][:4],
     "steps": lambda pair, x: [step.loss for step in pv.steps(pair, x, epochs=1, seed=0)],
     "generate_with_uncertainty": lambda pair, x: pv.generate_with_uncertainty(pair, x, draws=3, seed=0),

@@ -21,9 +21,9 @@ COUNTS = {
     "draws": 4, "shared_draws": 2, "epochs": 1, "steps": 2, "batch_size": 8, "patience": 1, "members": 2, "rank": 1,
     "restarts": 1, "trial_epochs": 1, "folds": 2, "trials": 1, "seeds": 1, "queries": 3, "chains": 2, "leapfrogs": 1,
     "warmup": 3, "simulations": 2, "components": 2, "every": 1, "size": 16, "levels": 8, "classes": 3, "cycles": 1,
-    "k": 2, "latent": 2, "memory": 2**20, "rows": 16, "chunk": 8,
+    "k": 2, "repeats": 2, "latent": 2, "memory": 2**20, "rows": 16, "chunk": 8,
 }  # fmt: skip
-LEAST = {"members": 2, "folds": 2, "levels": 2}
+LEAST = {"members": 2, "repeats": 2, "folds": 2, "levels": 2}
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 MLP = pv.MLP(2, [], 6)
 
@@ -87,6 +87,7 @@ CALLS = {
     "impute": asking(pv.impute, candidates=30),
     "recipes.table_vae": lambda **given: pv.recipes.table_vae([pv.Column("x", "real")], **{"latent": 2, **given}),
     "encode": asking(pv.encode),
+    "explain": asking(pv.explain, draws=2, repeats=2),
     "fit": lambda **given: pv.fit(vae(), X, **{"epochs": 1, "validation": X, **QUIET, **given}),
     "steps": lambda **given: list(pv.steps(vae(), X, **{"epochs": 1, "validation": X, **given})),
     "fit_best": lambda **given: pv.fit_best(

@@ -55,7 +55,7 @@ class ArraySource:
     random_access = True
     generators: tuple[torch.Generator, ...] = ()
 
-    def __init__(self, arrays: dict[int | str, Leaf]):
+    def __init__(self, arrays: dict[int | str, Any]):
         self.arrays = arrays
         self.rows = len(next(iter(arrays.values())))
 

@@ -83,7 +83,6 @@ def encode_rows(
     return encodings(Sampler.of(pair, data, named, seed=seed), draws)
 
 
-@torch.no_grad()
 def encodings(
     sampler: Sampler, draws: int = _DRAWS, *, classes: bool = True, of_all: bool = False
 ) -> dict[str, Encoding]:
@@ -95,12 +94,18 @@ def encodings(
         classes: whether sites of classes are among them, and those that the model enumerates.
         of_all: whether global sites are among them.
     """
+    with torch.set_grad_enabled(sampler.use.gradients):
+        return _encodings(sampler, draws, classes=classes, of_all=of_all)
+
+
+def _encodings(sampler: Sampler, draws: int, *, classes: bool, of_all: bool) -> dict[str, Encoding]:
     whole = sampler.structure.named("latent", local=False) if of_all else []
     enumerated = sampler.structure.named("enumerated", local=True) if classes else []
     kind = "posterior" if enumerated else "guide"
     local = [*sampler.structure.named("latent", local=True), *enumerated]
     drawn = _drawn(next(sampler.tiles(2, kind)), [*local, *whole], classes)
-    states: dict[str, _RunningState] = {}
+    kept = _KeptState if sampler.use.gradients else _RunningState
+    states: dict[str, Any] = {}
     found: dict[str, list[Encoding]] = {}
     draws = draws if any(drawn.values()) else 1
     for tile in sampler.tiles(draws, kind):
@@ -108,7 +113,7 @@ def encodings(
         for site in drawn:
             if site in whole and tile.rows.start:
                 continue  # once is enough
-            states.setdefault(site, _RunningState()).add(tile, site, drawn=drawn[site])
+            states.setdefault(site, kept()).add(tile, site, drawn=drawn[site])
             if tile.draws.stop == draws:
                 encoding, axis = states.pop(site).encoding(), _axis(sampler, tile, site)
                 found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
@@ -192,3 +197,23 @@ class _RunningState:
     def encoding(self) -> Encoding:
         variance = self.variances.mean + self.means.scale.square()
         return Encoding(self.means.mean.to(self.dtype), variance.sqrt().to(self.dtype))
+
+
+class _KeptState:
+    """The same with the way back to the data, for which all draws are held at once."""
+
+    def __init__(self):
+        self.means: list[torch.Tensor] = []
+        self.variances: list[torch.Tensor] = []
+
+    def add(self, tile: Tile, site: str, *, drawn: bool) -> None:
+        if not drawn and self.means:
+            return
+        mean, variance = (part if drawn else part[:1] for part in _moments(tile, site))
+        self.means.append(mean)
+        self.variances.append(variance)
+
+    def encoding(self) -> Encoding:
+        means, variances = torch.cat(self.means), torch.cat(self.variances)
+        between = means.var(0) if len(means) > 1 else torch.zeros_like(means[0])
+        return Encoding(means.mean(0), (variances.mean(0) + between).sqrt())

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
-from pyrovae.data.batch_sources import Batch
+from pyrovae.data.batch_sources import ArraySource, Batch
 from pyrovae.data.batches import Batches, as_batches
 from pyrovae.errors import PairError
 from pyrovae.pairs.numbers import check_count
@@ -186,6 +186,18 @@ class Sampler:
         """The same pair and data, with other draws."""
         twin = copy(self)
         twin.seed, twin._global = seed, {}
+        return twin
+
+    def on(self, leaves: dict[int | str, torch.Tensor], *, gradients: bool = False) -> Sampler:
+        """The same pair and random numbers, with other values of the same rows and no other look at the pair.
+
+        Args:
+            leaves: the data, by place or name.
+            gradients: whether what is drawn keeps the way back to them.
+        """
+        twin = copy(self)
+        batches = Batches(ArraySource(leaves), batch_size=self.use.batches.batch_size)
+        twin.use = self.use.on(batches, gradients=gradients)
         return twin
 
     def _common(self, run: Traces, source: Kind) -> Trace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +60,13 @@ class UncutError(Exception):
 
 
 class Use:
-    """A pair, data, and how the pair takes them."""
+    """A pair, data, and how the pair takes them.
+
+    Attributes:
+        gradients: whether what is run keeps the way back to its data.
+    """
+
+    gradients = False
 
     def __init__(self, pair: HasPair, batches: Batches, placement: Placement, structure: Structure):
         self.pair, self.batches, self.placement, self.structure = pair, batches, placement, structure
@@ -87,11 +94,24 @@ class Use:
 
     @contextmanager
     def quietly(self, seed: int | None = 0) -> Iterator[None]:
-        """Eval mode, no gradients, isolated random numbers and store."""
-        with self.blaming_holes(), isolated(seed), torch.inference_mode(False), torch.no_grad(), _without_warnings():
+        """Eval mode, no gradients unless they are asked for, isolated random numbers and store."""
+        with (
+            self.blaming_holes(),
+            isolated(seed),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(self.gradients),
+            _without_warnings(),
+        ):
             if self.structure.sets_up:
                 self._set_up()
             yield
+
+    def on(self, batches: Batches, *, gradients: bool = False) -> Use:
+        """The same pair on other values of the same rows, without another look at it."""
+        twin = copy(self)
+        twin.batches, twin.gradients = batches, gradients
+        twin.__dict__.pop("posterior_run", None)
+        return twin
 
     def _set_up(self) -> None:
         """What notes sizes at its first call is first given the whole first batch, as in a training."""

@@ -1,0 +1,222 @@
+"""Shares of cells in figures, against games whose Shapley values are added up over all coalitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyrovae as pv
+
+pytest.importorskip("captum")
+
+CELLS = 4
+torch.manual_seed(3)
+WEIGHT, MEAN = torch.randn(CELLS, 2, dtype=torch.float64), torch.randn(CELLS, dtype=torch.float64)
+TRUTH = pv.truth.LinearGaussian(WEIGHT, MEAN, 0.5)
+X = TRUTH.sample(5, seed=1)
+COALITIONS = [frozenset(s) for size in range(CELLS + 1) for s in itertools.combinations(range(CELLS), size)]
+
+
+def known(coalition) -> torch.Tensor:
+    return torch.tensor([cell in coalition for cell in range(CELLS)])
+
+
+def shapley(value) -> torch.Tensor:
+    """By the definition, over all coalitions; `value` gives (rows,) for which cells are known."""
+    game = {coalition: value(known(coalition)) for coalition in COALITIONS}
+    found = torch.zeros(len(X), CELLS, dtype=torch.float64)
+    for cell, others in itertools.product(range(CELLS), COALITIONS):
+        if cell not in others:
+            share = math.factorial(len(others)) * math.factorial(CELLS - len(others) - 1) / math.factorial(CELLS)
+            found[:, cell] += share * (game[others | {cell}] - game[others])
+    return found
+
+
+def latent(x: torch.Tensor) -> torch.Tensor:
+    return TRUTH.posterior(x).mean[:, 1]
+
+
+FIGURES = {"evidence": TRUTH.log_evidence, ("z", 1): latent, "novelty": lambda x: -TRUTH.log_evidence(x)}
+
+
+def within_error(found: pv.Explanation, exact: torch.Tensor) -> bool:
+    """No share further off than chance allows, and not all of them nearer than chance has it."""
+    off = ((found.contribution - exact) / found.error).abs()
+    return bool(off.max() < 4) and bool(off.square().mean().sqrt() < 1.6)
+
+
+# --- a baseline -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", ["shapley", "integrated_gradients"])
+@pytest.mark.parametrize("of", FIGURES, ids=str)
+def test_shares_of_a_quadratic_figure_are_the_exact_ones(of, method):
+    """Orders come in pairs, and a path of 32 steps is exact for polynomials: both give the same values here."""
+    exact = shapley(lambda cells: FIGURES[of](torch.where(cells, X, 0.3)))
+    found = pv.explain(TRUTH, X, of=of, method=method, absent=0.3, draws=2, repeats=2)
+    assert torch.allclose(found.contribution, exact, atol=2e-6)
+    assert torch.allclose(found.value, FIGURES[of](X), atol=1e-6)
+    assert found.completeness.abs().max() < 1e-5
+    assert found.error.max() < 1e-5
+
+
+def test_values_are_those_of_the_functions_that_they_are_called_after():
+    vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 4), scale=1.0), pv.DiagNormal(pv.MLP(4, [], 4)))
+    x = X.float()
+    found = pv.explain(vae, x, of="elbo", absent="mean", draws=200, repeats=2)
+    there = pv.elbo(vae, x, draws=2000)
+    assert ((found.value - there.value).abs() < 5 * there.error * math.sqrt(10)).all()
+    parts = {part: pv.explain(vae, x, of=("uncertainty", part), draws=1000, repeats=2) for part in ("total", "latent")}
+    exact = pv.uncertainty(vae, x, draws=2000)["x"]
+    for part, one in parts.items():
+        assert torch.allclose(one.value.float(), getattr(exact, part).sum(1), rtol=0.1)
+    assert torch.allclose(parts["total"].base, parts["total"].value - parts["total"].contribution.sum(1), atol=1e-5)
+
+
+def test_of_a_linear_figure_lime_finds_its_slopes():
+    exact = shapley(lambda cells: latent(torch.where(cells, X, MEAN)))
+    found = pv.explain(TRUTH, X, of=("z", 1), method="lime", absent=MEAN, draws=2, repeats=2)
+    assert torch.allclose(found.contribution, exact, atol=1e-5)
+
+
+# --- the marginal ---------------------------------------------------------------------------------------
+def test_the_marginal_is_that_of_the_reference():
+    reference = TRUTH.sample(6, seed=9)
+
+    def value(cells):
+        return torch.stack([TRUTH.log_evidence(torch.where(cells, X, row)) for row in reference]).mean(0)
+
+    found = pv.explain(TRUTH, X, absent="marginal", reference=reference, draws=2, repeats=60)
+    assert within_error(found, shapley(value))
+    assert found.error.min() > 1e-3
+
+
+# --- noise ----------------------------------------------------------------------------------------------
+def noisy():
+    """A guide far from the posterior, so that few draws give a noisy evidence; its last cell does nothing."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., :1] * torch.tensor([1.0, 1.0, 0.0]), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.2 * x[:, :2], 1.5).to_event(1))
+
+    return pv.Pair(model, guide)
+
+
+def test_noise_is_not_taken_for_importance():
+    """What moves with the cell alone is the same for all draws; without common random numbers it would not be."""
+    x = torch.tensor([[1.0, -1.0, 2.0]])
+    found = pv.explain(noisy(), x, of="elbo", absent=0.0, draws=1, repeats=12)
+    assert found.contribution[0, 2] == pytest.approx(-2.0, abs=1e-5)
+    assert found.error[0, 2] < 1e-5
+    assert found.error[0, 0] > 0.05  # the draws matter to this one
+
+
+# --- cells together, other arguments, holes -----------------------------------------------------------
+def test_groups_are_explained_together():
+    groups = torch.tensor([7, 2, 2, 7])
+    found = pv.explain(TRUTH, X, groups=groups, absent=0.0, draws=2, repeats=2)
+    one, other = (TRUTH.log_evidence(torch.where(groups == label, X, 0.0)) for label in (2, 7))
+    none, every = TRUTH.log_evidence(0 * X), TRUTH.log_evidence(X)
+    assert torch.allclose(found.contribution[:, 0], (one - none + every - other) / 2, atol=1e-5)
+    with pytest.raises(pv.ArgumentError, match=r"groups is int64 of shape \(3,\)"):
+        pv.explain(TRUTH, X, groups=torch.arange(3))
+
+
+def regression():
+    """An argument that nothing observes, and one that stands by name."""
+
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(c.sum(-1), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x + c.sum(-1)) / 2, math.sqrt(0.5)))
+
+    return pv.Pair(model, guide)
+
+
+def test_the_cells_of_a_covariate_are_explained_by_name():
+    x, c = torch.zeros(3), torch.tensor([[1.0, 0.5], [0.0, 2.0], [1.0, -1.0]])
+    found = pv.explain(regression(), x=x, c=c, cells_of="c", of=("z", 0), absent=0.0, draws=2, repeats=2)
+    assert torch.allclose(found.contribution, c.double() / 2, atol=1e-5)
+    with pytest.raises(pv.DataError, match="'x' are single numbers"):
+        pv.explain(regression(), x=x, c=c)
+    with pytest.raises(pv.ArgumentError, match="cells_of='y'; the data are 'x', 'c'"):
+        pv.explain(regression(), x=x, c=c, cells_of="y")
+
+
+def test_a_cell_that_is_missing_has_no_share():
+    x = X.clone()
+    x[0, 2] = math.nan
+    pair = pv.masked(TRUTH)
+    found = pv.explain(pair, x, absent=0.0, draws=300, repeats=2)
+    assert found.contribution[0, 2] == 0
+    assert torch.allclose(found.contribution[1:], pv.explain(TRUTH, X, absent=0.0, draws=2, repeats=2).contribution[1:])
+
+
+# --- words ----------------------------------------------------------------------------------------------
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(pv.ArgumentError, match=r"pip install 'pyrovae\[explain\]'"):
+        pv.explain(TRUTH, X)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"of": "sharpness"}, "of='sharpness'; give 'elbo', 'evidence'"),
+        ({"of": ("z", 2)}, r"of=\('z', 2\); latent sites .* are 'z' \(0 to 1\)"),
+        ({"of": ("y", 0)}, "are 'z'"),
+        ({"of": ("uncertainty", "all")}, "the parts are 'total'"),
+        ({"of": ("uncertainty", "epistemic")}, "no epistemic uncertainty to explain"),
+        ({"of": lambda found: found["z"].mean}, r"of= gave \(5, 2\)"),
+        ({"method": "guess"}, "method='guess'; give 'shapley'"),
+        ({"method": "integrated_gradients", "of": ("uncertainty", "latent")}, "no gradient is taken"),
+        ({"method": "lime", "steps": 4}, "steps=4; lime fits 5 numbers"),
+        ({"absent": "nothing"}, "absent='nothing'; give 'imputed'"),
+        ({"absent": [1.0, 2.0]}, r"absent=\[1.0, 2.0\]"),
+        ({"reference": torch.zeros(4, 3)}, r"reference has rows of shape \(3,\)"),
+        ({"repeats": 1}, "repeats=1; give a whole number, 2 at least"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_is_refused_in_words(asked, words):
+    with pytest.raises((pv.ArgumentError, pv.DataError), match=words):
+        pv.explain(TRUTH, X, **asked)
+
+
+def test_data_that_a_likelihood_does_not_take_are_refused_with_the_way_out():
+    vae = pv.VAE(pv.StandardNormal(2), pv.Bernoulli(pv.MLP(2, [], 4)), pv.DiagNormal(pv.MLP(4, [], 4)))
+    x = torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    with pytest.raises(pv.ArgumentError, match=r"does not take rows in which absent cells are filled so.*'marginal'"):
+        pv.explain(vae, x, absent="mean")
+    assert pv.explain(vae, x, method="integrated_gradients", draws=4, repeats=2).completeness.abs().max() < 1e-3
+
+
+def test_ranked_names_the_greatest_first():
+    found = pv.explain(TRUTH, X, absent=0.0, draws=2, repeats=2)
+    ranked = found.ranked(1)
+    assert [abs(share) for _, share, _ in ranked] == sorted(found.contribution[1].abs().tolist(), reverse=True)
+    assert found.ranked(1, largest=True)[0][0] == int(found.contribution[1].argmax())
+    with pytest.raises(pv.ArgumentError, match="row=9; there are 5 rows"):
+        found.ranked(9)
+
+
+def test_nothing_of_the_caller_is_moved():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, other = (pv.explain(TRUTH, X, draws=2, repeats=2, seed=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.contribution, other.contribution)
+    assert torch.is_grad_enabled()
