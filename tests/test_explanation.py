@@ -95,6 +95,34 @@ def test_the_marginal_is_that_of_the_reference():
     assert found.error.min() > 1e-3
 
 
+# --- the pair's own imputation --------------------------------------------------------------------------
+COVARIANCE = WEIGHT @ WEIGHT.T + 0.25 * torch.eye(CELLS, dtype=torch.float64)
+
+
+def given(cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of whole rows given what is known, and the covariance of all cells then."""
+    there = cells.nonzero().flatten()
+    lift = torch.linalg.solve(COVARIANCE[there][:, there], COVARIANCE[there]).T
+    return MEAN + (X - MEAN)[:, there] @ lift.T, COVARIANCE - lift @ COVARIANCE[there]
+
+
+def expected_evidence(cells: torch.Tensor) -> torch.Tensor:
+    mean, covariance = given(cells)
+    return TRUTH.log_evidence(mean) - torch.linalg.solve(COVARIANCE, covariance).trace() / 2
+
+
+EXPECTED = {("z", 1): lambda cells: latent(given(cells)[0]), "evidence": expected_evidence}
+
+
+@pytest.mark.parametrize("of", EXPECTED, ids=str)
+def test_conditional_shapley_values_are_the_exact_ones(of):
+    found = pv.explain(TRUTH, X, of=of, absent="imputed", draws=2, repeats=12)
+    exact = shapley(EXPECTED[of])
+    assert within_error(found, exact)
+    assert found.error.mean() < 0.25 * exact.std()  # so near that another game would be seen
+    assert not within_error(found, shapley(lambda cells: FIGURES[of](torch.where(cells, X, MEAN))))
+
+
 # --- noise ----------------------------------------------------------------------------------------------
 def noisy():
     """A guide far from the posterior, so that few draws give a noisy evidence; its last cell does nothing."""
@@ -150,6 +178,8 @@ def test_the_cells_of_a_covariate_are_explained_by_name():
     x, c = torch.zeros(3), torch.tensor([[1.0, 0.5], [0.0, 2.0], [1.0, -1.0]])
     found = pv.explain(regression(), x=x, c=c, cells_of="c", of=("z", 0), absent=0.0, draws=2, repeats=2)
     assert torch.allclose(found.contribution, c.double() / 2, atol=1e-5)
+    with pytest.raises(pv.PairError, match="no observed site of the pair holds argument 'c'"):
+        pv.explain(regression(), x=x, c=c, cells_of="c", of=("z", 0), absent="imputed")
     with pytest.raises(pv.DataError, match="'x' are single numbers"):
         pv.explain(regression(), x=x, c=c)
     with pytest.raises(pv.ArgumentError, match="cells_of='y'; the data are 'x', 'c'"):
@@ -187,6 +217,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
         ({"absent": "nothing"}, "absent='nothing'; give 'imputed'"),
         ({"absent": [1.0, 2.0]}, r"absent=\[1.0, 2.0\]"),
         ({"reference": torch.zeros(4, 3)}, r"reference has rows of shape \(3,\)"),
+        ({"method": "integrated_gradients", "absent": "imputed"}, "is none: it is another one for each set"),
         ({"repeats": 1}, "repeats=1; give a whole number, 2 at least"),
     ],
     ids=str,

@@ -14,7 +14,7 @@ from test_masked import NOISE, WEIGHT, WIDTH, factorised
 import pyrovae as pv
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.tables.imputed import Imputed, ImputedFrame
-from pyrovae.tables.systematic import repeated, systematic
+from pyrovae.trust.systematic import repeated, systematic
 
 
 def test_each_candidate_is_taken_as_often_as_its_weight_says_but_for_less_than_one():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.data.holed_rows import split
 from pyrovae.errors import PairError
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.pairs.base_of import base_of
@@ -20,7 +21,6 @@ from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import observed_part
-from pyrovae.tables.missing_cells import split
 from pyrovae.trust.site_rows import rows_second
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pyrovae.data.holed_rows import taking_holes
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.pairs.pair import HasPair
@@ -17,9 +18,8 @@ from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.impute import impute
 from pyrovae.tables.imputed import Imputed
-from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
-from pyrovae.tables.without_mask_sites import without_mask_sites
+from pyrovae.trust.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 

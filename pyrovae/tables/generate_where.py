@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.data.holed_rows import taking_holes
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
@@ -19,9 +20,8 @@ from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.given_cells import GivenCells, given_cells
 from pyrovae.tables.impute import TRUSTED, imputations
 from pyrovae.tables.imputed import Imputed
-from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.schema import Schema
-from pyrovae.tables.without_mask_sites import without_mask_sites
+from pyrovae.trust.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 

@@ -1,4 +1,4 @@
-"""Data of which a mask says what is missing, and the means of what is there."""
+"""Data of which a mask says what is missing."""
 
 from __future__ import annotations
 
@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.data.batches import as_batches
+from pyrovae.data.holed_rows import split
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.masked import masked, takes_holes
-from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import with_holes
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.as_frame import as_frame
-
-
-def split(given: Any) -> tuple[tuple, dict[str, Any]]:
-    """The data by position, and those by name."""
-    if isinstance(given, dict):
-        return (), given
-    return (given if isinstance(given, tuple) else (given,)), {}
 
 
 def marked(given: Any, mask: Any) -> Any:
@@ -71,18 +62,3 @@ def _holed(leaf: Any, mask: Any) -> torch.Tensor:
             f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
         )
     return with_holes(leaf, seen)
-
-
-def taking_holes(pair: HasPair, given: Any) -> HasPair:
-    """The pair, or one around it that takes holes, whose guide is given the means of the columns in their place."""
-    return pair if takes_holes(pair) else masked(pair, fill=column_means(given))
-
-
-def column_means(given: Any) -> dict[int | str, torch.Tensor]:
-    """Of each column the mean of what is there: the least strange to a guide that was trained on full rows."""
-    found: dict[int | str, torch.Tensor] = {}
-    for key, leaf in as_batches(given).leaves().items():
-        value = torch.as_tensor(leaf)
-        if value.is_floating_point() and value.ndim:
-            found[key] = value.nanmean(0).nan_to_num(0.0)
-    return found

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrovae.data.holed_rows import split
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
 from pyrovae.models.conditionals.or_anything import OrAnything
 from pyrovae.pairs.base_of import base_of
@@ -17,7 +18,6 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import observed_part
 from pyrovae.tables.cell_densities import each_cell
-from pyrovae.tables.missing_cells import split
 
 
 class OutlierPosteriors(NamedTuple):

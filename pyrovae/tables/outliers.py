@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pyrovae.data.holed_rows import taking_holes
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.background import background
@@ -20,9 +21,8 @@ from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.cell_densities import cell_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
-from pyrovae.tables.missing_cells import taking_holes
 from pyrovae.tables.outlier_posteriors import outlier_posteriors
-from pyrovae.tables.without_mask_sites import without_mask_sites
+from pyrovae.trust.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 

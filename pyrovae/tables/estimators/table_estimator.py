@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from pyrovae.data.holed_rows import column_means
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.evidence import log_evidence
@@ -25,7 +26,6 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.with_schema import with_schema
 from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.impute import impute
-from pyrovae.tables.missing_cells import column_means
 from pyrovae.tables.schema import Schema, schema
 from pyrovae.training.fit import fit
 from pyrovae.training.saved.weight_files import load, save

@@ -24,6 +24,10 @@ class AbsentCells(Protocol):
         """
         ...
 
+    def tell(self) -> None:
+        """Say where what was filled cannot be trusted."""
+        ...
+
 
 class Backgrounds:
     """Values that do not look at what is known: those of a baseline, or of rows drawn from others, the marginal.
@@ -45,6 +49,9 @@ class Backgrounds:
     def filled(self, known: Tensor, seed: int) -> Iterator[Tensor]:
         """The rows, once."""
         yield torch.where(known | missing(self.leaf), self.leaf, self.background(seed))
+
+    def tell(self) -> None:
+        """Nothing: what fills cells is what the caller named."""
 
 
 def missing(leaf: Tensor) -> Tensor:

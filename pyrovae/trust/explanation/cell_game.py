@@ -56,7 +56,7 @@ class CellGame:
         if place not in self._known:
             known = self.players.cells(mask)
             filled = [self.leaves[self.key]] if bool(mask.all()) else list(self.absent.filled(known, self.seed))
-            self._known[place] = torch.stack([self._figure(rows) for rows in filled]).mean(0)
+            self._known[place] = self._mean(filled)
         return self._known[place]
 
     def whole(self) -> Tensor:
@@ -74,8 +74,16 @@ class CellGame:
         between = other + self.players.cells(shares).to(leaf.dtype) * (leaf - other)
         return self._figure(torch.where(missing(leaf), leaf, between), gradients=True)
 
+    def _mean(self, filled: list[Tensor]) -> Tensor:
+        """The figure's mean over ways to fill the rows: in one run, where the pair takes each row several times."""
+        if len(filled) == 1 or not self.figure.any_rows or self.sampler.found.inner.name != "rows":
+            return torch.stack([self._figure(rows) for rows in filled]).mean(0)
+        return self._figure(torch.cat(filled)).reshape(len(filled), -1).mean(0)
+
     def _figure(self, rows: Tensor, *, gradients: bool = False) -> Tensor:
-        data = {**self.leaves, self.key: rows}
+        times = len(rows) // self.rows
+        others = {name: leaf.repeat(times, *[1] * (leaf.ndim - 1)) for name, leaf in self.leaves.items()}
+        data = {**(others if times > 1 else self.leaves), self.key: rows}
         try:
             with validation(None if self.validated else False):
                 value = self.figure.values(self.sampler.on(data, gradients=gradients)).double()
@@ -89,7 +97,7 @@ class CellGame:
         if not bool(value.isfinite().all()):
             bad = (~value.isfinite()).nonzero().flatten().tolist()
             raise DataError(
-                f"explain: the {self.figure.words} of row {bad[0]} is no finite number "
+                f"explain: the {self.figure.words} of row {bad[0] % self.rows} is no finite number "
                 f"{'as it was given' if rows is self.leaves[self.key] else 'once cells of it are filled'}, so that "
                 "no shares of it add up."
             )

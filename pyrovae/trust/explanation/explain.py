@@ -20,12 +20,13 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
-from pyrovae.trust.explanation.absent_cells import backgrounds
+from pyrovae.trust.explanation.absent_cells import AbsentCells, backgrounds
 from pyrovae.trust.explanation.attributions import METHODS, attributed
 from pyrovae.trust.explanation.captum_library import captum
 from pyrovae.trust.explanation.cell_game import CellGame
 from pyrovae.trust.explanation.explained_figures import ExplainedFigure, figure_of
 from pyrovae.trust.explanation.explanation import Explanation
+from pyrovae.trust.explanation.own_imputation import OwnImputation
 from pyrovae.trust.explanation.players import Players
 
 
@@ -68,9 +69,11 @@ def explain(
             (`("uncertainty", "aleatoric")`, as `uncertainty` has it, summed over what is observed), or a function of
             what `encode` returns that gives (rows,).
         method: "shapley", "integrated_gradients" or "lime".
-        absent: what stands in the place of absent cells: "marginal" (the cells of rows drawn from `reference`, left
-            out with "shapley" and "lime"), "mean" (that of `reference`, left out with "integrated_gradients"), or a
-            baseline: a number, or numbers of the shape of a row.
+        absent: what stands in the place of absent cells. "marginal": the cells of rows drawn from `reference`; so where
+            it is left out with "shapley" and "lime". "imputed": draws of the pair given the known cells, p(x_h | x_S),
+            so that no row is asked about that could not be (conditional Shapley values, on the manifold). "mean": that
+            of `reference`; so where it is left out with "integrated_gradients". Or a baseline: a number, or numbers of
+            the shape of a row.
         reference: rows of the usual kind, in the form of the data; left out, the data themselves.
         cells_of: the argument whose cells are explained, by place or name; left out, the first.
         groups: a whole number for each cell of a row: cells of one number are explained together (patches of an
@@ -113,9 +116,13 @@ def explain(
     figure, leaf = figure_of(of, sampler, draws), leaves[key]
     smooth = method == "integrated_gradients"
     absent = ("mean" if smooth else "marginal") if absent is None else absent
-    fill = backgrounds(leaf, absent, _reference(pair, reference, key, leaf))
+    usual = _reference(pair, reference, key, leaf)
     if smooth:
-        _check_path(figure, leaf)
+        _check_path(figure, leaf, absent)
+    if isinstance(absent, str) and absent == "imputed":
+        fill: AbsentCells = OwnImputation(pair, leaves, key, usual, seed=sampler.seed, data_plate=data_plate)
+    else:
+        fill = backgrounds(leaf, absent, usual)
     players = Players.of(leaf.shape[1:], groups)
     shares, ends = [], []
     for repeat in range(repeats):
@@ -124,6 +131,7 @@ def explain(
         with forked_random(seed_for(here, "orders")):
             shares.append(attributed(method, game, steps).double())
         ends.append(torch.stack([game.whole(), game.empty()]))
+    fill.tell()
     frames = frames_among(named or (data[0] if len(data) == 1 and isinstance(data[0], dict) else data))
     names = tuple(one.name for one in schema_of(pair).columns) if key in frames else None  # pyright: ignore
     words = Asked(figure.words, method, absent if isinstance(absent, str) else "baseline", names)
@@ -184,7 +192,12 @@ def _reference(pair: HasPair, reference: Any, key: int | str, leaf: Tensor) -> T
     return rows.to(leaf)
 
 
-def _check_path(figure: ExplainedFigure, leaf: Tensor) -> None:
+def _check_path(figure: ExplainedFigure, leaf: Tensor, absent: Any) -> None:
+    if isinstance(absent, str) and absent == "imputed":
+        raise ArgumentError(
+            f"explain: integrated gradients go along a line from a background, and {argument('absent', absent)} is "
+            "none: it is another one for each set of known cells. Give 'mean', 'marginal' or a baseline."
+        )
     if not figure.has_gradient:
         raise ArgumentError(
             f"explain: the {figure.words} is a spread of draws, of which no gradient is taken; give "

@@ -32,11 +32,13 @@ class ExplainedFigure(NamedTuple):
         words: what it is called.
         values: from a sampler to (rows,), the same random numbers each time.
         has_gradient: whether it follows its data smoothly, so that gradients of it can be had.
+        any_rows: whether it may be asked of other rows, or of more; a user's function may know those that were given.
     """
 
     words: str
     values: Callable[[Sampler], Tensor]
     has_gradient: bool = True
+    any_rows: bool = True
 
 
 def figure_of(of: Any, sampler: Sampler, draws: int) -> ExplainedFigure:
@@ -50,7 +52,7 @@ def figure_of(of: Any, sampler: Sampler, draws: int) -> ExplainedFigure:
     if isinstance(of, str) and of in ("elbo", "evidence", "novelty"):
         return _of_densities(of, sampler, draws)
     if callable(of):
-        return ExplainedFigure(getattr(of, "__name__", "function"), partial(_of_encodings, of, draws))
+        return ExplainedFigure(getattr(of, "__name__", "function"), partial(_of_encodings, of, draws), any_rows=False)
     if isinstance(of, tuple | list) and len(of) == 2:
         return _of_part(of[0], of[1], sampler, draws)
     raise ArgumentError(
@@ -113,7 +115,7 @@ def _of_part(name: Any, part: Any, sampler: Sampler, draws: int) -> ExplainedFig
         )
 
     def mean(found: Any) -> Tensor:
-        return found[name].mean.reshape(sampler.rows, -1)[:, place]
+        return found[name].mean.reshape(len(found[name].mean), -1)[:, place]
 
     return ExplainedFigure(f"{name}[{place}]", partial(_of_encodings, mean, draws))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from pyro import poutine
 
+from pyrovae.data.holed_rows import split
 from pyrovae.evaluation.per_datum import sampler_of
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.sampling.whole_sites import given_sites
-from pyrovae.tables.missing_cells import split
 
 
 def without_mask_sites(pair: HasPair, given: Any, data_plate: str | None = None) -> HasPair:
