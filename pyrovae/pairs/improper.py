@@ -7,18 +7,13 @@ from typing import Any
 
 from pyro.distributions import ImproperUniform
 
-from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.nested import nested
 from pyrovae.pairs.trace import Traces, samples
 
 
 def is_improper(fn: Any) -> bool:
     """Whether a distribution is flat without end, or made of one that is."""
-    while not isinstance(fn, ImproperUniform):
-        inner = getattr(base_of(fn), "base_dist", None)  # behind transforms
-        if inner is None:
-            return isinstance(base_of(fn), ImproperUniform)
-        fn = inner
-    return True
+    return any(isinstance(one, ImproperUniform) for one in nested(fn))
 
 
 def improper_sites(run: Traces) -> list[str]:
