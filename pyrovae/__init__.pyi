@@ -12,6 +12,7 @@ from pyrovae.cli.load_run import LoadedRun as LoadedRun
 from pyrovae.cli.load_run import load_run as load_run
 from pyrovae.data import datasets as datasets
 from pyrovae.data.balanced import balanced as balanced
+from pyrovae.data.blocks.on_disk import on_disk as on_disk
 from pyrovae.errors import ArgumentError as ArgumentError
 from pyrovae.errors import DataError as DataError
 from pyrovae.errors import DivergedError as DivergedError

@@ -344,6 +344,10 @@ FAULTS = (
         "made = completions(imputer, frame, frame.copy()",
         "imputation_scores",
     ),
+    ("first = skip * batch_size", "first = 0", "on_disk"),
+    ("last.rows + sizes[block] <= rows", "len(last.blocks) < 9", "on_disk"),
+    ("rows[here] = torch.arange(data.ends[number] - size, data.ends[number])", "rows[here] = here", "on_disk"),
+    ("inside = rows[here] - (self.ends[number] - self.reader.sizes[number])", "inside = rows[here] * 0", "on_disk"),
 )
 
 

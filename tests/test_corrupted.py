@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO
-from pyro.infer.autoguide import AutoNormalMessenger
 
 import pyrovae as pv
 from pyrovae.pairs.corrupted import Noise
@@ -106,31 +102,3 @@ def test_a_staged_training_of_a_table_takes_it():
     pair = pv.corrupted(pv.recipes.table_vae(columns, latent=2, hidden=[8]), gaussian=0.2, masking=0.2)
     run = pv.fit(pair, x, steps=6, batch_size=64, seed=0, staged=True, progress=False)
     assert all(math.isfinite(row.loss) for row in run.history)
-
-
-def test_a_guide_that_runs_the_model_itself_draws_as_without_noise():
-    """The loss of plain Pyro on the same random numbers; what the model observes is counted once, without noise."""
-
-    def model(x):
-        level = pyro.sample("level", dist.Normal(0.0, 2.0))
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(level, 1.0))
-            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
-
-    x = torch.linspace(-1, 2, 12)
-    pair = pv.Pair(model, AutoNormalMessenger(model))
-    noisy = pv.corrupted(pair, gaussian=0.5, masking=0.3)
-    pv.fit(noisy, x, steps=40, learning_rate=0.05, seed=0, staged=False, progress=False)
-    losses = []
-    for run in (lambda: Trace_ELBO().loss(noisy.model, noisy.guide, x), lambda: plain_loss(noisy, pair, x)):
-        torch.manual_seed(3)
-        losses.append(run())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    for ask in (pv.elbo, pv.log_evidence):
-        assert torch.equal(ask(noisy, x, seed=1).value, ask(pair, x, seed=1).value)
-
-
-def plain_loss(noisy, pair, x):
-    """As `SVI` computes it of the pair inside, after the noise has taken its random numbers."""
-    noisy.noise(x)
-    return Trace_ELBO().loss(pair.model, pair.guide, x)

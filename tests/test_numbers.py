@@ -8,6 +8,8 @@ import re
 import tempfile
 
 import numpy as np
+import pyarrow
+import pyarrow.dataset as arrow
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -84,6 +86,7 @@ CALLS = {
     "compress": lambda **given: compressed(**given),
     "total_correlation": lambda **given: pv.total_correlation(vae(), 1.0, **given),
     "elbo": asking(pv.elbo),
+    "on_disk": lambda **given: pv.on_disk(arrow.dataset(pyarrow.table({"a": [1.0]})), **given),
     "impute": asking(pv.impute, candidates=30),
     "recipes.table_vae": lambda **given: pv.recipes.table_vae([pv.Column("x", "real")], **{"latent": 2, **given}),
     "encode": asking(pv.encode),

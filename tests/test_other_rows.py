@@ -167,3 +167,15 @@ def test_a_mean_that_moves_where_no_density_does_is_told_of_by_what_predicts_alo
         warnings.simplefilter("always")
         QUESTIONS[name](pair, x[:16], draws=25)
     assert any("reads-other-rows" in str(one.message) for one in said) == (predicts or name == "novelty")
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_what_moves_with_the_last_digit_alone_is_none_of_them(size):
+    torch.manual_seed(0)
+    vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [8], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [8], 4)))
+    pv.elbo(vae, 10 * torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) + size, seed=0)
+
+
+def test_rows_that_move_with_others_are_told_of_at_any_size_of_the_data():
+    with pytest.warns(pv.PyrovaeWarning, match="reads-other-rows"):
+        pv.elbo(PairOfNetworks(encoded=lambda x: (x - x.mean(0)) / x.std(0)), 100 + 10 * X, seed=0)

@@ -104,20 +104,3 @@ def test_a_pair_that_seeds_itself_has_no_figures():
     for ask in (pv.rate_distortion, pv.elbo, pv.log_evidence):
         with pytest.raises(pv.PairError, match="sets the seed of all random numbers at every run"):
             ask(pair, X, draws=5)
-
-
-@pytest.mark.parametrize("ask", [*QUESTIONS, "describe"])
-def test_a_forgotten_to_event_is_named_and_no_table_of_shapes(ask):
-    """Once taken for data of the pair's own, three rows of them."""
-    pair, x = observing(lambda z: dist.Normal(torch.zeros(len(z), 3), 1.0)), torch.randn(8, 3)
-    with pytest.raises(pv.PairError, match=r"batch shape \(8, 3\) inside .* Add \.to_event\(1\)") as raised:
-        (QUESTIONS | {"describe": pv.describe})[ask](pair, x)
-    assert "Trace Shapes" not in str(raised.value)
-
-
-@pytest.mark.parametrize("ask", [*QUESTIONS, "describe"])
-def test_what_a_pair_stops_with_comes_without_a_table_of_shapes(ask):
-    pair = observing(lambda z: dist.Normal(z + torch.zeros(5), 1.0))
-    with pytest.raises(pv.PairError, match="the pair does not run on these data") as raised:
-        (QUESTIONS | {"describe": pv.describe})[ask](pair, X)
-    assert "Trace Shapes" not in str(raised.value)

@@ -10,6 +10,7 @@ from typing import Any
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.trace_struct import Trace
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from pyrovae.checks import parameters, reruns, shapes, sites, values
 from pyrovae.checks.exceptions import FailedRun, explain
@@ -25,6 +26,9 @@ from pyrovae.checks.traced_pair import (
     traced_until_error,
     with_other_rows,
 )
+from pyrovae.data.batches import as_batches
+from pyrovae.data.blocks.on_disk import as_on_disk
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
 from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import find_data_plate
@@ -49,7 +53,8 @@ def check_pair(
 
     Args:
         pair: any pair.
-        *batch: the arguments of model and guide, a few rows of each; arrays are converted as `fit` does it.
+        *batch: the arguments of model and guide, a few rows of each; arrays are converted as `fit` does it. Of a
+            `Dataset`, a `DataLoader` or data on disk the first batch is taken.
         dataset_size: the number of rows of the whole data set; left out, the batch is taken to be all of it.
         data_plate: the plate that holds the data, where several plates follow the length of the batch.
         **named: keyword arguments of model and guide.
@@ -76,9 +81,23 @@ def check_pair(
             ...
         pyrovae.errors.PairError: ...the model draws 'z', which the guide does not...
     """
-    found = findings(pair, batch, named, dataset_size=dataset_size, data_plate=data_plate)
+    args, kwargs, rows = _first_rows(pair, batch, named)
+    found = findings(pair, args, kwargs, dataset_size=dataset_size or rows, data_plate=data_plate)
     report(found)
     return found
+
+
+def _first_rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> tuple[tuple, Mapping[str, Any], int | None]:
+    """The first batch of what holds more of them, a DataLoader say, and how many rows there are."""
+    alone = len(batch) == 1 and not named
+    given = (
+        rows_of_frames(pair, batch[0]) if alone and as_on_disk(batch[0]) is not None else batch[0] if alone else None
+    )
+    if not isinstance(given, Dataset | DataLoader):
+        return batch, named, None
+    batches = as_batches(given)
+    first = batches.first()
+    return first.args, first.kwargs, batches.rows
 
 
 def report(found: tuple[Finding, ...]) -> None:

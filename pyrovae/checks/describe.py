@@ -10,9 +10,8 @@ import pyro
 import torch
 
 from pyrovae.checks.check_pair import report
-from pyrovae.checks.exceptions import first_sentence, lacks_to_event
 from pyrovae.checks.signatures import as_given, check_call
-from pyrovae.errors import ArgumentError, PairError, PyrovaeError, argument
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair
@@ -152,13 +151,7 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
     """
     report(tuple(check_call(pair, data, named)))
     args, kwargs = as_given(pair, data, named)
-    try:
-        structure, traces = inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
-    except PyrovaeError:
-        raise
-    except Exception as error:
-        words = lacks_to_event(error) or f"{type(error).__name__}: {first_sentence(str(error))}. See pv.check_pair."
-        raise PairError(f"describe: the pair does not run on these data: {words}") from error
+    structure, traces = inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
     return Description(
         sites=tuple(_described(site, traces) for site in structure.sites.values()),
         plates=plates(traces),

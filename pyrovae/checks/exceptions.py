@@ -133,28 +133,11 @@ def clause_of(text: str) -> tuple[str, str]:
     return ("shape" if "shape" in text else "raises"), ""
 
 
-def without_shapes(text: Any) -> str:
-    """An error, or its message, without the table of shapes that Pyro appends."""
-    return str(text).split("Trace Shapes:")[0].strip()
-
-
 def first_sentence(text: str, limit: int = 300) -> str:
     """A message without the shapes that Pyro appends and the tensors that torch prints."""
-    lines = without_shapes(text).splitlines() or ["no message"]
+    lines = text.split("Trace Shapes:")[0].strip().splitlines() or ["no message"]
     line = lines[0].strip().rstrip(".:!")
     return line if len(line) <= limit else line[:limit] + " ..."
-
-
-def lacks_to_event(error: Exception) -> str:
-    """In words, of which distribution the last dims belong to a datum, where Pyro stopped at them; else nothing.
-
-    Nothing, either, where no dim holds the rows: the last one may be meant to.
-    """
-    message = failing_site(error)
-    if message is None or not any(frame.size in message["fn"].batch_shape for frame in message["cond_indep_stack"]):
-        return ""
-    found = explain_mismatch(str(error), "model" if message["is_observed"] else "pair", message)
-    return found.message if found is not None and found.clause == "to-event" else ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

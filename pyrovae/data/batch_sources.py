@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import (
     DataLoader,
-    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
-    TensorDataset,
     default_collate,
 )
 
 from pyrovae.data.inspection import Leaf, argument_words, leaves_of, pick
-from pyrovae.data.sparse_rows import sparse_rows
 from pyrovae.errors import DataError
 
 
@@ -216,23 +213,6 @@ class LoaderSource:
             for generator, state in zip(self.generators, before, strict=True):
                 generator.set_state(state)
         return Batch.of({name: leaf[:count] for name, leaf in batch.leaves.items()})
-
-
-def source_of(data: Any) -> Any:
-    """What yields the rows of whatever a user gives."""
-    if isinstance(data, DataLoader):
-        return LoaderSource(data)
-    if isinstance(data, tuple) and not data:
-        return NoSource()
-    if type(data) is TensorDataset:  # the tensors at once, rather than row by row
-        return ArraySource(leaves_of(data.tensors))
-    if isinstance(data, IterableDataset):
-        return StreamSource(data)
-    if (rows := sparse_rows(data)) is not None:
-        return DatasetSource(rows)
-    if isinstance(data, Dataset):
-        return DatasetSource(data)
-    return ArraySource(leaves_of(data))
 
 
 def length(thing: Any) -> int | None:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from pyrovae.data.batch_sources import Batch, nothing, source_of
+from pyrovae.data.batch_sources import Batch, nothing
+from pyrovae.data.blocks.block_source import BlockSource
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.data.row_weights import row_weights, weighted_order
+from pyrovae.data.source_of import source_of
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
@@ -87,6 +89,9 @@ class Batches:
         """
         if not self.random_access:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
+        if isinstance(self.source, BlockSource) and self.batches_per_epoch != 1:
+            passing = self.source.shuffled(self.batch_size or 1, self.seed, index, skip)
+            return (self.transformed(batch)._replace(positions=batch.positions) for batch in passing)
         if self.weights is not None:
             order = weighted_order(self.weights, _generator(self.seed, index))
         elif self.batches_per_epoch == 1:
@@ -204,13 +209,18 @@ def as_batches(
     size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
     size = data.batch_size if isinstance(data, DataLoader) else size
     source = source_of(data)
-    if weights is not None and not source.random_access:
+    if weights is not None and (not source.random_access or isinstance(source, BlockSource)):
         raise ArgumentError(
             f"{argument('row_weights')} needs data of which any row can be had: arrays, frames or a Dataset. A "
             "DataLoader has a sampler of its own (torch.utils.data.WeightedRandomSampler)."
         )
     known = None if weights is None else row_weights(weights, source.rows)
     return Batches(source, batch_size=size, transform=transform, seed=seed, weights=known)
+
+
+def tile_size(data: Any, rows: int | None) -> int | None:
+    """How many rows to take at a time; of a DataLoader as many as it gives."""
+    return None if isinstance(data, DataLoader) else rows
 
 
 def to(

@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, default_collate
 
 from pyrovae.data.batch_sources import Batch, DatasetSource, NoSource, collate, items, length
 from pyrovae.data.batches import Batches
+from pyrovae.data.blocks.on_disk import OnDisk
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.pairs.isolation import forked_random
 
@@ -96,6 +97,9 @@ class _Rows:
 
     def chunks(self) -> Iterator[tuple[int, Batch]]:
         """So many rows at a time, spread over the whole; of a stream the first ones alone."""
+        if isinstance(self.dataset, OnDisk):
+            yield from ((batch.rows, batch) for batch in self._blocks(self.dataset))
+            return
         if self.rows is None:
             if self.batches.repeatable():
                 first = self.batches.source.head(self.batches.batch_size or _ROWS)
@@ -104,6 +108,11 @@ class _Rows:
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(0))
         for rows in order.split(1 if self.single else self.batches.batch_size or _ROWS):
             yield len(rows), self._taken(rows)
+
+    @staticmethod
+    def _blocks(data: OnDisk) -> Iterator[Batch]:
+        order = torch.randperm(len(data.reader.sizes), generator=torch.Generator().manual_seed(0))
+        return (Batch.of(data.read(block)) for block in order.tolist())
 
     def _taken(self, rows: torch.Tensor) -> Batch:
         source = self.batches.source

@@ -21,8 +21,6 @@ _FEWEST = 16  # numbers: a cell or two may be a mistake of their own
 
 _FEW = 2**17  # numbers that tell what is usual
 
-_QUICK = 2**22  # numbers whose largest is found sooner than what is usual among some of them
-
 _TOGETHER = 2**24  # numbers looked at at once
 
 
@@ -79,20 +77,14 @@ def in_other_units(pair: HasPair, batches: Batches) -> str | None:
     leaves = (batches.leaves() or batches.first().leaves) if kept else {}
     for name, leaf in leaves.items():
         before = kept.get(str(name))
-        if before is None or _within(leaf, before) or not (usual := _usual(leaf)):
+        usual = _usual(leaf) if before is not None else 0.0
+        if before is None or not usual:
             continue
         if usual > _APART * before.largest:
             return _words(name, "far larger", before, Units(_largest(leaf), usual))
         if before.usual > _APART * usual and before.usual > _APART * (largest := _largest(leaf)):
             return _words(name, "far smaller", before, Units(largest, usual))
     return None
-
-
-def _within(leaf: Leaf, before: Units) -> bool:
-    """Whether the largest value alone, no smaller than the usual one and sooner found, says that nothing is apart."""
-    if math.prod(leaf.shape) > _QUICK:
-        return False
-    return before.usual / _APART <= _largest(leaf) <= before.largest * _APART
 
 
 def _words(name: int | str, how: str, before: Units, now: Units) -> str:

@@ -245,13 +245,17 @@ def pick(leaf: Leaf, rows: torch.Tensor | slice) -> torch.Tensor:
     if isinstance(leaf, torch.Tensor):
         if isinstance(rows, slice):
             return leaf[rows].clone()
-        signed = leaf.view(_SIGNED.get(leaf.dtype, leaf.dtype))
-        return signed.index_select(0, rows.to(leaf.device)).view(leaf.dtype)
+        return signed(leaf).index_select(0, rows.to(leaf.device)).view(leaf.dtype)
     native = leaf.dtype.newbyteorder("=")
     if isinstance(rows, slice):
         return torch.from_numpy(np.array(leaf[rows], dtype=native, order="C"))
     # Rows picked by index are a copy already.
     return torch.from_numpy(leaf[rows.numpy()].astype(native, order="C", copy=False, subok=False))
+
+
+def signed(leaf: torch.Tensor) -> torch.Tensor:
+    """The same memory as numbers of which torch picks and writes rows."""
+    return leaf.view(_SIGNED.get(leaf.dtype, leaf.dtype))
 
 
 def nonfinite_words(leaf: Leaf, name: int | str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.blocks.on_disk import as_on_disk
 from pyrovae.errors import DataError
 from pyrovae.pairs.with_schema import schema_of
 
@@ -48,6 +49,9 @@ def rows_of_frames(pair: Any, given: Any) -> Any:
     Raises:
         DataError: there is a frame, and the pair has no schema, or the frame none of its columns.
     """
+    if (rows := as_on_disk(given)) is not None:
+        schema = schema_of(pair)
+        return (None if schema is None else rows.encoded(schema.encode)) or rows
     return with_each_frame(given, partial(_rows, pair))
 
 

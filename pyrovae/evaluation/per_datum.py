@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyrovae.errors import ArgumentError, PairError
+import torch
+
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
@@ -14,9 +16,9 @@ from pyrovae.pairs.trace import samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
 from pyrovae.sampling.capabilities import refuse_shapes
 from pyrovae.sampling.point_sites import point_sites
+from pyrovae.sampling.programs import WholePlate, run_once
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
-from pyrovae.sampling.whole_places import WHOLE_MEND
 
 
 def sampler_of(pair: HasPair, data: tuple, named: Any, seed: int | None, data_plate: str | None) -> Sampler:
@@ -43,7 +45,7 @@ def check_local_densities(use: Use) -> None:
             "or mark it with pyro.infer.config_enumerate to have it summed out."
         )
     run = use.posterior_run
-    use.check_draws_differ()
+    _check_draws_differ(use)
     refuse_shapes(run, use.first(None).rows, use.structure.data_plate)
     if points := point_sites(use, run).local:
         raise PairError(
@@ -55,6 +57,23 @@ def check_local_densities(use: Use) -> None:
     for words in (*mixed_measures(run).values(), *surplus_densities(run, use.structure).values()):
         raise PairError(words)
     tell_of_weights(use, weights_in(run))
+
+
+def _check_draws_differ(use: Use) -> None:
+    """Refuse a pair that seeds the generator itself: all of its draws are one, whose weight has no error."""
+    batch, ends = use.first(None), []
+    pair = WholePlate(use.pair, use.structure.data_plate, follows=False)
+    for seed in (1, 2):
+        with use.quietly(seed):
+            pair.turn_to(batch)
+            run_once(pair, batch, use.structure, "posterior")
+            ends.append(torch.get_rng_state())
+    if torch.equal(*ends):
+        raise PairError(
+            "the pair sets the seed of all random numbers at every run, so that all draws are the same one, and its "
+            "weight would pass for the mean of many. Take the seed out of model and guide (pyro.set_rng_seed, "
+            f"torch.manual_seed); every function here takes {argument('seed')}."
+        )
 
 
 def check_common_densities(use: Use, *, sums: bool = True) -> None:
@@ -84,9 +103,9 @@ def _check_whole_plates(sampler: Sampler) -> None:
         for frame in node["cond_indep_stack"]:
             if frame.name != sampler.structure.data_plate and 0 < frame.size < (frame.full_size or frame.size):
                 raise PairError(
-                    f"each run holds {frame.size} of the {frame.full_size} places of the plate {frame.name!r}, and "
+                    f"each run draws {frame.size} of the {frame.full_size} places of the plate {frame.name!r}, and "
                     "the weights of a part are not those of the whole: an evidence would be too high. Ask a pair whose "
-                    f"plate holds all of them, {WHOLE_MEND}."
+                    "plate holds all of them, without subsample_size; elbo and rate_distortion stand."
                 )
 
 

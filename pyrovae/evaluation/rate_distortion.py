@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import as_batches
+from pyrovae.data.batches import as_batches, tile_size
 from pyrovae.data.placement import Placement
 from pyrovae.errors import PairError
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities
@@ -87,7 +87,7 @@ def rate_distortion(
     """
     draws, seed = check_count("draws", draws), check_seed(seed)
     given = arguments(pair, data, named)
-    batches = as_batches(given, batch_size=batch_size)
+    batches = as_batches(given, batch_size=tile_size(given, batch_size))
     try:
         use = Use.of(pair, batches, data_plate=data_plate, ordered=False)
     except (PairError, UncutError):

@@ -258,8 +258,6 @@ _open: list[StateKeeper] = []
 
 def kept(program: Any) -> AbstractContextManager[Any]:
     """A run of a model or a guide, after which somebody may put back what it can reach; at once where it fails."""
-    if not _open:
-        return nullcontext()
     program, restoring = getattr(program, "__self__", program), [keeper for keeper in _open if keeper.restores]
     for keeper in _open:  # the outer ones first: they would take an inner one's eval mode for the user's
         keeper.keep(program)

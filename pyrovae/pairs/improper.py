@@ -7,13 +7,18 @@ from typing import Any
 
 from pyro.distributions import ImproperUniform
 
-from pyrovae.pairs.nested import nested
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.trace import Traces, samples
 
 
 def is_improper(fn: Any) -> bool:
     """Whether a distribution is flat without end, or made of one that is."""
-    return any(isinstance(one, ImproperUniform) for one in nested(fn))
+    while not isinstance(fn, ImproperUniform):
+        inner = getattr(base_of(fn), "base_dist", None)  # behind transforms
+        if inner is None:
+            return isinstance(base_of(fn), ImproperUniform)
+        fn = inner
+    return True
 
 
 def improper_sites(run: Traces) -> list[str]:

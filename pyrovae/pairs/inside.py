@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,10 +18,6 @@ _MOST = 10_000  # objects that are looked at
 
 _CLOSED = (str, bytes, int, float, complex, bool, type(None), torch.Tensor, np.ndarray, types.ModuleType, type)
 
-_PLAIN = frozenset((bool, int, float, str, type(None), torch.Tensor, torch.nn.Parameter))  # most, told at once
-
-_EMPTY = (dict, OrderedDict, set)
-
 _OF_LIBRARIES = ("torch", "pyro", "numpy", "pyrovae")
 
 
@@ -32,7 +28,7 @@ def inside(program: Any) -> Iterator[Any]:
         one = waiting.popleft()
         yield one
         for part in _parts(one):
-            if type(part) not in _PLAIN and id(part) not in seen and not isinstance(part, _CLOSED):
+            if id(part) not in seen and not isinstance(part, _CLOSED):
                 seen.add(id(part))
                 waiting.append(part)
 
@@ -55,9 +51,7 @@ def _parts(one: Any) -> Iterable[Any]:
         return tuple(one.values()) if len(one) <= _MANY else ()
     if isinstance(one, list | tuple | set | frozenset | deque):
         return tuple(one) if len(one) <= _MANY else ()
-    if isinstance(one, torch.nn.Module):  # nearly all of what one holds are containers of hooks, and empty
-        return tuple(part for part in vars(one).values() if type(part) not in _EMPTY or part)
-    if not _is_of_library(type(one).__module__):
+    if isinstance(one, torch.nn.Module) or not _is_of_library(type(one).__module__):
         return tuple(getattr(one, "__dict__", {}).values())
     return ()
 

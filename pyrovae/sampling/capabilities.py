@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.checks.exceptions import without_shapes
 from pyrovae.checks.shapes import misplaced
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
@@ -142,7 +141,7 @@ class _Look:
         try:
             return (run or self.run)(batch)
         except Exception as error:
-            self.trouble = f"{type(error).__name__}: {without_shapes(error)}"
+            self.trouble = f"{type(error).__name__}: {error}"
             return None
 
     def on_first(self, batch: Batch) -> Traces:
@@ -153,10 +152,10 @@ class _Look:
         try:
             self.on_first(batch)
         except Exception as error:
+            words = str(error).split("Trace Shapes", 1)[0].strip()
             raise PairError(
-                f"the pair runs on a few rows, but not on {batch.rows} of them: {type(error).__name__}: "
-                f"{without_shapes(error)}. If it has a parameter for each row of the data that it was trained on, it "
-                "can be used on these data alone."
+                f"the pair runs on a few rows, but not on {batch.rows} of them: {type(error).__name__}: {words}. If it "
+                "has a parameter for each row of the data that it was trained on, it can be used on these data alone."
             ) from error
 
     def last(self) -> Batch:
@@ -190,8 +189,6 @@ class _Look:
 
     def draws_global_sites_by_rows(self, few: Batch, first: Batch) -> bool:
         """Whether the guide gives a global site another distribution where it is given other rows."""
-        if all(site.local for site in self.structure.sites.values()):
-            return False
         given = only_global(self.run(few).guide, self.structure)
         if not given.nodes:
             return False

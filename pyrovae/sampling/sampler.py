@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import ArraySource, Batch
-from pyrovae.data.batches import Batches, as_batches
+from pyrovae.data.batches import Batches, as_batches, tile_size
 from pyrovae.errors import PairError
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -85,7 +85,7 @@ class Sampler:
 
     @classmethod
     def _looked_at(cls, pair: HasPair, given: Any, seed: int, data_plate: str | None) -> Sampler:
-        batches = as_batches(given, batch_size=TILE_ROWS)
+        batches = as_batches(given, batch_size=tile_size(given, TILE_ROWS))
         try:
             return cls(Use.of(pair, batches, data_plate=data_plate), seed=seed, tile_rows=cls._tile_rows(batches))
         except (PairError, UncutError) as error:

@@ -12,25 +12,29 @@ from typing import Any
 import pyro
 import torch
 from pyro.ops.provenance import detach_provenance
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from pyrovae.checks.exceptions import clause_of
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import in_other_units
+from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning, argument
+from pyrovae.data.source_of import reads_several
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
 from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.structure import Structure
+from pyrovae.pairs.structure import Structure, inspect
+from pyrovae.pairs.summed_alone import summed_alone
+from pyrovae.pairs.surplus_labels import surplus_labels
 from pyrovae.pairs.trace import Traces, run
-from pyrovae.sampling.first_look import first_line, first_look, holes_in
-from pyrovae.sampling.programs import WholePlate, run_once
+from pyrovae.sampling.fitting_rows import fitting_rows
+from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
 
 _TOLD = ("dtype", "device", "support")  # clauses whose words leave no doubt about the cause
 _FEW_ROWS = 8  # on which one row is seen to move with others
@@ -82,11 +86,11 @@ class Use:
         batch = placement.place(first)
         if structure is None or structure.guide_sizes - {batch.rows}:
             _check_own(_remembered(pair, batch), batches, batch)
-        structure = structure or first_look(pair, batch, data_plate)
+        structure = structure or _look(pair, batch, data_plate)
         if not ordered or _may_hold_rows(structure, batch):
             _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
         _check_plate(structure, data_plate)
-        _check_born(structure, lambda: first_look(pair, batch, data_plate))
+        _check_born(structure, lambda: _look(pair, batch, data_plate))
         return cls(pair, batches, placement, structure)
 
     @contextmanager
@@ -124,9 +128,9 @@ class Use:
         except (PyrovaeError, UncutError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            found = "" if takes_holes(self.pair) else holes_in(self.batches.leaves())
+            found = "" if takes_holes(self.pair) else _holes_in(self.batches.leaves())
             if found:
-                raise DataError(f"{found}. The pair stopped there: {first_line(error)}") from error
+                raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
             if not isinstance(error, NotImplementedError | ValueError | RuntimeError):
                 raise
             clause, mend = clause_of(str(error))
@@ -139,37 +143,20 @@ class Use:
                 )
             )
             raise PairError(
-                f"the pair runs on its data, but not as it is asked to here: {first_line(error)}. {why}"
+                f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. {why}"
             ) from error
 
     def first(self, rows: int | None) -> Batch:
         """The first rows where the pair takes them; None for those of the first batch."""
         return self.placement.place(self.batches.first(rows))
 
-    @property
+    @cached_property
     def posterior_run(self) -> Traces:
         """One run of guide and model on the first rows."""
-        return self._first_run[0]
-
-    @cached_property
-    def _first_run(self) -> tuple[Traces, torch.Tensor]:
-        return self._run_from(0)
-
-    def _run_from(self, seed: int) -> tuple[Traces, torch.Tensor]:
-        """A run of guide and model on the first rows, and where it left the generator."""
         batch, pair = self.first(None), WholePlate(self.pair, self.structure.data_plate, follows=False)
-        with self.quietly(seed):
+        with self.quietly():
             pair.turn_to(batch)
-            return run_once(pair, batch, self.structure, "posterior"), torch.get_rng_state()
-
-    def check_draws_differ(self) -> None:
-        """Refuse a pair that seeds the generator itself: all of its draws are one, whose weight has no error."""
-        if torch.equal(self._first_run[1], self._run_from(1)[1]):
-            raise PairError(
-                "the pair sets the seed of all random numbers at every run, so that all draws are the same one, and "
-                "its weight would pass for the mean of many. Take the seed out of model and guide "
-                f"(pyro.set_rng_seed, torch.manual_seed); every function here takes {argument('seed')}."
-            )
+            return run_once(pair, batch, self.structure, "posterior")
 
     @cached_property
     def moving_with_others(self) -> Moving:
@@ -249,6 +236,45 @@ def _check_own(own: OwnRows | None, batches: Batches, batch: Batch) -> None:
         raise UncutError(f"the pair has {own.words}, and takes all rows at once")
 
 
+def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
+    """The pair's structure; where its author wrote another number of rows into a plate, with that plate held open."""
+    seen: dict[str, None] = {}
+    try:
+        with plates_noted(seen):
+            return inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
+    except PyrovaeError:
+        raise
+    except Exception as error:
+        for name in (data_plate,) if data_plate else tuple(seen):
+            whole = WholePlate(pair, name, follows=False)
+            whole.turn_to(batch)
+            try:
+                return inspect(whole, batch.args, batch.kwargs, data_plate=name)
+            except Exception:
+                continue  # another plate may be the one
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
+        found, beside = "" if takes_holes(pair) else _holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
+        if why := "" if found else no_draws_words(error) or summed_alone(pair, batch.args, batch.kwargs):
+            raise PairError(f"the pair stops on these data with {_first_line(error)}. {why}") from error
+        if own := None if found else fitting_rows(pair, batch.args, batch.kwargs, error, data_plate):
+            raise PairError(f"{own.refusal(batch.rows)}.") from error
+        raise PairError(
+            f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
+            if found
+            else f"the pair does not run on these data (its first rows have shapes {shapes}): "
+            f"{type(error).__name__}: {error}{beside and '.'}{beside}"
+        ) from error
+
+
+def _holes_in(leaves: Mapping[int | str, Any]) -> str:
+    return "; ".join(words for name, leaf in leaves.items() if (words := nonfinite_words(leaf, name)))
+
+
+def _first_line(error: Exception) -> str:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first.rstrip('.')}"
+
+
 def _check_plate(structure: Structure, data_plate: str | None) -> None:
     """Refuse a plate that is not there: every site would count as one that all rows share."""
     known = dict.fromkeys(plate for site in structure.sites.values() for plate in site.plates)
@@ -286,5 +312,5 @@ def arguments(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> Any:
             f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways. "
             "A name that this function has no option for is taken for an argument of the model."
         )
-    alone = len(data) == 1 and isinstance(data[0], dict | Dataset | DataLoader)
+    alone = len(data) == 1 and (isinstance(data[0], dict | DataLoader) or reads_several(data[0]))
     return rows_of_frames(pair, dict(named) if named else data[0] if alone else data)

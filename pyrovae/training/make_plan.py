@@ -18,7 +18,7 @@ from pyrovae.checks.check_precision import check_precision
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import Batches, as_batches
+from pyrovae.data.batches import Batches, as_batches, tile_size
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
@@ -178,8 +178,9 @@ def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int 
             f"{argument('validation', text='x[:n]')}, and train on the others, x[n:]."
         )
     try:
-        size = None if isinstance(validation, torch.utils.data.DataLoader) else batch_size
-        held_out = as_batches(validation, batch_size=size, transform=options.transform, seed=seed)
+        held_out = as_batches(
+            validation, batch_size=tile_size(validation, batch_size), transform=options.transform, seed=seed
+        )
         theirs = held_out.first()
         check_nonfinite(pair, held_out, theirs, options.device)
     except DataError as error:

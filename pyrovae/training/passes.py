@@ -11,7 +11,6 @@ import torch
 from pyro import poutine
 from pyro.ops.provenance import detach_provenance
 
-from pyrovae.checks.exceptions import without_shapes
 from pyrovae.checks.supports import validates
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, DivergedError, argument
@@ -199,7 +198,7 @@ class Passes:
                 return loss_and_gradients(self.plan.loss, self.recorded, batch.args, batch.kwargs)
         except ValueError as error:
             # Validation found the fault before the loss could: a parameter or a value that no distribution takes.
-            words = " ".join(without_shapes(error).split())[:500]
+            words = " ".join(str(error).split())[:500]
             if is_of_bad_numbers(error):
                 site = self._to_blame(batch)
                 named = f"site {site!r}" if site else "a distribution"
@@ -237,9 +236,7 @@ class Passes:
         self.shown.loss_state = {name: detach_provenance(tensor) for name, tensor in kept.items()}
         raw = {name: tensor for name, tensor in raw.items() if name in own}
         named = dict(zip(canonical(raw), raw.values(), strict=True))
-        known = self.shown.parameters
-        if any(known.get(name) is not tensor for name, tensor in named.items()):  # new ones, which come with few steps
-            self.shown.parameters = once({**known, **named})
+        self.shown.parameters = once({**self.shown.parameters, **named})
 
     def _check_finite(self, loss: float, site: str | None, live: Mapping[str, torch.Tensor]) -> None:
         if site is not None:

@@ -61,7 +61,7 @@ def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
         check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), "Take fewer columns of it.")
         table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
         say_whether_checked(path, file.metadata)
-        return _to_pandas(table)
+        return to_pandas(table)
 
 
 def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
@@ -76,10 +76,10 @@ def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:
     columns = [
         _typed(column, f"{path}, column {label!r}", index) for label, column in zip(labels, table.columns, strict=True)
     ]
-    return _to_pandas(pyarrow.table(columns, names=labels)).set_axis(index)
+    return to_pandas(pyarrow.table(columns, names=labels)).set_axis(index)
 
 
-def _to_pandas(table: Any) -> Any:
+def to_pandas(table: Any) -> Any:
     """A frame in which whole numbers with holes are whole, where they come from no frame that had them as floats."""
     frame = table.to_pandas(date_as_object=False)
     for name, column in zip(table.column_names, table.columns, strict=True):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from pyrovae.checks.exceptions import without_shapes
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.check_memory import check_memory
@@ -79,7 +78,7 @@ def _use_of(pair: HasPair, header: Header, file: Any) -> Use:
         use = Use.of(pair, as_batches(data, batch_size=2), data_plate=header.plate or None)
     except PairError as error:
         raise FileError(
-            f"{file} was made with {header.words}, and this pair does not run on its data: {without_shapes(error)}"
+            f"{file} was made with {header.words}, and this pair does not run on its data: {error}"
         ) from error
     found = model_digest(use.structure)
     if found != header.digest:
