@@ -45,6 +45,11 @@ from pyrovae.evaluation.resemblance import resemblance as resemblance
 from pyrovae.export.compression.compress import Compressed as Compressed
 from pyrovae.export.compression.compress import compress as compress
 from pyrovae.export.compression.decompress import decompress as decompress
+from pyrovae.export.deployment.exported_part import ExportedPart as ExportedPart
+from pyrovae.export.deployment.exported_part import PartInput as PartInput
+from pyrovae.export.deployment.to_onnx import to_onnx as to_onnx
+from pyrovae.export.deployment.to_torch_export import to_torch_export as to_torch_export
+from pyrovae.export.model_card import model_card as model_card
 from pyrovae.export.to_arviz import to_arviz as to_arviz
 from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth

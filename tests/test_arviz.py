@@ -14,8 +14,8 @@ from registry import REGISTRY, born, pairs
 from stored import ENDINGS
 
 import pyrovae as pv
+from pyrovae.evaluation.arviz_versions import arviz, generation, psislw
 from pyrovae.export import group_targets
-from pyrovae.export.arviz_versions import arviz, generation, psislw
 from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module
 from pyrovae.sampling.sampler import Sampler

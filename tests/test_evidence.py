@@ -15,7 +15,7 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation import estimate
-from pyrovae.export.arviz_versions import psislw
+from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.pairs.pair import Pair
 
 

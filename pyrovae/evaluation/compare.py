@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.importance_weights import check, row_weights
 from pyrovae.evaluation.per_datum import check_proper, of_each_datum
-from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn

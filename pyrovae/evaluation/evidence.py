@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError, argument
+from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.estimate import Estimate, Mean
 from pyrovae.evaluation.importance_weights import (
     check,
@@ -27,7 +28,6 @@ from pyrovae.evaluation.per_datum import (
     of_the_whole,
     sampler_of,
 )
-from pyrovae.export.arviz_versions import psislw
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words

@@ -14,7 +14,7 @@ import pyrovae
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.errors import ArgumentError
-from pyrovae.export.arviz_versions import from_groups
+from pyrovae.evaluation.arviz_versions import from_groups
 from pyrovae.export.group_contents import GROUPS, GroupContents
 from pyrovae.export.group_targets import GroupsInMemory, GroupsOnDisk, skeletons
 from pyrovae.export.variable_names import VariableNames

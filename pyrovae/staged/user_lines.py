@@ -11,9 +11,12 @@ from typing import Any
 
 _OURS = ("torch.", "pyro.", "pyrovae.", "unittest.", "contextlib.", "functools.")
 
+_MACHINERY = ("torch.", "unittest.", "contextlib.", "functools.", "pyrovae.staged.", "pyrovae.export.deployment.")
+
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
 
-_END = "pyrovae.staged.capture"  # further out stands who called `fit`, and not the pair
+# Further out stands who called `fit`, or asked for a graph, and not the pair.
+_ENDS = ("pyrovae.staged.capture", "pyrovae.export.deployment.row_graph")
 
 
 _DENSITIES = ("log_prob_sum", "compute_log_prob", "compute_score_parts")  # of Pyro's traces
@@ -32,14 +35,14 @@ def place_of(error: BaseException) -> str:
         (frame.f_globals.get("__name__", ""), frame.f_code, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
-    last = max((number for number, (name, *_) in enumerate(found) if name == _END), default=-1)
+    last = max((number for number, (name, *_) in enumerate(found) if name in _ENDS), default=-1)
     return _chosen(reversed(found[last + 1 :]))
 
 
 def _frames(frame: Any) -> Iterator[tuple[str, CodeType, int]]:
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name == _END:
+        if name in _ENDS:
             return
         yield name, frame.f_code, frame.f_lineno
         frame = frame.f_back
@@ -47,7 +50,7 @@ def _frames(frame: Any) -> Iterator[tuple[str, CodeType, int]]:
 
 def _site(frame: Any) -> str | None:
     """The site whose density Pyro computes now, which is no line of the author's."""
-    while frame is not None and frame.f_globals.get("__name__", "") != _END:
+    while frame is not None and frame.f_globals.get("__name__", "") not in _ENDS:
         if frame.f_code.co_name in _DENSITIES and isinstance(frame.f_locals.get("name"), str):
             return frame.f_locals["name"]
         frame = frame.f_back
@@ -69,4 +72,4 @@ def _is_generated(path: str) -> bool:
 
 
 def _is_of_machinery(name: str) -> bool:
-    return f"{name}.".startswith(("torch.", "unittest.", "contextlib.", "functools.", "pyrovae.staged."))
+    return f"{name}.".startswith(_MACHINERY)

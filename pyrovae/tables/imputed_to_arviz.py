@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.export.arviz_versions import from_groups
+from pyrovae.evaluation.arviz_versions import from_groups
 from pyrovae.export.variable_names import variable_name
 
 

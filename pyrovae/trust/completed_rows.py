@@ -12,7 +12,7 @@ import torch
 
 from pyrovae.errors import DataError
 from pyrovae.evaluation.importance_weights import check
-from pyrovae.export.arviz_versions import psislw
+from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.part_observed import completed
