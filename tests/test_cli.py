@@ -586,8 +586,21 @@ def test_what_compress_wrote_decompress_reads():
     assert "was made with another pair" in fails("decompress other grey.pv -o other.npy")
 
 
+@pytest.mark.slow
+def test_a_run_becomes_graphs_and_a_card():
+    np.save("x.npy", rows())
+    succeeds("train x.npy --likelihood normal --epochs 1 --hidden 4 --out run --quiet --no-report")
+    assert "served/decode.onnx: z -> " in succeeds("to-onnx run x.npy -o served --parts decode")
+    assert "served exists and is left as it is" in fails("to-onnx run x.npy -o served")
+    assert "--format keras; give onnx or torch" in fails("to-onnx run x.npy -o other --format keras")
+    assert succeeds("model-card run x.npy -o card --license mit --rows 60").strip() == "card"
+    assert sorted(path.name for path in Path("card").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert "license: mit" in Path("card/README.md").read_text()
+
+
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "evaluate", "sample", "reconstruct", "export", "report", "compress"]
+    "command",
+    ["demo", "train", "evaluate", "sample", "reconstruct", "export", "report", "compress", "to-onnx", "model-card"],
 )
 def test_every_command_has_examples(command):
     assert f"pyrovae {command}" in succeeds(f"{command} --help")

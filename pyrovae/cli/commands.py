@@ -290,6 +290,43 @@ def export(
 
 
 @app.command(
+    epilog=_examples(
+        "pyrovae to-onnx runs/digits -o served", "pyrovae to-onnx runs/digits -o served --format torch --parts encode"
+    )
+)
+def to_onnx(
+    run: options.Run,
+    data: options.OtherData = None,
+    out: options.Served = Path("served"),
+    format: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export.")] = "onnx",
+    parts: Annotated[str, typer.Option(help="Of encode, decode and elbo, with commas between.")] = "encode,decode,elbo",
+    pair: options.PairAgain = None,
+) -> None:
+    """Write parts of a run's model as graphs, for programs that have neither Pyro nor this package."""
+    from pyrovae.cli import deployed, trained_run
+
+    opened = trained_run.open_run(run, pair=pair, data=data, command="to-onnx")
+    for line in deployed.write_parts(opened, out, format=format, parts=parts):
+        typer.echo(line)
+
+
+@app.command(epilog=_examples("pyrovae model-card runs/digits -o digits-vae --license apache-2.0"))
+def model_card(
+    run: options.Run,
+    data: options.OtherData = None,
+    out: options.Card = Path("model-card"),
+    license: Annotated[str | None, typer.Option(help="As the Hub writes it, apache-2.0 say.")] = None,
+    rows: Annotated[int, typer.Option(help="How many rows to look at.")] = 500,
+    pair: options.PairAgain = None,
+) -> None:
+    """Write a run as a folder in the Hub's layout: README.md, config.json, model.safetensors."""
+    from pyrovae.cli import deployed, trained_run
+
+    opened = trained_run.open_run(run, pair=pair, data=data, command="model-card")
+    typer.echo(deployed.write_card(opened, out, license=license, rows=rows))
+
+
+@app.command(
     epilog=_examples("pyrovae compress runs/photos -o photos.pv", "pyrovae compress runs/photos new.npy -o new.pv")
 )
 def compress(

@@ -86,6 +86,10 @@ Decompressed = Annotated[
     Path, _option("--out", "-o", help="A new .npy file, or .npz where rows have a condition.", usual="decompressed.npy")
 ]
 
+Served = Annotated[Path, _option("--out", "-o", help="A new folder.", usual="served")]
+
+Card = Annotated[Path, _option("--out", "-o", help="A new folder.", usual="model-card")]
+
 Portable = Annotated[
     bool,
     _option(
