@@ -103,7 +103,7 @@ def _false_alarms(asked: _Asked) -> dict[str, Any]:
     # Halves at random: rows may come in an order that means something.
     order = torch.randperm(batch.rows, generator=torch.Generator().manual_seed(0))
     usual, new = _picked(batch, order[:half]), _picked(batch, order[half:])
-    known = usual.kwargs or (usual.args if len(usual.args) > 1 else usual.args[0])
+    known = usual.kwargs or usual.args
     found = asked._replace(batch=new).of(novelty, calibration=known, draws=min(asked.draws, 50))
     flagged = found.flagged(ALPHA).double()
     # The half that is held against is chance, too.
