@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyrovae.cli.measures import Effort, finite
+from pyrovae.cli.measures import Effort
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import prepare_again
 from pyrovae.cli.train import fit_arguments
 from pyrovae.cli.trained_run import Trained
+from pyrovae.export.card_figures import finite
 from pyrovae.training.studies import over_seeds as studies
 
 

@@ -13,6 +13,7 @@ from pyrovae.cli.annotation import UNKNOWN
 from pyrovae.cli.model_config import bits_per_element
 from pyrovae.cli.trained_run import Trained, structure_of
 from pyrovae.errors import ArgumentError, PyrovaeError
+from pyrovae.export.card_figures import finite
 from pyrovae.report.report_data import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -99,15 +100,6 @@ def labels_told(run: Trained) -> dict[str, Any] | None:
     right = pv.clusters(run.pair, run.rows()[known], site="y").labels == codes[known]
     most = codes[known].bincount().max() / known.sum()
     return {**finite(_over_rows(right)), "rows": int(known.sum()), "most_frequent": float(most)}
-
-
-def finite(value: Any) -> Any:
-    """The same with None where JSON has no number."""
-    if isinstance(value, Mapping):
-        return {name: finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # --- figures of some rows, looked at many times -------------------------------------------------------

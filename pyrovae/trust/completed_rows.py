@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import DataError
-from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.arviz_versions import psislw
+from pyrovae.evaluation.importance_weights import check
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.part_observed import completed
