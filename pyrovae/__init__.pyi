@@ -132,6 +132,7 @@ from pyrovae.prediction.reductions import Moments as Moments
 from pyrovae.prediction.reductions import Summary as Summary
 from pyrovae.prediction.traverse import traverse as traverse
 from pyrovae.prediction.variations import variations as variations
+from pyrovae.report.explorer.explore import explore as explore
 from pyrovae.report.write_report import write_report as write_report
 from pyrovae.tables import estimators as estimators
 from pyrovae.tables.impute import impute as impute

@@ -200,7 +200,7 @@ def traceable(constants: Iterable[torch.Tensor], traced: Traced) -> Iterator[Tra
     reading = TracedReads(constants, traced)
     with ExitStack() as stack:
         stack.enter_context(validation(False))
-        stack.enter_context(_unvalidated())
+        stack.enter_context(unvalidated())
         for name in _READERS:
             stack.enter_context(mock.patch.object(torch.Tensor, name, reading.reader(name)))
         stack.enter_context(mock.patch.object(torch.Tensor, "masked_select", _zeroed))
@@ -212,7 +212,7 @@ def traceable(constants: Iterable[torch.Tensor], traced: Traced) -> Iterator[Tra
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
+def unvalidated() -> Iterator[None]:
     """Distributions do not check themselves, not even those that were asked to by `validate_args=True`."""
     kind = torch.distributions.Distribution
     original = kind.__init__

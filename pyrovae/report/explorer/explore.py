@@ -1,0 +1,143 @@
+"""A page in which a pair's decoder runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.data.whole_file import whole_file
+from pyrovae.errors import ArgumentError, PairError, argument
+from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.numbers import as_whole
+from pyrovae.pairs.pair import HasPair, shares_codes
+from pyrovae.pairs.turns import in_turn
+from pyrovae.pairs.with_schema import schema_of
+from pyrovae.report.explorer.explored_pair import explored_pair
+from pyrovae.report.explorer.explored_sites import Units
+from pyrovae.report.explorer.explorer_page import explorer_page
+from pyrovae.sampling.sampler import Sampler
+from pyrovae.tables.schema import Schema
+from pyrovae.training.fit_result import Fit
+
+
+@in_turn
+def explore(
+    trained: HasPair | Fit,
+    /,
+    *data: Any,
+    path: str | os.PathLike[str],
+    rows: int = 0,
+    title: str | None = None,
+    names: Sequence[str] = (),
+    labels: Any = None,
+    shape: tuple[int, ...] | None = None,
+    data_plate: str | None = None,
+    **named: Any,
+) -> Path:
+    """Write one HTML file in which latent numbers are moved and the decoder answers.
+
+    At a place z the page shows `E[x | z]`, the noise `sd[x | z]`, and the spread of `E[x | z']` over z' as uncertain
+    as a posterior is. The decoder runs in the page itself: its operations as torch traces them, with its weights. The
+    file needs no network, and nothing in it is a row of the data unless rows are asked for.
+
+    Args:
+        trained: any trained pair with a continuous latent site in each row, or the `Fit` that trained it.
+        *data: the arguments of model and guide. Their codes tell which dimensions come first and how far sliders reach.
+        path: of the file, `.html`; an older one is replaced.
+        rows: how many of the first rows the page holds, to start from and as neighbours; 0 for none.
+        title: of the page; left out, the file's name.
+        names: of the elements of a datum, such as a table's columns.
+        labels: a class for each row, shown with the rows that the page holds.
+        shape: of a datum, such as (28, 28), where the pair takes images flat.
+        data_plate: the plate of the rows, where several plates follow their number.
+        **named: keyword arguments of model and guide.
+
+    Returns:
+        The path.
+
+    Raises:
+        PairError: the decoder does what a page cannot; it says what.
+        ArgumentError: another suffix, or more rows than there are.
+
+    Examples:
+        >>> import tempfile, torch, pyrovae as pv
+        >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pv.explore(vae, torch.randn(50, 3), path=f"{folder}/noise.html")
+        ...     "http" in path.read_text()
+        False
+    """
+    pair = trained.pair if isinstance(trained, Fit) else trained
+    return write_explorer(
+        pair, data, named, path=path, rows=rows, title=title, names=names, labels=labels, shape=shape,
+        data_plate=data_plate, schema=schema_of(pair),
+    )  # fmt: skip
+
+
+def write_explorer(
+    pair: HasPair,
+    data: tuple,
+    named: dict[str, Any],
+    *,
+    path: str | os.PathLike[str],
+    rows: int,
+    title: str | None,
+    names: Sequence[str],
+    labels: Any,
+    shape: tuple[int, ...] | None,
+    data_plate: str | None,
+    schema: Any,
+    units: Units = Units(),  # noqa: B008 - never written into
+    limits: tuple[float, float] | None = None,
+) -> Path:
+    """`explore`, for data in other units than the pair's.
+
+    Args:
+        pair: the pair.
+        data: its arguments by position.
+        named: and by name.
+        path: of the file.
+        rows: how many the page holds.
+        title: of the page.
+        names: of the elements of a datum.
+        labels: a class for each row.
+        shape: of a datum.
+        data_plate: the plate of the rows.
+        schema: of a table; None where there is none.
+        units: of the data.
+        limits: what is black and what is white.
+    """
+    place = Path(path)
+    if place.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"explore: {place} is to be an HTML file; call it {place.stem or 'explorer'}.html.")
+    asked = as_whole(rows)
+    if asked is None or asked < 0:
+        raise ArgumentError(f"explore: {argument('rows', rows)}; give how many rows the page holds, 0 for none.")
+    if not shares_codes(pair):
+        raise PairError("explore: a code means something else for each member of an ensemble; explore one of them.")
+    with forked_random():
+        sampler = Sampler.of(pair, data, named, seed=0, data_plate=data_plate)
+        count = sampler.rows
+        if count is not None and asked > count:
+            raise ArgumentError(f"explore: {argument('rows', rows)}; there are {count}.")
+        found = explored_pair(
+            sampler, asked, title=title or place.stem, names=names, labels=_classes(labels, asked), shape=shape,
+            schema=schema if isinstance(schema, Schema) else None, units=units, limits=limits,
+        )  # fmt: skip
+    with whole_file(place, make_folder=True) as stream:
+        stream.write(explorer_page(found).encode(errors="backslashreplace"))
+    return place
+
+
+def _classes(labels: Any, rows: int) -> list[str] | None:
+    if labels is None or not rows:
+        return None
+    found = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    if found.ndim != 1 or len(found) < rows:
+        raise ArgumentError(f"explore: labels has shape {found.shape}; give a class for each row.")
+    return [str(one) for one in found[:rows].tolist()]
