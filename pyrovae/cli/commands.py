@@ -378,3 +378,18 @@ def report(
     from pyrovae.cli import outputs, trained_run
 
     typer.echo(outputs.write_report(trained_run.open_run(run, pair=pair, data=data, command="report"), out=out))
+
+
+@app.command(epilog=_examples("pyrovae explore runs/digits", "pyrovae explore runs/digits --rows 100 -o digits.html"))
+def explore(
+    run: options.Run,
+    data: options.OtherData = None,
+    rows: options.HeldRows = 0,
+    pair: options.PairAgain = None,
+    out: options.NewPage = None,
+) -> None:
+    """Write explorer.html: a page in which one moves latent numbers, and the decoder answers. It needs no network."""
+    from pyrovae.cli import explorer_of_run, trained_run
+
+    opened = trained_run.open_run(run, pair=pair, data=data, command="explore")
+    typer.echo(explorer_of_run.explore_run(opened, rows=rows, out=out))

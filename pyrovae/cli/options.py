@@ -54,6 +54,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no w
 
 NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv or .npy file.", usual="in the run")]
 
+NewPage = Annotated[Path | None, _option("--out", "-o", help="A new .html file.", usual="explorer.html in the run")]
+
+HeldRows = Annotated[
+    int, _option("--rows", help="Rows that the page holds, to start from and as neighbours.", usual="none")
+]
+
 NewReport = Annotated[Path | None, _option("--out", "-o", help="A new .html file.", usual="in the run")]
 
 

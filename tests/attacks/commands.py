@@ -26,6 +26,7 @@ OVER_A_RUN = {
     "reconstruct": "reconstruct {run} -n 3",
     "export": "export {run} out.nc --draws 2",
     "report": "report {run}",
+    "explore": "explore {run} --rows 2",
     "encode": "encode {run}",
     "compress": "compress {run} -o data.pv",
     "decompress": "decompress {run} data.pv -o data.npy",

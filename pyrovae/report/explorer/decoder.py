@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from torch._decomp import core_aten_decompositions, get_decompositions
-from torch._subclasses.functional_tensor import dispatch_functionalize
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import validation
 from pyrovae.report.explorer.constant_pool import ConstantPool
 from pyrovae.report.explorer.latent_axes import LatentAxes, LatentSite
 from pyrovae.report.explorer.page_operations import HANDLERS
 from pyrovae.report.explorer.page_program import Compiled, NotInPageError, compiled
 from pyrovae.report.explorer.shown_sites import ShownPart, centres, shown_parts
+from pyrovae.report.explorer.traced_graph import traced_graph
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import observed_part
-from pyrovae.staged.reads import unvalidated
 
 _NEAR = 1e-4  # how far a graph may be from the pair itself: of rounding, where operations are taken apart
-
-_APART = """
-native_layer_norm native_group_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_batch_norm
-_softmax _log_softmax gelu elu leaky_relu hardtanh hypot linalg_vector_norm upsample_bilinear2d upsample_bicubic2d
-upsample_linear1d upsample_nearest1d
-"""
 
 
 class Situation(NamedTuple):
@@ -78,7 +68,7 @@ class Decoder:
         self._centres = {name: centres(name, run.nodes[part]["fn"]) for name, part in self._inside.items()}
 
     def parts(self, free: torch.Tensor, situation: Situation) -> dict[str, list[ShownPart]]:
-        """What is shown of each site; use it inside `sampler.use.quietly`."""
+        """What is shown of each site; use it while the pair is looked at."""
         held = {**self.shared, **situation.discrete}
         given = _Held(self._sites, self.axes.parts(free), held)
         model = given(self.sampler.model_on(situation.batch))
@@ -90,80 +80,70 @@ class Decoder:
         found = self.parts(free, situation)
         return [output for parts in found.values() for part in parts for output in part.outputs]
 
-    def plainly(self, free: torch.Tensor, situation: Situation) -> list[torch.Tensor]:
-        """The same from outside."""
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """The pair as it is asked; what its guide notes of its first data (the unit of images) is noted."""
         with self.sampler.use.quietly(1):
-            return self.outputs(free, situation)
+            self.sampler.run(self.sampler.use.first(self.sampler.tile_rows))
+            yield
 
     def plain_parts(self, situation: Situation) -> dict[str, list[ShownPart]]:
         """What is shown of each site at the centre of the codes."""
-        with self.sampler.use.quietly(1):
+        with self._looking():
             return self.parts(self.axes.means.mean(0).to(self.axes.dtype), situation)
 
-    def program(self, situation: Situation, points: torch.Tensor, pool: ConstantPool) -> Compiled:
-        """Its operations as steps of a page, compared with the pair itself at some points.
+    def program(self, situation: Situation, points: torch.Tensor, pool: ConstantPool) -> tuple[Compiled, torch.Tensor]:
+        """Its operations as steps of a page, and what they come to at the last point.
+
+        At all of the points they are compared with the pair itself.
 
         Raises:
             PairError: it does what a page cannot, or what no function of its latent sites does.
         """
-        try:
-            graph = self._graph(situation, points[0])
-            made = compiled(graph, points[0], pool, HANDLERS)
-        except NotInPageError as error:
-            raise _refused(f"it {error}") from error
-        with torch.no_grad():
+        with self._looking():  # to the end: constants of a graph are the pair's own tensors
+            try:
+                graph = traced_graph(lambda free: self.outputs(free, situation), points[0])
+                made = compiled(graph, points[0], pool, HANDLERS)
+            except NotInPageError as error:
+                raise _refused(f"it {error}") from error
             for point in points:
-                self._check(graph(point), self.plainly(point, situation), "draws numbers of its own on the way")
-        return made
+                _check(graph(point), self.outputs(point, situation), "draws numbers of its own on the way")
+            return made, torch.cat([output.reshape(-1) for output in made.exactly(points[-1])])
 
-    def check_alone(self, situation: Situation, other: Situation, point: torch.Tensor) -> None:
-        """Refuse a model that reads the data themselves: two rows of the same covariates say the same.
+    def check_alone(self, situation: Situation, others: Sequence[Situation], point: torch.Tensor) -> None:
+        """Refuse a model that reads the data themselves: rows of the same covariates say the same.
 
         Raises:
             PairError: they do not.
         """
         words = "reads the data that it observes (as an autoregressive decoder does)"
-        self._check(self.plainly(point, other), self.plainly(point, situation), words)
+        with self._looking():
+            wanted = self.outputs(point, situation)
+            for other in others:
+                _check(self.outputs(point, other), wanted, words)
 
-    def _check(self, found: list[torch.Tensor], wanted: list[torch.Tensor], words: str) -> None:
-        for one, other in zip(found, wanted, strict=True):
-            near = (one - other).abs() <= _NEAR * other.abs().clamp(min=1.0)
-            if not bool((near | (one == other) | (one.isnan() & other.isnan())).all()):
-                raise PairError(
-                    "the page shows what the model says at a place in latent space, and the model of this pair says "
-                    f"something else each time: it {words}."
-                )
+    def same(self, situations: Sequence[Situation], points: torch.Tensor) -> bool:
+        """Whether the model says the same in all of these situations."""
+        with self._looking():
+            said = [[torch.cat(self._flat(point, one)) for point in points] for one in situations]
+        return all(_near(one, first).all() for other in said[1:] for one, first in zip(other, said[0], strict=True))
 
-    def _graph(self, situation: Situation, point: torch.Tensor) -> GraphModule:
-        def program(free: torch.Tensor) -> list[torch.Tensor]:
-            return self.outputs(free, situation)
-
-        graph = self._traced(program, point)
-        if any(_writes(node) for node in graph.graph.nodes):  # such as ReLU(inplace=True)
-            graph = self._traced(dispatch_functionalize(program), point)
-        if any(_writes(node) for node in graph.graph.nodes):
-            raise NotInPageError("writes into tensors that it has not made")
-        return graph
-
-    def _traced(self, program: Any, point: torch.Tensor) -> GraphModule:
-        try:
-            with self.sampler.use.quietly(1), validation(False), unvalidated():
-                return make_fx(program, decomposition_table=_decompositions(), tracing_mode="real")(point)
-        except Exception as error:  # a trace may fail in any way; the use of a pair says it in its own words
-            raise NotInPageError(_first_line(error.__cause__ or error)) from error
+    def _flat(self, point: torch.Tensor, situation: Situation) -> list[torch.Tensor]:
+        return [output.reshape(-1).double() for output in self.outputs(point, situation)]
 
 
-def _writes(node: Node) -> bool:
-    schema: Any = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+def _check(found: list[torch.Tensor], wanted: list[torch.Tensor], words: str) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        if not bool(_near(one, other).all()):
+            raise PairError(
+                "the page shows what the model says at a place in latent space, and the model of this pair says "
+                f"something else each time: it {words}."
+            )
 
 
-def _first_line(error: BaseException) -> str:
-    first = next(iter(str(error).strip().splitlines()), "")
-    return (
-        f"cannot be traced ({type(error).__name__}: {first[:160]}); what decides by a value what is done next (an if, "
-        "a loop, .item()) is to be written with torch.where"
-    )
+def _near(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    near = (one - other).abs() <= _NEAR * other.abs().clamp(min=1.0)
+    return near | (one == other) | (one.isnan() & other.isnan())
 
 
 def _refused(words: str) -> PairError:
@@ -172,11 +152,3 @@ def _refused(words: str) -> PairError:
         "normalisation in eval mode, recurrent cells, attention and the usual activations can; write_report shows the "
         "others."
     )
-
-
-def _decompositions() -> dict[Any, Any]:
-    """How operations are taken apart, those left out that the page does at once."""
-    core: Any = core_aten_decompositions()
-    kept = {one for one in core if one._schema.name.split("::")[1] in HANDLERS}
-    apart = [getattr(torch.ops.aten, name) for name in _APART.split()]
-    return {**{one: how for one, how in core.items() if one not in kept}, **get_decompositions(apart)}

@@ -18,7 +18,7 @@ from pyrovae.pairs.pair import HasPair, shares_codes
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.report.explorer.explored_pair import explored_pair
-from pyrovae.report.explorer.explored_sites import Units
+from pyrovae.report.explorer.explored_sites import PageOptions
 from pyrovae.report.explorer.explorer_page import explorer_page
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.tables.schema import Schema
@@ -72,65 +72,52 @@ def explore(
         ...     "http" in path.read_text()
         False
     """
-    pair = trained.pair if isinstance(trained, Fit) else trained
-    return write_explorer(
-        pair, data, named, path=path, rows=rows, title=title, names=names, labels=labels, shape=shape,
-        data_plate=data_plate, schema=schema_of(pair),
-    )  # fmt: skip
+    pair, place = trained.pair if isinstance(trained, Fit) else trained, Path(path)
+    asked, schema = as_whole(rows), schema_of(pair)
+    if asked is None or asked < 0:
+        raise ArgumentError(f"explore: {argument('rows', rows)}; give how many rows the page holds, 0 for none.")
+    options = PageOptions(
+        title=title or place.stem,
+        rows=asked,
+        names=names,
+        labels=_classes(labels, asked),
+        shape=shape,
+        schema=schema if isinstance(schema, Schema) else None,
+    )
+    return write_explorer(pair, data, named, place, options, data_plate)
 
 
 def write_explorer(
     pair: HasPair,
     data: tuple,
     named: dict[str, Any],
-    *,
-    path: str | os.PathLike[str],
-    rows: int,
-    title: str | None,
-    names: Sequence[str],
-    labels: Any,
-    shape: tuple[int, ...] | None,
-    data_plate: str | None,
-    schema: Any,
-    units: Units = Units(),  # noqa: B008 - never written into
-    limits: tuple[float, float] | None = None,
+    place: Path,
+    options: PageOptions,
+    data_plate: str | None = None,
+    mend: str = "",
 ) -> Path:
-    """`explore`, for data in other units than the pair's.
+    """`explore`, for data of which more is known.
 
     Args:
         pair: the pair.
         data: its arguments by position.
         named: and by name.
-        path: of the file.
-        rows: how many the page holds.
-        title: of the page.
-        names: of the elements of a datum.
-        labels: a class for each row.
-        shape: of a datum.
+        place: of the file.
+        options: what is known.
         data_plate: the plate of the rows.
-        schema: of a table; None where there is none.
-        units: of the data.
-        limits: what is black and what is white.
+        mend: what to do where the file cannot be written.
     """
-    place = Path(path)
     if place.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"explore: {place} is to be an HTML file; call it {place.stem or 'explorer'}.html.")
-    asked = as_whole(rows)
-    if asked is None or asked < 0:
-        raise ArgumentError(f"explore: {argument('rows', rows)}; give how many rows the page holds, 0 for none.")
     if not shares_codes(pair):
         raise PairError("explore: a code means something else for each member of an ensemble; explore one of them.")
     with forked_random():
         sampler = Sampler.of(pair, data, named, seed=0, data_plate=data_plate)
-        count = sampler.rows
-        if count is not None and asked > count:
-            raise ArgumentError(f"explore: {argument('rows', rows)}; there are {count}.")
-        found = explored_pair(
-            sampler, asked, title=title or place.stem, names=names, labels=_classes(labels, asked), shape=shape,
-            schema=schema if isinstance(schema, Schema) else None, units=units, limits=limits,
-        )  # fmt: skip
-    with whole_file(place, make_folder=True) as stream:
-        stream.write(explorer_page(found).encode(errors="backslashreplace"))
+        if sampler.rows is not None and options.rows > sampler.rows:
+            raise ArgumentError(f"explore: {argument('rows', options.rows)}; there are {sampler.rows}.")
+        text = explorer_page(explored_pair(sampler, options))
+    with whole_file(place, make_folder=True, mend=mend) as stream:
+        stream.write(text.encode(errors="backslashreplace"))
     return place
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,59 +10,44 @@ import torch
 from pyrovae.errors import PairError
 from pyrovae.report.explorer.constant_pool import ConstantPool
 from pyrovae.report.explorer.decoder import Decoder
-from pyrovae.report.explorer.explored_sites import Units, explored_site
-from pyrovae.report.explorer.held_values import HeldValues, held_values, shared_values
+from pyrovae.report.explorer.explored_sites import PageOptions, explored_site
+from pyrovae.report.explorer.held_values import GIVEN, HeldValues, held_values, shared_values
 from pyrovae.report.explorer.latent_axes import LatentAxes, latent_axes
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import observed_part, observed_wholes
-from pyrovae.tables.schema import Schema
 
 _REACH = 3.5  # standard deviations of the codes on either side: sliders end there
 _POINTS = 3  # at which pair, graph and page are compared
 
 
-def explored_pair(
-    sampler: Sampler,
-    asked: int,
-    *,
-    title: str,
-    names: Sequence[str],
-    labels: list[str] | None,
-    shape: tuple[int, ...] | None,
-    schema: Schema | None,
-    units: Units,
-    limits: tuple[float, float] | None,
-) -> dict[str, Any]:
-    """What the page's script takes; `asked` of the first rows are in it.
+def explored_pair(sampler: Sampler, options: PageOptions) -> dict[str, Any]:
+    """What the page's script takes.
 
     Raises:
         PairError: the decoder does what a page cannot.
     """
+    asked = options.rows
     axes = latent_axes(sampler)
-    held = held_values(sampler, asked)
+    held = held_values(sampler, asked, options.given)
     decoder = Decoder(sampler, axes, shared_values(sampler), _shown(sampler))
-    pool = ConstantPool()
+    held, pool = _that_matters(decoder, held, axes), ConstantPool()
     programs, checks = _programs(decoder, held, axes, pool)
     observed = {name: _observed(sampler, name, max(asked, 1_000)) for name in decoder.shown}
-    if shape is None:
-        shape = _picture(sampler, observed)
+    if options.shape is None:
+        options = options._replace(shape=_picture(sampler, observed))
     sites, first = [], 0
     for name, parts in decoder.plain_parts(held.situations[0]).items():
-        sites.append(
-            explored_site(
-                name, parts, first, observed[name], shape=shape, names=names, schema=schema, units=units, limits=limits
-            )
-        )
+        sites.append(explored_site(name, parts, first, observed[name], options))
         first += sum(len(part.outputs) for part in parts)
     return {
-        "title": title,
+        "title": options.title,
         "axes": _axes(axes),
         "choices": [{"name": choice.name, "words": choice.words} for choice in held.choices],
         "shared": sorted(decoder.shared),
         "sites": sites,
         "programs": programs,
         "checks": checks,
-        "rows": _rows(axes, held, observed, labels, asked, pool),
+        "rows": _rows(axes, held, observed, options.labels, asked, pool),
         "count": len(axes.means),
         "constants": pool.listed,
         "bytes": pool.text(),
@@ -82,18 +66,22 @@ def _programs(
     decoder: Decoder, held: HeldValues, axes: LatentAxes, pool: ConstantPool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A program for each situation, and what it comes to at a place, by torch."""
-    points = _places(axes)
-    for other in held.others:
-        decoder.check_alone(held.situations[0], other, points[0])
-    programs, checks = [], []
+    points, programs, checks = _places(axes), [], []
     for situation in held.situations:
-        made = decoder.program(situation, points, pool)
-        wanted = made.exactly(points[-1])
-        sizes = [output.numel() for output in wanted]
-        programs.append({"inputs": points.shape[1], "steps": made.steps, "outputs": made.outputs, "sizes": sizes})
-        flat = torch.cat([output.reshape(-1) for output in wanted])
-        checks.append({"at": points[-1].tolist(), "wanted": pool.add(flat)})
+        made, wanted = decoder.program(situation, points, pool)
+        programs.append({"inputs": points.shape[1], **made.plain()})
+        checks.append({"at": points[-1].tolist(), "wanted": pool.add(wanted)})
+    decoder.check_alone(held.situations[0], held.others, points[0])
     return programs, checks
+
+
+def _that_matters(decoder: Decoder, held: HeldValues, axes: LatentAxes) -> HeldValues:
+    """Without covariates that the decoder does not look at, such as labels that are only told."""
+    if not held.choices or held.choices[0].name != GIVEN:
+        return held
+    beside = len(held.situations) // len(held.choices[0].words)  # for each of the covariates
+    idle = all(decoder.same(held.situations[start::beside], _places(axes)) for start in range(beside))
+    return HeldValues(held.choices[1:], held.situations[:beside], held.others) if idle else held
 
 
 def _places(axes: LatentAxes) -> torch.Tensor:

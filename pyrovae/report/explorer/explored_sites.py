@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -21,17 +21,34 @@ class Units(NamedTuple):
     plus: float = 0.0
 
 
+class PageOptions(NamedTuple):
+    """What a page is told of the data.
+
+    Attributes:
+        title: of the page.
+        rows: how many it holds.
+        names: of the elements of a datum.
+        labels: a class for each of the rows that it holds.
+        shape: of a datum, where the pair has it flat.
+        schema: of a table.
+        units: of the data.
+        limits: what is black and what is white in a picture, in the units of the data.
+        given: the covariates of a row in words.
+    """
+
+    title: str
+    rows: int = 0
+    names: Sequence[str] = ()
+    labels: list[str] | None = None
+    shape: tuple[int, ...] | None = None
+    schema: Schema | None = None
+    units: Units = Units()
+    limits: tuple[float, float] | None = None
+    given: Callable[[int], str] | None = None
+
+
 def explored_site(
-    name: str,
-    parts: list[ShownPart],
-    first: int,
-    values: np.ndarray,
-    *,
-    shape: tuple[int, ...] | None,
-    names: Sequence[str],
-    schema: Schema | None,
-    units: Units,
-    limits: tuple[float, float] | None,
+    name: str, parts: list[ShownPart], first: int, values: np.ndarray, options: PageOptions
 ) -> dict[str, Any]:
     """A site as the page's script takes it.
 
@@ -40,12 +57,9 @@ def explored_site(
         parts: what is shown of it.
         first: the number of its first output.
         values: some that were observed, `(rows, *event)`.
-        shape: of a datum, where the pair has it flat.
-        names: of its elements.
-        schema: of a table.
-        units: of the data.
-        limits: what is black and what is white in a picture, in the units of the data.
+        options: what is known of the data.
     """
+    shape, names, schema, units = options.shape, options.names, options.schema, options.units
     event = shape if shape is not None and np.prod(shape) == values[:1].size else values.shape[1:]
     plain = len(parts) == 1 and not parts[0].classes
     picture = plain and pictures.is_picture(event)
@@ -56,7 +70,7 @@ def explored_site(
         first += len(part.outputs)
     if picture:
         found["picture"] = [1, *event] if len(event) == 2 else list(event)
-        found["limits"] = limits or pictures.value_range(values * units.times + units.plus)
+        found["limits"] = options.limits or pictures.value_range(values * units.times + units.plus)
     elif schema is not None and len(schema.columns) == values[:1].size:
         known = [one for one in schema.table if one.column is not None]
         found["names"] = [one.name for one in known]

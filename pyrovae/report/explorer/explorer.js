@@ -1,6 +1,6 @@
 // The page as a whole: `startExplorer(root, model)` fills an element and answers what is moved in it.
 
-const NEIGHBOURS = 6, PATIENCE = 700;
+const NEIGHBOURS = 6, CELLS = 3, PATIENCE = 700;
 
 class Explorer {
   constructor(root, model) {
@@ -81,10 +81,17 @@ class Explorer {
       if (picture) drawValues(picture, view.site.picture, view.scaled(view.rowValues(row)), view.site.limits);
       const go = () => { this.place.toRow(row); this.moved(); };
       return make("li", {}, make("button", { type: "button", onclick: go, "aria-label": `Start from ${words}, at a distance of ${numberWords(distance)}` },
-        picture, words, make("small", {}, `at ${numberWords(distance)}`)));
+        picture, words, ...this.firstCells(view, row), make("small", {}, `at ${numberWords(distance)}`)));
     });
     this.neighbours.replaceChildren(...found);
     if (held) this.neighbours.querySelector("button").focus();
+  }
+
+  // A few values of a row, where it is one of a table.
+  firstCells(view, row) {
+    if (view.kind !== "table") return [];
+    const names = view.site.names.slice(0, CELLS);
+    return names.map((name, place) => make("small", {}, `${name} ${view.rowWords(place, view.rowValues(row)[place])}`));
   }
 
   speak() {

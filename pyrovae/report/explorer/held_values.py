@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from pyrovae.report.explorer.latent_axes import is_discrete
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import merged
+
+GIVEN = "given"  # the choice of covariates
 
 MOST = 24  # situations, each a program of its own
 
@@ -49,8 +51,13 @@ class HeldValues(NamedTuple):
         return number
 
 
-def held_values(sampler: Sampler, asked: int) -> HeldValues:
+def held_values(sampler: Sampler, asked: int, words: Callable[[int], str] | None = None) -> HeldValues:
     """What is held for a pair and its data; of more covariates than fit, those of the first rows asked for.
+
+    Args:
+        sampler: of the pair and its data.
+        asked: how many rows the page holds.
+        words: the covariates of a row in words.
 
     Raises:
         ArgumentError: there are too many covariates, and no rows to take them from.
@@ -60,19 +67,21 @@ def held_values(sampler: Sampler, asked: int) -> HeldValues:
     observed = observed_arguments(sampler)
     given = {key: leaf for key, leaf in batch.leaves.items() if key not in observed}
     firsts, of_rows = _distinct(given, batch.rows, asked)
-    choices = [Choice("given", [_row_words(given, row) for row in firsts], of_rows)] if given else []
+    choices = (
+        [Choice(GIVEN, [words(row) if words else _row_words(given, row) for row in firsts], of_rows)] if given else []
+    )
     sites = {name: _support(sampler, name) for name in _discrete(sampler)}
     known = encodings(sampler, of_all=True) if sites else {}
     for name, support in sites.items():
-        words = [_value_words(value) for value in support]
-        choices.append(Choice(name, words, _chosen(known.get(name), support, batch.rows)))
+        values = [_value_words(value) for value in support]
+        choices.append(Choice(name, values, _chosen(known.get(name), support, batch.rows)))
     rows = [_one_row(batch, row) for row in firsts]
     situations = [
         Situation(row, dict(zip(sites, values, strict=True))) for row in rows for values in product(*sites.values())
     ]
     if len(situations) > MOST:
-        words = " x ".join(f"{len(choice.words)} of {choice.name!r}" for choice in choices)
-        raise PairError(f"a page holds {MOST} situations at most, each a program, and there are {words}.")
+        counts = " x ".join(f"{len(choice.words)} of {choice.name!r}" for choice in choices)
+        raise PairError(f"a page holds {MOST} situations at most, each a program, and there are {counts}.")
     held = {key: leaf[firsts[0]] for key, leaf in given.items()}
     others = [_with_covariates(_one_row(batch, row), held) for row in range(1, min(4, batch.rows))]
     return HeldValues(choices, situations, [situations[0]._replace(batch=other) for other in others])

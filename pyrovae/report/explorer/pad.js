@@ -66,9 +66,10 @@ class Pad {
 
   showRows(context, x, y, across, up) {
     const { rows, count } = this.place;
+    const colours = Array.from({ length: 10 }, (_, number) => colour(`--p${number}`));
     context.globalAlpha = 0.8;
     for (let row = 0; rows && row < rows.count; row++) {
-      context.fillStyle = colour(`--p${this.labels ? this.labels.indexOf(rows.labels[row]) % 10 : 0}`);
+      context.fillStyle = colours[this.labels ? this.labels.indexOf(rows.labels[row]) % 10 : 0];
       context.beginPath();
       context.arc(x(rows.means[row * count + across.dim]), y(rows.means[row * count + up.dim]), 2.6, 0, 7);
       context.fill();

@@ -112,7 +112,12 @@ class Compiled(NamedTuple):
 
     steps: list[dict[str, Any]]
     outputs: list[Operand]
+    sizes: list[int]
     graph: GraphModule
+
+    def plain(self) -> dict[str, Any]:
+        """What the page's script takes."""
+        return {"steps": self.steps, "outputs": self.outputs, "sizes": self.sizes}
 
     def exactly(self, free: torch.Tensor) -> list[torch.Tensor]:
         """The outputs in double precision throughout, as torch has them: what the page is compared with."""
@@ -137,7 +142,7 @@ def compiled(
     recorded.run(example)
     program = PageProgram(recorded.seen, {}, pool)
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
-    needed = _before(output)
+    needed = needed_nodes(graph)
     for node in graph.graph.nodes:
         if node not in needed:
             continue
@@ -148,12 +153,15 @@ def compiled(
             if name not in handlers:
                 raise NotInPageError(f"uses {name}")
             program.live[node] = handlers[name](program, node)
-    return Compiled(program.steps, [program.operand(one) for one in output.args[0]], graph)
+    given: Any = output.args[0]
+    sizes = [program.shape(one).numel() for one in given]
+    return Compiled(program.steps, [program.operand(one) for one in given], sizes, graph)
 
 
-def _before(node: Node) -> dict[Node, None]:
-    """All that a node depends on; what is drawn and not used is none of it."""
-    found, waiting = {node: None}, [node]
+def needed_nodes(graph: GraphModule) -> dict[Node, None]:
+    """All that the outputs depend on; what is drawn and not used is none of it."""
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    found, waiting = {output: None}, [output]
     while waiting:
         for one in waiting.pop().all_input_nodes:
             if one not in found:

@@ -51,7 +51,8 @@ def centres(name: str, fn: Any) -> list[Centre]:
 
 def _centre(name: str, fn: Any, places: list[int] | None) -> Centre:
     form = class_form(fn)
-    if form in ("labels", "one-hot") or (form == "binary" and places is not None):
+    ordered = isinstance(base_of(fn), torch.distributions.Categorical) and not base_of(fn).event_shape
+    if ordered or form in ("labels", "one-hot") or (form == "binary" and places is not None):
         return "probabilities"
     found = centre_of(fn)
     if found is None:

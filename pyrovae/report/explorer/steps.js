@@ -138,6 +138,7 @@ const RUN = {
     const [count, channels, height, width] = step.shape, [, wide, high, broad] = step.kernel;
     const [, outputs, rows, columns] = step.out, { groups, transposed } = step;
     const each = outputs / groups, taken = channels / groups;
+    if (isUsual(step)) return void convolveUsual(step, x, weight, bias, out);
     for (let n = 0; n < count; n++)
       for (let o = 0; o < outputs; o++) {
         const to = (n * outputs + o) * rows * columns, group = Math.floor(o / each);
@@ -154,6 +155,44 @@ const RUN = {
       }
   },
 };
+
+// Three by three, no strides: what most decoders are made of, nine products for each number that is written.
+function isUsual({ kernel, stride, dilation, padding, transposed }) {
+  const ones = [...stride, ...dilation].every((one) => one === 1);
+  return !transposed && ones && kernel[2] === 3 && kernel[3] === 3 && padding[0] === padding[1];
+}
+
+function padded(x, planes, height, width, edge) {
+  const broad = width + 2 * edge, size = (height + 2 * edge) * broad, found = new Float64Array(planes * size);
+  for (let plane = 0; plane < planes; plane++)
+    for (let i = 0; i < height; i++) {
+      const from = (plane * height + i) * width, to = plane * size + (i + edge) * broad + edge;
+      for (let j = 0; j < width; j++) found[to + j] = x[from + j];
+    }
+  return found;
+}
+
+function convolveUsual(step, x, weight, bias, out) {
+  const [count, channels, height, width] = step.shape, [, outputs, rows, columns] = step.out, edge = step.padding[0];
+  const taken = channels / step.groups, each = outputs / step.groups, broad = width + 2 * edge, plane = (height + 2 * edge) * broad;
+  const source = padded(x, count * channels, height, width, edge);
+  for (let n = 0; n < count; n++)
+    for (let o = 0; o < outputs; o++) {
+      const to = (n * outputs + o) * rows * columns, first = Math.floor(o / each) * taken;
+      out.fill(bias ? bias[o] : 0, to, to + rows * columns);
+      for (let c = 0; c < taken; c++) nine(source, (n * channels + first + c) * plane, broad, weight, (o * taken + c) * 9, out, to, rows, columns);
+    }
+}
+
+function nine(x, from, broad, w, at, out, to, rows, columns) {
+  const a = w[at], b = w[at + 1], c = w[at + 2], d = w[at + 3], e = w[at + 4], f = w[at + 5], g = w[at + 6], h = w[at + 7], k = w[at + 8];
+  for (let i = 0; i < rows; i++) {
+    let p = from + i * broad, q = p + broad, r = q + broad;
+    const start = to + i * columns, end = start + columns;
+    for (let j = start; j < end; j++, p++, q++, r++)
+      out[j] += a * x[p] + b * x[p + 1] + c * x[p + 2] + d * x[q] + e * x[q + 1] + f * x[q + 2] + g * x[r] + h * x[r + 1] + k * x[r + 2];
+  }
+}
 
 // Of distances from the mean, which is found first: nothing is lost where it is large.
 function squares(x, out, n, size) {
