@@ -28,8 +28,10 @@ def chromium(*options: str, page: Path, folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def asked(page: Path, folder: Path, code: str) -> Any:
+def asked(page: Path, folder: Path, code: str, *, waiting: bool = False) -> Any:
     """What a function body gives that is run in a page, where `explorer` is what the page has started.
+
+    Its time is that of a clock, or, where it waits for something, time that passes at once.
 
     The page's own policy would let no other script run: it is taken out here, and tested elsewhere.
     """
@@ -46,7 +48,8 @@ def asked(page: Path, folder: Path, code: str) -> Any:
     )
     other = folder / "asked.html"
     other.write_text(text.replace("</body>", f"{harness}</body>"))
-    dumped = chromium("--dump-dom", "--timeout=20000", page=other, folder=folder)
+    time = "--virtual-time-budget=10000" if waiting else "--timeout=20000"
+    dumped = chromium("--dump-dom", time, page=other, folder=folder)
     found = json.loads(unescape(dumped.split('<pre id="found">')[1].split("</pre>")[0]))
     assert "error" not in found, found
     return found["is"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
 
 import numpy as np
 import pyro
@@ -58,6 +60,14 @@ def carrying():
     return pv.tables.with_schema(own(), pv.tables.schema(NUMBERS))
 
 
+def explored(pair, x):
+    """What the page's decoder comes to at a place that the codes tell."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = pv.explore(pair, x, path=f"{folder}/page.html").read_text()
+    found = json.loads(page.split('id="model">')[1].split("</script>")[0])
+    return torch.tensor([place for check in found["checks"] for place in check["at"]])
+
+
 QUIET = {"progress": False, "seed": 0}
 ASKED = {
     "ais": lambda pair, x: pv.ais(pair, x, chains=2, steps=2),
@@ -69,6 +79,7 @@ ASKED = {
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),
     "explain": lambda pair, x: pv.explain(pair, x, of="elbo", draws=2, repeats=2).contribution,
+    "explore": lambda pair, x: explored(pair, x),
     "fit": lambda pair, x: pv.fit(pair, x, validation=x, epochs=1, **QUIET).history[-1][:4],
     "steps": lambda pair, x: [step.loss for step in pv.steps(pair, x, epochs=1, seed=0)],
     "generate_with_uncertainty": lambda pair, x: pv.generate_with_uncertainty(pair, x, draws=3, seed=0),

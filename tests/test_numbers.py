@@ -69,6 +69,11 @@ def compressed(**given):
         return pv.compress(classes(), X.gt(0).float(), file=f"{folder}/rows.pv", **given)
 
 
+def explored(**given):
+    with tempfile.TemporaryDirectory() as folder:
+        return pv.explore(vae(), X, path=f"{folder}/page.html", **given)
+
+
 def asking(function, *extra, **fixed):
     return lambda **given: function(truth(), X, *extra, **{**fixed, **given})
 
@@ -78,6 +83,7 @@ CALLS = {
     "ais": asking(pv.ais, chains=2, steps=2),
     "calibration": asking(pv.calibration, draws=9),
     "check_guide": asking(pv.check_guide, draws=4, warmup=3),
+    "explore": explored,
     "choose_latent": lambda **given: pv.choose_latent(
         lambda latent: vae(), X, given.pop("settings", [1, 2]), **{"epochs": 1, "draws": 2, "folds": 2, **given}
     ),
@@ -197,6 +203,8 @@ def refusal(count: str, value) -> str:
 def test_what_is_no_count_is_refused_in_the_same_words(name, count, value):
     if count == "rank" and value == 0 and type(value) is int and name != "LowRankNormal":
         pytest.skip("a rank of 0 is one")
+    if (name, count, repr(value)) == ("explore", "rows", "0"):
+        pytest.skip("a page without rows is one")
     with pytest.raises(pv.ArgumentError, match=refusal(count, value)):
         CALLS[name](**{count: value})
 

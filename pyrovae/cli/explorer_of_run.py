@@ -14,7 +14,7 @@ from pyrovae.cli.trained_run import Trained
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.turns import turn
 from pyrovae.report.explorer.explore import write_explorer
-from pyrovae.report.explorer.explored_sites import PageOptions, Units
+from pyrovae.report.explorer.explored_sites import DataUnits, PageOptions
 
 
 def explore_run(run: Trained, *, rows: int, out: Path | None) -> Path:
@@ -39,13 +39,13 @@ def explore_run(run: Trained, *, rows: int, out: Path | None) -> Path:
         return write_explorer(run.pair, run.arguments(), {}, place, options, mend=ELSEWHERE)
 
 
-def _units(run: Trained) -> Units:
+def _units(run: Trained) -> DataUnits:
     """What `Trained.restore` does to numbers."""
     config = run.model_config
     if config is None or isinstance(config, TableConfig):
-        return Units()
+        return DataUnits()
     zero, one = config.restore(np.array([0.0, 1.0]))
-    return Units(float(one - zero), float(zero))
+    return DataUnits(float(one - zero), float(zero))
 
 
 def _given(run: Trained) -> Callable[[int], str] | None:

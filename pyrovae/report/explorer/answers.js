@@ -48,9 +48,9 @@ class Answers {
             sums[which][i] += off;
             squares[which][i] += off * off;
           }));
-        } while (number < DRAWS && performance.now() < until);
-        if (number < DRAWS) return null;
-        return sums.map((sum, which) => sum.map((one, i) => Math.sqrt(Math.max(0, squares[which][i] / DRAWS - (one / DRAWS) ** 2))));
+        } while (number < place.draws && performance.now() < until);
+        if (number < place.draws) return null;
+        return sums.map((sum, which) => sum.map((one, i) => Math.sqrt(Math.max(0, squares[which][i] / place.draws - (one / place.draws) ** 2))));
       },
     };
   }

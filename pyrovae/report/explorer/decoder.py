@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.report.explorer.constant_pool import ConstantPool
-from pyrovae.report.explorer.latent_axes import LatentAxes, LatentSite
+from pyrovae.report.explorer.latent_axes import LatentAxes, MovedSite
 from pyrovae.report.explorer.page_operations import HANDLERS
 from pyrovae.report.explorer.page_program import Compiled, NotInPageError, compiled
 from pyrovae.report.explorer.shown_sites import ShownPart, centres, shown_parts
@@ -34,7 +34,7 @@ class Situation(NamedTuple):
 class _Held(Messenger):
     """Latent sites have given values."""
 
-    def __init__(self, sites: Mapping[str, LatentSite], free: Mapping[str, torch.Tensor], held: Mapping[str, Any]):
+    def __init__(self, sites: Mapping[str, MovedSite], free: Mapping[str, torch.Tensor], held: Mapping[str, Any]):
         super().__init__()
         self.sites, self.free, self.held = sites, free, held
 

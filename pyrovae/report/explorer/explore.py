@@ -13,7 +13,7 @@ import torch
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.numbers import as_whole
+from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, shares_codes
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
@@ -73,9 +73,7 @@ def explore(
         False
     """
     pair, place = trained.pair if isinstance(trained, Fit) else trained, Path(path)
-    asked, schema = as_whole(rows), schema_of(pair)
-    if asked is None or asked < 0:
-        raise ArgumentError(f"explore: {argument('rows', rows)}; give how many rows the page holds, 0 for none.")
+    asked, schema = check_count("rows", rows, least=0), schema_of(pair)
     options = PageOptions(
         title=title or place.stem,
         rows=asked,

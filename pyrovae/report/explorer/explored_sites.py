@@ -14,7 +14,7 @@ from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES
 
 
-class Units(NamedTuple):
+class DataUnits(NamedTuple):
     """From the numbers of the pair to those of the data: times, and plus."""
 
     times: float = 1.0
@@ -42,7 +42,7 @@ class PageOptions(NamedTuple):
     labels: list[str] | None = None
     shape: tuple[int, ...] | None = None
     schema: Schema | None = None
-    units: Units = Units()
+    units: DataUnits = DataUnits()
     limits: tuple[float, float] | None = None
     given: Callable[[int], str] | None = None
 

@@ -25,10 +25,11 @@ class Explorer {
     const near = this.model.rows
       ? this.neighbours
       : make("p", { class: "note" }, "No rows of the data are in this page: it was written without any.");
+    // What is said first: on a narrow screen it stays in sight above what is moved.
     this.root.replaceChildren(this.trouble, make("div", { class: "sides" },
+      section(`what ${this.views[0].kind}`, "What the model says there", ...this.views.map((view) => view.element), this.around),
       section("where", "Where in latent space", this.controls.element),
-      make("div", {}, section("what", "What the model says there", ...this.views.map((view) => view.element), this.around),
-        section("near", "Rows with codes nearby", near))), this.said);
+      section("near", "Rows with codes nearby", near)), this.said);
   }
 
   // One frame for all that was moved since the last.
@@ -69,7 +70,7 @@ class Explorer {
     this.root.dataset.spread = "running";
     setTimeout(go, 0);
     const whose = this.place.row === null ? "as codes are on the whole" : "as the code of this row is";
-    this.around.textContent = `Noise: how far an observation lies from the mean. Latent: how far the mean moves where the code is as uncertain ${whose} (${DRAWS} draws).`;
+    this.around.textContent = `Noise: how far an observation lies from the mean. Latent: how far the mean moves where the code is as uncertain ${whose} (${this.place.draws} draws).`;
   }
 
   showNeighbours() {

@@ -19,7 +19,7 @@ from pyrovae.sampling.whole_sites import merged
 _DRAWS = 100  # where a site is not of all real numbers, moments of its free numbers are those of draws
 
 
-class LatentSite(NamedTuple):
+class MovedSite(NamedTuple):
     """A continuous latent site of each row.
 
     Attributes:
@@ -45,7 +45,7 @@ class LatentSite(NamedTuple):
 class LatentAxes(NamedTuple):
     """All free numbers of a row, side by side, and the codes of the rows: means and scales `(rows, dims)`."""
 
-    sites: list[LatentSite]
+    sites: list[MovedSite]
     means: torch.Tensor
     scales: torch.Tensor
     dtype: torch.dtype  # that the pair computes in
@@ -98,7 +98,7 @@ def latent_axes(sampler: Sampler) -> LatentAxes:
         if not all(bool(part.isfinite().all()) for part in code):
             raise PairError(f"the codes at {name!r} are not finite for every row: see check_pair, and train it again.")
     sites = [
-        LatentSite(name, sampler.layout.place(("model", name)).axis, transform, code.mean.shape[1])
+        MovedSite(name, sampler.layout.place(("model", name)).axis, transform, code.mean.shape[1])
         for name, (transform, code) in codes.items()
     ]
     means, scales = (torch.cat([code[number].double() for _, code in codes.values()], 1) for number in range(2))

@@ -1,12 +1,31 @@
 // A place in latent space: where it is, how uncertain a code is there, which rows are near.
 
-const DRAWS = 16;
+// Opposite draws in pairs: as many pairs as dims where that can be, so that what is linear comes out exactly.
+const FEWEST = 8, MOST = 32;
 
 // Normal numbers that are the same at every visit: the picture moves by what is moved, and by nothing else.
 function normals(count) {
   let state = 1;
   const uniform = () => (state = (state * 48271) % 2147483647) / 2147483647;
   return Float64Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+}
+
+// Rows of draws whose columns have the variance 1, and no correlation while there are more rows than columns.
+function whitened(pairs, dims) {
+  const noise = normals(pairs * dims), dot = (a, b) => {
+    let sum = 0;
+    for (let row = 0; row < pairs; row++) sum += noise[row * dims + a] * noise[row * dims + b];
+    return sum;
+  };
+  for (let dim = 0; dim < dims; dim++) {
+    for (let other = 0; other < Math.min(dim, pairs - 1); other++) {
+      const share = dot(dim, other) / pairs;
+      for (let row = 0; row < pairs; row++) noise[row * dims + dim] -= share * noise[row * dims + other];
+    }
+    const size = Math.sqrt(dot(dim, dim) / pairs);
+    for (let row = 0; row < pairs; row++) noise[row * dims + dim] /= size;
+  }
+  return noise;
 }
 
 class LatentPlace {
@@ -16,7 +35,9 @@ class LatentPlace {
     this.values = new Float64Array(this.count);
     this.choices = model.choices.map(() => 0);
     this.sizes = model.choices.map((choice) => choice.words.length);
-    this.noise = normals((DRAWS / 2) * this.count);
+    this.pairs = Math.max(FEWEST, Math.min(MOST, this.count));
+    this.draws = 2 * this.pairs;
+    this.noise = whitened(this.pairs, this.count);
     this.rows = model.rows && {
       ...model.rows, means: constants[model.rows.means], scales: constants[model.rows.scales],
     };
