@@ -152,8 +152,12 @@ from pyrovae.trust.calibration import Calibration as Calibration
 from pyrovae.trust.calibration import calibration as calibration
 from pyrovae.trust.conformal import NoveltyScore as NoveltyScore
 from pyrovae.trust.epistemic.update import update as update
+from pyrovae.trust.explanation.counterfactual import Counterfactual as Counterfactual
+from pyrovae.trust.explanation.counterfactual import counterfactual as counterfactual
 from pyrovae.trust.explanation.explain import explain as explain
 from pyrovae.trust.explanation.explanation import Explanation as Explanation
+from pyrovae.trust.explanation.explanation_stability import ExplanationStability as ExplanationStability
+from pyrovae.trust.explanation.explanation_stability import explanation_stability as explanation_stability
 from pyrovae.trust.generate_with_uncertainty import GeneratedWithUncertainty as GeneratedWithUncertainty
 from pyrovae.trust.generate_with_uncertainty import generate_with_uncertainty as generate_with_uncertainty
 from pyrovae.trust.novelty import Novelty as Novelty

@@ -251,3 +251,36 @@ def test_nothing_of_the_caller_is_moved():
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.contribution, other.contribution)
     assert torch.is_grad_enabled()
+
+
+# --- seeds and figures ----------------------------------------------------------------------------------
+def of_shares(shares) -> pv.Explanation:
+    shares = torch.tensor(shares)
+    nothing = torch.zeros(len(shares))
+    return pv.Explanation(shares, 0 * shares, nothing, nothing, nothing, "evidence", "shapley", "mean")
+
+
+def test_stability_is_that_of_the_shares_of_each_row():
+    one, other = of_shares([[1.0, 2.0, 3.0], [1.0, 0.0, 0.0]]), of_shares([[3.0, 5.0, 7.0], [0.0, 1.0, 0.0]])
+    found = pv.explanation_stability([one, other])
+    assert torch.allclose(found.correlation, torch.tensor([1.0, -0.5]).double())
+    assert found.first.tolist() == [1.0, 0.0]
+    assert torch.allclose(found.spread[0], torch.tensor([2.0, 3.0, 4.0]).double() / math.sqrt(2))
+    with pytest.raises(pv.ArgumentError, match=r"shapes \[\(2, 3\)\]; give two explanations or more"):
+        pv.explanation_stability([one])
+
+
+def test_figures_hold_shares_of_groups_and_names():
+    groups = torch.tensor([7, 2, 2, 7])
+    found = pv.explain(TRUTH, X, groups=groups, absent=0.0, draws=2, repeats=2)
+    maps = pv.plots.cell_shares(X, found, shape=(2, 2)).axes
+    shown = torch.as_tensor(maps[5].images[0].get_array())
+    assert torch.allclose(shown.double().flatten(), found.contribution[0][[1, 0, 0, 1]])
+    bars = pv.plots.cell_shares(X, found._replace(names=("a", "b"))).axes[0]
+    assert [label.get_text() for label in bars.get_yticklabels()][-1] == ("a", "b")[
+        int(found.contribution[0].abs().argmax())
+    ]
+    with pytest.raises(pv.ArgumentError, match="2 data and shares of 5"):
+        pv.plots.cell_shares(X[:2], found)
+    with pytest.raises(pv.ArgumentError, match="Tensor has no shares"):
+        pv.plots.cell_shares(X, X)

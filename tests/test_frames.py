@@ -74,6 +74,7 @@ ASKED = {
     "active_units": lambda pair, x: pv.rate_distortion(pair, x),
     "calibration": lambda pair, x: pv.calibration(pair, x, draws=9),
     "check_pair": lambda pair, x: pv.check_pair(pair, x),
+    "counterfactual": lambda pair, x: pv.counterfactual(pair, x, calibration=x, alpha=0.2, steps=2, draws=2).p_value,
     "describe": lambda pair, x: torch.tensor([len(pv.describe(pair, x).sites)]),
     "disentanglement": lambda pair, x: pv.disentanglement(pair, x, factors=torch.arange(24) % 2).information,
     "elbo": lambda pair, x: pv.elbo(pair, x),

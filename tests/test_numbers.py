@@ -95,6 +95,7 @@ CALLS = {
     "on_disk": lambda **given: pv.on_disk(arrow.dataset(pyarrow.table({"a": [1.0]})), **given),
     "impute": asking(pv.impute, candidates=30),
     "recipes.table_vae": lambda **given: pv.recipes.table_vae([pv.Column("x", "real")], **{"latent": 2, **given}),
+    "counterfactual": asking(pv.counterfactual, calibration=X, alpha=0.2, steps=2, draws=2),
     "encode": asking(pv.encode),
     "explain": asking(pv.explain, draws=2, repeats=2),
     "fit": lambda **given: pv.fit(vae(), X, **{"epochs": 1, "validation": X, **QUIET, **given}),

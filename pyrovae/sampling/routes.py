@@ -171,7 +171,9 @@ def together_in_rows(traces: Sequence[Trace], layout: Layout, depth: int) -> Tra
 
 
 def together_in_plate(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
-    """The same for a guide inside an outer plate and a model of more rows."""
+    """The same for a guide inside an outer plate and a model of more rows; of one draw it is run without a plate."""
+    if len(traces) == 1:
+        return together_in_rows(traces, layout, depth)
     joined = stacked(traces, layout, depth)
     for name, node in samples(traces[0]):
         if layout.place(("guide", name)).axis is None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrovae.data.batches import as_batches
-from pyrovae.data.rows_of_frames import frames_among, rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.data.rows_of_frames import frames_among
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -28,6 +26,7 @@ from pyrovae.trust.explanation.explained_figures import ExplainedFigure, figure_
 from pyrovae.trust.explanation.explanation import Explanation
 from pyrovae.trust.explanation.own_imputation import OwnImputation
 from pyrovae.trust.explanation.players import Players
+from pyrovae.trust.explanation.row_leaves import key_of, leaves_of, reference_rows, spread
 
 
 @in_turn
@@ -116,7 +115,7 @@ def explain(
     figure, leaf = figure_of(of, sampler, draws), leaves[key]
     smooth = method == "integrated_gradients"
     absent = ("mean" if smooth else "marginal") if absent is None else absent
-    usual = _reference(pair, reference, key, leaf)
+    usual = reference_rows(pair, reference, key, leaf)
     if smooth:
         _check_path(figure, leaf, absent)
     if isinstance(absent, str) and absent == "imputed":
@@ -151,45 +150,7 @@ def _explanation(shares: Tensor, ends: Tensor, players: Players, words: Asked) -
     mean, error = shares.mean(0), shares.std(0) / math.sqrt(len(shares))
     value, base = ends
     left = value - base - mean.sum(1)
-    return Explanation(players.as_given(mean), players.as_given(error), value, base, left, *words)
-
-
-# --- the data -------------------------------------------------------------------------------------------
-def leaves_of(given: Any) -> dict[int | str, Tensor]:
-    """The data as tensors by place or name."""
-    given = given[0] if isinstance(given, tuple) and len(given) == 1 else given
-    arrays = as_batches(given).leaves()
-    if not arrays:
-        raise DataError("explain takes arrays or frames, whose rows can be had at any time; a stream cannot be asked.")
-    return {name: torch.as_tensor(array) for name, array in arrays.items()}
-
-
-def spread(leaves: Mapping[int | str, Tensor]) -> tuple[tuple, dict[str, Tensor]]:
-    """The data by position, and those by name."""
-    named = {name: leaf for name, leaf in leaves.items() if isinstance(name, str)}
-    return tuple(leaf for name, leaf in leaves.items() if name not in named), named
-
-
-def key_of(leaves: Mapping[int | str, Tensor], cells_of: int | str | None) -> int | str:
-    """The argument whose cells are asked about."""
-    key = next(iter(leaves)) if cells_of is None else cells_of
-    if isinstance(key, bool) or key not in leaves:
-        raise ArgumentError(f"{argument('cells_of', cells_of)}; the data are {', '.join(map(repr, leaves))}.")
-    if leaves[key].ndim < 2:
-        raise DataError(f"the rows of argument {key!r} are single numbers, with no cells to tell apart.")
-    return key
-
-
-def _reference(pair: HasPair, reference: Any, key: int | str, leaf: Tensor) -> Tensor:
-    if reference is None:
-        return leaf
-    given = reference if isinstance(reference, tuple | dict) else (reference,)
-    found = leaves_of(rows_of_frames(pair, given))
-    rows = found.get(key, next(iter(found.values())) if len(found) == 1 else None)
-    if rows is None or rows.shape[1:] != leaf.shape[1:]:
-        shape = None if rows is None else tuple(rows.shape[1:])
-        raise DataError(f"explain: reference has rows of shape {shape}, and the data {tuple(leaf.shape[1:])}.")
-    return rows.to(leaf)
+    return Explanation(players.as_given(mean), players.as_given(error), value, base, left, *words, players.places())
 
 
 def _check_path(figure: ExplainedFigure, leaf: Tensor, absent: Any) -> None:

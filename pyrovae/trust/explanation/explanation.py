@@ -24,6 +24,7 @@ class Explanation(NamedTuple):
         method: how it was shared out.
         absent: what stood in the place of absent cells.
         names: of the columns, where the data are a frame.
+        groups: which cells were explained together, by their place among the shares, (*shape of a row).
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -42,6 +43,7 @@ class Explanation(NamedTuple):
     method: str
     absent: str
     names: tuple[str, ...] | None = None
+    groups: Tensor | None = None
 
     def __repr__(self) -> str:
         """Figures in words, and not all of their numbers."""

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.holed_rows import split
-from pyrovae.errors import PairError, argument
+from pyrovae.errors import argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import of_each_datum
 from pyrovae.pairs.isolation import forked_random
-from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import with_holes
@@ -24,9 +23,9 @@ from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer
 from pyrovae.sampling.tiles import Tile
-from pyrovae.sampling.whole_sites import given_sites
 from pyrovae.trust.completed_rows import completed_cells, completed_rows
 from pyrovae.trust.explanation.absent_cells import missing
+from pyrovae.trust.explanation.observed_leaf import observed_leaf
 from pyrovae.trust.systematic import systematic
 from pyrovae.trust.without_mask_sites import without_mask_sites
 
@@ -71,7 +70,7 @@ class OwnImputation:
         pair = without_mask_sites(pair, data, data_plate)
         self.guide = of_each_datum(pair, *split(data), seed, data_plate)
         self.prior = self._prior(pair, data, seed, data_plate)
-        self.site = _site_of(self.guide, key)
+        self.site = observed_leaf(self.guide, key)
 
     def _prior(self, pair: HasPair, data: Any, seed: int, data_plate: str | None) -> Sampler | None:
         """What draws latents from the prior; None where the density of the mixture cannot be had."""
@@ -154,21 +153,6 @@ def _weights_of_prior(guide: Sampler, tile: Tile) -> Tensor:
         values = {site: tile.value(site, "guide") for site in scorer.sites}
         own = scorer.scores(values, None).base
     return (found.model - torch.logaddexp(own.to(found.guide), found.guide)).cpu()
-
-
-# --- which site -----------------------------------------------------------------------------------------
-def _site_of(sampler: Sampler, key: int | str) -> str:
-    """The observed site that holds the argument as it is."""
-    leaf, run = sampler.use.first(None).leaves[key], sampler.use.posterior_run.model
-    for site in given_sites(sampler.structure):
-        value: Any = given_value(run.nodes[site])
-        if value.shape == leaf.shape and torch.allclose(value.double(), leaf.double(), equal_nan=True):
-            return site
-    raise PairError(
-        f"explain: no observed site of the pair holds argument {key!r} as it is given (a covariate, or rows that the "
-        "model rescales or cuts), so that the pair cannot say what its absent cells could be: give "
-        f"{argument('absent', 'marginal')}, 'mean' or a baseline."
-    )
 
 
 def _as_data(leaves: Mapping[int | str, Tensor]) -> Any:

@@ -50,3 +50,7 @@ class Players(NamedTuple):
     def as_given(self, shares: torch.Tensor) -> torch.Tensor:
         """(rows, players) as (rows, *shape), unless cells come in groups."""
         return shares if self.grouped else shares.reshape(len(shares), *self.shape)
+
+    def places(self) -> torch.Tensor | None:
+        """The place of each cell among the shares, (*shape); None where each cell has one of its own."""
+        return self.labels.reshape(self.shape) if self.grouped else None
