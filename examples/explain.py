@@ -36,7 +36,7 @@ def build(seed: int) -> pv.VAE:
 def spoilt(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The data with one patch of each inverted, and which one."""
     patch = torch.randint(16, (len(x),), generator=torch.Generator().manual_seed(0))
-    return torch.where(PATCHES == patch[:, None], 1 - x, x), patch
+    return torch.where(patch[:, None] == PATCHES, 1 - x, x), patch
 
 
 def classifier(x: torch.Tensor, labels: torch.Tensor) -> nn.Module:
@@ -51,15 +51,16 @@ def classifier(x: torch.Tensor, labels: torch.Tensor) -> nn.Module:
 
 
 def draw(path: Path, bad: torch.Tensor, found: pv.Explanation, usual: torch.Tensor, eight: torch.Tensor) -> None:
-    shares = found.contribution[:, PATCHES].reshape(-1, 8, 8)
-    top = float(shares[:8].abs().max())
+    shares = found.contribution[:8, PATCHES].reshape(-1, 8, 8).numpy()
+    top = float(abs(shares).max())
+    pictures = [one[:8].reshape(-1, 8, 8).numpy() for one in (bad, usual, eight)]
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes = figure.subplots(4, 8)
     for place in range(8):
-        axes[0, place].imshow(bad[place].reshape(8, 8), cmap="gray", vmin=0, vmax=1)
+        axes[0, place].imshow(pictures[0][place], cmap="gray", vmin=0, vmax=1)
         map_ = axes[1, place].imshow(shares[place], cmap="RdBu_r", vmin=-top, vmax=top)
-        axes[2, place].imshow(usual[place].reshape(8, 8), cmap="gray", vmin=0, vmax=1)
-        axes[3, place].imshow(eight[place].reshape(8, 8), cmap="gray", vmin=0, vmax=1)
+        axes[2, place].imshow(pictures[1][place], cmap="gray", vmin=0, vmax=1)
+        axes[3, place].imshow(pictures[2][place], cmap="gray", vmin=0, vmax=1)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for line, words in enumerate(
@@ -107,7 +108,7 @@ def main() -> None:
         return scores[:, WANTED] - scores[:, others].amax(1) - 1.0
 
     steps = 20 if options.smoke else 200
-    common = {"calibration": held_out, "steps": steps, "draws": 8}
+    common = {"calibration": held_out, "scale": 1.0, "steps": steps, "draws": 8}
     usual = pv.counterfactual(pairs[0], bad[:8], **common)
     eight = pv.counterfactual(pairs[0], bad[:8], toward=is_wanted, **common)
     for name, one in (("usual", usual), ("an eight", eight)):

@@ -64,6 +64,14 @@ def test_the_nearest_datum_of_a_class_is_the_exact_one():
     assert torch.allclose(found.data[0], start + step / step[0], atol=0.02)
 
 
+def test_distances_are_in_the_units_that_are_given():
+    """Of X[0], whose projection is usual in either metric, the one of equal units."""
+    found = pv.counterfactual(TRUTH, X[:1], calibration=USUAL, alpha=0.001, scale=2.0, draws=1, steps=100)
+    projection = MEAN + WEIGHT @ torch.linalg.lstsq(WEIGHT, X[0] - MEAN).solution
+    assert torch.allclose(found.data[0], projection, atol=1e-3)
+    assert torch.allclose(found.distance[0], (projection - X[0]).square().mean().sqrt() / 2, atol=1e-4)
+
+
 def test_what_cannot_be_reached_is_said():
     found = pv.counterfactual(TRUTH, X[2:], calibration=USUAL, toward=lambda x: x[:, 0] - 99.0, draws=2, steps=30)
     assert not found.met.any()
@@ -112,10 +120,11 @@ def test_data_of_whole_numbers_stay_such():
         ({"toward": lambda x: x}, r"toward= gave \(999, 4\); it is given data, \(999, 4\)"),
         ({"toward": lambda x: x[:, 0].detach()}, "loses the gradient"),
         ({"alpha": 0.0}, "alpha=0.0"),
+        ({"scale": [1.0, 2.0]}, r"scale=\[1.0, 2.0\]; give a number above 0, or one for each cell of a row, \(4,\)"),
         ({"calibration": USUAL[:5]}, r"5 calibration data cannot give a p-value below alpha=0.05; give 40"),
         ({"calibration": USUAL[:1].expand(50, 4)}, "all the same row"),
     ],
-    ids=["name", "shape", "gradient", "alpha", "few", "alike"],
+    ids=["name", "shape", "gradient", "alpha", "scale", "few", "alike"],
 )
 def test_what_cannot_be_asked_is_refused_in_words(asked, words):
     with pytest.raises((pv.ArgumentError, pv.DataError), match=words):

@@ -32,8 +32,7 @@ class Counterfactual(NamedTuple):
     Attributes:
         data: (rows, *shape of a row).
         change: data - the rows as they were given.
-        distance: root mean square of the change over cells, each in standard deviations of the calibration data,
-            (rows,).
+        distance: root mean square of the change over cells, each in units of its scale, (rows,).
         p_value: of the data by the evidence score of `novelty`, (rows,).
         met: whether all that was asked for is met, (rows,); where it is not, `data` is the last try.
         toward: what was asked for.
@@ -66,6 +65,7 @@ def counterfactual(
     calibration: Any,
     toward: str | Callable[[Tensor], Tensor] = "usual",
     alpha: float = 0.05,
+    scale: Any = None,
     cells_of: int | str | None = None,
     steps: int = 200,
     draws: int = 16,
@@ -78,7 +78,7 @@ def counterfactual(
     \[ \min_z \; d\big(x, x'(z)\big) \quad \text{with} \quad g\big(x'(z)\big) \ge 0, \quad p\big(x'(z)\big) \ge \alpha,
     \qquad x'(z) = \operatorname E[x \mid z] \]
 
-    with d the root mean square over cells, in standard deviations of the calibration data, p the conformal p-value of
+    with d the root mean square over cells, each in units of its `scale`, p the conformal p-value of
     the evidence among them, and g what is asked for. z starts at the guide's mean and moves by gradients; whole numbers
     are rounded. So x' is a datum without noise.
 
@@ -90,6 +90,8 @@ def counterfactual(
             most the median of that of the calibration data), or a function of data, (rows, *shape) -> (rows,), that is
             0 or more where they are as wanted and has gradients: a classifier's margin.
         alpha: the p-value that has to be kept.
+        scale: in what changes of a cell are counted, a number or one for each cell of a row; left out, the standard
+            deviations of the calibration data. 1.0 for pixels, of which some hardly ever vary.
         cells_of: the argument that is changed, by place or name; left out, the first.
         steps: of the search.
         draws: of the guide for each figure.
@@ -125,18 +127,18 @@ def counterfactual(
     usual = reference_rows(pair, calibration, key, leaves[key])
     sampler = Sampler.of(pair, *spread(leaves), seed=seed, data_plate=data_plate)
     among = Sampler.of(pair, *spread(usual_leaves), seed=sampler.seed, data_plate=data_plate)
-    site, scale = observed_leaf(sampler, key), scale_of(usual)
+    site, units = observed_leaf(sampler, key), _units(scale, usual)
     lawful = _lawful(pair, sampler, site)
     evidence = figure_of("evidence", sampler, draws).values
     own = evidence(among).double()
-    conditions = [_usual(evidence, own, alpha), *_asked(toward, site, key, scale, among, draws)]
-    parts = [nearest(Manifold(sampler, one, key, site, lawful), conditions, scale, steps) for one in scorers(sampler)]
+    conditions = [_usual(evidence, own, alpha), *_asked(toward, site, key, units, among, draws)]
+    parts = [nearest(Manifold(sampler, one, key, site, lawful), conditions, units, steps) for one in scorers(sampler)]
     found, met = (torch.cat(part) for part in zip(*parts, strict=True))
     score = -evidence(sampler.on({**leaves, key: found}))
     p_value = NoveltyScore.of(score, -own).p_value
     name = toward if isinstance(toward, str) else getattr(toward, "__name__", "function")
     return Counterfactual(
-        found, found - leaves[key], distances(found, leaves[key], scale), p_value, met & (p_value >= alpha), name
+        found, found - leaves[key], distances(found, leaves[key], units), p_value, met & (p_value >= alpha), name
     )
 
 
@@ -146,7 +148,22 @@ def _given(calibration: Any) -> tuple[tuple, dict[str, Any]]:
     return (calibration if isinstance(calibration, tuple) else (calibration,)), {}
 
 
-def scale_of(rows: Tensor) -> Tensor:
+def _units(scale: Any, usual: Tensor) -> Tensor:
+    if scale is None:
+        return deviations(usual)
+    try:
+        units = torch.as_tensor(scale, dtype=torch.float64).expand(usual.shape[1:])
+    except (TypeError, ValueError, RuntimeError):
+        units = torch.zeros(())
+    if not bool((units > 0).all()):
+        raise ArgumentError(
+            f"counterfactual: {argument('scale', scale)}; give a number above 0, or one for each cell of a row, "
+            f"{tuple(usual.shape[1:])}."
+        )
+    return units
+
+
+def deviations(rows: Tensor) -> Tensor:
     """The standard deviation of each cell; of one that hardly varies a hundredth of what they vary on average."""
     rows = rows.double()
     seen = ~rows.isnan()
