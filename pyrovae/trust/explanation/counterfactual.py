@@ -188,7 +188,7 @@ def _usual(evidence: Callable[[Sampler], Tensor], own: Tensor, alpha: float) -> 
     if needed < 1:  # so few calibration data that nothing is ever flagged
         raise DataError(
             f"counterfactual: {len(own)} calibration data cannot give a p-value below {argument('alpha', alpha)}; give "
-            f"{math.ceil(2 / alpha)} at least."
+            f"{math.floor(1 / alpha + 1e-9)} at least."
         )
     border = own.sort().values[needed - 1]
     return Condition(lambda here: evidence(here).double() - border - 1e-6, own.std())
