@@ -11,6 +11,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
+from test_staged_components import RECIPES
 from torch import nn
 
 import pyrovae as pv
@@ -114,7 +116,8 @@ def test_files_run_without_torch(files):
 
 def test_a_draw_that_no_noise_makes_is_left_out(own, tmp_path):
     done = pv.to_onnx(own, X, C, folder=tmp_path, parts=["encode", "decode"])
-    assert done["encode"].left_out == {"w": "w"}
+    assert list(done["encode"].left_out) == ["w"]
+    assert "no function of noise" in done["encode"].left_out["w"]
     assert {"w.concentration", "w.rate", "w.mean", "z"} <= set(done["encode"].outputs)
     assert [one.name for one in done["encode"].inputs] == ["x", "c", "noise.z"]
     assert [one.name for one in done["decode"].inputs] == ["c", "z", "w"]
@@ -123,3 +126,65 @@ def test_a_draw_that_no_noise_makes_is_left_out(own, tmp_path):
     with pytest.raises(pv.PairError, match=r"'elbo' cannot be exported: it needs a draw of 'w'.*parts=\('decode'"):
         pv.to_onnx(own, X, C, folder=tmp_path / "all", parts=["decode", "elbo"])
     assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize("name", ["image_vae", "mixture_vae", "sequence_vae"])
+def test_recipes_are_written(name, tmp_path):
+    """Raw images, a component summed out, series of several lengths; the rest is in `test_exported_programs`."""
+    make, data = RECIPES[name]
+    torch.manual_seed(0)
+    args = data if isinstance(data, tuple) else (data,)
+    pair = make()
+    pv.fit(pair, data, steps=1, batch_size=8, seed=0, progress=False, staged=False)
+    done = pv.to_onnx(pair, *args, folder=tmp_path)
+    assert set(done) == {"encode", "decode", "elbo"}
+    assert max(one.difference for one in done.values()) <= 1e-5
+
+
+def test_a_look_at_values_is_refused_with_its_line(tmp_path):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            shift = 1.0 if bool((z > -100).all()) else 0.0
+            pyro.sample("x", dist.Normal(z.repeat(1, 3) + shift, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x[:, :2], 1.0).to_event(1))
+
+    with pytest.raises(pv.PairError, match=r"looks at a value \(.*test_deployment.py, line \d+\)"):
+        pv.to_onnx(pv.Pair(model, guide), X, folder=tmp_path, parts=["decode"])
+
+
+def test_rows_of_the_pairs_own_are_refused(tmp_path):
+    def model(x):
+        with pyro.plate("data", 9, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[..., None] * torch.ones(6), 1.0).to_event(1), obs=x)
+
+    pair = pv.own_store(pv.Pair(model, AutoNormal(model)))
+    pair.guide(X)
+    with pytest.raises(pv.PairError, match="one row of its own data"):
+        pv.to_torch_export(pair, X, folder=tmp_path)
+
+
+def test_without_the_extra_the_refusal_names_it(vae, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(pv.ArgumentError, match=r"pip install 'pyrovae\[onnx\]'"):
+        pv.to_onnx(vae, X, folder=tmp_path)
+
+
+def test_an_unknown_part_is_refused(vae, tmp_path):
+    with pytest.raises(pv.ArgumentError, match="parts='decoder'; give some of 'encode', 'decode', 'elbo'"):
+        pv.to_onnx(vae, X, folder=tmp_path, parts="decoder")
+
+
+def test_nothing_global_is_left_behind(vae, tmp_path):
+    before = torch.get_rng_state(), torch.distributions.Distribution._validate_args, set(pyro.get_param_store())
+    check = torch.distributions.Distribution._validate_sample
+    pv.to_torch_export(vae, X, folder=tmp_path, parts=["decode"])
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert torch.distributions.Distribution._validate_args == before[1]
+    assert torch.distributions.Distribution._validate_sample is check
+    assert set(pyro.get_param_store()) == before[2]

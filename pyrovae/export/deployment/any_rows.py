@@ -73,7 +73,7 @@ class _Merged:
 
     def constant(self, alike: tuple[Node, ...]) -> str:
         tensors = [getattr(graph, str(node.target)) for graph, node in zip(self.graphs, alike, strict=True)]
-        if any(one.shape != tensors[0].shape or not one.equal(tensors[0]) for one in tensors[1:]):
+        if not all(_same(one, tensors[0]) for one in tensors[1:]):
             raise _differ("holds a tensor of constants of another shape or with other values")
         return str(alike[0].target)
 
@@ -101,6 +101,12 @@ class _Merged:
             raise _differ(f"computes with the whole numbers {', '.join(map(str, values))}")
         found: Any = self.length if slope == 1 else self.graph.call_function(operator.mul, (self.length, slope))
         return self.graph.call_function(operator.add, (found, start)) if start else found
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())  # a NaN is not equal to itself
 
 
 def _ones(alike: Sequence[Node]) -> list[int]:

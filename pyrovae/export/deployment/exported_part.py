@@ -47,7 +47,7 @@ class ExportedPart(NamedTuple):
         file: where it is.
         inputs: in the order of the program.
         outputs: names, in the order of the program.
-        left_out: draws that are no function of given noise, and the site that draws.
+        left_out: what the pair says and the file does not, such as a draw that no given noise makes, and why.
         difference: the largest one between file and pair: of numbers above 1, in parts of them.
         rows: numbers of rows on which that was seen.
     """
@@ -90,6 +90,11 @@ def programs(sampler: Sampler, parts: Sequence[str]) -> list[PartProgram]:
     """
     if sampler.device.type != "cpu":
         raise PairError(f"parts are exported on the processor, and the pair stands on {sampler.device}; move it there.")
+    if sampler.found.per_row:
+        raise PairError(
+            "the pair has parameters of which each belongs to one row of its own data: of other rows it says nothing, "
+            "and a program would give those for any. A guide that is made from the data (an encoder) has codes for all."
+        )
     found, refused = [], {}
     for name in parts:
         try:
@@ -114,7 +119,7 @@ def _words(error: BaseException) -> str:
 def _program(sampler: Sampler, part: PairPart) -> PartProgram:
     part.check(sampler)
     graphs = [row_graph(sampler, part, rows) for rows in TRACED_ROWS]
-    _check_drawn(sampler, part, graphs[0])
+    _check_complete(graphs[0])
     module = for_any_rows(graphs, TRACED_ROWS)
     inputs, dims = _inputs(graphs)
     places = [node for node in module.graph.nodes if node.op == "placeholder"]
@@ -129,18 +134,17 @@ def _program(sampler: Sampler, part: PairPart) -> PartProgram:
         program = torch.export.export(
             module, tuple(one[2] for one in kept), dynamic_shapes=tuple(one[1] for one in kept), strict=False
         )
-    return PartProgram(part, program, tuple(one[0] for one in kept), graphs[0].names, graphs[0].undrawn)
+    return PartProgram(part, program, tuple(one[0] for one in kept), graphs[0].names, graphs[0].left_out)
 
 
-def _check_drawn(sampler: Sampler, part: PairPart, one: RowGraph) -> None:
-    """Refuse a part that says nothing of a site without a draw that no given noise makes."""
-    for name, site in one.undrawn.items():
+def _check_complete(one: RowGraph) -> None:
+    """Refuse a part that says nothing of a site."""
+    for name, why in one.left_out.items():
         of = name.partition(".")[0]
         if not any(kept.partition(".")[0] == of for kept in one.names):
-            raise PairError(
-                f"it needs a draw of {site!r}, which is no function of noise that could be given (a Gamma, a Beta, "
-                "classes)"
-            )
+            raise PairError(why)
+    if not one.names:
+        raise PairError("the distributions of its sites have neither parameters nor a mean that could be said")
 
 
 def _inputs(graphs: Sequence[RowGraph]) -> tuple[list[PartInput], list[dict[int, Any]]]:

@@ -126,7 +126,7 @@ class GivenNoise(TorchDispatchMode):
     def _of_known_shape(self, func: Any, args: Any, kwargs: Any) -> Any:
         """A selection by values: by those of the pair's own, or not at all."""
         if func is _aten.index.Tensor:
-            return func(args[0], [self._as_numbers(one) for one in args[1]])
+            return func(args[0], [number for one in args[1] for number in self._as_numbers(one)])
         by = [args[1]] if func is _aten._pack_padded_sequence.default else _tensors(args, kwargs)
         self._refuse_dependent(by, f"the pair selects, or cuts, by a value ({place()})")
         if func is _aten._pack_padded_sequence.default:
@@ -134,15 +134,13 @@ class GivenNoise(TorchDispatchMode):
         with disable_proxy_modes_tracing():
             return func(*args, **kwargs)
 
-    def _as_numbers(self, index: Any) -> Any:
+    def _as_numbers(self, index: Any) -> Sequence[Any]:
+        """A mask as whole numbers, one index for each of its dims."""
         if not isinstance(index, torch.Tensor) or index.dtype not in (torch.bool, torch.uint8):
-            return index
+            return [index]
         self._refuse_dependent([index], f"the pair selects by a mask ({place()})")
         with disable_proxy_modes_tracing():
-            found = index.nonzero(as_tuple=True)
-        if len(found) != 1:
-            raise PairError(f"the pair selects by a mask of several dims ({place()}); flatten both first")
-        return found[0]
+            return index.nonzero(as_tuple=True)
 
     # --- draws ----------------------------------------------------------------------------------------
 
@@ -174,6 +172,15 @@ class GivenNoise(TorchDispatchMode):
         noise = GraphNoise(f"{first}#{before + 1}" if before else first, kind, tuple(map(int, shape)), dtype)
         self.noted.append(noise)
         return noise.drawn() if self.given is None else self.given[len(self.noted) - 1]
+
+
+class WithoutMasks(TorchDispatchMode):
+    """Inside, a selection by a mask is an error: how much it selects hangs on how many rows there are."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _aten.index.Tensor and any(one.dtype == torch.bool for one in _tensors(args[1])):
+            raise PairError("a graph for any number of rows selects nothing by a mask")
+        return func(*args, **(kwargs or {}))
 
 
 class _SiteNote(Messenger):

@@ -13,8 +13,9 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities, check_plate
+from pyrovae.export.deployment.given_noise import WithoutMasks
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.pair import guide_function
+from pyrovae.pairs.pair import guide_function, unwrapped
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.prediction.readings import rows_first
@@ -55,11 +56,8 @@ def data_inputs(sampler: Sampler, batch: Batch) -> dict[str, torch.Tensor]:
 
 def argument_names(sampler: Sampler, batch: Batch) -> dict[int | str, str]:
     """What each argument is called: as the model's signature has it, where it says."""
-    try:
-        parameters = inspect.signature(sampler.use.pair.model).parameters.values()
-        known = [one.name for one in parameters if one.kind < one.VAR_POSITIONAL]
-    except (TypeError, ValueError):
-        known = []
+    pair = sampler.use.pair
+    known = _known_names(pair.model) or _known_names(unwrapped(pair).model)
     taken = {key for key in batch.leaves if isinstance(key, str)}
     found: dict[int | str, str] = {}
     for key in batch.leaves:
@@ -67,6 +65,14 @@ def argument_names(sampler: Sampler, batch: Batch) -> dict[int | str, str]:
         found[key] = f"argument_{key}" if isinstance(key, int) and name in taken else name
         taken.add(found[key])
     return found
+
+
+def _known_names(model: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in parameters if one.kind < one.VAR_POSITIONAL]
 
 
 def _batch(sampler: Sampler, given: Mapping[str, torch.Tensor]) -> Batch:
@@ -78,6 +84,15 @@ def _run(sampler: Sampler, model: Trace, guide: Trace) -> Run:
     return Run(Traces(model, guide), 1, fold_single, sampler.layout, sampler.structure.data_plate)
 
 
+def _check_rows(sampler: Sampler, site: str, value: torch.Tensor, batch: Batch) -> None:
+    """Refuse a site that has always the same rows, whatever is given."""
+    if sampler.structure.sites[site].local and len(value) != batch.rows:
+        raise PairError(
+            f"{site!r} has rows of the pair's own, {len(value)} of them, whatever rows it is given: a posterior for "
+            "those alone. A guide that is made from the data (an encoder) has one for any rows"
+        )
+
+
 # --- encode -------------------------------------------------------------------------------------------
 def _encode(sampler: Sampler, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     batch = _batch(sampler, given)
@@ -86,6 +101,7 @@ def _encode(sampler: Sampler, given: Mapping[str, torch.Tensor]) -> dict[str, to
     found: dict[str, torch.Tensor] = {}
     for site in sampler.structure.named("latent"):
         found[site] = _rows_first(run, site, "guide", run.value(site, "guide")[0])
+        _check_rows(sampler, site, found[site], batch)
         found |= _said_of(run, site, "guide")
     return found
 
@@ -100,7 +116,9 @@ def _latents(sampler: Sampler, batch: Batch) -> dict[str, torch.Tensor]:
             value: torch.Tensor = node["value"].detach()
             missing = sampler.layout.place(("model", name)).ndim - value.ndim  # of what is enumerated for a single row
             value = value.reshape([1] * missing + list(value.shape))
-            found[latent_name(name, found)] = _rows_first(one, name, "model", value).contiguous()
+            value = _rows_first(one, name, "model", value).contiguous()
+            _check_rows(sampler, name, value, batch)
+            found[latent_name(name, found)] = value
     return found
 
 
@@ -171,16 +189,23 @@ def _said_of(run: Run, site: str, side: str) -> dict[str, torch.Tensor]:
     base = base_of(run.node(site, side)["fn"])
     if is_delta(base):
         return {}  # the point is the draw
-    own = [name for name in getattr(base, "arg_constraints", {}) if name in vars(base) or name not in _ALIKE]
     found = {}
-    for name in dict.fromkeys([*own, "mean", "stddev"]):
+    for name in dict.fromkeys([*_own(base), "mean", "stddev"]):
         try:
-            value = getattr(base, name)
+            with WithoutMasks():  # as of Student's t, some of which have no variance
+                value = getattr(base, name)
         except (NotImplementedError, AttributeError, ValueError, RuntimeError):
-            continue  # it has none
+            continue  # it has none, or none that a graph could say
         if isinstance(value, torch.Tensor):
             found[f"{site}.{name}"] = _parameter(run, site, side, name, value.ndim)
     return found
+
+
+def _own(base: Any) -> list[str]:
+    """The parameters that a distribution was given; of those that make each other, the first where none was."""
+    names = list(getattr(base, "arg_constraints", {}))
+    own = [name for name in names if name in vars(base) or name not in _ALIKE]
+    return own or names[:1]
 
 
 def _parameter(run: Run, site: str, side: str, name: str, ndim: int) -> torch.Tensor:
