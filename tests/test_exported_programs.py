@@ -44,6 +44,7 @@ REFUSED: dict[str, dict[str, str]] = {
     **{name: {"elbo": NO_NOISE} for name in DRAWN},
     **{name: dict.fromkeys(PARTS, OWN_ROWS) for name in OF_ROWS},
     "enumerated_mixture_map": {"elbo": POINT},
+    "table_vae-mechanism": {"elbo": NO_NOISE},
     "transformed_likelihood": {"decode": "neither parameters nor a mean"},
 }
 

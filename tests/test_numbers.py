@@ -74,6 +74,11 @@ def explored(**given):
         return pv.explore(vae(), X, path=f"{folder}/page.html", **given)
 
 
+def carded(**given):
+    with tempfile.TemporaryDirectory() as folder:
+        return pv.model_card(truth(), X, path=folder, **{"draws": 4, **given})
+
+
 def asking(function, *extra, **fixed):
     return lambda **given: function(truth(), X, *extra, **{**fixed, **given})
 
@@ -109,6 +114,7 @@ CALLS = {
     "linear_probe": asking(pv.linear_probe, labels=torch.arange(16) % 2, folds=2),
     "log_evidence": asking(pv.log_evidence),
     "log_likelihood": asking(pv.log_likelihood, draws=3),
+    "model_card": lambda **given: carded(**given),
     "mutual_information": asking(pv.mutual_information, queries=3),
     "novelty": asking(pv.novelty, calibration=X, scores=("evidence",)),
     "over_seeds": lambda **given: pv.over_seeds(

@@ -19,6 +19,7 @@ from pyrovae.export.card_figures import card_figures
 from pyrovae.export.card_text import card_text
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, owner
+from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.use import arguments
 from pyrovae.training.saved.weight_files import save
@@ -75,6 +76,7 @@ def model_card(
         (True, True)
     """
     rows, draws = check_count("rows", rows), check_count("draws", draws)
+    seed = chosen_seed(seed)
     batches = as_batches(arguments(pair, data, named))
     batch = batches.first(rows)
     if not batch.leaves:
