@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro
 import pytest
 import torch
-from pyro.distributions import Normal
+from pyro.distributions import LogNormal, Normal
 from pyro.infer.autoguide import AutoNormal
 
 import pyrovae as pv
@@ -77,3 +77,28 @@ def test_pairs_that_do_not_compare_are_refused_in_words():
     second = pv.own_store(second)
     pv.fit(second, x, steps=2, progress=False)
     assert pv.compare({"first": first, "second": second}, x).rows.shape == (2, 30)
+
+
+def logarithmic(likelihood, cast):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", Normal(0.0, 1.0))
+            pyro.sample("x", likelihood(z, 0.5), obs=cast(x))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", Normal(0.8 * x.log(), 0.2**0.5))
+
+    return pv.Pair(model, guide)
+
+
+def test_other_units_do_not_compare():
+    """The evidences of a model of log x and of the same one of x lie apart by the logarithms."""
+    x = torch.randn(20, generator=torch.Generator().manual_seed(0)).exp()
+    logs, values = logarithmic(Normal, torch.log), logarithmic(LogNormal, torch.clone)
+    gaps = pv.log_evidence(logs, x, draws=2).value - pv.log_evidence(values, x, draws=2).value
+    torch.testing.assert_close(gaps.float(), x.log(), atol=1e-4, rtol=0)
+    with pytest.raises(pv.PairError, match="'x' of 'values' holds other numbers than 'x' of 'logs'"):
+        pv.compare({"logs": logs, "values": values}, x, draws=25)
+    same = logarithmic(LogNormal, lambda x: x * (1 + 1e-7))
+    assert pv.compare({"values": values, "same": same}, x, draws=25).rows.shape == (2, 20)

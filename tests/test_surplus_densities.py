@@ -81,3 +81,23 @@ def test_what_a_latent_site_is_made_of_counts_once():
 
     found = pv.log_evidence(pv.Pair(model, guide), X, draws=3).value.float()
     torch.testing.assert_close(found, dist.Normal(0.0, 2**0.5).log_prob(X), atol=1e-5, rtol=0)
+
+
+def test_a_training_does_not_call_it_an_elbo():
+    """Its history holds minus the loss, and the result says before all else that this is no bound."""
+
+    def trained(noise):
+        def guide(x):
+            slope = pyro.param("slope", torch.tensor(0.5))
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(slope * x + noise(x), 0.8))
+
+        pyro.clear_param_store()
+        return pv.fit(pv.Pair(model, guide), X, epochs=5, seed=0, staged=False, progress=False)
+
+    with pytest.warns(pv.PyrovaeWarning, match="surplus-density"):
+        run = trained(drawn)
+    assert run.verdicts[0].words == run.no_elbo
+    assert "What the history calls ELBO is none: the guide draws 'u'" in run.verdict
+    assert "  ELBO  " not in repr(run)
+    assert "  ELBO  " in repr(trained(torch.zeros_like))

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.errors import ArgumentError, DataError
+from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.importance_weights import check, row_weights
 from pyrovae.evaluation.per_datum import check_proper, of_each_datum
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.sampling.sampler import Sampler
@@ -134,7 +135,7 @@ def compare(
 
     Raises:
         ArgumentError: fewer than two pairs.
-        PairError: a pair whose rows have no evidence of their own.
+        PairError: a pair whose rows have no evidence of their own, or that observes other numbers of them.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -147,9 +148,12 @@ def compare(
     if not isinstance(pairs, Mapping) or len(pairs) < 2:
         raise ArgumentError('compare takes two pairs or more with their names: compare({"a": pair_a, "b": pair_b}, x).')
     draws = check_count("draws", draws)
-    found = [
-        _of_rows(check_proper(of_each_datum(pair, data, named, seed, data_plate)), draws) for pair in pairs.values()
-    ]
+    observed: dict[str, tuple[str, torch.Tensor]] = {}
+    found = []
+    for name, pair in pairs.items():
+        sampler = check_proper(of_each_datum(pair, data, named, seed, data_plate))
+        _check_same_numbers(name, sampler, observed)
+        found.append(_of_rows(sampler, draws))
     rows, khat = map(torch.stack, zip(*found, strict=True))
     doubtful = (khat > _TRUSTED).double().mean(1)
     if rows.shape[1] < _FEWEST:
@@ -160,6 +164,22 @@ def compare(
     return Comparison(
         tuple(list(pairs)[place] for place in order), *_mean(rows), *_mean(gaps), unreliable=doubtful, rows=rows
     )
+
+
+def _check_same_numbers(name: str, sampler: Sampler, observed: dict[str, tuple[str, torch.Tensor]]) -> None:
+    """Refuse a pair that observes other numbers in the same rows than one before it, which are noted in `observed`."""
+    for site, node in samples(sampler.use.posterior_run.model):
+        value: Any = node["value"]
+        if not node["is_observed"] or node["mask"] is not None:
+            continue  # what a mask hides may be anything
+        before, numbers = observed.setdefault(site, (name, value.double()))
+        if numbers.shape == value.shape and not torch.allclose(numbers, value.double(), rtol=1e-5, equal_nan=True):
+            raise PairError(
+                f"compare: {site!r} of {name!r} holds other numbers than {site!r} of {before!r} on the same rows "
+                "(logarithms, say, standardised or binarised values), and densities in different units do not "
+                "compare. Observe the same numbers in both: dist.LogNormal for a normal of log x, or a "
+                "TransformedDistribution."
+            )
 
 
 def _of_rows(sampler: Sampler, draws: int) -> tuple[torch.Tensor, torch.Tensor]:

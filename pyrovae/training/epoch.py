@@ -17,7 +17,8 @@ class Epoch(NamedTuple):
     `DReG` and `RenyiELBO` the bound of their several draws.
 
     A guide at a point (AutoDelta) has no density: there `rate` is no rate but minus the log of the prior at the
-    point, and `elbo` the log of the joint one. `rate_distortion` refuses such a pair.
+    point, and `elbo` the log of the joint one. `rate_distortion` refuses such a pair. Nor is `elbo` a bound where the
+    guide draws what the model has nothing to set against: `Fit.no_elbo` says so.
 
     Examples:
         >>> import torch, pyrovae as pv

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.plots.in_words import bars
 from pyrovae.plots.learning_curves import plot_learning_curves
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.verdict import TROUBLE, Verdict, active_verdict, curve_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict
 
 if TYPE_CHECKING:
     from pyrovae.evaluation.active_units import ActiveUnits
@@ -34,6 +34,7 @@ class Fit:
         checkpoint: the last checkpoint's path.
         route: how the steps were made (plain, traced, compiled) and why, in one line.
         first_elbo: the ELBO of the first step, per datum.
+        no_elbo: why what the history calls ELBO is no bound of the evidence, in words; empty where it is one.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -54,12 +55,13 @@ class Fit:
     checkpoint: Path | None = None
     route: str = ""
     first_elbo: float = math.nan
+    no_elbo: str = ""
 
     def __repr__(self) -> str:
         """The curve, what it says, and what to ask next."""
         lines = [f"Fit: {len(self.history):,} epochs, {self.step:,} steps in {self.seconds:.3g} s, {self.reason}"]
         elbo = [row.elbo for row in self.history]
-        if elbo and all(map(math.isfinite, elbo)):
+        if elbo and all(map(math.isfinite, elbo)) and not self.no_elbo:
             lines.append(f"  ELBO  {elbo[0]:.5g} {_curve(elbo)} {elbo[-1]:.5g} nats per datum")
         lines.append(f"  {self.verdict}")
         lines.append("  Next: pv.write_report(run, held_out_data, path='report.html') shows what it learned.")
@@ -68,7 +70,9 @@ class Fit:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
-        return curve_verdict(self.history, self.first_elbo), *(active_verdict(*item) for item in self.active.items())
+        none = [Verdict(VerdictKind.NO_ELBO, self.no_elbo)] if self.no_elbo else []
+        latents = (active_verdict(*item) for item in self.active.items())
+        return *none, curve_verdict(self.history, self.first_elbo), *latents
 
     @property
     def verdict(self) -> str:

@@ -216,6 +216,7 @@ class Session:
             seconds=trainer.seconds,
             seed=self.seed,
             first_elbo=trainer.first_elbo,
+            no_elbo=self._why_no_elbo(),
             active=self._active_units(),
             checkpoint=self.resumption.last,
             route=trainer.staging.summary,
@@ -224,6 +225,10 @@ class Session:
         if self.team.first:
             self._log(run)
         return run
+
+    def _why_no_elbo(self) -> str:
+        surplus = [finding.message for finding in self.findings if finding.clause == "surplus-density"]
+        return f"What the history calls ELBO is none: {surplus[0]}" if surplus else ""
 
     @staticmethod
     def _log(run: Fit) -> None:

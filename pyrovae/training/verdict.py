@@ -26,6 +26,7 @@ class VerdictKind(Enum):
     OVERFITTING = "Overfitting"
     DIVERGED = "Diverged"
     WEIGHTED = "Weighted"
+    NO_ELBO = "No ELBO"
     TOO_SHORT = "Too short"
     ACTIVE = "Active"
     COLLAPSED = "Collapsed"

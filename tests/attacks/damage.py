@@ -1,4 +1,4 @@
-"""Files damaged at random, by a seed: bits turned, bytes replaced, parts lost, doubled, moved or filled with noise."""
+"""Files damaged at random, by a seed: bits turned, bytes and sizes replaced, parts lost, doubled, swapped or noise."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ STRANGE = (
     *({"": None}, [0] * 100, "float32", "1", {"kind": "weights"}, {"$float": "x"}, {"$dict": [[1]]}),
 )
 
+SIZES = (0, 1, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
+
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
     """One to four faults."""
@@ -52,7 +54,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 4)):
         place = chance.randrange(max(1, len(held)))
         length = min(chance.choice((1, 2, 4, 16, 200)), len(held) - place)
-        match chance.randrange(7):
+        match chance.randrange(9):
             case 0 if held:
                 held[place] ^= 1 << chance.randrange(8)
             case 1:
@@ -65,6 +67,15 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
                 held[place:place] = chance.randbytes(length)
             case 5:
                 del held[place:]
+            case 6:  # what stands in headers and footers are sizes and places
+                place = chance.choice((place, place % 64, max(0, len(held) - 1 - place % 64)))
+                size = chance.choice(SIZES) % 2 ** (8 * chance.choice((1, 2, 4, 8)))
+                width = max(1, (size.bit_length() + 7) // 8)
+                held[place : place + width] = size.to_bytes(width, chance.choice(("little", "big")))
+            case 7 if len(held) > 2 * length > 0:
+                other = chance.randrange(len(held) - length)
+                part = held[place : place + length]
+                held[place : place + length], held[other : other + length] = held[other : other + length], part
             case _:
                 held[place : place + length] = chance.choice((b"\0", b"\xff", b"\x7f", b"9", b"-")) * length
     return bytes(held)

@@ -1,34 +1,95 @@
-"""Whether a Parquet file has checksums, so that damage of its values can be noticed at all."""
+"""What a Parquet file says of itself in two places: its rows, and whether its pages have checksums."""
 
 from __future__ import annotations
 
 import logging
+from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
+
+from pyrovae.errors import FileError
 
 _log = logging.getLogger("pyrovae")
 
 
-def say_whether_checked(path: Path, metadata: Any) -> None:
-    """Log it where the pages of a file that was read have no checksums; those that are there were compared."""
-    column = metadata.row_group(0).column(0) if metadata.num_row_groups else None
-    if column is None:
-        return
-    begins = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
+class _Page(NamedTuple):
+    kind: bytes
+    has_checksum: bool
+
+
+def check_pages(path: Path, metadata: Any, rows: int) -> None:
+    """Refuse a file whose parts disagree; log it where its pages have no checksums. Those that are there were compared.
+
+    A page whose header lost its checksum would be read without one. Some writers give them to pages of one kind alone.
+
+    Args:
+        path: the file, which was read.
+        metadata: of it.
+        rows: how many were read.
+
+    Raises:
+        FileError: numbers of rows, names of columns or pages of one kind differ.
+    """
+    agree = all(_agrees(group, metadata.schema) for group in _row_groups(metadata))
+    if rows != metadata.num_rows or not agree or _renamed(metadata):
+        raise FileError(
+            f"{path} is damaged: what it says of its rows or columns in one place, it says otherwise in another."
+        )
+    pages = set(_first_pages(path, metadata))
+    if len({page.kind for page in pages}) < len(pages):
+        raise FileError(f"{path} is damaged: some of its pages have a checksum, and others of their kind have none.")
+    if pages and not any(page.has_checksum for page in pages):
+        _log.info(
+            "%s has no page checksums, so damage of its values could not be noticed; writers have an option for "
+            "them, write_page_checksum=True of pyarrow and pandas.",
+            path,
+        )
+
+
+def _row_groups(metadata: Any) -> Iterator[Any]:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return (group for group in groups if group.num_rows)  # what holds no rows may have no pages
+
+
+def _agrees(group: Any, schema: Any) -> bool:
+    """Whether each column has as many values as there are rows; lists have their own number."""
+    return all(
+        group.column(number).num_values == group.num_rows or schema.column(number).max_repetition_level
+        for number in range(group.num_columns)
+    )
+
+
+def _renamed(metadata: Any) -> bool:
+    """Whether Arrow, which writes its own copy of the names, wrote others."""
+    from pyarrow import ArrowException, BufferReader, ipc
+
+    written = (metadata.metadata or {}).get(b"ARROW:schema")
+    try:
+        return written is not None and (
+            ipc.read_schema(BufferReader(b64decode(written))).names != metadata.schema.to_arrow_schema().names
+        )
+    except (ValueError, OSError, ArrowException):
+        return True
+
+
+def _first_pages(path: Path, metadata: Any) -> Iterator[_Page]:
     with path.open("rb") as stream:
-        stream.seek(min(begins))
-        if not _has_checksum(stream):
-            _log.info(
-                "%s has no page checksums, so damage of its values could not be noticed; writers have an option for "
-                "them, write_page_checksum=True of pyarrow and pandas.",
-                path,
-            )
+        for group in _row_groups(metadata):
+            for column in (group.column(number) for number in range(group.num_columns)):
+                yield _page(stream, column.data_page_offset)
+                if column.has_dictionary_page:
+                    yield _page(stream, column.dictionary_page_offset)
 
 
-def _has_checksum(stream: IO[bytes]) -> bool:
-    """Whether the header of a page (Thrift's compact protocol) goes on with field 4, the checksum, after the sizes."""
-    for _ in range(3):  # the page's type, its size as it is and as it is packed: a byte each that says so, and a number
+def _page(stream: IO[bytes], begin: int) -> _Page:
+    """What the header of a page says, in Thrift's compact protocol: after its kind and sizes comes the checksum."""
+    stream.seek(begin)
+    numbers = []
+    for _ in range(3):  # the kind, the size as it is and as it is packed: a byte each that says so, and a number
         stream.read(1)
-        while stream.read(1) >= b"\x80":  # more bytes of the number follow
-            pass
-    return stream.read(1) == b"\x15"  # the next field, a number of 32 bits
+        digits = [stream.read(1)]
+        while digits[-1] >= b"\x80":  # more bytes of the number follow
+            digits.append(stream.read(1))
+        numbers.append(b"".join(digits))
+    return _Page(numbers[0], stream.read(1) == b"\x15")  # the next field, a number of 32 bits

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import reading
-from pyrovae.data.datasets.page_checksums import say_whether_checked
+from pyrovae.data.datasets.page_checksums import check_pages
 from pyrovae.data.datasets.table_files import (
     check_digits,
     chosen_columns,
@@ -17,7 +17,7 @@ from pyrovae.data.datasets.table_files import (
 )
 from pyrovae.data.datasets.table_layout import HOLES, is_number, lines_of_rows, table_layout
 from pyrovae.data.row_words import LINE, row_words
-from pyrovae.errors import DataError
+from pyrovae.errors import DataError, FileError
 
 _MOSTLY = 0.9  # of the cells of a column are numbers, and the others are slips
 
@@ -60,8 +60,11 @@ def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
         # Once as the file has them, and once as a frame; a file may say a number a million times in a few bytes.
         check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), "Take fewer columns of it.")
         table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
-        say_whether_checked(path, file.metadata)
-        return to_pandas(table)
+        check_pages(path, file.metadata, len(table))
+        frame = to_pandas(table)
+    if not {str(name) for name in frame} <= {*table.column_names}:  # pandas writes names of its own into the file
+        raise FileError(f"{path} is damaged: it calls a column otherwise in one place than in another.")
+    return frame
 
 
 def _csv(path: Path, header: bool | None, wanted: list[int]) -> Any:

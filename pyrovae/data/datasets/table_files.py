@@ -11,7 +11,7 @@ import numpy as np
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import AS_NPY, reading
-from pyrovae.data.datasets.page_checksums import say_whether_checked
+from pyrovae.data.datasets.page_checksums import check_pages
 from pyrovae.data.datasets.table_layout import (
     HOLES,
     TableLayout,
@@ -169,7 +169,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
         # Once as the file has them, and once as a matrix.
         check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), AS_NPY)
         table = file.read(columns=wanted)
-        say_whether_checked(path, file.metadata)
+        check_pages(path, file.metadata, len(table))
     _check_missing(table, path, table.column_names)
     matrix = _matrix(table)
     for number, column in enumerate(table.columns):
