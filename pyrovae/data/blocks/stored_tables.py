@@ -12,7 +12,7 @@ from pyrovae.data.blocks.column_arguments import ColumnArguments, Wanted
 from pyrovae.data.blocks.reader import Leaves
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import reading
-from pyrovae.data.datasets.page_checksums import say_whether_checked
+from pyrovae.data.datasets.page_checksums import check_pages
 from pyrovae.data.datasets.read_frame import to_pandas
 from pyrovae.errors import DataError, FileError
 
@@ -108,13 +108,9 @@ def open_parquet(path: Path) -> Any:
     options = arrow.ParquetFragmentScanOptions(page_checksum_verification=True)
     with reading(path):
         found = arrow.dataset(str(path), format=arrow.ParquetFileFormat(default_fragment_scan_options=options))
-        for name in found.files[:1]:
-            _say(Path(name), found)
+        for number, fragment in enumerate(found.get_fragments()):
+            check_pages(Path(fragment.path), fragment.metadata, says=number == 0)
     return found
-
-
-def _say(path: Path, dataset: Any) -> None:
-    say_whether_checked(path, next(iter(dataset.get_fragments())).metadata)
 
 
 def _parts(fragment: Any) -> list[Any]:

@@ -18,28 +18,29 @@ class _Page(NamedTuple):
     has_checksum: bool
 
 
-def check_pages(path: Path, metadata: Any, rows: int) -> None:
+def check_pages(path: Path, metadata: Any, *, says: bool = True) -> None:
     """Refuse a file whose parts disagree; log it where its pages have no checksums. Those that are there were compared.
 
     A page whose header lost its checksum would be read without one. Some writers give them to pages of one kind alone.
 
     Args:
-        path: the file, which was read.
+        path: the file.
         metadata: of it.
-        rows: how many were read.
+        says: whether to log it, too.
 
     Raises:
         FileError: numbers of rows, names of columns or pages of one kind differ.
     """
-    agree = all(_agrees(group, metadata.schema) for group in _row_groups(metadata))
-    if rows != metadata.num_rows or not agree or _renamed(metadata):
+    groups = [*_row_groups(metadata)]
+    agree = all(_agrees(group, metadata.schema) for group in groups)
+    if sum(group.num_rows for group in groups) != metadata.num_rows or not agree or _renamed(metadata):
         raise FileError(
             f"{path} is damaged: what it says of its rows or columns in one place, it says otherwise in another."
         )
     pages = set(_first_pages(path, metadata))
     if len({page.kind for page in pages}) < len(pages):
         raise FileError(f"{path} is damaged: some of its pages have a checksum, and others of their kind have none.")
-    if pages and not any(page.has_checksum for page in pages):
+    if says and pages and not any(page.has_checksum for page in pages):
         _log.info(
             "%s has no page checksums, so damage of its values could not be noticed; writers have an option for "
             "them, write_page_checksum=True of pyarrow and pandas.",

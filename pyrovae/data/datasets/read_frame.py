@@ -60,7 +60,7 @@ def _parquet(path: Path, names: list[str], wanted: list[int]) -> Any:
         # Once as the file has them, and once as a frame; a file may say a number a million times in a few bytes.
         check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), "Take fewer columns of it.")
         table = file.read(columns=[names[number] for number in wanted], use_pandas_metadata=True)
-        check_pages(path, file.metadata, len(table))
+        check_pages(path, file.metadata)
         frame = to_pandas(table)
     if not {str(name) for name in frame} <= {*table.column_names}:  # pandas writes names of its own into the file
         raise FileError(f"{path} is damaged: it calls a column otherwise in one place than in another.")

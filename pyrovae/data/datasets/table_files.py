@@ -169,7 +169,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
         # Once as the file has them, and once as a matrix.
         check_memory(2 * 8 * len(wanted) * file.metadata.num_rows, str(path), AS_NPY)
         table = file.read(columns=wanted)
-        check_pages(path, file.metadata, len(table))
+        check_pages(path, file.metadata)
     _check_missing(table, path, table.column_names)
     matrix = _matrix(table)
     for number, column in enumerate(table.columns):
