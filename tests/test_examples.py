@@ -32,6 +32,7 @@ SAYS = {
     "rare_class.py": "rare rows, of",
     "semi_supervised.py": "error with 100 labels",
     "sequences.py": "forecasts of 5 steps",
+    "ship.py": "onnxruntime alone: 297 images of their codes",
     "selective_prediction.py": "to a person, so that the rest",
     "uncertainty.py": "8 generated digits",
     "vae_mnist.py": "drew 10 images",
