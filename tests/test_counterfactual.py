@@ -40,6 +40,7 @@ def nearest_usual(row: torch.Tensor) -> torch.Tensor:
     return nearest(row, high)
 
 
+@pytest.mark.slow
 def test_the_nearest_usual_datum_is_the_exact_one():
     found = pv.counterfactual(TRUTH, X[:2], calibration=USUAL, draws=1, steps=150)
     exact = torch.stack([nearest_usual(row) for row in X[:2]])
@@ -52,6 +53,7 @@ def test_the_nearest_usual_datum_is_the_exact_one():
     assert torch.allclose(found.distance, ((found.change / SCALE) ** 2).mean(1).sqrt())
 
 
+@pytest.mark.slow
 def test_the_nearest_datum_of_a_class_is_the_exact_one():
     """Of a linear border: the projection, moved along the manifold until it is reached."""
     start = nearest(X[2], 0.0)

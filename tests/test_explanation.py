@@ -6,12 +6,14 @@ import itertools
 import math
 import sys
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import pyrovae as pv
+from pyrovae.trust.explanation.own_imputation import OwnImputation
 
 pytest.importorskip("captum")
 
@@ -77,6 +79,7 @@ def test_values_are_those_of_the_functions_that_they_are_called_after():
     assert torch.allclose(parts["total"].base, parts["total"].value - parts["total"].contribution.sum(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_of_a_linear_figure_lime_finds_its_slopes():
     exact = shapley(lambda cells: latent(torch.where(cells, X, MEAN)))
     found = pv.explain(TRUTH, X, of=("z", 1), method="lime", absent=MEAN, draws=2, repeats=2)
@@ -84,6 +87,7 @@ def test_of_a_linear_figure_lime_finds_its_slopes():
 
 
 # --- the marginal ---------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_marginal_is_that_of_the_reference():
     reference = TRUTH.sample(6, seed=9)
 
@@ -114,6 +118,7 @@ def expected_evidence(cells: torch.Tensor) -> torch.Tensor:
 EXPECTED = {("z", 1): lambda cells: latent(given(cells)[0]), "evidence": expected_evidence}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", EXPECTED, ids=str)
 def test_conditional_shapley_values_are_the_exact_ones(of):
     found = pv.explain(TRUTH, X, of=of, absent="imputed", draws=2, repeats=12)
@@ -121,6 +126,19 @@ def test_conditional_shapley_values_are_the_exact_ones(of):
     assert within_error(found, exact)
     assert found.error.mean() < 0.25 * exact.std()  # so near that another game would be seen
     assert not within_error(found, shapley(lambda cells: FIGURES[of](torch.where(cells, X, MEAN))))
+
+
+@pytest.mark.slow
+def test_completed_cells_have_the_mean_and_the_variance_of_the_exact_ones():
+    """Where the guide knows little, and where it knows nothing: there the prior's candidates have to bear the tails."""
+    own = OwnImputation(TRUTH, {0: X}, 0, X, seed=0, data_plate=None)
+    for cells in ([True, False, False, False], [False] * CELLS):
+        seen = torch.tensor(cells)
+        mean, covariance = given(seen)
+        drawn = torch.stack([one for seed in range(40) for one in own.filled(seen, seed)])
+        off = ((drawn - mean) / covariance.diagonal().sqrt())[..., ~seen]
+        assert off.mean((0, 1)).abs().max() < 4 / math.sqrt(len(drawn) * len(X) / 2)
+        assert (off.square().mean((0, 1)) - 1).abs().max() < 4 * math.sqrt(2 / (len(drawn) * len(X) / 2))
 
 
 # --- noise ----------------------------------------------------------------------------------------------
@@ -242,6 +260,15 @@ def test_ranked_names_the_greatest_first():
     assert found.ranked(1, largest=True)[0][0] == int(found.contribution[1].argmax())
     with pytest.raises(pv.ArgumentError, match="row=9; there are 5 rows"):
         found.ranked(9)
+
+
+def test_columns_of_a_frame_are_named():
+    frame = pd.DataFrame(X.float().numpy(), columns=list("abcd"))
+    vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 4), scale=1.0), pv.DiagNormal(pv.MLP(4, [], 4)))
+    pair = pv.tables.with_schema(vae, pv.tables.schema(frame))
+    found = pv.explain(pair, frame, of="elbo", draws=2, repeats=2)
+    assert found.names == tuple("abcd")
+    assert found.ranked(0)[0][0] == "abcd"[int(found.contribution[0].abs().argmax())]
 
 
 def test_nothing_of_the_caller_is_moved():
