@@ -20,6 +20,7 @@ SAYS = {
     "disentangle.py": "x            is told best by dimension",
     "explain.py": "the inverted patch has the greatest share in",
     "custom_pair.py": "saved and loaded: cells.safetensors",
+    "explorer.py": "opens without a network",
     "flow_prior.py": "flow of splines  evidence",
     "hierarchical.py": "two levels   evidence",
     "impute_table.py": "holes before: 525, after: 0",
