@@ -272,6 +272,20 @@ def test_a_row_is_reconstructed_as_python_does_it(tmp_path):
     np.testing.assert_allclose(one[4:], 0.5)
 
 
+def test_images_are_in_the_unit_that_the_guide_finds_in_them():
+    """Of a pair that has met no image yet, it does not know it from the model alone."""
+    torch.manual_seed(0)
+    pair = pv.recipes.image_vae((1, 4, 4), 2, channels=(4,))
+    x = torch.randint(0, 256, (12, 1, 4, 4)).to(torch.uint8)
+    x[0, 0, 0, 0] = 255
+    found = explored(pair, x)
+    mean = numbers(found, found["checks"][0]["wanted"])[:16]
+    drawn = pv.variations(pair, x, draws=1, scale=0.0)["x"].numpy()
+    assert list(found["sites"][0]["limits"]) == [0.0, 255.0]
+    assert drawn.min() - 60 < mean.min() < mean.max() < drawn.max() + 60
+    assert mean.max() > 2
+
+
 def test_a_classs_program_is_that_of_its_class():
     x, y = X.sigmoid(), torch.arange(12) % 3
     torch.manual_seed(0)

@@ -69,6 +69,7 @@ def test_a_slider_moves_the_answer_as_the_model_has_it(page, pair, tmp_path):
     spread = (np.array(found["draws"]) @ weight.T).std(0)
     shown = [float(row[3].removeprefix("± ")) for row in found["cells"]]
     np.testing.assert_allclose(shown, spread, rtol=6e-3)
+    assert {row[2] for row in found["cells"]} == {"± 0.5"}
     assert [row[0] for row in found["cells"]] == ["one", "two", "three", "four"]
     assert found["said"].startswith("z[")
     assert "Nearest: row" in found["said"]
@@ -138,7 +139,8 @@ def test_names_run_nothing_and_stand_there_as_they_are(tmp_path):
 @pytest.mark.parametrize("which", ["page", "pictures"])
 def test_everything_has_a_name_and_its_turn(which, request, tmp_path):
     found = asked(request.getfixturevalue(which), tmp_path, """
-        const named = (one) => one.getAttribute("aria-label") || one.labels?.[0]?.textContent || one.textContent;
+        const inside = (one) => (one.matches("select") ? "" : one.textContent);  // options are no name
+        const named = (one) => one.getAttribute("aria-label") || one.labels?.[0]?.textContent || inside(one);
         const all = [...document.querySelectorAll("button, input, select, canvas:not([aria-hidden]), [tabindex]")];
         const turns = [...document.querySelectorAll("[tabindex]")].map((one) => one.tabIndex);
         const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
