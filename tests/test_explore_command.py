@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _inside(folder, monkeypatch):
+def _there(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 

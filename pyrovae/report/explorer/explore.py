@@ -69,7 +69,7 @@ def explore(
         >>> vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pv.explore(vae, torch.randn(50, 3), path=f"{folder}/noise.html")
-        ...     "http" in path.read_text()
+        ...     "https:" in path.read_text()
         False
     """
     pair, place = trained.pair if isinstance(trained, Fit) else trained, Path(path)
