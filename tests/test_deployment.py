@@ -12,7 +12,6 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
-from test_staged_components import RECIPES
 from torch import nn
 
 import pyrovae as pv
@@ -126,20 +125,6 @@ def test_a_draw_that_no_noise_makes_is_left_out(own, tmp_path):
     with pytest.raises(pv.PairError, match=r"'elbo' cannot be exported: it needs a draw of 'w'.*parts=\('decode'"):
         pv.to_onnx(own, X, C, folder=tmp_path / "all", parts=["decode", "elbo"])
     assert not (tmp_path / "all").exists()
-
-
-@pytest.mark.trial
-@pytest.mark.parametrize("name", ["image_vae", "mixture_vae", "sequence_vae"])
-def test_recipes_are_written(name, tmp_path):
-    """Raw images, a component summed out, series of several lengths; the rest is in `test_exported_programs`."""
-    make, data = RECIPES[name]
-    torch.manual_seed(0)
-    args = data if isinstance(data, tuple) else (data,)
-    pair = make()
-    pv.fit(pair, data, steps=1, batch_size=8, seed=0, progress=False, staged=False)
-    done = pv.to_onnx(pair, *args, folder=tmp_path)
-    assert set(done) == {"encode", "decode", "elbo"}
-    assert max(one.difference for one in done.values()) <= 1e-5
 
 
 def test_a_look_at_values_is_refused_with_its_line(tmp_path):
