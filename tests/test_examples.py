@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from children import Child
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+ROOT = Path(__file__).parents[1]
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
 SAYS = {
     "amortized_guide.py": "heads: 1",
@@ -78,3 +81,8 @@ def test_runs_with_the_smoke_option(path: Path, tmp_path: Path):
 
 def test_every_example_is_named_here():
     assert [path.name for path in EXAMPLES] == sorted(SAYS)
+
+
+def test_the_gallery_shows_every_example():
+    shown = re.findall(r"^### `(\S+)`$", (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted(SAYS)
