@@ -45,7 +45,7 @@ REFUSED: dict[str, dict[str, str]] = {
     **{name: dict.fromkeys(PARTS, OWN_ROWS) for name in OF_ROWS},
     "enumerated_mixture_map": {"elbo": POINT},
     "table_vae-mechanism": {"elbo": NO_NOISE},
-    "transformed_likelihood": {"decode": "neither parameters nor a mean"},
+    **{name: {"decode": "neither parameters nor a mean"} for name in ("transformed_likelihood", "masked_mixture")},
 }
 
 
