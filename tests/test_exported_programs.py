@@ -100,6 +100,9 @@ def test_every_recipe_is_a_program_or_says_why_not(name):
     check(refused(sampler_of(pair, args, {})), REFUSED.get(name, {}))
 
 
+SPLINES = ("FlowPrior-spline", "FlowPrior-spline-one", "FlowPrior-transforms")
+
+
 class Flat(nn.Module):
     """A guide for data of any shape."""
 
@@ -131,7 +134,9 @@ def test_every_prior_is_a_program(entry):
     (size,) = entry.event
     likelihood = pv.Normal(pv.MLP(size, [8], 2 * 5))
     pair = pv.VAE(entry.make(), likelihood, pv.DiagNormal(pv.MLP(5, [8], 2 * size)))
-    check(refused(sampler_of(pair, (torch.randn(9, 5),), {})), {})
+    # Pyro's splines choose by masks which values lie inside.
+    wanted = {"elbo": "selects by a mask"} if entry.id in SPLINES else {}
+    check(refused(sampler_of(pair, (torch.randn(9, 5),), {})), wanted)
 
 
 @pytest.mark.trial
