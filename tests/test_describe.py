@@ -111,3 +111,8 @@ def test_what_is_no_pair_and_other_data_are_refused_in_words():
         pv.describe(own_pair(), X, X)
     with pytest.raises(pv.DataError):
         pv.describe(own_pair(), np.array(["a", "b"]))
+
+
+def test_rows_in_double_precision_are_of_the_type_of_the_weights():
+    vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
+    assert pv.describe(vae, torch.randn(3, 5).double()) == pv.describe(vae, torch.randn(3, 5))

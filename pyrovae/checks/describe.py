@@ -11,6 +11,8 @@ import torch
 
 from pyrovae.checks.check_pair import report
 from pyrovae.checks.signatures import as_given, check_call
+from pyrovae.data.batch_sources import Batch
+from pyrovae.data.placement import placed
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
@@ -150,7 +152,8 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
         ...
     """
     report(tuple(check_call(pair, data, named)))
-    args, kwargs = as_given(pair, data, named)
+    given = Batch(*as_given(pair, data, named))
+    args, kwargs, _ = placed(pair, given).place(given)  # of the type that its weights have, as every question does it
     structure, traces = inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
     return Description(
         sites=tuple(_described(site, traces) for site in structure.sites.values()),

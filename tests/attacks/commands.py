@@ -27,6 +27,8 @@ OVER_A_RUN = {
     "export": "export {run} out.nc --draws 2",
     "report": "report {run}",
     "explore": "explore {run} --rows 2",
+    "to-onnx": "to-onnx {run} --parts encode -o graphs",
+    "model-card": "model-card {run} --rows 20 -o card",
     "encode": "encode {run}",
     "compress": "compress {run} -o data.pv",
     "decompress": "decompress {run} data.pv -o data.npy",
