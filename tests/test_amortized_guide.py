@@ -230,6 +230,7 @@ def test_what_a_look_finds_leaves_the_model_as_it_was():
     assert values["z"].shape == (8, 1)
 
 
+@pytest.mark.slow
 def test_weights_are_saved_loaded_and_resumed(tmp_path):
     x = torch.rand(64) + 1
     ends = []

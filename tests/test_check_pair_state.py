@@ -76,7 +76,6 @@ def test_arrays_are_converted_as_fit_does_it(kind):
         (None, "'x' is None"),
         ([1.0, 2.0], "'x' is a list"),
         ((torch.zeros(2, WIDTH),), r"check_pair(pair, *batch)"),
-        (torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(2))), "next(iter(loader))"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -113,6 +113,7 @@ def test_files_run_without_torch(files):
     assert done.stdout.split("\n")[0] == "(3, 6) False"
 
 
+@pytest.mark.slow
 def test_a_draw_that_no_noise_makes_is_left_out(own, tmp_path):
     done = pv.to_onnx(own, X, C, folder=tmp_path, parts=["encode", "decode"])
     assert list(done["encode"].left_out) == ["w"]

@@ -71,6 +71,7 @@ def test_rows_within_a_range_have_the_moments_of_a_truncated_normal(narrow):
     assert made.attrs["effective_size"] > 2000
 
 
+@pytest.mark.slow
 def test_open_ranges_and_those_that_hold_nothing():
     _, pair = linear_pair(narrow=False)
     made = pv.tables.generate_where(pair, 50, {"b": (None, -1.0), "a": (0.0, None)})

@@ -120,6 +120,7 @@ def test_the_ordinary_recipe_is_off_by_the_bias_that_is_known():
     assert float((nodes * mass).sum()) - float(plain.mean()) > 0.8
 
 
+@pytest.mark.slow
 def test_cells_that_are_asked_for_are_not_missing_by_what_they_hold():
     """Rows that are generated given a cell, and densities of cells, are those of the pair without its mechanism."""
     frame = pd.DataFrame({"a": [1.5, 2.0, 9.0, np.nan] * 25, "b": [0.3, 0.1, -0.6, 0.2] * 25})

@@ -169,8 +169,8 @@ def test_questions_take_a_loader_in_the_order_of_its_rows(matrix, shuffle):
     vae, x = small_vae(), torch.from_numpy(matrix)
     loader = DataLoader(TensorDataset(x), batch_size=30, shuffle=shuffle)
     assert torch.as_tensor(pv.encode(vae, loader)["z"].mean).allclose(torch.as_tensor(pv.encode(vae, x)["z"].mean))
-    one, other = (pv.rate_distortion(vae, data, seed=0, draws=50).elbo for data in (loader, x))
-    assert one == pytest.approx(other, abs=0.05)
+    one, other = (pv.rate_distortion(vae, data, seed=0, draws=10).elbo for data in (loader, x))
+    assert one == pytest.approx(other, abs=0.1)
     assert pv.check_pair(vae, loader) == () == pv.check_pair(vae, TensorDataset(x))
 
 

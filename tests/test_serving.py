@@ -75,6 +75,7 @@ def test_the_service_is_forty_lines():
     assert "torch" not in code()
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_the_pair(app, vae):
     status, said = asked(app, "POST", "/encode", {"rows": X.tolist()})
     assert status == 200

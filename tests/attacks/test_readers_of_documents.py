@@ -127,6 +127,7 @@ def test_any_bytes_are_an_error_of_ours_or_all_that_they_say(name, cases, tmp_pa
     assert refused > cases / 3
 
 
+@pytest.mark.slow
 def test_parts_of_a_parquet_file_that_disagree_are_refused(tmp_path):
     """One byte of the footer once lost eight of fifteen rows, one of a page's header its checksum."""
     parquet(tmp_path / "x.parquet", index=False)
