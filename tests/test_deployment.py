@@ -15,6 +15,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.export.deployment.onnx_file import _log_gamma
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -174,3 +175,14 @@ def test_nothing_global_is_left_behind(vae, tmp_path):
     assert torch.distributions.Distribution._validate_args == before[1]
     assert torch.distributions.Distribution._validate_sample is check
     assert set(pyro.get_param_store()) == before[2]
+
+
+@pytest.mark.slow
+def test_counts_whose_density_needs_the_gamma_function_are_written(tmp_path):
+    torch.manual_seed(0)
+    x = torch.poisson(torch.full((20, 3), 4.0))
+    vae = pv.VAE(pv.StandardNormal(2), pv.Poisson(pv.MLP(2, [4], 3)), pv.DiagNormal(pv.MLP(3, [4], 4)))
+    written = pv.to_onnx(vae, x, folder=tmp_path, parts=("elbo",))
+    assert written["elbo"].difference < 1e-5
+    counts = torch.tensor([1e-6, 0.5, 1.0, 3.7, 100.0, 1e8], dtype=torch.float64)
+    assert torch.allclose(_log_gamma(counts), torch.lgamma(counts), rtol=1e-11)

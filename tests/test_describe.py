@@ -116,3 +116,9 @@ def test_what_is_no_pair_and_other_data_are_refused_in_words():
 def test_rows_in_double_precision_are_of_the_type_of_the_weights():
     vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 4)))
     assert pv.describe(vae, torch.randn(3, 5).double()) == pv.describe(vae, torch.randn(3, 5))
+
+
+def test_of_a_loader_the_first_batch_is_looked_at():
+    vae, x = pv.recipes.vector_vae(5, 2), torch.randn(12, 5)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=4)
+    assert pv.describe(vae, loader) == pv.describe(vae, x[:4])

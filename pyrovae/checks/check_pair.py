@@ -81,13 +81,13 @@ def check_pair(
             ...
         pyrovae.errors.PairError: ...the model draws 'z', which the guide does not...
     """
-    args, kwargs, rows = _first_rows(pair, batch, named)
+    args, kwargs, rows = first_batch(pair, batch, named)
     found = findings(pair, args, kwargs, dataset_size=dataset_size or rows, data_plate=data_plate)
     report(found)
     return found
 
 
-def _first_rows(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> tuple[tuple, Mapping[str, Any], int | None]:
+def first_batch(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> tuple[tuple, Mapping[str, Any], int | None]:
     """The first batch of what holds more of them, a DataLoader say, and how many rows there are."""
     alone = len(batch) == 1 and not named
     given = (

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import pyro
 import torch
 
-from pyrovae.checks.check_pair import report
+from pyrovae.checks.check_pair import first_batch, report
 from pyrovae.checks.signatures import as_given, check_call
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.placement import placed
@@ -151,8 +151,9 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
           x     observed           Poisson          (3) | (5)  data
         ...
     """
-    report(tuple(check_call(pair, data, named)))
-    given = Batch(*as_given(pair, data, named))
+    args, kwargs, _ = first_batch(pair, data, named)
+    report(tuple(check_call(pair, args, kwargs)))
+    given = Batch(*as_given(pair, args, kwargs))
     args, kwargs, _ = placed(pair, given).place(given)  # of the type that its weights have, as every question does it
     structure, traces = inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
     return Description(

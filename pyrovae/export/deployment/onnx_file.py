@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.errors import ArgumentError, PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.export.deployment.exported_part import PartProgram, Runner
 from pyrovae.pairs.isolation import log_level
 
@@ -45,16 +46,29 @@ def write_onnx(one: PartProgram, path: Path) -> None:
         warnings.simplefilter("ignore")
         try:
             written: Any = torch.onnx.export(
-                one.program,
+                one.program.run_decompositions({torch.ops.aten.lgamma.default: _log_gamma}),
                 dynamo=True,
                 verbose=False,
                 input_names=[given.name for given in one.inputs],
                 output_names=list(one.outputs),
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise PairError(f"{one.part.name!r} cannot be written as ONNX: {_first_words(error)}.") from error
+            raise PairError(
+                f"{one.part.name!r} cannot be written as ONNX: {_first_words(error)}. Leave it out "
+                f"({argument('parts')}), or write the part as torch's own program (pv.to_torch_export)."
+            ) from error
     written.model.metadata_props["pyrovae"] = json.dumps([given._asdict() for given in one.inputs])
     written.save(str(path))
+
+
+def _log_gamma(x: torch.Tensor) -> torch.Tensor:
+    """log Γ of positive numbers by Stirling's series, in double precision to 1e-11: ONNX has each of its operations."""
+    y = x.double()
+    s, product = y + 8, y
+    for more in range(1, 8):
+        product = product * (y + more)
+    series = 1 / (12 * s) - 1 / (360 * s**3) + 1 / (1260 * s**5) - 1 / (1680 * s**7)
+    return ((s - 0.5) * s.log() - s + 0.5 * math.log(2 * math.pi) + series - product.log()).to(x.dtype)
 
 
 def _first_words(error: BaseException) -> str:
