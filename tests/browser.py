@@ -49,7 +49,10 @@ def asked(page: Path, folder: Path, code: str, *, waiting: bool = False) -> Any:
     other = folder / "asked.html"
     other.write_text(text.replace("</body>", f"{harness}</body>"))
     time = "--virtual-time-budget=10000" if waiting else "--timeout=20000"
-    dumped = chromium("--dump-dom", time, page=other, folder=folder)
+    for _ in range(3):  # on a busy machine the browser may dump a page before it has drawn a frame
+        dumped = chromium("--dump-dom", time, page=other, folder=folder)
+        if '<pre id="found">' in dumped:
+            break
     found = json.loads(unescape(dumped.split('<pre id="found">')[1].split("</pre>")[0]))
     assert "error" not in found, found
     return found["is"]
