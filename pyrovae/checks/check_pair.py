@@ -89,10 +89,9 @@ def check_pair(
 
 def first_batch(pair: HasPair, batch: tuple, named: Mapping[str, Any]) -> tuple[tuple, Mapping[str, Any], int | None]:
     """The first batch of what holds more of them, a DataLoader say, and how many rows there are."""
-    alone = len(batch) == 1 and not named
-    given = (
-        rows_of_frames(pair, batch[0]) if alone and as_on_disk(batch[0]) is not None else batch[0] if alone else None
-    )
+    given = batch[0] if len(batch) == 1 and not named else None
+    if (stored := as_on_disk(given)) is not None:
+        given = rows_of_frames(pair, stored)
     if not isinstance(given, Dataset | DataLoader):
         return batch, named, None
     batches = as_batches(given)

@@ -40,7 +40,7 @@ def card_figures(pair: Any, batch: Batch, *, draws: int, seed: int | None, data_
         try:
             found[name] = finite(figure(asked))
         except (PyrovaeError, NotImplementedError) as error:
-            missing[name] = str(error)
+            missing[name] = str(error)  # the card says why a figure is not there
     return CardFigures(found, missing)
 
 

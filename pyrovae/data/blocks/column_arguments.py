@@ -25,6 +25,10 @@ class ColumnArguments:
         schema: Arrow's, of the table.
         wanted: None for all columns, a name or names for one argument, or a dict of such by argument.
         label: what the table is called in an error.
+
+    Raises:
+        ArgumentError: no such column.
+        DataError: columns that are no numbers, or lists beside other columns.
     """
 
     def __init__(self, schema: Any, wanted: Wanted, label: str):
@@ -34,7 +38,7 @@ class ColumnArguments:
         self.columns = {key: [one] if isinstance(one, str) else list(one) for key, one in named.items()}
         self._check_names(names)
         self.types = {key: _common(schema, columns) for key, columns in self.columns.items()}
-        self.schema, self.everything = schema, wanted is None
+        self._check_types(schema, everything=wanted is None)
 
     @property
     def names(self) -> list[str]:
@@ -43,7 +47,6 @@ class ColumnArguments:
 
     def leaves(self, table: Any) -> Leaves:
         """The arguments of a part of the table."""
-        self.check()
         return {key: self._argument(table, key) for key in self.columns}
 
     def _argument(self, table: Any, key: Any) -> torch.Tensor:
@@ -101,13 +104,7 @@ class ColumnArguments:
                 f"{self.label} has no column {', '.join(map(repr, unknown)) or 'at all'}; it has {listing}."
             )
 
-    def check(self) -> None:
-        """Refuse columns that are no numbers, and lists beside other columns.
-
-        Raises:
-            DataError: there are such columns.
-        """
-        schema = self.schema
+    def _check_types(self, schema: Any, *, everything: bool) -> None:
         odd = [f"{name!r} ({schema.field(name).type})" for name in self.names if _kind(schema.field(name).type) is None]
         if odd:
             raise DataError(
@@ -120,7 +117,7 @@ class ColumnArguments:
             if lists and len(columns) > 1:
                 mend = (
                     f"name which is which: {argument('columns', text=repr({name: name for name in columns[:3]}))}"
-                    if self.everything
+                    if everything
                     else f"give it an argument of its own in {argument('columns')}"
                 )
                 raise DataError(

@@ -38,6 +38,7 @@ class OnDisk(Dataset):
     def __init__(self, reader: Reader, *, memory: int = _MEMORY):
         self.reader, self.memory = reader, memory
         self.ends = list(accumulate(reader.sizes))
+        self._bounds = torch.tensor(self.ends)
         self._held: OrderedDict[int, Leaves] = OrderedDict()
 
     def __len__(self) -> int:
@@ -119,7 +120,7 @@ class OnDisk(Dataset):
         if isinstance(rows, slice):
             start, end, _ = rows.indices(len(self))
             return self._neighbours(start, end)
-        numbers = torch.bucketize(rows, torch.tensor(self.ends), right=True)
+        numbers = torch.bucketize(rows, self._bounds, right=True)
         found: Leaves = {}
         for number in numbers.unique().tolist():
             here = (numbers == number).nonzero().flatten()

@@ -36,7 +36,7 @@ class Fragments:
     ):
         self.dataset, self.wanted, self.encode, self.label = dataset, columns, encode, label
         if columns is not None:  # else the pair may have a schema, which says what columns are
-            self.arguments.check()
+            _ = self.arguments
         with reading(Path(label)):
             self.parts = [part for fragment in dataset.get_fragments() for part in _parts(fragment)]
             self.sizes = [_rows_of(part) for part in self.parts]
@@ -84,7 +84,7 @@ class HubRows:
         first = self.rows[:1]
         self.schema = first.schema
         if columns is not None:
-            self.arguments.check()
+            _ = self.arguments
         step = max(1, math.ceil(_BYTES / max(first.nbytes, 1)))
         self.starts = range(0, len(dataset), step)
         self.sizes = [min(step, len(dataset) - start) for start in self.starts]

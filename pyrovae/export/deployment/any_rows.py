@@ -69,7 +69,7 @@ class _Merged:
         if first.op == "output":
             self.graph.output(args[0])
         else:
-            self.made[first] = self.graph.call_function(first.target, args, kwargs)  # type: ignore[arg-type]
+            self.made[first] = self.graph.call_function(first.target, args, kwargs)  # type: ignore[arg-type] - as fx itself holds them
 
     def constant(self, alike: tuple[Node, ...]) -> str:
         tensors = [getattr(graph, str(node.target)) for graph, node in zip(self.graphs, alike, strict=True)]

@@ -100,7 +100,7 @@ def is_needed(node: Node) -> bool:
     if node.op in ("placeholder", "output"):
         return True
     schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+    if schema is None or not schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr] - an operator
         return False
     (filled, *_) = node.all_input_nodes
     return not (filled.target is torch.ops.aten.empty.memory_format and len(filled.users) == 1)

@@ -87,7 +87,7 @@ def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 def _cast(program: PageProgram, node: Node) -> Operand:
     """Numbers are what they are; only whole ones and truth values are others."""
-    before, after = program.values[node.args[0]].dtype, program.values[node].dtype  # type: ignore[index]
+    before, after = program.values[node.args[0]].dtype, program.values[node].dtype  # type: ignore[index] - an argument of this operation
     operand, count = program.operand(node.args[0]), program.shape(node).numel()
     if after == torch.bool and before != torch.bool:
         return program.step("each", [operand, program.number(0)], f="ne", n=count)
@@ -99,7 +99,7 @@ def _cast(program: PageProgram, node: Node) -> Operand:
 def _moved(program: PageProgram, node: Node, part: int | None = None) -> Operand:
     """An operation that moves numbers of one tensor or of several, done once with their places."""
     sources: list[Node] = []
-    names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr]
+    names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr] - an operator
     fixed = [value for name, value in zip(names, node.args, strict=False) if name in _FIXED]
     chosen = {id(one) for value in fixed for one in _nodes(value)}
     for one in node.all_input_nodes:
@@ -116,7 +116,7 @@ def _moved(program: PageProgram, node: Node, part: int | None = None) -> Operand
         return numbers.reshape(program.shape(one))
 
     args = node.args[:2] if _name(node) == "constant_pad_nd" else node.args  # new numbers have the place 0
-    made = node.target(*map_arg(args, places), **map_arg(node.kwargs, places))  # type: ignore[operator]
+    made = node.target(*map_arg(args, places), **map_arg(node.kwargs, places))  # type: ignore[operator] - an operator
     found = (made if part is None else made[part]).long()
     operands = [program.operand(one) for one in sources]
     if len(operands) == 1:
@@ -136,8 +136,8 @@ def _item(program: PageProgram, node: Node) -> Operand:
     """One of several results."""
     source, number = node.args
     if isinstance(source, Node) and _name(source) in _PARTS.split():
-        return _moved(program, source, int(number))  # type: ignore[arg-type]
-    return program.live[source][number]  # type: ignore[index]
+        return _moved(program, source, int(number))  # type: ignore[arg-type] - an argument of this operation
+    return program.live[source][number]  # type: ignore[index] - an argument of this operation
 
 
 def _later(program: PageProgram, node: Node) -> Any:
@@ -167,7 +167,7 @@ def _spread(program: PageProgram, node: Node) -> Operand:
     less = node.kwargs.get("correction", 1)
     operand, count, size = program.last(node.args[0], _dims(program, node))
     squares = program.step("reduce", [operand], f="squares", n=count, size=size)
-    divisor = program.number(max(0.0, size - (1 if less is None else less)))  # type: ignore[operator]
+    divisor = program.number(max(0.0, size - (1 if less is None else less)))  # type: ignore[operator] - an argument of this operation
     return program.step("each", [squares, divisor], f="div", n=count)
 
 
@@ -186,7 +186,7 @@ def _pair_of_largest(program: PageProgram, node: Node) -> Any:
             if len(node.args) > 1
             else _whole(program, node)
         )
-    operand, count, size = program.last(node.args[0], [node.args[1]])  # type: ignore[list-item]
+    operand, count, size = program.last(node.args[0], [node.args[1]])  # type: ignore[list-item] - an argument of this operation
     return [program.step("reduce", [operand], f=f, n=count, size=size) for f in (_name(node), f"arg{_name(node)}")]
 
 
@@ -197,7 +197,7 @@ def _whole(program: PageProgram, node: Node) -> Operand:
 
 def _running(program: PageProgram, node: Node) -> Operand:
     """Sums or products along one dim, brought to the end and back."""
-    shape, dim = program.shape(node.args[0]), int(node.args[1])  # type: ignore[arg-type]
+    shape, dim = program.shape(node.args[0]), int(node.args[1])  # type: ignore[arg-type] - an argument of this operation
     operand, count, size = program.last(node.args[0], [dim])
     made = program.step("running", [operand], f=_name(node), n=count, size=size)
     return program.moved(made, moved_places(lambda x: x.movedim(-1, dim), shape.__class__(_ended(shape, dim))),
