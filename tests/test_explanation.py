@@ -311,3 +311,11 @@ def test_figures_hold_shares_of_groups_and_names():
         pv.plots.cell_shares(X[:2], found)
     with pytest.raises(pv.ArgumentError, match="Tensor has no shares"):
         pv.plots.cell_shares(X, X)
+
+
+def test_the_rows_of_a_loader_are_explained_as_they_are_in_memory():
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
+    x = truth.sample(6, seed=0)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=4)
+    one, other = (pv.explain(truth, data, absent=0.0, draws=2, repeats=2).contribution for data in (loader, x))
+    assert one.equal(other)

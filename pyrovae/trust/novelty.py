@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.data.batches import as_batches
 from pyrovae.data.rows_of_frames import rows_of_frames
+from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.per_datum import check_each_datum, check_local_densities
 from pyrovae.pairs.numbers import check_counts
@@ -155,7 +155,7 @@ def novelty(
         >>> 0.02 < float(result.flagged(alpha=0.05).double().mean()) < 0.08
         True
     """
-    new, usual = _leaves(arguments(pair, data, named)), _leaves(rows_of_frames(pair, _as_data(calibration)))
+    new, usual = whole_leaves(arguments(pair, data, named)), whole_leaves(rows_of_frames(pair, _as_data(calibration)))
     rows = _rows(usual)
     # All in one pass: both then meet the same draws of the global sites, as exchangeable data must.
     both = _joined(usual, new)
@@ -237,15 +237,6 @@ def _complexity(sampler: Sampler) -> torch.Tensor:
 # --- two sets of data as one ----------------------------------------------------------------------------
 def _as_data(calibration: Any) -> Any:
     return calibration if isinstance(calibration, tuple | dict) else (calibration,)
-
-
-def _leaves(data: Any) -> dict[int | str, torch.Tensor]:
-    batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
-    arrays = batches.leaves()
-    if arrays:
-        return {name: torch.as_tensor(array) for name, array in arrays.items()}
-    parts = [batch.leaves for batch in batches.in_order()]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _rows(leaves: dict[int | str, torch.Tensor]) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
@@ -23,7 +24,7 @@ from pyrovae.trust.explanation.counterfactual_search import Condition, Manifold,
 from pyrovae.trust.explanation.explained_figures import figure_of
 from pyrovae.trust.explanation.observed_leaf import observed_leaf
 from pyrovae.trust.explanation.predictive_spread import predictive_spread
-from pyrovae.trust.explanation.row_leaves import key_of, leaves_of, reference_rows, spread
+from pyrovae.trust.explanation.row_leaves import key_of, reference_rows, spread
 
 
 class Counterfactual(NamedTuple):
@@ -121,9 +122,9 @@ def counterfactual(
         [1, 1, 1]
     """
     steps, draws, alpha = check_count("steps", steps), check_count("draws", draws), check_share("alpha", alpha)
-    leaves = leaves_of(arguments(pair, data, named))
+    leaves = whole_leaves(arguments(pair, data, named))
     key = key_of(leaves, cells_of)
-    usual_leaves = leaves_of(arguments(pair, *_given(calibration)))
+    usual_leaves = whole_leaves(arguments(pair, *_given(calibration)))
     usual = reference_rows(pair, calibration, key, leaves[key])
     sampler = Sampler.of(pair, *spread(leaves), seed=seed, data_plate=data_plate)
     among = Sampler.of(pair, *spread(usual_leaves), seed=sampler.seed, data_plate=data_plate)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.rows_of_frames import frames_among
+from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
@@ -26,7 +27,7 @@ from pyrovae.trust.explanation.explained_figures import ExplainedFigure, figure_
 from pyrovae.trust.explanation.explanation import Explanation
 from pyrovae.trust.explanation.own_imputation import OwnImputation
 from pyrovae.trust.explanation.players import Players
-from pyrovae.trust.explanation.row_leaves import key_of, leaves_of, reference_rows, spread
+from pyrovae.trust.explanation.row_leaves import key_of, reference_rows, spread
 
 
 @in_turn
@@ -109,7 +110,7 @@ def explain(
         raise ArgumentError(f"explain: {argument('method', method)}; give {', '.join(map(repr, METHODS))}.")
     draws, repeats = check_count("draws", draws), check_count("repeats", repeats, least=2)
     steps = None if steps is None else check_count("steps", steps)
-    leaves = leaves_of(arguments(pair, data, named))
+    leaves = whole_leaves(arguments(pair, data, named))
     key = key_of(leaves, cells_of)
     sampler = Sampler.of(pair, *spread(leaves), seed=seed, data_plate=data_plate)
     figure, leaf = figure_of(of, sampler, draws), leaves[key]

@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from pyrovae.data.batches import as_batches
 from pyrovae.data.rows_of_frames import rows_of_frames
+from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.pair import HasPair
-
-
-def leaves_of(given: Any) -> dict[int | str, Tensor]:
-    """The data as tensors by place or name."""
-    given = given[0] if isinstance(given, tuple) and len(given) == 1 else given
-    arrays = as_batches(given).leaves()
-    if not arrays:
-        raise DataError("explain takes arrays or frames, whose rows can be had at any time; a stream cannot be asked.")
-    return {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
 def spread(leaves: Mapping[int | str, Tensor]) -> tuple[tuple, dict[str, Tensor]]:
@@ -44,7 +34,7 @@ def reference_rows(pair: HasPair, reference: Any, key: int | str, leaf: Tensor) 
     if reference is None:
         return leaf
     given = reference if isinstance(reference, tuple | dict) else (reference,)
-    found = leaves_of(rows_of_frames(pair, given))
+    found = whole_leaves(rows_of_frames(pair, given))
     rows = found.get(key, next(iter(found.values())) if len(found) == 1 else None)
     if rows is None or rows.shape[1:] != leaf.shape[1:]:
         shape = None if rows is None else tuple(rows.shape[1:])
