@@ -56,6 +56,11 @@ class BlockSource:
         self.dataset = data
         self.rows = len(data)
 
+    @property
+    def order(self) -> str:
+        """What decides it beside seed and epoch, in words that a run is resumed by."""
+        return f"windows of {self.dataset.window} rows"
+
     def take(self, rows: torch.Tensor | slice) -> Batch:
         """The given rows of every argument."""
         return Batch.of(self.dataset.take(rows))

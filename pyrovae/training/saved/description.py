@@ -9,7 +9,6 @@ from pyro.optim.lr_scheduler import PyroLRScheduler
 from pyro.optim.optim import PyroOptim
 
 from pyrovae.data.batches import Batches
-from pyrovae.data.blocks.on_disk import OnDisk
 from pyrovae.data.data_digest import array_digest, data_digest
 from pyrovae.staged.user_code import is_of_library
 from pyrovae.training.saved.fingerprint import fingerprint
@@ -68,8 +67,7 @@ def _order(batches: Batches) -> str:
     """How a DataLoader cuts its batches; a user's own sampler may go through states, and is known by its name."""
     loader = getattr(batches.source, "loader", None)
     if loader is None:
-        dataset = getattr(batches.source, "dataset", None)
-        return f"windows of {dataset.window} rows" if isinstance(dataset, OnDisk) else "its own"
+        return getattr(batches.source, "order", "its own")
     kind, held = type(loader.sampler), vars(loader.sampler) if is_of_library(type(loader.sampler).__module__) else {}
     settings = {name: value for name, value in held.items() if name not in ("data_source", "generator")}
     return f"{kind.__name__}({fingerprint(settings)}), {batches.batch_size} rows, {len(batches.generators)} generators"
