@@ -29,8 +29,9 @@ import pyrovae as pv
 from pyrovae.checks.check_nonfinite import holes
 from pyrovae.data import inspection
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import as_batches, to
+from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import find_placement
+from pyrovae.data.to import to
 
 
 def look_through(batches):

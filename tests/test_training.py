@@ -20,7 +20,8 @@ from registry import ROWS, Entry, arguments, on_device, pairs, rows
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.data.batches import as_batches, to
+from pyrovae.data.batches import as_batches
+from pyrovae.data.to import to
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.structure import inspect
 from pyrovae.training.verdict import VerdictKind, curve_verdict

@@ -1,4 +1,8 @@
-"""Where batches come from: arrays, a torch Dataset, a stream, a DataLoader."""
+"""Where batches come from: arrays, a torch Dataset, a stream, a DataLoader.
+
+A source says whether any row can be had at any time (`random_access`), and whether the order of an epoch is its own
+(`own_order`) or drawn by `Batches`.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,7 @@ class ArraySource:
     """Arrays in memory or in a mapped file, of which any rows can be had."""
 
     random_access = True
+    own_order = False
     generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, arrays: dict[int | str, Any]):
@@ -65,6 +70,7 @@ class DatasetSource:
     """A map-style Dataset, of which any rows can be had, one by one where it knows no better."""
 
     random_access = True
+    own_order = False
     generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, dataset: Any):
@@ -86,6 +92,7 @@ class NoSource:
     """The data of a pair without arguments, which holds them itself: each pass is one batch without tensors."""
 
     random_access = False
+    own_order = True
     generators: tuple[torch.Generator, ...] = ()
     rows: int | None = 1
 
@@ -111,6 +118,7 @@ class StreamSource:
     """An IterableDataset: rows one after another, in its own order."""
 
     random_access = False
+    own_order = True
     generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, dataset: Any):
@@ -142,6 +150,7 @@ class LoaderSource:
     """A DataLoader: its batches in its own order."""
 
     random_access = False
+    own_order = True
 
     def __init__(self, loader: DataLoader):
         self.arrays: dict[int | str, Leaf] = {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pyrovae.data.batch_sources import Batch, nothing
-from pyrovae.data.blocks.block_source import BlockSource
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.data.row_weights import row_weights, weighted_order
 from pyrovae.data.source_of import source_of
@@ -89,7 +88,7 @@ class Batches:
         """
         if not self.random_access:
             return self._streamed(self.source.stream(self.batch_size, skip), whole=not skip)
-        if isinstance(self.source, BlockSource) and self.batches_per_epoch != 1:
+        if self.source.own_order and self.batches_per_epoch != 1:
             passing = self.source.shuffled(self.batch_size or 1, self.seed, index, skip)
             return (self.transformed(batch)._replace(positions=batch.positions) for batch in passing)
         if self.weights is not None:
@@ -209,7 +208,7 @@ def as_batches(
     size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
     size = data.batch_size if isinstance(data, DataLoader) else size
     source = source_of(data)
-    if weights is not None and (not source.random_access or isinstance(source, BlockSource)):
+    if weights is not None and source.own_order:
         raise ArgumentError(
             f"{argument('row_weights')} needs data of which any row can be had: arrays, frames or a Dataset. A "
             "DataLoader has a sampler of its own (torch.utils.data.WeightedRandomSampler)."
@@ -221,53 +220,6 @@ def as_batches(
 def tile_size(data: Any, rows: int | None) -> int | None:
     """How many rows to take at a time; of a DataLoader as many as it gives."""
     return None if isinstance(data, DataLoader) else rows
-
-
-def to(
-    batch: Batch,
-    device: torch.device | str,
-    dtype: torch.dtype | None = None,
-    cast: Collection[int | str] = (),
-    *,
-    keep_double: bool = False,
-) -> Batch:
-    """Bring a batch to a device and its floating numbers to one type.
-
-    It travels in its own type, so that uint8 images take a quarter of the way that float32 would.
-
-    Args:
-        batch: the batch.
-        device: where to.
-        dtype: of floating leaves; None leaves them. Whole numbers and booleans stay as they are.
-        cast: positions and names of leaves that become `dtype` whatever they are.
-        keep_double: leave numbers in double precision as they are.
-
-    Returns:
-        The batch there.
-
-    Examples:
-        >>> import torch
-        >>> from pyrovae.data.batch_sources import Batch
-        >>> from pyrovae.data.batches import to
-        >>> batch = Batch((torch.zeros(2, dtype=torch.uint8), torch.zeros(2, dtype=torch.float64)), {})
-        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32).args]
-        [torch.uint8, torch.float32]
-        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32, cast=[0]).args]
-        [torch.float32, torch.float32]
-    """
-    device = torch.device(device)
-    moved = {}
-    for name, leaf in batch.leaves.items():
-        stays = keep_double and leaf.dtype == torch.float64
-        moved[name] = _move(leaf, device, None if stays else dtype, name in cast)
-    return Batch.of(moved)._replace(positions=batch.positions)
-
-
-def _move(leaf: torch.Tensor, device: torch.device, dtype: torch.dtype | None, cast: bool) -> torch.Tensor:
-    crossing = device.type == "cuda" and leaf.device.type == "cpu"
-    # From pinned memory the copy runs beside the computation.
-    there = leaf.pin_memory().to(device, non_blocking=True) if crossing else leaf.to(device)
-    return there.to(dtype) if dtype is not None and (cast or there.is_floating_point()) else there
 
 
 def _generator(seed: int, index: int) -> torch.Generator:

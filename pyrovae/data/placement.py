@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import to
+from pyrovae.data.to import to
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.data_checks import DataCheck, check_data, data_checks

@@ -25,9 +25,10 @@ from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import run, samples
 from pyrovae.pairs.turns import in_turn
+from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import WholePlate
-from pyrovae.sampling.use import UncutError, Use, arguments
+from pyrovae.sampling.use import Use, arguments
 
 
 class RateDistortion(NamedTuple):

@@ -14,11 +14,12 @@ from pyrovae.errors import PairError
 from pyrovae.pairs.points import is_delta, own_log_prob
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
+from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.layout import Layout, learn_layout
 from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
 from pyrovae.sampling.routes import LOOP, ROWS, Route, RunRequest, agrees, by_plate, by_rows_of_model, together_in_plate
-from pyrovae.sampling.use import UncutError, Use
+from pyrovae.sampling.use import Use
 
 logger = logging.getLogger("pyrovae")
 

@@ -20,12 +20,13 @@ from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.capabilities import capabilities, global_sites, shared_by_model_alone
+from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
 from pyrovae.sampling.routes import InPlate, RunRequest
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.tiles import Tile, draw_ranges
-from pyrovae.sampling.use import UncutError, Use, arguments
+from pyrovae.sampling.use import Use, arguments
 
 TILE_ROWS = 256
 

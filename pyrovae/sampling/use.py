@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
 from typing import Any
 
-import pyro
 import torch
-from pyro.ops.provenance import detach_provenance
 from torch.utils.data import DataLoader
 
 from pyrovae.checks.exceptions import clause_of
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import in_other_units
-from pyrovae.data.inspection import nonfinite_words
-from pyrovae.data.placement import Placement, seen_in_place
+from pyrovae.data.placement import Placement
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.data.source_of import reads_several
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
@@ -27,14 +24,11 @@ from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
-from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.structure import Structure, inspect
-from pyrovae.pairs.summed_alone import summed_alone
-from pyrovae.pairs.surplus_labels import surplus_labels
+from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run
-from pyrovae.sampling.fitting_rows import fitting_rows
-from pyrovae.sampling.programs import WholePlate, plates_noted, run_once
+from pyrovae.sampling.first_look import UncutError, first_line, first_look, holes_in
+from pyrovae.sampling.programs import WholePlate, run_once
 
 _TOLD = ("dtype", "device", "support")  # clauses whose words leave no doubt about the cause
 _FEW_ROWS = 8  # on which one row is seen to move with others
@@ -45,19 +39,6 @@ def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def check_is_pair(pair: Any) -> None:
-    """Refuse what has no model and guide to call."""
-    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
-        raise ArgumentError(
-            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
-            "Wrap two functions: pv.Pair(model, guide)."
-        )
-
-
-class UncutError(Exception):
-    """The pair takes all of its rows at once, or none."""
 
 
 class Use:
@@ -80,18 +61,7 @@ class Use:
             PairError: the pair does not run on these data, or has rows of its own and these are others.
             UncutError: it takes its rows all at once or not at all.
         """
-        check_is_pair(pair)
-        first = batches.first()
-        placement, structure = seen_in_place(pair, first, data_plate)
-        batch = placement.place(first)
-        if structure is None or structure.guide_sizes - {batch.rows}:
-            _check_own(_remembered(pair, batch), batches, batch)
-        structure = structure or _look(pair, batch, data_plate)
-        if not ordered or _may_hold_rows(structure, batch):
-            _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
-        _check_plate(structure, data_plate)
-        _check_born(structure, lambda: _look(pair, batch, data_plate))
-        return cls(pair, batches, placement, structure)
+        return cls(pair, batches, *first_look(pair, batches, data_plate, ordered=ordered))
 
     @contextmanager
     def quietly(self, seed: int | None = 0) -> Iterator[None]:
@@ -128,9 +98,9 @@ class Use:
         except (PyrovaeError, UncutError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            found = "" if takes_holes(self.pair) else _holes_in(self.batches.leaves())
+            found = "" if takes_holes(self.pair) else holes_in(self.batches.leaves())
             if found:
-                raise DataError(f"{found}. The pair stopped there: {_first_line(error)}") from error
+                raise DataError(f"{found}. The pair stopped there: {first_line(error)}") from error
             if not isinstance(error, NotImplementedError | ValueError | RuntimeError):
                 raise
             clause, mend = clause_of(str(error))
@@ -143,7 +113,7 @@ class Use:
                 )
             )
             raise PairError(
-                f"the pair runs on its data, but not as it is asked to here: {_first_line(error)}. {why}"
+                f"the pair runs on its data, but not as it is asked to here: {first_line(error)}. {why}"
             ) from error
 
     def first(self, rows: int | None) -> Batch:
@@ -201,105 +171,6 @@ class Use:
         """The batches, in order, where the pair takes them."""
         for batch in self.batches.in_order(batch_size):
             yield self.placement.place(batch)
-
-
-def _remembered(pair: HasPair, batch: Batch) -> OwnRows | None:
-    try:
-        with isolated():
-            return remembered_rows(pair, batch.args, batch.kwargs)
-    except Exception:
-        return None  # the pair does not run on these rows; the look at it says so
-
-
-def _may_hold_rows(structure: Structure, batch: Batch) -> bool:
-    """Whether the pair has parameters that are large enough to hold something for each row, or data of its own."""
-    return structure.other_rows or any(
-        max(tensor.shape, default=0) >= batch.rows for tensor in structure.parameters.values()
-    )
-
-
-def _own(pair: HasPair, batch: Batch, data_plate: str | None, *, data: bool) -> OwnRows | None:
-    try:
-        return own_rows(pair, batch.args, batch.kwargs, data_plate, data=data)
-    except PairError:
-        raise
-    except Exception:
-        return None  # nothing can be said: its subsample is another one each time, say
-
-
-def _check_own(own: OwnRows | None, batches: Batches, batch: Batch) -> None:
-    if own is None:
-        return
-    if own.count != batches.rows:
-        raise PairError(f"{own.refusal(batches.rows)}.")
-    if not own.subsampled and batch.rows < own.count:
-        raise UncutError(f"the pair has {own.words}, and takes all rows at once")
-
-
-def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
-    """The pair's structure; where its author wrote another number of rows into a plate, with that plate held open."""
-    seen: dict[str, None] = {}
-    try:
-        with plates_noted(seen):
-            return inspect(pair, batch.args, batch.kwargs, data_plate=data_plate)
-    except PyrovaeError:
-        raise
-    except Exception as error:
-        for name in (data_plate,) if data_plate else tuple(seen):
-            whole = WholePlate(pair, name, follows=False)
-            whole.turn_to(batch)
-            try:
-                return inspect(whole, batch.args, batch.kwargs, data_plate=name)
-            except Exception:
-                continue  # another plate may be the one
-        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
-        found, beside = "" if takes_holes(pair) else _holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
-        if why := "" if found else no_draws_words(error) or summed_alone(pair, batch.args, batch.kwargs):
-            raise PairError(f"the pair stops on these data with {_first_line(error)}. {why}") from error
-        if own := None if found else fitting_rows(pair, batch.args, batch.kwargs, error, data_plate):
-            raise PairError(f"{own.refusal(batch.rows)}.") from error
-        raise PairError(
-            f"the pair does not run on these data: {found}. It stopped with {_first_line(error)}"
-            if found
-            else f"the pair does not run on these data (its first rows have shapes {shapes}): "
-            f"{type(error).__name__}: {error}{beside and '.'}{beside}"
-        ) from error
-
-
-def _holes_in(leaves: Mapping[int | str, Any]) -> str:
-    return "; ".join(words for name, leaf in leaves.items() if (words := nonfinite_words(leaf, name)))
-
-
-def _first_line(error: Exception) -> str:
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first.rstrip('.')}"
-
-
-def _check_plate(structure: Structure, data_plate: str | None) -> None:
-    """Refuse a plate that is not there: every site would count as one that all rows share."""
-    known = dict.fromkeys(plate for site in structure.sites.values() for plate in site.plates)
-    if data_plate is not None and data_plate not in known:
-        raise ArgumentError(
-            f"data_plate={data_plate!r}: no site of the pair stands in a plate of that name; its plates are "
-            f"{', '.join(map(repr, known)) or 'none'}."
-        )
-
-
-def _check_born(structure: Structure, again: Callable[[], Structure]) -> None:
-    """Refuse a pair whose parameters do not exist yet: each run would start from other ones."""
-    stored: Any = pyro.get_param_store()._params
-    live = {id(detach_provenance(tensor)) for tensor in stored.values()}
-    live |= {id(parameter) for module in structure.modules.values() for parameter in module.parameters()}
-    missing = [name for name, parameter in structure.parameters.items() if id(parameter) not in live]
-    # A module that a run names but does not call shows only its parameters: what exists is the same tensor again.
-    made_anew = again().parameters if missing else {}
-    missing = [name for name in missing if made_anew.get(name) is not structure.parameters[name]]
-    if missing:
-        raise PairError(
-            f"the pair has parameters that do not exist yet ({', '.join(map(repr, missing[:3]))}): it was never run. "
-            "Train it with pyrovae.fit or a loop of your own, or load its weights with pyrovae.load; to look at its "
-            "starting values, call its guide and its model on a batch once."
-        )
 
 
 def arguments(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, inspected
-from pyrovae.sampling.use import check_is_pair
+from pyrovae.sampling.first_look import check_is_pair
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.staging import MODES
 from pyrovae.training.choose_batches import choose_batches

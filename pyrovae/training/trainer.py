@@ -18,14 +18,12 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
 from pyrovae.staged.task import Task
 from pyrovae.training.epoch import Epoch
+from pyrovae.training.moving_averages import update_averages
 from pyrovae.training.parallel.shares import share_of
 from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.step import Step
 from pyrovae.training.step_maker import Made, StepMaker, make_staging
-
-# A moving average that counts every step alike at first forgets the random start sooner.
-_AVERAGE_START = 10
 
 _ROWS_FOR_ACTIVE = 1_000
 
@@ -127,7 +125,8 @@ class Trainer:
         plan.tempered.step = self.step
         weight = plan.tempered.weight
         made = self._made(batch, rows)
-        self._update_averages()
+        if plan.average is not None:
+            update_averages(self.averages, self.passes.shown.parameters, plan.average, self.step)
         done = Step(self.step, self.epoch, weight, plan.optimiser.learning_rate(), self.read)
         self._unread.append((done, made, rows))
         self.step, self.position, self.rows = self.step + 1, self.position + 1, self.rows + rows
@@ -180,20 +179,6 @@ class Trainer:
         if plan.epochs is not None and plan.batches.batches_per_epoch is not None:
             left = min(left, (plan.epochs - self.epoch) * plan.batches.batches_per_epoch - self.position)
         return left
-
-    @torch.no_grad()
-    def _update_averages(self) -> None:
-        if self.plan.average is None:
-            return
-        decay = min(self.plan.average, (1 + self.step) / (_AVERAGE_START + self.step))
-        parameters = self.passes.shown.parameters
-        known = [name for name in parameters if name in self.averages]
-        if known:
-            average, now = [self.averages[name] for name in known], [parameters[name] for name in known]
-            torch._foreach_lerp_(average, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-        for name, parameter in parameters.items():
-            if name not in self.averages:
-                self.averages[name] = parameter.detach().clone()
 
     # --- the end of an epoch --------------------------------------------------------------------------
 

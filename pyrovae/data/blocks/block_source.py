@@ -49,6 +49,7 @@ class BlockSource:
     """Data on disk, of which any rows can be had, and neighbouring ones at once."""
 
     random_access = True
+    own_order = True
     generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, data: OnDisk):
