@@ -86,7 +86,7 @@ def test_predictions_stand_and_files_have_no_weights():
 
 def test_check_pair_says_so():
     found = [finding for finding in findings(classes(exact, straight_through), (X,), {}) if finding.where == "k"]
-    assert [(one.clause, one.severity) for one in found] == [("guide-support", "warning")]
+    assert [(one.clause, one.severity) for one in found] == [("mixed-measures", "warning")]
     assert "no weight" in found[0].message
 
 

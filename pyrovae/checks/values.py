@@ -72,7 +72,7 @@ def finite_draws(traced: TracedPair) -> Iterator[Finding]:
     mixed = mixed_measures(traced.traces)
     for name, node, other in traced.shared():
         if name in mixed:
-            yield Finding("guide-support", "warning", mixed[name], name)
+            yield Finding("mixed-measures", "warning", mixed[name], name)
             continue
         outside = _outside(node["value"], other)
         checked = ("model", name) in traced.validated

@@ -70,6 +70,8 @@ def _number(value: float | None, error: float | None = None) -> str:
 
 
 def _bound(found: dict[str, Any]) -> Iterator[TableRow]:
+    if "elbo" not in found:
+        return
     yield TableRow(
         "ELBO",
         _number(found["elbo"], found["error"]),

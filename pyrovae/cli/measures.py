@@ -12,7 +12,7 @@ import pyrovae as pv
 from pyrovae.cli.annotation import UNKNOWN
 from pyrovae.cli.model_config import bits_per_element
 from pyrovae.cli.trained_run import Trained, structure_of
-from pyrovae.errors import ArgumentError, PyrovaeError
+from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.export.card_figures import finite
 from pyrovae.report.report_data import chosen_rows
 
@@ -63,11 +63,16 @@ def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     effort.check()
     rows = run.arguments()
     few = effort.chosen(rows)
-    found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows[0]), **_of_all(run, rows, effort.draws)}
+    missing: dict[str, str] = {}
+    found = {"run": str(run.folder.path), "data": run.words, "rows": len(rows[0])}
+    try:
+        found |= _bound(run, rows, effort.draws)
+    except PairError as error:
+        missing["elbo"] = str(error)
+    found["active_units"] = _active(run, rows)
     found["rows_looked_at_closely"] = len(few[0])
     if labels := labels_told(run):
         found["labels"] = labels
-    missing: dict[str, str] = {}
     for name, figure in {**_CLOSE, **(_THOROUGH if effort.thorough else {})}.items():
         try:
             found[name] = finite(figure(run.pair, few, effort.evidence_draws))
@@ -76,17 +81,18 @@ def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     return {**found, "left_out": missing}
 
 
-def _of_all(run: Trained, rows: Rows, draws: int) -> dict[str, Any]:
+def _bound(run: Trained, rows: Rows, draws: int) -> dict[str, Any]:
     # The standard error is that of the batches' means, so there should be a few of them.
     measured = pv.rate_distortion(run.pair, *rows, draws=draws, batch_size=min(256, max(1, len(rows[0]) // 16)))
-    active = pv.active_units(run.pair, *rows)
-    found = {
-        **finite(measured._asdict()),
-        "active_units": {site: {"count": units.count, "total": units.total} for site, units in active.items()},
-    }
+    found = finite(measured._asdict())
     if run.model_config is not None and run.model_config.likelihood in ("bernoulli", "discretized-logistic"):
         found["bits_per_element"] = bits_per_element(-measured.elbo, run.model_config.shape)
     return found
+
+
+def _active(run: Trained, rows: Rows) -> dict[str, Any]:
+    active = pv.active_units(run.pair, *rows)
+    return {site: {"count": units.count, "total": units.total} for site, units in active.items()}
 
 
 def labels_told(run: Trained) -> dict[str, Any] | None:

@@ -54,9 +54,15 @@ def check_local_densities(use: Use) -> None:
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
-    for words in (*mixed_measures(run).values(), *surplus_densities(run, use.structure).values()):
+    if words := why_no_weights(use):
         raise PairError(words)
     tell_of_weights(use, weights_in(run))
+
+
+def why_no_weights(use: Use) -> str:
+    """Why log p - log q of a draw is no weight, and makes no ELBO, in words; empty where it is one."""
+    run = use.posterior_run
+    return next(iter([*mixed_measures(run).values(), *surplus_densities(run, use.structure).values()]), "")
 
 
 def _check_draws_differ(use: Use) -> None:

@@ -120,7 +120,7 @@ def _altered_image(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
 
 
 def _altered_row(rows: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
-    flat = rows.flatten(1)
+    flat = rows.reshape(len(rows), -1)
     others = torch.randint(len(flat), (flat.shape[1],), generator=torch.Generator().manual_seed(0))
     mixed = flat[others, torch.arange(flat.shape[1])]
     there = flat.nan_to_num(-math.inf) if flat.is_floating_point() else flat  # what is missing is not the largest

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict, no_elbo_verdict
 
-_OF_A_TABLE = (VerdictKind.TOLD_APART, VerdictKind.MISCOVERED)
+# What counts before the curve, the worst first.
+_BEFORE = (*TROUBLE, VerdictKind.NO_ELBO, VerdictKind.TOLD_APART, VerdictKind.MISCOVERED)
 
 
 class OverallVerdict(NamedTuple):
@@ -31,17 +32,20 @@ def overall_verdict(
     active: Mapping[str, Any],
     outcome: Mapping[str, Any],
     table: Sequence[Verdict] = (),
+    no_elbo: str = "",
 ) -> OverallVerdict:
-    """The verdict on a run: diverged and collapsed before all else, then what a table shows, then the curve.
+    """The verdict on a run: diverged and collapsed before all else, then no ELBO, what a table shows, the curve.
 
     Where nothing is known of the training, what the latent sites show takes the place of the curve.
     """
     latents = [active_verdict(site, units) for site, units in active.items()]
     if history is None:
-        said = (*table, *latents)
+        none = [Verdict(VerdictKind.NO_ELBO, f"There is no ELBO, rate or evidence of it: {no_elbo}")] if no_elbo else []
+        said = (*none, *table, *latents)
         kinds = [verdict.kind for verdict in said]
-        kind = next((bad for bad in (*TROUBLE, *_OF_A_TABLE) if bad in kinds), VerdictKind.ACTIVE)
+        kind = next((bad for bad in _BEFORE if bad in kinds), VerdictKind.ACTIVE)
         return OverallVerdict(kind, tuple(one.words for one in said))
+    none = [no_elbo_verdict(no_elbo)] if no_elbo else []
     diverged = outcome.get("reason") == "diverged"
     first = outcome.get("first_elbo")
     curve = (
@@ -49,9 +53,10 @@ def overall_verdict(
         if diverged
         else curve_verdict(history, math.nan if first is None else first)
     )
-    kinds = [verdict.kind for verdict in (curve, *latents, *table)]
-    kind = next((bad for bad in (*TROUBLE, *_OF_A_TABLE) if bad in kinds), curve.kind)
+    first_said = [one.words for one in (*none, *table)]
+    kinds = [verdict.kind for verdict in (*none, curve, *latents, *table)]
+    kind = next((bad for bad in _BEFORE if bad in kinds), curve.kind)
     kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []
     if outcome.get("reason") == "interrupted":
         kept.append("The run was interrupted; train --resume goes on with it.")
-    return OverallVerdict(kind, (*(one.words for one in table), curve.words, *kept, *(one.words for one in latents)))
+    return OverallVerdict(kind, (*first_said, curve.words, *kept, *(one.words for one in latents)))

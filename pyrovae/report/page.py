@@ -14,6 +14,7 @@ import pyrovae as pv
 from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError, PyrovaeError
+from pyrovae.evaluation.per_datum import why_no_weights
 from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
 from pyrovae.report.column_sections import column_sections
@@ -23,6 +24,7 @@ from pyrovae.report.section import Section
 from pyrovae.report.sections import few_sections, make_sections, missing
 from pyrovae.report.table_figures import table_figures
 from pyrovae.report.table_verdict import table_verdicts
+from pyrovae.sampling.sampler import Sampler
 from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.verdict import Verdict
@@ -87,9 +89,10 @@ def render(
         verdict = overall_verdict(history, {}, outcome or {})
         return page(title, data_words, verdict, _training(history), few_sections(history, settings or {}, error))
     columns, said = ([], []) if table is None else _of_a_table(about, *table)
-    verdict = overall_verdict(history, active, outcome or {}, said)
+    no_elbo = why_no_weights(Sampler.of(pair, given.args, given.named, seed=0).use)
+    verdict = overall_verdict(history, active, outcome or {}, said, no_elbo)
     figures = _figures(_measured(pair, given), active, history)
-    sections = make_sections(about, history, limits, settings or {}, columns)
+    sections = make_sections(about, history, limits, settings or {}, columns, no_elbo)
     return page(title, data_words, verdict, figures, sections)
 
 
@@ -103,7 +106,7 @@ def _of_a_table(about: ReportData, schema: Schema, frame: Any) -> tuple[list[Sec
 
 
 def _measured(pair: pv.HasPair, given: Given) -> RateDistortion | None:
-    """None where the guide stands at a point: it has no density there."""
+    """None where there is none: the guide stands at a point, say, and has no density there."""
     try:
         return pv.rate_distortion(pair, *given.args, draws=_DRAWS, **given.named)
     except PairError:

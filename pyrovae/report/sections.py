@@ -20,20 +20,28 @@ from pyrovae.training.epoch import Epoch
 _ROWS = 2_000  # of which encodings are drawn
 
 
-def curves(history: Sequence[Epoch]) -> Section:
-    """ELBO, rate and distortion over the epochs."""
+def curves(history: Sequence[Epoch], no_elbo: str = "") -> Section:
+    """ELBO, rate and distortion over the epochs; what they are where there is no ELBO, for the reason given."""
     held_out = any(row.validation_elbo is not None for row in history)
-    drawn = [_curve(history, name, title) for name, title in _FIGURES]
+    titles = _TITLES_OF_NONE if no_elbo else _TITLES
+    drawn = [_curve(history, name, title) for name, title in titles.items()]
     marks = [("training", 0, False), *([("held-out rows", 1, True)] if held_out else [])]
     return Section(
         "Learning curves",
         f'<div class="charts">{"".join(drawn)}</div>{svg.legend(marks)}',
-        "The ELBO should rise and level off; where the held-out curve turns down while the training curve still "
-        "rises, the model has begun to learn rows by heart.",
+        (
+            f"None of these curves is an ELBO or a bound of the evidence, and none is a rate: {no_elbo} "
+            if no_elbo
+            else ""
+        )
+        + f"The {'first curve' if no_elbo else 'ELBO'} should rise and level off; where the held-out curve turns down "
+        "while the training curve still rises, the model has begun to learn rows by heart.",
     )
 
 
-_FIGURES = (("elbo", "ELBO"), ("rate", "Rate: nats in the latent variables"), ("distortion", "Distortion: nats lost"))
+_TITLES = {"elbo": "ELBO", "rate": "Rate: nats in the latent variables", "distortion": "Distortion: nats lost"}
+
+_TITLES_OF_NONE = {**_TITLES, "elbo": "log p - log q (no ELBO)", "rate": "log q - log p of the latents (no rate)"}
 
 
 def _curve(history: Sequence[Epoch], name: str, title: str) -> str:
@@ -93,6 +101,7 @@ def make_sections(
     limits: tuple[float, float] | None,
     entries: Mapping[str, Any],
     columns: Sequence[Section] = (),
+    no_elbo: str = "",
 ) -> list[Section]:
     """All sections, for images where there are limits of black and white, else for a table.
 
@@ -102,8 +111,9 @@ def make_sections(
         limits: of black and white.
         entries: the settings.
         columns: what is shown of a table whose columns are of several kinds.
+        no_elbo: why what the history calls ELBO is none; empty where it is one.
     """
-    first, last = _history(history), [settings(entries)] if entries else []
+    first, last = _history(history, no_elbo), [settings(entries)] if entries else []
     if columns:
         return [*columns, *trust_sections(about, limits), *first, table_reconstructions(about),
                 *_of_latent(about, limits), *last]  # fmt: skip
@@ -120,10 +130,10 @@ def few_sections(history: Sequence[Epoch] | None, entries: Mapping[str, Any], er
     return [*_history(history), missing("What it learned", words), *([settings(entries)] if entries else [])]
 
 
-def _history(history: Sequence[Epoch] | None) -> list[Section]:
+def _history(history: Sequence[Epoch] | None, no_elbo: str = "") -> list[Section]:
     if history is None:
         return []
-    return [curves(history) if history else missing("Learning curves", "No epoch was finished.")]
+    return [curves(history, no_elbo) if history else missing("Learning curves", "No epoch was finished.")]
 
 
 def _of_latent(about: ReportData, limits: tuple[float, float] | None) -> list[Section]:

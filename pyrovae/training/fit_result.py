@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CURVES = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
 
+_CURVES_OF_NONE = {**_CURVES, "elbo": "log p - log q (no ELBO)", "rate": "log q - log p (no rate)"}
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -85,17 +87,18 @@ class Fit:
         return any(verdict.kind in TROUBLE for verdict in self.verdicts)
 
     def plot(self) -> Any:
-        """Draw ELBO, rate and distortion over the epochs.
+        """Draw ELBO, rate and distortion over the epochs; titles say where they are none (`no_elbo`).
 
         Returns:
             A matplotlib `Figure`.
         """
+        titles = (_CURVES_OF_NONE if self.no_elbo else _CURVES).items()
         validated = [row for row in self.history if row.validation_elbo is not None]
         return plot_learning_curves(
             [row.epoch for row in self.history],
-            {title: [getattr(row, name) for row in self.history] for name, title in _CURVES.items()},
+            {title: [getattr(row, name) for row in self.history] for name, title in titles},
             [row.epoch for row in validated],
-            {title: [getattr(row, f"validation_{name}") for row in validated] for name, title in _CURVES.items()},
+            {title: [getattr(row, f"validation_{name}") for row in validated] for name, title in titles},
         )
 
 

@@ -39,6 +39,7 @@ from pyrovae.training.saved.resumption import Resumption
 from pyrovae.training.saved.run_description import describe_run
 from pyrovae.training.step import Step
 from pyrovae.training.trainer import Trainer
+from pyrovae.training.verdict import no_elbo_verdict
 
 logger = logging.getLogger("pyrovae")
 verdicts = logging.getLogger("pyrovae.verdicts")
@@ -227,8 +228,9 @@ class Session:
         return run
 
     def _why_no_elbo(self) -> str:
-        surplus = [finding.message for finding in self.findings if finding.clause == "surplus-density"]
-        return f"What the history calls ELBO is none: {surplus[0]}" if surplus else ""
+        clauses = ("surplus-density", "mixed-measures")
+        found = [finding.message for finding in self.findings if finding.clause in clauses]
+        return no_elbo_verdict(found[0]).words if found else ""
 
     @staticmethod
     def _log(run: Fit) -> None:

@@ -70,6 +70,11 @@ def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Verdic
     return _far_below(full, first, allowed=_between_batches(full, first)) or _of_elbo(full)
 
 
+def no_elbo_verdict(why: str) -> Verdict:
+    """The verdict on a history of what is no bound of the evidence, for whatever reason."""
+    return Verdict(VerdictKind.NO_ELBO, f"What the history calls ELBO is none: {why}")
+
+
 def active_verdict(site: str, active: ActiveUnits) -> Verdict:
     """The verdict on a latent site: how many of its dimensions are used."""
     if active.count:
