@@ -79,6 +79,10 @@ class Recorded(Wrapped):
             self._size = self._size_of(run, rows)
         return self._tally
 
+    def forget(self) -> None:
+        """Leave a pass that was broken off out of all figures."""
+        self._pass = self._guide = None
+
     def last_run(self) -> Traces | None:
         """The traces of a pass whose figures were not asked for yet."""
         return None if self._pass is None else self._pass[0]

@@ -34,6 +34,7 @@ class BatchReads(NamedTuple):
         values: what was read: the graph holds for these.
         words: where the first of them was read.
         signature: the same for all that read the same in the same way.
+        numbers: for each value whether it is one number, neither a truth value nor the length of a selection.
     """
 
     function: Callable[..., Sequence[torch.Tensor]]
@@ -42,6 +43,7 @@ class BatchReads(NamedTuple):
     values: Values
     words: str
     signature: Any
+    numbers: tuple[bool, ...]
 
     @torch.no_grad()
     def of(self, leaves: Sequence[torch.Tensor]) -> Values | None:
@@ -68,6 +70,7 @@ class _Record(NamedTuple):
     reader: Reader
     nodes: list[Node]  # of the way there
     value: Any
+    number: bool
     words: str
     kind: str
     needed_by: Node | None  # the operation of the trace whose shape it decides
@@ -112,7 +115,8 @@ class BatchReading:
         found = [self._copy_of(tensor) for tensor in tensors]
         if not self._varying.intersection(found):
             return value  # of constants, which are the same in each pass
-        self._records.append(_Record(reader, found, _key(value), words, kind, needed_by))
+        number = isinstance(value, int | float) and not isinstance(value, bool) and needed_by is None
+        self._records.append(_Record(reader, found, _key(value), number, words, kind, needed_by))
         return value
 
     def finished(self, rewritten: Collection[Node]) -> BatchReads | None:
@@ -135,6 +139,7 @@ class BatchReading:
             tuple(record.value for record in records),
             records[0].words,
             (module.code, fixed, tuple(record.kind for record in records)),
+            tuple(record.number for record in records),
         )
 
     # --- the way to a tensor --------------------------------------------------------------------------

@@ -64,12 +64,12 @@ class Inputs(NamedTuple):
     def _index(self) -> list[torch.Tensor]:
         return [] if self.index is None else [self.index]
 
-    def traced(self, *, may_read_batch: bool) -> Traced:
+    def traced(self, *, may_read_batch: bool, like: Sequence[Any] | None) -> Traced:
         """The same by what may be read of them."""
         flat, leaves = self.flat(), self.leaves()
         sources = [*flat[: len(flat) - len(leaves)], *range(len(leaves))]
         others = [*self.parameters.values(), *self.state.values(), *self.weights.values(), *self._index()]
-        return Traced(flat, sources, others, may_read_batch)
+        return Traced(flat, sources, others, may_read_batch, like)
 
     def held(self) -> list[torch.Tensor]:
         """Those that stay the same objects from step to step."""
@@ -86,6 +86,7 @@ class Captured(NamedTuple):
     guards: tuple[Guard, ...]
     written: tuple[torch.Tensor, ...]  # what a pass writes into, each storage as one flat tensor
     reads: BatchReads | None  # what it has read of the batch
+    operations: Sequence[Any]  # all that ran, those included of which the graph needs nothing
 
 
 def capture(
@@ -97,6 +98,7 @@ def capture(
     supports: Collection[str] = (),
     may_read_batch: bool = True,
     draws: str | None = None,
+    like: Sequence[Any] | None = None,
 ) -> Captured:
     """Trace one pass, and leave no trace of it: random states, buffers, gradients and Pyro's store are as before.
 
@@ -108,6 +110,7 @@ def capture(
         supports: sites where the last figure is to be NaN if data are outside the likelihood's support.
         may_read_batch: whether the graph may be one for certain values of the batch.
         draws: the line at which the pair was seen to draw random numbers that are not torch's.
+        like: the operations that are expected; another one is an error.
 
     Returns:
         The graph, with parameters as inputs: it computes on the tensors that it is given. Its figures are the
@@ -127,12 +130,15 @@ def capture(
             warnings.catch_warnings(),
             _shapes_noted_once(),
             undone() as writes,
-            traceable(inputs.buffers.values(), inputs.traced(may_read_batch=may_read_batch)) as reading,
+            traceable(inputs.buffers.values(), inputs.traced(may_read_batch=may_read_batch, like=like)) as reading,
         ):
             warnings.simplefilter("ignore")
             program = _program(one, inputs, notes, reading, frozen=frozen, clip_norm=clip_norm, supports=supports)
             graph = make_fx(program, tracing_mode="real")(*flat)
             _refuse_other_randomness(notes, draws)
+    except BaseException:
+        one.recorded.forget()
+        raise
     finally:
         _restore(inputs, before)
     graph.graph.eliminate_dead_code()
@@ -143,7 +149,8 @@ def capture(
     _refuse_moving_constants([*(guard.tensor for guard in reading.guards), *(reads.held if reads else ())], writes)
     _refuse_written_data(inputs, writes)
     written = tuple(whole for whole, _ in writes.written.values())
-    return Captured(graph, notes["graded"], tuple(inputs.state), notes["size"], tuple(reading.guards), written, reads)
+    state, guards, operations = tuple(inputs.state), tuple(reading.guards), reading.provenance.operations
+    return Captured(graph, notes["graded"], state, notes["size"], guards, written, reads, operations)
 
 
 def _shapes_noted_once() -> AbstractContextManager[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import os
@@ -18,6 +19,7 @@ from torch.fx import GraphModule
 from torch.fx._symbolic_trace import _Patcher
 
 from pyrovae.pairs.isolation import validation_restored
+from pyrovae.staged.gamma_functions import vectorise_gamma_functions
 
 Function = Callable[..., Sequence[torch.Tensor]]
 
@@ -40,11 +42,14 @@ def compile_graph(module: GraphModule, examples: Sequence[torch.Tensor]) -> Func
         A function of the same inputs and outputs.
     """
     make_patches()
+    written = GraphModule({}, copy.deepcopy(module.graph))
+    vectorise_gamma_functions(written)
+    written.recompile()
     with _one_at_a_time, _only_this_thread(), _quiet(), torch.no_grad():
         from torch._inductor import standalone_compile
 
         compiled: Any = standalone_compile(
-            module, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": _OPTIONS}
+            written, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": _OPTIONS}
         )
     _remember(module)
     return compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from pyrovae.staged import graphs
 from pyrovae.staged.capture import Inputs, capture, clipped
 from pyrovae.staged.compiler import Function
 from pyrovae.staged.fields import Field
+from pyrovae.staged.gathers import gather_selections
+from pyrovae.staged.inert_reads import print_of, same_print
 from pyrovae.staged.outcome import Outcome, difference
 from pyrovae.staged.products import onednn_is_faster, product
 from pyrovae.staged.replayed import Replayed
@@ -37,6 +40,7 @@ class GraphStep:
         captured: the pass as it was traced.
         module: a function of `examples` that gives figures, gradients and the new state of the loss.
         reads: the values of the batch that it holds for; None for all.
+        inert: which of these values make no difference, as far as is known.
     """
 
     def __init__(self, settings: Settings, batch: Batch, rebound: Sequence[Field] = (), draws: str | None = None):
@@ -57,18 +61,22 @@ class GraphStep:
         self._weights = {key: torch.tensor(weight, device=device_of(batch)) for key, weight in weights}
         inputs = self._inputs(batch)
         before = [(field.words, field.now()) for field in rebound]
-        self.captured = capture(
+        self._trace = functools.partial(
+            capture,
             settings.one,
-            inputs,
             frozen={name for name in inputs.parameters if settings.optimiser.frozen(name)},
             clip_norm=settings.clip_norm,
             supports=settings.shown.validated if settings.check_support else (),
             may_read_batch=not settings.shared,
             draws=draws,
         )
+        self.captured = self._trace(inputs)
         self.reads = self.captured.reads
+        self.inert: set[int] = set()
+        self._print = print_of(self.captured) if self.reads is not None and any(self.reads.numbers) else None
         self.module = self.captured.graph
         graphs.simplify(self.module)
+        gather_selections(self.module)
         self._constants = graphs.lift_constants(self.module, len(inputs.flat()))
         _refuse_carried(before, [*self._constants, *(self.reads.held if self.reads else ())])
         graphs.replace_products(self.module, onednn_is_faster, product)
@@ -90,9 +98,22 @@ class GraphStep:
 
     def _misread(self, batch: Batch) -> str | None:
         """Which value of a batch is another one than the graph holds for, in words."""
-        if self.reads is None or self.reads.of(leaves_of(batch)) == self.reads.values:
+        if self.reads is None:
+            return None
+        values = self.reads.of(leaves_of(batch))
+        pairs = zip(values or (), self.reads.values, strict=values is not None)
+        if values is not None and all(place in self.inert or now == was for place, (now, was) in enumerate(pairs)):
             return None
         return f"a value that the pair read of its batch is another one ({self.reads.words})"
+
+    def repeats(self, batch: Batch) -> bool:
+        """Whether a pass on another batch, traced anew, is this graph: what is read of both does not reach it."""
+        if self._print is None:
+            return False
+        try:
+            return same_print(self._print, print_of(self._trace(self._inputs(batch), like=self.captured.operations)))
+        except Exception:
+            return False  # on such a batch the pair does something else
 
     def _inputs(self, batch: Batch) -> Inputs:
         leaves = leaves_of(batch)

@@ -61,7 +61,7 @@ def lift_constants(module: GraphModule, given: int) -> list[torch.Tensor]:
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     assert len(placeholders) == given
     for node in [node for node in module.graph.nodes if node.op == "get_attr"]:
-        constants[node.target] = _attribute(module, node.target)
+        constants[node.target] = attribute(module, node.target)
     last = placeholders[-1]
     for name in constants:
         with module.graph.inserting_after(last):
@@ -73,7 +73,8 @@ def lift_constants(module: GraphModule, given: int) -> list[torch.Tensor]:
     return list(constants.values())
 
 
-def _attribute(module: GraphModule, path: str) -> torch.Tensor:
+def attribute(module: GraphModule, path: str) -> torch.Tensor:
+    """A tensor that a graph holds, by its path."""
     value = module
     for part in path.split("."):
         value = getattr(value, part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -32,19 +32,22 @@ class Provenance(TorchDispatchMode):
 
     Attributes:
         selections: the operations that select by values.
+        operations: all of them, in order.
     """
 
-    def __init__(self, others: Iterable[torch.Tensor], read: Callable[..., Any]):
+    def __init__(self, others: Iterable[torch.Tensor], read: Callable[..., Any], like: Sequence[Any] | None = None):
         """Begin.
 
         Args:
             others: inputs that change from step to step and are not the batch: parameters, the loss's own state.
             read: called with a function and the tensors whose values it is to give; see `TracedReads.data`.
+            like: the operations that are expected; another one is an error.
         """
         super().__init__()
         self._pure = dict.fromkeys(map(storage_of, others), False)
         self._read = read
-        self._operations = 0
+        self.operations: list[Any] = []
+        self._like = like
         self.selections: list[Node] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +56,7 @@ class Provenance(TorchDispatchMode):
             return func(*args, **kwargs)
         if torch.Tag.data_dependent_output in func.tags:
             return self._value(func, args, kwargs)
-        self._count()
+        self._count(func)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         pure = torch.Tag.nondeterministic_seeded not in func.tags and self.of_batch(tensors)
         if func is _PACKS:  # whose lengths decide about what recurrent networks do, unseen
@@ -103,9 +106,12 @@ class Provenance(TorchDispatchMode):
                 self._read(_count, [mask], f"a selection in {node.meta['place']}", "count", node)
             node.meta["counted"] = True
 
-    def _count(self) -> None:
-        self._operations += 1
-        if self._operations > MOST_OPERATIONS:
+    def _count(self, func: Any) -> None:
+        number = len(self.operations)
+        self.operations.append(func)
+        if self._like is not None and (number >= len(self._like) or self._like[number] is not func):
+            raise Unstageable("a pass at another value is another one")
+        if len(self.operations) > MOST_OPERATIONS:
             raise Unstageable(
                 f"a pass has more than {MOST_OPERATIONS:,} operations, the last of them in {place()}: a graph would "
                 "hold each turn of a loop. Do many turns in one operation, as torch.nn.GRU or vectorised plates do"

@@ -53,7 +53,7 @@ class TracedReads:
 
     def __init__(self, constants: Iterable[torch.Tensor], traced: Traced):
         self.guards: list[Guard] = []
-        self.provenance = Provenance(traced.others, self.data)
+        self.provenance = Provenance(traced.others, self.data, traced.like)
         self._constants = {id(tensor) for tensor in constants}
         self._traced = {id(tensor) for tensor in traced.inputs}
         self._batch = BatchReading(traced.sources) if traced.may_read_batch else None
@@ -136,6 +136,7 @@ class Traced(NamedTuple):
     sources: Sequence[int | torch.Tensor]  # for each of them its place in the batch, or the tensor itself
     others: Sequence[torch.Tensor]  # those of which nothing may be read: they change from step to step
     may_read_batch: bool
+    like: Sequence[Any] | None = None  # the operations that are expected
 
 
 def _is_tracked(tensor: torch.Tensor) -> bool:

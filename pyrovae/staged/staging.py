@@ -12,7 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, PyrovaeWarning
 from pyrovae.staged.changes import Changes
 from pyrovae.staged.decision import Outlook
-from pyrovae.staged.graph_step import leaves_of
+from pyrovae.staged.inert_reads import InertTrial
 from pyrovae.staged.objection import Objection
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.step_route import StepRoute
@@ -48,6 +48,7 @@ class Staging:
         self._why = why
         self._changes = Changes(settings.places, settings.shown)
         self._routes: dict[Any, ValueRoutes] = {}  # by shape
+        self._trial: InertTrial | None = None  # of a graph at other values of the batch, in the step of now
         self._before: list[tuple[int, int, str]] = []  # the switches of the run that this one goes on with
 
     # --- before a step --------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ class Staging:
         """
         self._look_for_changes()
         routes = self._routes_of(batch, rows)
-        route = routes.find(leaves_of(batch))
+        route = routes.find(batch)
         if route.name != "plain" and not route.graph.guards_hold():
             self._note("a tensor whose value it read while it was traced is another one")
         if route.outdated is not None:
@@ -77,7 +78,9 @@ class Staging:
         routes.decided(route, batch, index)
         if route is routes.rest:
             self._raise_or_warn(route, Objection(refused=route.why))
-        return NextStep(route.task(batch), route)
+        task = route.task(batch)
+        self._trial = routes.trial if route.name != "plain" else None
+        return NextStep(task if self._trial is None else Task.COMPARED, route)
 
     def _routes_of(self, batch: Batch, rows: int) -> ValueRoutes:
         key = (rows, *_key(batch, self.settings))
@@ -112,6 +115,13 @@ class Staging:
     def compared(self, route: StepRoute, words: str | None, batch: Batch, index: int) -> None:
         """A graph was compared with a pass; the words say what differs."""
         words = self.settings.agree(words)
+        trial, self._trial = self._trial, None
+        if trial is not None and words is not None:
+            trial.reads.refute()
+            route.graph.inert.clear()
+            return
+        if trial is not None:
+            trial.reads.confirm(trial.values)
         self._raise_or_warn(route, route.compared(words, batch, index))
         if words is None:
             self.agree_on_changes()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.batch_reads import BatchReads, Values
+from pyrovae.staged.graph_step import leaves_of
+from pyrovae.staged.inert_reads import InertReads, InertTrial
 from pyrovae.staged.step_route import StepRoute
 
 GRAPHS = 16  # that are kept for one shape of batch; of more, the least recently used goes
@@ -17,6 +17,8 @@ GRAPHS = 16  # that are kept for one shape of batch; of more, the least recently
 _DROPPED = 16  # graphs after which no new ones are made: they take longer than they save
 
 _MET = 32  # values after which it is asked whether they ever come again
+
+_BEFORE_TRIAL = 2  # other values that wait for graphs of their own, before it is asked whether they need any
 
 _ROUTES = 256  # of values; beyond them all others have one
 
@@ -27,6 +29,7 @@ class _Branch:
     def __init__(self, route: StepRoute):
         self.route = route
         self.reads: BatchReads | None = None
+        self.inert: InertReads
         self.others: dict[Values | None, _Branch] = {}
 
 
@@ -38,6 +41,7 @@ class ValueRoutes:
 
     Attributes:
         rest: the one route of all further values, once there are too many.
+        trial: of the batch that was looked for last, where its graph may hold for its values, and has to show it.
     """
 
     def __init__(self, make: Callable[[str | None], StepRoute]):
@@ -53,6 +57,7 @@ class ValueRoutes:
         self._dropped = 0
         self._found = 0
         self.rest: StepRoute | None = None
+        self.trial: InertTrial | None = None
 
     def __iter__(self) -> Iterator[StepRoute]:
         yield from (branch.route for branch in self._branches.values())
@@ -68,16 +73,21 @@ class ValueRoutes:
     def words(self) -> str:
         """How many graphs there are, and for values of what."""
         reads = self._first.reads
+        if reads is None:
+            return ""
+        if self._first.inert.known:
+            return f"one graph for all values of {reads.words}, which change nothing in it"
         count = len(self._held)
-        return f"{count} graph{'s' * (count != 1)} by the value of {reads.words}" if reads is not None else ""
+        return f"{count} graph{'s' * (count != 1)} by the value of {reads.words}"
 
-    def find(self, leaves: Sequence[torch.Tensor]) -> StepRoute:
+    def find(self, batch: Batch) -> StepRoute:
         """The route of a batch, by its tensors."""
-        branch, known = self._first, dict[Any, Values | None]()
+        branch, known, self.trial = self._first, dict[Any, Values | None](), None
+        leaves = leaves_of(batch)
         while branch.reads is not None:
             reads = branch.reads
             values = known[reads.signature] = known.get(reads.signature) or reads.of(leaves)
-            if values == reads.values:
+            if branch.inert.hold(values) or self._tries(branch, values, batch):
                 break
             if values not in branch.others:
                 rest = self._rest_for(reads)
@@ -89,6 +99,21 @@ class ValueRoutes:
         if id(branch.route) in self._held:
             self._held.move_to_end(id(branch.route))
         return branch.route
+
+    def _tries(self, branch: _Branch, values: Values | None, batch: Batch) -> bool:
+        """Whether the graph of a branch is to be tried on a batch of other values, some of which were met before."""
+        route, inert = branch.route, branch.inert
+        ready = route.name != "plain" and route.outdated is None and len(branch.others) >= _BEFORE_TRIAL
+        if not ready or values is None or not inert.may_hold(values):
+            return False
+        if inert.wants_tracing:
+            if not route.graph.repeats(batch):
+                inert.refute()
+                return False
+            inert.traced()
+        route.graph.inert.update(inert.differing(values))
+        self.trial = InertTrial(inert, values)
+        return True
 
     def _new(self) -> _Branch:
         branch = _Branch(self._make(None))
@@ -104,6 +129,8 @@ class ValueRoutes:
             self._held.pop(id(route), None)
         elif id(route) not in self._held:
             branch.reads = route.graph.reads
+            if branch.reads is not None:
+                branch.inert = InertReads(branch.reads)
             self._held[id(route)] = branch
             self._drop_seldom_used(batch, index)
 
