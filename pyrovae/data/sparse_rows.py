@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pyrovae.data.check_memory import check_memory
 from pyrovae.data.inspection import argument_words, leaves_of, pick
-from pyrovae.errors import DataError
+from pyrovae.errors import DataError, argument
+
+_LOOKED_AT = 2**28  # bytes of a batch above which free memory is asked for: that takes a while itself
 
 
 class SparseRows(Dataset):
@@ -42,7 +45,7 @@ class SparseRows(Dataset):
     def __getitems__(self, rows: list[int]) -> list[Any]:
         """Several rows, made dense at once."""
         index = np.asarray(rows)
-        parts = {name: torch.from_numpy(matrix[index].toarray()) for name, matrix in self.sparse.items()}
+        parts = {name: torch.from_numpy(_dense(matrix[index], name)) for name, matrix in self.sparse.items()}
         parts |= {name: pick(leaf, torch.from_numpy(index)) for name, leaf in self.dense.items()}
         if self.single:
             return list(parts[self.names[0]])
@@ -66,7 +69,7 @@ def dense_rows(matrix: Any, where: str) -> np.ndarray:
     Raises:
         DataError: it holds something else than finite numbers.
     """
-    return _rows_of(matrix, where).toarray()
+    return _dense(_rows_of(matrix, where), where)
 
 
 def sparse_rows(data: Any) -> SparseRows | None:
@@ -83,7 +86,7 @@ def _rows_of(matrix: Any, where: str) -> Any:
     """A matrix whose rows can be had, with numbers that are some."""
     if matrix.ndim != 2 or not matrix.shape[0]:
         raise DataError(f"{where} is a sparse array of shape {matrix.shape}; give rows and columns, one row at least.")
-    rows = matrix.tocsr()
+    rows = _sound(matrix, where)
     if rows.dtype.kind not in "fiub":
         raise DataError(f"{where} is a sparse matrix of {rows.dtype}; give numbers.")
     if not np.isfinite(rows.data).all():
@@ -91,6 +94,54 @@ def _rows_of(matrix: Any, where: str) -> Any:
             f"{where} is a sparse matrix that holds NaN or infinity; give the finite numbers, or a dense array."
         )
     return rows
+
+
+def _sound(matrix: Any, where: str) -> Any:
+    """The rows of a matrix each of whose places is there: SciPy makes and turns others, and reads and writes outside.
+
+    What is cut and cast while it is looked at is a matrix of its own; the numbers are shared.
+
+    Raises:
+        DataError: an index is none.
+    """
+    try:
+        checked = _rebuilt(matrix)
+        _check_indices(checked)
+        rows = checked.tocsr()
+        _check_indices(rows)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise DataError(f"{where} is a sparse matrix ({matrix.format}) that is damaged: {error}.") from error
+    return rows
+
+
+def _check_indices(matrix: Any) -> None:
+    """Not by SciPy's own check alone, which takes a matrix whose last row ends at 0 for empty, and looks no further."""
+    if matrix.format not in ("csr", "csc", "bsr"):
+        return
+    matrix.check_format(full_check=True)
+    ends = matrix.indptr
+    if ends[0] != 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(matrix.indices):
+        raise ValueError(f"indptr does not go from 0 to {len(matrix.indices)} upwards")
+
+
+def _rebuilt(matrix: Any) -> Any:
+    import scipy.sparse
+
+    if matrix.format in ("csr", "csc", "bsr"):
+        parts: Any = matrix.data, matrix.indices, matrix.indptr
+    elif matrix.format == "coo":
+        parts = matrix.data, (matrix.row, matrix.col)
+    else:
+        return matrix
+    return getattr(scipy.sparse, f"{matrix.format}_matrix")(parts, shape=matrix.shape, copy=False)
+
+
+def _dense(rows: Any, name: Any) -> np.ndarray:
+    needed = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
+    if needed > _LOOKED_AT:
+        words = f"{argument_words(name)}, {rows.shape[0]:,} rows of {rows.shape[1]:,} columns at once,"
+        check_memory(needed, words, f"Give fewer columns, or {argument('batch_size', text='...')}.")
+    return rows.toarray()
 
 
 def _checked(dense: dict[int | str, Any]) -> dict[int | str, Any]:

@@ -114,6 +114,51 @@ def moved_when_whole(partial: Path, place: Path) -> Iterator[None]:
         remove(partial)
 
 
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write into, whose files are at `path` when the block ends without an error.
+
+    All of them at once where nothing is there yet; else one by one, in the place of those of their names.
+
+    Args:
+        path: where to. A link among the files that are there is refused.
+
+    Raises:
+        FileError: it could not be written.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrovae.data.whole_file import whole_folder
+        >>> with tempfile.TemporaryDirectory() as outer:
+        ...     with whole_folder(f"{outer}/a") as folder:
+        ...         _ = (folder / "b.txt").write_text("whole")
+        ...     [file.name for file in Path(outer, "a").iterdir()]
+        ['b.txt']
+    """
+    place = Path(path)
+    partial = partial_of(place)
+    try:
+        with file_errors(place, "cannot be written"):
+            partial.mkdir(parents=True)
+            yield partial
+            for file in partial.iterdir():
+                _sync_file(file)
+            if not place.exists():
+                os.replace(partial, place)
+            else:
+                check_plain(*(place / file.name for file in partial.iterdir()), links=False)
+                for file in sorted(partial.iterdir()):
+                    os.replace(file, place / file.name)
+    except FileError as error:
+        if isinstance(error.__cause__, OSError):  # of a file of the folder that nobody will find
+            raise FileError(f"{place} cannot be written: {_reason(place, error.__cause__)}.") from error.__cause__
+        raise
+    finally:
+        remove(partial)
+    _sync_folder(place.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder that may be there."""
     with suppress(OSError):
@@ -138,6 +183,11 @@ def _reason(place: Path, error: OSError) -> str:
     if os.path.isdir(place):
         return "there is a folder of that name"
     return f"{error.strerror or error}; what was there before is as it was"
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from pyrovae.checks.describe import DescribedSite, describe
 from pyrovae.data.batches import as_batches
 from pyrovae.data.data_digest import data_digest
-from pyrovae.data.whole_file import whole_file
+from pyrovae.data.whole_file import whole_folder
 from pyrovae.errors import DataError
 from pyrovae.export.card_figures import card_figures
 from pyrovae.export.card_text import card_text
@@ -96,10 +96,10 @@ def model_card(
         **measured._asdict(),
     }
     text = card_text(config, title=title or folder.name, description=description, license=license)
-    for name, content in {"README.md": text, "config.json": json.dumps(config, indent=2, default=str)}.items():
-        with whole_file(folder / name, make_folder=True) as stream:
-            stream.write(content.encode())
-    save(pair, folder / "model.safetensors", *batch.args, **batch.kwargs)
+    with whole_folder(folder) as partial:
+        for name, content in {"README.md": text, "config.json": json.dumps(config, indent=2, default=str)}.items():
+            (partial / name).write_bytes(content.encode())
+        save(pair, partial / "model.safetensors", *batch.args, **batch.kwargs)
     return folder
 
 

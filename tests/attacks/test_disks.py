@@ -31,7 +31,7 @@ def _inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["report", "sample", "reconstruct"])
+@pytest.mark.parametrize("command", ["report", "sample", "reconstruct", "explore"])
 @pytest.mark.slow
 def test_a_folder_that_takes_nothing_is_said_with_another_way(command, monkeypatch):
     run = train("run", "--hidden 4")
@@ -50,7 +50,7 @@ def test_a_folder_that_takes_nothing_is_said_with_another_way(command, monkeypat
     assert "Read-only file system" in result.output
     assert "--out names another place" in result.output
     assert contents(run) == before
-    name = {"report": "x.html"}.get(command, "x.csv")
+    name = {"report": "x.html", "explore": "x.html"}.get(command, "x.csv")
     assert typed(f"{OVER_A_RUN[command].format(run=run)} --out {name}").exit_code == 0
     assert Path(name).is_file()
 

@@ -20,6 +20,7 @@ RESULTS = {
     "samples.npy": "sample",
     "reconstructions.csv": "reconstruct",
     "encoded.csv": "encode",
+    "explorer.html": "explore",
 }
 
 

@@ -36,6 +36,14 @@ def npz(save=np.savez_compressed) -> bytes:
     return stream.getvalue()
 
 
+def sparse(form: str, **options) -> bytes:
+    import scipy.sparse
+
+    stream = io.BytesIO()
+    scipy.sparse.save_npz(stream, getattr(scipy.sparse, f"{form}_matrix")(VALUES), **options)
+    return stream.getvalue()
+
+
 def idx() -> bytes:
     return bytes([0, 0, 8, 3]) + struct.pack(">3I", *BYTES.shape) + BYTES.tobytes()
 
@@ -106,6 +114,8 @@ READERS = {
     "x.npy": (npy, npy_says),
     "x.npz": (npz, as_before(VALUES)),
     "stored.npz": (lambda: npz(np.savez), as_before(VALUES)),
+    **{f"{form}.npz": (lambda form=form: sparse(form), as_before(VALUES)) for form in ("csr", "coo", "bsr", "dia")},
+    "stored.csc.npz": (lambda: sparse("csc", compressed=False), as_before(VALUES)),
     "x-ubyte": (idx, idx_says),
     "x-ubyte.gz": (lambda: gzip.compress(idx(), mtime=0), as_before(BYTES)),
     "x.csv": (table, table_says),

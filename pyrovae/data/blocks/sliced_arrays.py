@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.blocks.check_stored import SMALLER, check_stored
 from pyrovae.data.blocks.reader import Leaves
+from pyrovae.data.check_memory import check_memory
+from pyrovae.data.datasets.array_files import said_in_a_line
 from pyrovae.data.inspection import argument_words, leaves_of, pick
-from pyrovae.errors import DataError
+from pyrovae.errors import DataError, FileError
 
 _BYTES = 2**22  # of a block at least: smaller ones cost more calls than they mix
+
+_BYTES_OF_BLOCK = 100  # what its place and size take in memory
 
 
 class SlicedArrays:
@@ -28,6 +33,9 @@ class SlicedArrays:
 
     def __init__(self, arrays: Mapping[Any, Any]):
         self.arrays = dict(arrays)
+        for name, array in self.arrays.items():
+            if is_array_on_disk(array):
+                check_stored(array, argument_words(name))
         first = {name: _rows(array, 0, 1, argument_words(name)) for name, array in self.arrays.items()}
         leaves_of(tuple(first.values()))  # numbers, and with rows
         rows = {name: int(array.shape[0]) for name, array in self.arrays.items()}
@@ -35,7 +43,12 @@ class SlicedArrays:
             words = ", ".join(f"{argument_words(name)} has {count}" for name, count in rows.items())
             raise DataError(f"the arguments have different numbers of rows: {words}")
         self.rows = next(iter(rows.values()))
-        size = self._block_rows(sum(leaf.nbytes for leaf in first.values()))
+        bytes_of_row = sum(leaf.nbytes for leaf in first.values())
+        size = self._block_rows(bytes_of_row)
+        check_memory(2 * bytes_of_row * min(size, self.rows), f"a block of {self.label}", SMALLER)
+        check_memory(
+            _BYTES_OF_BLOCK * (self.rows // size), f"the list of the blocks of {self.label}", "Take fewer rows."
+        )
         self.ends = [*range(0, self.rows, size), self.rows]
         self.sizes = [end - start for start, end in pairwise(self.ends)]
 
@@ -57,11 +70,13 @@ class SlicedArrays:
 def is_array_on_disk(thing: Any) -> bool:
     """Whether it is an array of Zarr or a data set of h5py."""
     kind = type(thing)
-    return kind.__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(thing, "shape") and hasattr(thing, "dtype")
+    return kind.__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(kind, "shape") and hasattr(kind, "dtype")
 
 
 def _rows(array: Any, start: int, end: int, where: str) -> np.ndarray | torch.Tensor:
-    if not len(array.shape):
-        raise DataError(f"{where} has no dimension; the first dimension must count the rows")
-    rows = array[start:end]
-    return rows if isinstance(rows, torch.Tensor) else np.asarray(rows)
+    if isinstance(array, torch.Tensor):
+        return array[start:end]
+    try:
+        return np.asarray(array[start:end])
+    except Exception as error:  # of the library that reads it, of any kind, about this file
+        raise FileError(f"{where}: rows {start} to {end} cannot be read: {said_in_a_line(error)}.") from error

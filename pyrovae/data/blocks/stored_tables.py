@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from pyrovae.data.blocks.column_arguments import ColumnArguments, Wanted
 from pyrovae.data.blocks.reader import Leaves
 from pyrovae.data.check_memory import check_memory
-from pyrovae.data.datasets.array_files import reading
+from pyrovae.data.check_plain import check_plain
+from pyrovae.data.datasets.array_files import existing, reading
 from pyrovae.data.datasets.page_checksums import check_pages
 from pyrovae.data.datasets.read_frame import to_pandas
 from pyrovae.errors import DataError, FileError
@@ -102,14 +104,40 @@ class HubRows:
 
 
 def open_parquet(path: Path) -> Any:
-    """A file or a folder of Parquet as a dataset of pyarrow, whose pages are checked."""
+    """A file or a folder of Parquet as a dataset of pyarrow, whose pages are checked.
+
+    Raises:
+        FileError: it is not there, damaged, or no plain file; or a link in it leads to another folder.
+    """
     from pyarrow import dataset as arrow
+
+    path = existing(path)
+    files = _files_in(path) if path.is_dir() else [path]
 
     options = arrow.ParquetFragmentScanOptions(page_checksum_verification=True)
     with reading(path):
-        found = arrow.dataset(str(path), format=arrow.ParquetFileFormat(default_fragment_scan_options=options))
+        found = arrow.dataset(
+            [str(file) for file in files], format=arrow.ParquetFileFormat(default_fragment_scan_options=options)
+        )
         for number, fragment in enumerate(found.get_fragments()):
             check_pages(Path(fragment.path), fragment.metadata, says=number == 0)
+    return found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files of a folder but for those whose names begin with a dot or a line, as of notes beside the data.
+
+    pyarrow's own walk follows links to folders, in circles without end, and passes over what is no plain file.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] not in "._")
+        for name in folders:
+            check_plain(Path(place, name), links=False)
+        found += [Path(place, name) for name in sorted(names) if name[0] not in "._"]
+    if not found:
+        raise FileError(f"{folder} holds no files of Parquet.")
+    check_plain(*found, links=True)
     return found
 
 

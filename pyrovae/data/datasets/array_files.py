@@ -20,6 +20,7 @@ import numpy as np
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
+from pyrovae.data.datasets.sparse_file import dense_array, is_sparse_file
 from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument
 
 # The third byte of an IDX file names the type; the numbers are written in big-endian order.
@@ -55,16 +56,16 @@ def reading(path: Path) -> Iterator[None]:
     except PyrovaeError:
         raise
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is damaged or cut short: {_line(error)}. Fetch or write it again.") from error
+        raise FileError(f"{path} is damaged or cut short: {said_in_a_line(error)}. Fetch or write it again.") from error
     except MemoryError as error:
-        raise FileError(f"{path} asks for more memory than there is: {_line(error)}. {AS_NPY}") from error
+        raise FileError(f"{path} asks for more memory than there is: {said_in_a_line(error)}. {AS_NPY}") from error
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or _line(error)}.") from error
+        raise FileError(f"{path} cannot be read: {error.strerror or said_in_a_line(error)}.") from error
     except Exception as error:  # parsers raise many kinds, all of them about this file
-        raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {_line(error)}.") from error
+        raise FileError(f"{path} is not a sound {path.suffix or 'data'} file: {said_in_a_line(error)}.") from error
 
 
-def _line(error: Exception) -> str:
+def said_in_a_line(error: Exception) -> str:
     """What an error says, in one line of usual length whatever stands in the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.rstrip(".") if len(text) <= 300 else f"{text[:300]}..."
@@ -154,19 +155,25 @@ def npy(path: Path) -> np.ndarray:
 
 
 def npz(path: Path, key: str | None) -> np.ndarray:
-    """The array called `key` in a .npz file; without a key, the only one with rows and columns."""
+    """The array called `key` in a .npz file; without a key, the only one with rows and columns, or a sparse matrix."""
     with reading(path), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         if len(members) < len(archive.namelist()):
             raise DataError(f"{path} holds more than one array of one name, as no program means to: save it again.")
+        if key is None and is_sparse_file(members):
+            return dense_array(archive, members, path, lambda name: _member(archive, members[name], path))
         chosen = key if key is not None else _only_array(archive, members, path)
         if chosen not in members:
             raise ArgumentError(f"{path} holds no array {chosen!r}; it holds {_few(members)}.")
-        _member_shape(archive, members[chosen], path)
-        label = f"{members[chosen]!r} in {path}"
-        check_memory(archive.getinfo(members[chosen]).file_size, label, AS_NPY)
-        with archive.open(members[chosen]) as stream:
-            return native(np.lib.format.read_array(stream, allow_pickle=False), label)
+        return _member(archive, members[chosen], path)
+
+
+def _member(archive: zipfile.ZipFile, member: str, path: Path) -> np.ndarray:
+    _member_shape(archive, member, path)
+    label = f"{member!r} in {path}"
+    check_memory(archive.getinfo(member).file_size, label, AS_NPY)
+    with archive.open(member) as stream:
+        return native(np.lib.format.read_array(stream, allow_pickle=False), label)
 
 
 def array_names(path: Path) -> list[str]:
@@ -223,7 +230,7 @@ def check_header(stream: IO[bytes], label: str, *, size: int) -> tuple[int, ...]
         shape, _, dtype = read(io.BytesIO(prefix + stream.read(length)))
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         # The header is a Python literal, so damage shows as whatever Python's own parser says about it.
-        raise FileError(f"{label} has a damaged header: {_line(error)}. Fetch or write it again.") from error
+        raise FileError(f"{label} has a damaged header: {said_in_a_line(error)}. Fetch or write it again.") from error
     check_numbers(dtype, label)
     if any(type(length) is not int or not 0 <= length < 2**63 for length in shape):  # True is 1, to numpy
         raise FileError(f"{label} has a damaged header: no array has the shape {shape}. Fetch or write it again.")

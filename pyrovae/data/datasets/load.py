@@ -42,7 +42,8 @@ def load(
 
     Args:
         path: the file or folder.
-        key: which array of a .npz file; needed where more than one has rows and columns.
+        key: which array of a .npz file; needed where more than one has rows and columns. A sparse matrix that
+            `scipy.sparse.save_npz` wrote needs none, and comes dense.
         header: whether the first line of a .csv file holds names; None finds out.
         columns: names of the columns of a .csv or .parquet file that are read, in this order; None reads all.
         size: (height, width) that images of a folder are resized to; None refuses mixed sizes.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.data.whole_file import file_errors, moved_when_whole, partial_of, remove, whole_file
+from pyrovae.data.whole_file import whole_folder
 from pyrovae.export.deployment.exported_part import ExportedPart, PartProgram, Runner, checked
 from pyrovae.sampling.sampler import Sampler
 
@@ -21,22 +21,11 @@ def write_parts(
     sampler: Sampler, parts: Sequence[PartProgram], folder: str | os.PathLike[str], ending: str, write: Write
 ) -> dict[str, ExportedPart]:
     """Write each part, hold it against the pair, and put it in its place together with `parts.json`."""
-    place = Path(folder)
-    with file_errors(place, "cannot be written"):
-        place.mkdir(parents=True, exist_ok=True)
-        partial = partial_of(place / "parts")
-        partial.mkdir()
-    try:
+    with whole_folder(folder) as partial:
         found = {one.part.name: _written(sampler, one, partial / f"{one.part.name}{ending}", write) for one in parts}
-        for name, one in found.items():
-            target = place / Path(one.file).name
-            with moved_when_whole(Path(one.file), target):
-                found[name] = one._replace(file=str(target))
-    finally:
-        remove(partial)
-    with whole_file(place / "parts.json") as stream:
-        stream.write(json.dumps({name: _plain(one) for name, one in found.items()}, indent=2).encode())
-    return found
+        described = {name: _plain(one) for name, one in found.items()}
+        (partial / "parts.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+    return {name: one._replace(file=str(Path(folder) / Path(one.file).name)) for name, one in found.items()}
 
 
 def _written(sampler: Sampler, one: PartProgram, path: Path, write: Write) -> ExportedPart:

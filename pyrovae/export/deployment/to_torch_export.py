@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,8 @@ def to_torch_export(
 
 
 def _write(one: PartProgram, path: Path) -> Runner:
-    torch.export.save(one.program, str(path))
+    written = io.BytesIO()  # a disk that is full would end the process inside of torch's own writer
+    torch.export.save(one.program, written)
+    path.write_bytes(written.getbuffer())
     module = torch.export.load(str(path)).module()
     return lambda inputs: module(*inputs.values())
