@@ -136,6 +136,7 @@ from pyrovae.report.explorer.explore import explore as explore
 from pyrovae.report.write_report import write_report as write_report
 from pyrovae.tables import estimators as estimators
 from pyrovae.tables.impute import impute as impute
+from pyrovae.training import trackers as trackers
 from pyrovae.training.epoch import Epoch as Epoch
 from pyrovae.training.fit import fit as fit
 from pyrovae.training.fit_result import Fit as Fit

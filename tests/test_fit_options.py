@@ -20,11 +20,11 @@ FORWARDING = {
     pv.steps: set(),
     pv.update: set(),
     pv.epistemic.swag: set(),
-    pv.epistemic.ensemble: set(),
-    pv.fit_best: {"resume"},
-    pv.over_seeds: {"checkpoint", "resume", "progress"},
-    pv.choose_latent: {"checkpoint", "resume", "progress"},
-    pv.rate_distortion_curve: {"checkpoint", "resume", "progress"},
+    pv.epistemic.ensemble: {"tracker"},
+    pv.fit_best: {"resume", "tracker"},
+    pv.over_seeds: {"checkpoint", "resume", "progress", "tracker"},
+    pv.choose_latent: {"checkpoint", "resume", "progress", "tracker"},
+    pv.rate_distortion_curve: {"checkpoint", "resume", "progress", "tracker"},
 }
 
 

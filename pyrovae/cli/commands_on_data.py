@@ -74,6 +74,7 @@ def train(
     shape: options.Shape = None,
     report: options.Report = True,
     schema: options.SchemaFile = None,
+    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train on DATA: looks at them, says what it chose and why, and writes a folder."""
@@ -89,7 +90,7 @@ def train(
     training = TrainingOptions(
         epochs, batch_size, learning_rate, beta, anneal, clip_norm, validation, patience, seed, staged, precision
     )
-    asked = TrainRequest(data, out, pair, source, model, training, device, resume, quiet, schema)
+    asked = TrainRequest(data, out, pair, source, model, training, device, resume, quiet, schema, tensorboard)
     demo.train_and_tell(asked, report=report)
 
 

@@ -50,6 +50,9 @@ PairAgain = Annotated[
 
 Number = Annotated[int, typer.Option("--number", "-n", help="How many.")]
 
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write figures into the run's folder tensorboard, too, while it trains.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no words.")]
 
 NewFile = Annotated[Path | None, _option("--out", "-o", help="A new .png, .csv or .npy file.", usual="in the run")]

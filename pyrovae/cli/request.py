@@ -85,6 +85,7 @@ class TrainRequest:
     resume: bool = False
     quiet: bool = False
     schema: Path | None = None
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Refuse parts of the built-in pair where another pair is brought."""

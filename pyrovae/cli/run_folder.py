@@ -40,7 +40,9 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
         self.schema = path / "schema.toml"
-        check_plain(self.config, self.metrics, self.model, self.checkpoints, self.report, self.schema, links=False)
+        self.tensorboard = path / "tensorboard"
+        files = self.config, self.metrics, self.model, self.report, self.schema
+        check_plain(*files, self.checkpoints, self.tensorboard, links=False)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -125,9 +127,10 @@ class RunFolder:
     def forget(self, *, whole: bool) -> None:
         """Remove what a training has written before there was a checkpoint, and with `whole` the folder, too."""
         own = (self.checkpoints / name for name in ("checkpoint-history.jsonl", "checkpoint.lock"))
-        for path in (self.config, self.metrics, self.schema, *own):
+        events = self.tensorboard.glob("events.out.tfevents.*")
+        for path in (self.config, self.metrics, self.schema, *own, *events):
             remove(path)
-        for folder in (self.checkpoints, *([self.path] if whole else [])):
+        for folder in (self.checkpoints, self.tensorboard, *([self.path] if whole else [])):
             with suppress(OSError):  # somebody else's things in it stay
                 folder.rmdir()
 

@@ -120,7 +120,8 @@ def _steps(prepared: Prepared, request: TrainRequest) -> Steps:
         "checkpoint": prepared.folder.checkpoints,
         "resume": request.resume,
     }
-    return pv.steps(prepared.pair, prepared.training, seed=prepared.settings.seed, **options)
+    tracker = pv.trackers.TensorBoard(prepared.folder.tensorboard) if request.tensorboard else None
+    return pv.steps(prepared.pair, prepared.training, seed=prepared.settings.seed, tracker=tracker, **options)
 
 
 def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pyrovae.training.interrupts import interruptible
 from pyrovae.training.progress import Display, display, show
 from pyrovae.training.session import Session, training_turn
 from pyrovae.training.step import Step
+from pyrovae.training.trackers.tracker import Tracker
 
 
 def fit(
@@ -45,6 +46,7 @@ def fit(
     checkpoint_every: float = 300,
     resume: bool = False,
     progress: bool = True,
+    tracker: Tracker | None = None,
     data_plate: str | None = None,
 ) -> Fit:
     r"""Train a pair by stochastic variational inference, in place.
@@ -85,7 +87,9 @@ def fit(
         checkpoint: a folder, for one checkpoint an epoch and one every `checkpoint_every` seconds.
         checkpoint_every: seconds between checkpoints within an epoch.
         resume: go on from the folder's newest sound checkpoint, or start afresh if it has none.
-        progress: show a line on a terminal or in a notebook.
+        progress: show a line on a terminal or in a notebook; elsewhere one a minute, on standard error.
+        tracker: where the figures go while it runs: `pv.trackers.TensorBoard("runs/a")`, `MLflow`, `WandB`, or one
+            of your own; see `pv.trackers`.
         data_plate: the name of the plate that holds the data, where several follow the batch.
 
     Returns:
@@ -115,7 +119,7 @@ def fit(
         clip_norm=clip_norm, loss=loss, temper=temper, row_weights=row_weights, validation=validation,
         patience=patience, average=average, transform=transform, seed=seed, device=device, precision=precision,
         staged=staged, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
-        data_plate=data_plate,
+        tracker=tracker, data_plate=data_plate,
     )  # fmt: skip
     with training_turn():
         session = Session(pair, data, options)

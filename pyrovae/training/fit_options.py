@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import torch
 
 from pyrovae.objectives.losses import Loss
+from pyrovae.training.trackers.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class FitOptions:
     checkpoint_every: float = 300
     resume: bool = False
     progress: bool = True
+    tracker: Tracker | None = None
     data_plate: str | None = None
 
 
@@ -75,7 +77,7 @@ class StudyKeywords(StartKeywords, total=False):
 
 
 class SeedlessKeywords(StudyKeywords, total=False):
-    """All arguments of `fit` but the seed."""
+    """All arguments of `fit` but the seed and the tracker, which are of one training."""
 
     checkpoint: str | os.PathLike[str] | None
     resume: bool
@@ -86,6 +88,7 @@ class FitKeywords(SeedlessKeywords, total=False):
     """All arguments of `fit`."""
 
     seed: int | None
+    tracker: Tracker | None
 
 
 class UpdateKeywords(CommonKeywords, total=False):
@@ -96,3 +99,4 @@ class UpdateKeywords(CommonKeywords, total=False):
     checkpoint: str | os.PathLike[str] | None
     resume: bool
     progress: bool
+    tracker: Tracker | None

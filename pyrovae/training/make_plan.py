@@ -39,6 +39,7 @@ from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.description import describe_argument
+from pyrovae.training.trackers.tracker import check_tracker
 
 
 def check_arguments(pair: Any, options: FitOptions) -> dict[str, int]:
@@ -50,6 +51,7 @@ def check_arguments(pair: Any, options: FitOptions) -> dict[str, int]:
         raise ArgumentError(
             f"how long to train? Give {argument('epochs')}, {argument('steps')}, or both (whichever is reached first)."
         )
+    check_tracker(options.tracker)
     given = {
         name: getattr(options, name) for name in ("epochs", "steps", "patience") if getattr(options, name) is not None
     }
@@ -198,7 +200,7 @@ def _shapes(batch: Batch) -> dict[int | str, tuple[int, ...]]:
 
 
 # What is about one call, and not about the training that it makes.
-_OF_THE_CALL = ("seed", "checkpoint", "checkpoint_every", "resume", "progress")
+_OF_THE_CALL = ("seed", "checkpoint", "checkpoint_every", "resume", "progress", "tracker")
 
 # What may differ when a run is resumed.
 _FREE = ("epochs", "steps", "validation", "device", "staged")  # validation data are compared as data
@@ -216,7 +218,7 @@ def _described(options: FitOptions, *, but: Collection[str]) -> dict[str, str]:
 
 # What may differ from process to process: the data are compared as data, a transform may look at its process, and
 # the first process writes.
-_OWN = ("device", "transform", "validation", "checkpoint", "checkpoint_every", "progress")
+_OWN = ("device", "transform", "validation", "checkpoint", "checkpoint_every", "progress", "tracker")
 
 
 def agree_on(options: FitOptions, team: SingleProcess) -> None:

@@ -1,4 +1,4 @@
-"""One line that shows how training goes, on a terminal and in a notebook; nothing anywhere else."""
+"""How training goes, as one line: it moves on a terminal and in a notebook, and comes once a minute anywhere else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pyrovae.training.step import Step, progress_figures
 
 # Ten times a second looks continuous; a line costs about a millisecond, so that is under 1% of the time.
 _INTERVAL = 0.1
+
+_UNWATCHED = 60.0  # seconds between lines that nobody sees come: of a run under nohup, in a log
 
 _WIDTH = 30  # characters of the bar in a notebook
 
@@ -57,10 +59,18 @@ def _short(figure: Any) -> str:
 class ProgressLine:
     """Keeps the last state, and shows it when the last time is long enough ago."""
 
-    def __init__(self, show: Callable[[_Shown], None], clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        show: Callable[[_Shown], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        interval: float | None = None,
+        wait: float = 0.0,
+    ):
         self._show = show
         self._clock = clock
-        self._due = clock()
+        self._interval = _INTERVAL if interval is None else interval
+        self._due = clock() + wait
         self._waiting: _Shown | None = None
 
     def update(self, *, step: int, epoch: int, loss: Any, elbo: Any, rate: Any) -> None:
@@ -68,7 +78,7 @@ class ProgressLine:
         self._waiting = _Shown(step, epoch, loss, elbo, rate)
         if self._clock() >= self._due:
             self.flush()
-            self._due = self._clock() + _INTERVAL
+            self._due = self._clock() + self._interval
 
     def flush(self) -> None:
         """Shows the last state, if it was not shown yet."""
@@ -98,7 +108,7 @@ def display(
     """
     console = _console(console) if enabled else None
     if console is None:
-        yield _Silent()
+        yield _unwatched(epochs) if enabled else _Silent()
         return
     opened = _notebook if console.is_jupyter else _terminal
     with opened(console, epochs=epochs, steps=steps) as show:
@@ -119,6 +129,18 @@ def _console(given: Any) -> Any:
     # Some services set variables that make rich treat any output as a terminal; a pipe is one nevertheless.
     watched = console.is_terminal if given else sys.stderr is not None and sys.stderr.isatty()
     return console if watched and not console.is_dumb_terminal else None
+
+
+def _unwatched(epochs: int | None) -> Display:
+    """Plain lines on standard error, the first after a minute: what is short says nothing, and needs to say nothing."""
+    started = time.monotonic()
+
+    def show(state: _Shown) -> None:
+        if sys.stderr is not None:
+            line = f"{_duration(time.monotonic() - started)}  step {state.step:,}  {state.words(epochs)}"
+            print(line, file=sys.stderr, flush=True)
+
+    return ProgressLine(show, interval=_UNWATCHED, wait=_UNWATCHED)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from pyrovae.training.saved.files import strange_content
 from pyrovae.training.saved.resumption import Resumption
 from pyrovae.training.saved.run_description import describe_run
 from pyrovae.training.step import Step
+from pyrovae.training.trackers.tracking import Tracking
 from pyrovae.training.trainer import Trainer
 from pyrovae.training.verdict import no_elbo_verdict
 
@@ -60,6 +61,8 @@ class Session:
         self._closing = ExitStack()
         self.team = find_team(options.device)
         self._begun = False
+        self.tracking = Tracking(options.tracker if self.team.first else None, options)
+        self._closing.callback(self.tracking.leave)
         try:
             with self.telling():
                 self.team.meet()
@@ -153,6 +156,7 @@ class Session:
         self.team.copy_(self.trainer.plan.structure.parameters.values())
         self.team.copy_(self.trainer.plan.structure.buffers().values())
         self._begun = True
+        self.tracking.begin(self.trainer.step)
 
     def _own_seed(self) -> int:
         """The first process draws what one process would; the others draw other numbers."""
@@ -166,8 +170,11 @@ class Session:
     def run(self) -> Iterator[Step | Epoch]:
         """The steps and epochs, each when complete; where the loss goes bad, the weights before it are saved first."""
         try:
-            yield from self.trainer.run()
+            for done in self.trainer.run():
+                self.tracking.follow(done)
+                yield done
         except DivergedError as error:
+            self.tracking.leave("diverged")
             self._save_after(error)
             raise
 
@@ -222,6 +229,7 @@ class Session:
             checkpoint=self.resumption.last,
             route=trainer.staging.summary,
         )
+        self.tracking.end(run)
         self.team.finish()
         if self.team.first:
             self._log(run)

@@ -55,7 +55,7 @@ def made(make: Callable[..., Any], *setting: Any) -> HasPair:
 
 def check_options(options: Mapping[str, Any], *taken: str) -> None:
     """Refuse arguments of `fit` that a study gives itself."""
-    mine = sorted({"progress", "resume", "checkpoint", *taken} & set(options))
+    mine = sorted({"progress", "tracker", "resume", "checkpoint", *taken} & set(options))
     if mine:
         raise ArgumentError(f"{mine[0]}= is set by the study itself; leave it out.")
 

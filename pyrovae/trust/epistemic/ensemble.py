@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import torch
 
-from pyrovae.errors import PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -57,6 +57,8 @@ def ensemble(
         ['x']
     """
     members, seed = check_count("members", members, least=2), chosen_seed(seed)
+    if "tracker" in options:
+        raise ArgumentError(f"{argument('tracker')} follows one training, and these are {members}; leave it out.")
     first: PairWeights | None = None
     sets = []
     for number in range(members):
