@@ -22,7 +22,7 @@ help:
 	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
 	@echo 'make test        a sample of every test (under 5 minutes on two cores); PYTHON=python3.12 selects the interpreter'
 	@echo 'make rest        what make test leaves out: all cases of every test, and the trials (half an hour)'
-	@echo 'make trial       tests that are slow by nature: many trainings, examples, pages'
+	@echo 'make trial       what users and strangers do: styles of pair, examples, pages, attacks (8 minutes)'
 	@echo 'make lint types  ruff and pyright'
 	@echo 'make docs        the documentation, warnings as errors, into site/'
 	@echo 'make examples    every example with its smoke option'

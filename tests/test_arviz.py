@@ -243,7 +243,7 @@ def test_sites_that_the_model_enumerates_are_drawn_and_summed_out():
     np.testing.assert_allclose(found["log_likelihood"]["x"][0], exact, atol=1e-5)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_nuts_agrees_with_a_guide_that_holds_the_posterior(linear):
     x = linear.sample(6, seed=1)
     found = pv.check_guide(linear, x, draws=300, warmup=150)["z"]

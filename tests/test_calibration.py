@@ -412,7 +412,7 @@ def test_rounding_does_not_decide_between_equal_likelihoods():
     assert not bool(pv.Ranks.of(ranks, level=0.99).outside)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_learned_global_site_is_ranked_with_a_guide_for_each_simulated_data_set():
     truth = pv.truth.GammaPoisson(2.0, 1.0)
 

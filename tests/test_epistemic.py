@@ -150,7 +150,7 @@ def regression(rows: int):
     return Pair(model, lambda c, y: None), (c, y)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_posterior_of_weights_is_that_of_all_data_from_batches(rank):
     pair, data = regression(96)
@@ -176,7 +176,7 @@ def test_the_posterior_of_weights_is_that_of_all_data_from_batches(rank):
     assert torch.allclose(found.epistemic, exact, rtol=0.4)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_the_epistemic_part_of_weights_falls_with_the_data():
     parts = {}
     for rows in (16, 64, 256):
@@ -428,7 +428,7 @@ def annealed(steps: int = 300, particles: int = 1) -> dict:
     return {"steps": steps, "learning_rate": rate, "loss": loss, "seed": 0, "staged": False, "progress": False}
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_two_updates_are_one_fit_for_counts():
     truth = pv.truth.GammaPoisson(2.0, 1.0)
     x = truth.sample(40)
@@ -443,7 +443,7 @@ def test_two_updates_are_one_fit_for_counts():
     assert abs(found.stddev / alone.stddev - 1) > 0.2  # it has not forgotten
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_updates_with_local_sites_in_batches():
     weight = torch.tensor([[1.0], [0.5]])
     x = pv.truth.ShiftedGaussian(weight, 0.7, 2.0).sample(60)
@@ -456,7 +456,7 @@ def test_updates_with_local_sites_in_batches():
     assert torch.allclose(found.covariance_matrix, exact.covariance_matrix, rtol=0.2)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", [AutoNormal, AutoDiagonalNormal, AutoMultivariateNormal])
 def test_updates_of_autoguides(guide):
     def model(x):

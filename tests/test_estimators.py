@@ -80,7 +80,7 @@ BY_CHANCE = {
 }
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @every
 @pytest.mark.filterwarnings("ignore")
 def test_all_checks_of_scikit_learn_pass(kind):
@@ -328,7 +328,7 @@ def test_copies_and_pickles_answer_alike(kind):
         assert again.score(rows()) == one.score(rows())
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_search_in_several_processes():
     search = GridSearchCV(pv.estimators.VAEDensity(**QUICK), {"latent": [1, 2]}, cv=2, n_jobs=2)
     alone = GridSearchCV(pv.estimators.VAEDensity(**QUICK), {"latent": [1, 2]}, cv=2)

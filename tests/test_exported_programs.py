@@ -77,7 +77,7 @@ def check(found: dict[str, str], wanted: dict[str, str]) -> None:
     assert set(found) == set(wanted), found
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", pairs())
 def test_every_style_is_a_program_or_says_why_not(entry):
     pair, args, kwargs = born(entry)
@@ -88,7 +88,7 @@ def test_no_refusal_is_of_a_pair_that_is_gone():
     assert set(REFUSED) <= set(REGISTRY) | set(RECIPES)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_a_program_or_says_why_not(name):
     make, data = RECIPES[name]
@@ -115,7 +115,7 @@ class Flat(nn.Module):
         return self.posterior(x.reshape(len(x), self.size).to(torch.get_default_dtype()))
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @components([one for one in FAMILIES if not one.id.startswith("IAF")])  # whose draws have neither parameters nor a mean
 def test_every_likelihood_is_a_program(entry):
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ def test_every_likelihood_is_a_program(entry):
     check(refused(sampler_of(pair, (x,), {})), {})
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @components([one for one in PRIORS if len(one.event) == 1])
 def test_every_prior_is_a_program(entry):
     torch.manual_seed(0)
@@ -139,7 +139,7 @@ def test_every_prior_is_a_program(entry):
     check(refused(sampler_of(pair, (torch.randn(9, 5),), {})), wanted)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @components([one for one in FAMILIES if one.id.split("-")[0] in ("FullNormal", "LowRankNormal", "IAF")])
 def test_every_posterior_is_a_program(entry):
     torch.manual_seed(0)

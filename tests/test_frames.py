@@ -142,9 +142,7 @@ def flat(found):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.trial if name in SLOW else []) for name in ASKED]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in ASKED])
 def test_every_function_takes_the_frame(name):
     shuffled = FRAME[FRAME.columns[::-1]]  # by name, whatever their order
     pyro.clear_param_store()

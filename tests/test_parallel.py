@@ -92,7 +92,7 @@ def ends(one, two):
     return load(one / "ends0.pt"), load(two / "ends0.pt"), load(two / "ends1.pt")
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(ends):
     one, first, second = ends
     assert len(one) >= 19
@@ -103,7 +103,7 @@ def test_two_processes_give_the_weights_of_one(ends):
         assert torch.allclose(torch.tensor(first[name][1]), torch.tensor(history), rtol=1e-5), name
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_pairs_without_global_sites_are_staged(ends):
     _, first, _ = ends
     assert first["Base-traced"][2].startswith("traced")
@@ -111,7 +111,7 @@ def test_pairs_without_global_sites_are_staged(ends):
     assert "draw alike" in first["WithGlobal-traced"][2]
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_global_sites_are_drawn_alike_and_local_ones_are_not(two):
     first, second = (load(two / f"drawn{rank}.pt") for rank in range(2))
     assert first["w"] == second["w"]
@@ -119,7 +119,7 @@ def test_global_sites_are_drawn_alike_and_local_ones_are_not(two):
     assert all(a != b for a, b in zip(first["z"], second["z"], strict=True))
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["begun", "left"])
 def test_a_resumed_run_is_the_run_that_was_never_stopped(name, resumed):
     """Begun for some epochs, or left in a loop by all processes at one step."""
@@ -129,7 +129,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(name, resumed):
         assert not words
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_statistics_of_single_processes_are_averaged(two):
     first, second = (load(two / f"normed{rank}.pt") for rank in range(2))
     for staged, end in first.items():
@@ -138,14 +138,14 @@ def test_statistics_of_single_processes_are_averaged(two):
     assert first[False]["encoder.0.running_mean"].abs().max() > 0.05
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_one_process_goes_on_with_a_run_of_two(one):
     _, words = load(one / "begun0.pt")
     assert len(words) == 1
     assert "in 2 process(es)" in words[0]
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_with_a_checkpoint(tmp_path):
     other, killed = run("lose", tmp_path)
     assert killed.returncode == -9
@@ -157,7 +157,7 @@ def test_a_killed_process_ends_the_other_with_a_checkpoint(tmp_path):
     assert (tmp_path / "lost" / "checkpoint-0000000026.safetensors").exists()
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_process_that_leaves_its_loop_alone_ends_the_other_with_a_checkpoint(tmp_path):
     other, left = run("leave_alone", tmp_path)
     assert "a fault of my own" in left.stderr
@@ -167,7 +167,7 @@ def test_a_process_that_leaves_its_loop_alone_ends_the_other_with_a_checkpoint(t
     assert (tmp_path / "alone" / "checkpoint-0000000026.safetensors").exists()
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_parts_of_one_size_from_batches_of_two_take_the_same_route(one, two):
     expected, _ = load(one / "odd0.pt")
     for rank in range(2):
@@ -176,14 +176,14 @@ def test_parts_of_one_size_from_batches_of_two_take_the_same_route(one, two):
         assert all(torch.allclose(weights[key], value, rtol=1e-4, atol=2e-6) for key, value in expected.items())
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_what_the_user_changes_in_one_process_takes_effect_at_once(two):
     for rank in range(2):
         losses = load(two / f"shifted{rank}.pt")
         assert losses["auto"] == pytest.approx(losses[False], rel=1e-5)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_what_one_process_cannot_stage_none_stages(two):
     for rank in range(2):
         route = load(two / f"branch{rank}.pt")
@@ -191,7 +191,7 @@ def test_what_one_process_cannot_stage_none_stages(two):
         assert "parallel_worker.py, line" in route
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_what_goes_bad_or_cannot_be_shared_ends_all_processes(tmp_path):
     for process in run("refused", tmp_path):
         assert process.returncode == 0, process.stderr
@@ -226,7 +226,7 @@ def test_one_process_alone_is_no_team(monkeypatch):
     assert issubclass(pv.ParallelError, pv.errors.PyrovaeError)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_the_command_line_trains_under_torchrun(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     program = ["-m", "pyrovae", "train", "digits", "--latent", "2", "--epochs", "2", "--out", str(tmp_path / "run")]

@@ -133,7 +133,7 @@ def test_intervals_of_a_slope_cover_it_over_500_repeats():
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_intervals_of_a_slope_cover_it_through_impute():
     """The same by a pair whose weights are a site that rows share: 300 tables at once, each with weights of its own."""
     noise, rows, repeats, draws = np.random.default_rng(1), 40, 300, 5

@@ -40,7 +40,7 @@ def test_the_discrepancy_is_the_unbiased_estimate():
     assert _mmd(kernel, np.repeat([1.0, -1.0], n)) == pytest.approx(sum(within) - 2 * across, abs=1e-12)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_p_values_of_one_distribution_are_spread_over_0_to_1():
     found = [compare(normal(60, seed=2 * i), normal(60, seed=2 * i + 1)) for i in range(30)]
     for values in ([f.discrepancy.p_value for f in found], [f.classifier.p_value for f in found]):

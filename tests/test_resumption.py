@@ -278,7 +278,7 @@ def wait_for(folder, count):
     raise AssertionError("no checkpoint appeared")
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     reference = start(whole, 60)

@@ -53,7 +53,7 @@ def clusters(count: int, rows: int = 1000) -> torch.Tensor:
     )
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 6])
 def test_a_mixture_finds_the_number_of_clusters(count):
     torch.manual_seed(0)

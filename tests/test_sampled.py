@@ -62,3 +62,17 @@ def test_every_fault_on_purpose_has_its_line_and_its_tests(line, fault, names, s
 @pytest.fixture(scope="module")
 def sources():
     return [path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].glob("pyrovae/**/*.py")]
+
+
+def test_trials_are_what_users_and_strangers_do():
+    """So that `make trial` stays short; what else is slow is marked so."""
+    tests = Path(__file__).parent
+    marked = [
+        path for path in tests.rglob("test_*.py") if "@pytest.mark." + "trial" in path.read_text(encoding="utf-8")
+    ]
+    assert {path.relative_to(tests).parts[0] for path in marked} <= {
+        "attacks",
+        "styles",
+        "test_docs.py",
+        "test_examples.py",
+    }

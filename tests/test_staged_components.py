@@ -135,7 +135,7 @@ def test_all_components_are_staged():
     staged_alike(Everything, Everything().drawn())
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @components(FAMILIES)
 def test_every_likelihood_is_staged(entry: Component):
     def make():
@@ -144,7 +144,7 @@ def test_every_likelihood_is_staged(entry: Component):
     staged_alike(make, drawn(entry.build()))
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @components(PRIORS)
 def test_every_prior_is_staged(entry: Component):
     def make():
@@ -179,7 +179,7 @@ def test_every_recipe_is_staged(name):
     staged_alike(*RECIPES[name])
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_compiled(name):
     """As code without vector instructions, which torch makes in half the time; `test_staged_passes` has those with."""

@@ -62,7 +62,7 @@ def test_fifty_steps_give_the_gradients_and_the_weights_of_the_plain_path(entry,
 FEW = 12  # two are looked at, three compared, and seven made by the graph: its faults add up at each
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "loss"), list(combinations()))
 def test_any_objective_gives_the_gradients_and_the_weights_of_the_plain_path(entry, loss, monkeypatch):
     _, losses, _, weights = fitted(entry, False, steps=FEW, loss=LOSSES[loss](entry))

@@ -72,7 +72,7 @@ def test_rows_are_picked_in_the_form_of_the_data():
 # --- choices ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_the_latent_size_of_the_truth_is_found():
     x = truth().sample(300, seed=0)
     choice = pv.choose_latent(make, x, [1, 2], folds=2, **{**OPTIONS, "epochs": 120})
@@ -235,7 +235,7 @@ def test_starts_that_cannot_be_made_are_refused():
 # --- curves and spreads -------------------------------------------------------------------------------
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_the_curve_falls_and_its_slope_is_minus_the_weight():
     x = truth().sample(400, seed=0)
     curve = pv.rate_distortion_curve(

@@ -358,7 +358,7 @@ def test_the_plot_shows_three_curves(data):
 # --- truth --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_fit_reaches_the_exact_maximum_of_the_evidence():
     """Probabilistic PCA: the best mean evidence is known, and the family holds its posterior."""
     generator = torch.Generator().manual_seed(2)
