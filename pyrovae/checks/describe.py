@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import pyro
 import torch
 
-from pyrovae.checks.check_pair import first_batch, report
+from pyrovae.checks.check_pair import findings, first_batch, report
 from pyrovae.checks.signatures import as_given, check_call
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.placement import placed
-from pyrovae.errors import ArgumentError, PairError, argument
+from pyrovae.errors import ArgumentError, PairError, PyrovaeError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair
@@ -155,7 +155,7 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
     report(tuple(check_call(pair, args, kwargs)))
     given = Batch(*as_given(pair, args, kwargs))
     args, kwargs, _ = placed(pair, given).place(given)  # of the type that its weights have, as every question does it
-    structure, traces = inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
+    structure, traces = _inspected(pair, args, kwargs, data_plate)
     return Description(
         sites=tuple(_described(site, traces) for site in structure.sites.values()),
         plates=plates(traces),
@@ -165,6 +165,16 @@ def describe(pair: HasPair, /, *data: Any, data_plate: str | None = None, **name
         _pair=pair,
         _given=(args, kwargs),
     )
+
+
+def _inspected(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], data_plate: str | None) -> Any:
+    try:
+        return inspected(pair, args, kwargs, data_plate=data_plate, seed=0)
+    except PyrovaeError:
+        raise
+    except Exception as error:  # whatever a user's functions meet; the check knows it in words
+        report(findings(pair, args, kwargs, data_plate=data_plate))
+        raise PairError(f"the pair does not run on these data: {type(error).__name__}: {error}") from error
 
 
 def _described(site: Site, traces: Traces) -> DescribedSite:

@@ -80,6 +80,11 @@ _KNOWN = (
     ),
     (
         "dtype",
+        r"Complex",
+        "Complex numbers are split into real ones: torch.view_as_real(x).",
+    ),
+    (
+        "dtype",
         r"indices.{0,80}scalar type|used as ind|as indices",
         "Class numbers that choose from an embedding or a table must be integers: c.long().",
     ),
@@ -105,6 +110,18 @@ _KNOWN = (
         r"inference tensors? .{0,60}(not allowed|outside)|Inference tensors cannot",
         "Its parameters were made inside torch.inference_mode(), where nothing made can ever be trained. Make the pair "
         "outside of it (torch.no_grad() does no such harm).",
+    ),
+    (
+        "raises",
+        r"intermediates cache",
+        "A flow without an inverse (Planar, Radial, Sylvester) knows the density of its own last draw alone, and this "
+        "scores other values: take one with an inverse (an affine autoregressive or a coupling flow).",
+    ),
+    (
+        "raises",
+        r"uninitialized parameter",
+        "A lazy layer (torch.nn.LazyLinear) has no weights before its first call, and Pyro registers it before that: "
+        "call it once on a few rows as soon as it is made, encoder(x[:2]).",
     ),
     (
         "raises",

@@ -12,6 +12,7 @@ import torch
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed
 from pyrovae.pairs.by_row import loose_dims
+from pyrovae.pairs.improper import is_of_any_length
 from pyrovae.pairs.points import is_deterministic
 
 
@@ -185,6 +186,8 @@ def _observed(node: Mapping) -> _Word | None:
     if not node["is_observed"] or not isinstance(value, torch.Tensor):
         return None
     event, shape = tuple(fn.event_shape), tuple(value.shape)
+    if len(shape) >= len(event) and is_of_any_length(fn):
+        event = (shape[-len(event)], *event[1:])
     if shape[len(shape) - len(event) :] != event or len(shape) < len(event):
         return _Word(
             "shape",

@@ -44,6 +44,9 @@ def to(
     device = torch.device(device)
     moved = {}
     for name, leaf in batch.leaves.items():
+        if not isinstance(leaf, torch.Tensor):  # of a call that no data were checked for
+            moved[name] = leaf
+            continue
         stays = keep_double and leaf.dtype == torch.float64
         moved[name] = _move(leaf, device, None if stays else dtype, name in cast)
     return Batch.of(moved)._replace(positions=batch.positions)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pyrovae.data.batches import as_batches
+from pyrovae.errors import DataError
 
 
 def whole_leaves(data: Any) -> dict[int | str, torch.Tensor]:
@@ -16,4 +17,9 @@ def whole_leaves(data: Any) -> dict[int | str, torch.Tensor]:
     if arrays:
         return {name: torch.as_tensor(array) for name, array in arrays.items()}
     parts = [batch.leaves for batch in batches.in_order()]
+    if not parts[0]:
+        raise DataError(
+            "this is asked of rows, and there are none: the pair takes no arguments, and its data are in it. Write "
+            "model and guide as functions of the data, model(x), to ask about single rows."
+        )
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -23,6 +23,8 @@ _TRUSTED = 0.7  # khat up to which an evidence is
 
 _CLEAR = 2.0  # standard errors: one difference in twenty is as large by chance
 
+_FEWEST_DRAWS = 30  # by which a tail can be fitted
+
 _FEWEST = 2  # rows, of whose differences there is a spread
 
 
@@ -36,7 +38,8 @@ class Comparison(NamedTuple):
         behind: by how much it lies below the best one's, the mean of the rows' differences.
         behind_error: the standard error of that. Rows that are hard for one pair are hard for the others, so it is
             smaller than the two errors together.
-        unreliable: the share of rows whose khat exceeds 0.7: there the evidence may be too low.
+        unreliable: the share of rows whose khat exceeds 0.7: there the evidence may be too low. NaN where there are too
+            few draws for a khat.
         rows: the evidence of each row, (pairs, rows).
 
     Examples:
@@ -70,6 +73,8 @@ class Comparison(NamedTuple):
             said = f"{self.names[0]!r} is ahead: {second}."
         else:
             said = f"These {self.rows.shape[1]:,} rows cannot tell which of {', '.join(map(repr, close))} is best."
+        if bool(self.unreliable.isnan().any()):
+            said = f"{said} Whether the guides miss a posterior (khat), so few draws do not tell: take {_FEWEST_DRAWS}."
         doubtful = [name for name, share in zip(self.names, self.unreliable, strict=True) if share > 0]
         if not doubtful:
             return said
@@ -155,7 +160,10 @@ def compare(
         _check_same_numbers(name, sampler, observed)
         found.append(_of_rows(sampler, draws))
     rows, khat = map(torch.stack, zip(*found, strict=True))
-    doubtful = (khat > _TRUSTED).double().mean(1)
+    doubtful = (khat > _TRUSTED).double()
+    if draws < _FEWEST_DRAWS:
+        doubtful[khat == math.inf] = math.nan  # no fit was made
+    doubtful = doubtful.mean(1)
     if rows.shape[1] < _FEWEST:
         raise DataError("compare: one row has no spread, so that nothing says what is chance: give more rows.")
     order = rows.mean(1).argsort(descending=True, stable=True)

@@ -45,7 +45,7 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
     """
     shared, inner = _two(draws) if isinstance(draws, tuple | list) else (draws, _LOCAL_DRAWS)
-    tied = rows_are_tied(sampler)
+    tied = bool(sampler.found.shared_last) or rows_are_tied(sampler)
     if not sampler.global_sites and not tied:
         return _independent(sampler, shared)
     local = any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pyrovae.errors import ArgumentError, PairError, argument
+from pyrovae.evaluation.hidden_draws import refuse_hidden_draws
 from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
@@ -17,7 +18,7 @@ from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weight
 from pyrovae.sampling.capabilities import refuse_shapes
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.programs import WholePlate, run_once
-from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.sampler import Sampler, shared_last_words
 from pyrovae.sampling.use import Use
 
 
@@ -33,6 +34,7 @@ def of_the_whole(pair: HasPair, data: tuple, named: Any, seed: int | None, data_
     sampler = sampler_of(pair, data, named, seed, data_plate)
     check_common_densities(sampler.use)
     _check_whole_plates(sampler)
+    refuse_hidden_draws(sampler.use)
     return sampler
 
 
@@ -118,7 +120,10 @@ def _check_whole_plates(sampler: Sampler) -> None:
 def check_each_datum(sampler: Sampler) -> None:
     """Refuse a pair whose rows have no evidence of their own. `log_evidence` has one of the whole."""
     _check_whole_plates(sampler)
+    refuse_hidden_draws(sampler.use)
     check_plate(sampler)
+    if sampler.found.shared_last:
+        raise PairError(shared_last_words(sampler.found.shared_last))
     if rows_are_tied(sampler):
         raise PairError(
             "an observation belongs to several rows together (a site outside the data plate that looks at what is "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from pyro.poutine.trace_struct import Trace
 
-from pyrovae.sampling.densities import Densities, of_run
+from pyrovae.errors import PairError
+from pyrovae.sampling.densities import Densities, model_of_run, of_run
+from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer
 
@@ -31,9 +33,18 @@ def rows_are_tied(sampler: Sampler) -> bool:
 def _rest(scorer: Scorer, values: dict[str, torch.Tensor], shared: list[Trace] | None) -> tuple[torch.Tensor, ...]:
     """The densities of all but the first row, and of what rows share, in the second of two draws."""
     with scorer.sampler.use.quietly(1):  # what a pair draws beside its sites is the same each time
-        parts = [of_run(run, len(scorer.rows)) for run in scorer.runs(values, shared)]
+        parts = [_scored(run, len(scorer.rows)) for run in scorer.runs(values, shared)]
     found = Densities(*(torch.cat([getattr(part, field) for part in parts]) for field in Densities._fields))
     return found.model[1, 1:], found.guide[1, 1:], found.global_model[1]
+
+
+def _scored(run: Run, rows: int) -> Densities:
+    try:
+        return of_run(run, rows)
+    except PairError as error:
+        if not isinstance(error.__cause__, KeyError):  # how a flow without an inverse says that it drew something else
+            raise
+        return model_of_run(run, rows)
 
 
 def _with_first_row_of_the_second(scorer: Scorer, site: str, value: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""Priors of which there is a density up to a constant alone."""
+"""Distributions that cannot be drawn from: priors known up to a constant alone, chains without a length."""
 
 from __future__ import annotations
 
 import traceback
 from typing import Any
 
+import torch
 from pyro.distributions import ImproperUniform
 
 from pyrovae.pairs.base_of import base_of
@@ -21,6 +22,11 @@ def is_improper(fn: Any) -> bool:
     return True
 
 
+def is_of_any_length(fn: Any) -> bool:
+    """Whether a chain of equal steps (an HMM) takes series of any length, which its event says by a length of 1."""
+    return type(base_of(fn)).__name__.endswith("HMM") and tuple(fn.event_shape)[:1] == (1,)
+
+
 def improper_sites(run: Traces) -> list[str]:
     """The sites of a model that have such a prior.
 
@@ -31,9 +37,14 @@ def improper_sites(run: Traces) -> list[str]:
 
 
 def no_draws_words(error: Exception) -> str:
-    """In words, what to do where a prior cannot be drawn from; nothing where the error is another one."""
-    frames = traceback.walk_tb(error.__traceback__)
-    if not any(isinstance(frame.f_locals.get("self"), ImproperUniform) for frame, _ in frames):
+    """In words, what to do where a distribution cannot be drawn from; nothing where the error is another one."""
+    met = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(is_of_any_length(one) for one in met if isinstance(one, torch.distributions.Distribution)):
+        return (
+            "A chain of equal steps takes series of any length, and has none of its own to be drawn in: say it, "
+            "dist.GaussianHMM(..., duration=x.shape[-2])."
+        )
+    if not any(isinstance(one, ImproperUniform) for one in met):
         return ""
     return (
         "Nothing can be drawn from an improper prior. An autoguide takes its first values from you, "

@@ -8,6 +8,8 @@ from torch.distributions import constraints
 
 from pyrovae.pairs.base_of import base_of
 
+_ANGLES = ("VonMises", "SineBivariateVonMises")
+
 
 def known_support(fn: Any) -> Any:
     """The support; where a distribution has none (Pyro's wrapper of flows), all real numbers, as flows have."""
@@ -19,7 +21,9 @@ def known_support(fn: Any) -> Any:
 
 def is_angle(fn: Any) -> bool:
     """Whether a density repeats itself on all real numbers, its support, and integrates to 1 on one round of them."""
-    return type(base_of(fn)).__name__ in ("VonMises", "SineBivariateVonMises")
+    base = base_of(fn)
+    component = getattr(base, "component_distribution", None)  # of a mixture
+    return is_angle(component) if component is not None else type(base).__name__ in _ANGLES
 
 
 def is_real(support: Any) -> bool:

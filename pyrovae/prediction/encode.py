@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
+from pyrovae.pairs.known_support import is_angle
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
@@ -26,7 +27,8 @@ class Encoding(NamedTuple):
 
     Of a global site there is one for all rows, of shape (*event).
 
-    Of a site of classes the mean holds their probabilities, (rows, *event, classes).
+    Of a site of classes the mean holds their probabilities, (rows, *event, classes). Of an angle (`VonMises`) it is the
+    mean direction, and the scale the circular standard deviation, (-2 log R)^½ for a mean resultant of length R.
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -116,6 +118,7 @@ def _encodings(sampler: Sampler, draws: int, *, classes: bool, of_all: bool) -> 
             states.setdefault(site, kept()).add(tile, site, drawn=drawn[site])
             if tile.draws.stop == draws:
                 encoding, axis = states.pop(site).encoding(), _axis(sampler, tile, site)
+                encoding = _of_angle(encoding.mean) if _is_angle(tile, site) else encoding
                 found.setdefault(site, []).append(Encoding(*(rows_first(part, axis).cpu() for part in encoding)))
     return {site: _joined(parts) for site, parts in found.items()}
 
@@ -164,12 +167,34 @@ def _moments(tile: Tile, site: str) -> tuple[torch.Tensor, torch.Tensor]:
     if side == "guide" and extra:
         mean = tile.of(site, probabilities, side=side, extra=extra)
         return mean, mean * (1 - mean)
+    if is_angle(fn):
+        resultant = _resultant(tile, site, side)
+        return resultant, torch.zeros_like(resultant)
     if side == "guide" and _has_moments(fn):
         mean, variance = (tile.of(site, operator.attrgetter(name), side=side) for name in ("mean", "variance"))
         return mean, variance
     value = as_indicators(tile.value(site, side), class_form(fn), probabilities(fn).shape[-1] if extra else 0)
     value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
     return value, torch.zeros_like(value)
+
+
+def _resultant(tile: Tile, site: str, side: str) -> torch.Tensor:
+    """The mean of (cos, sin) of an angle in each draw, in a dim behind its event."""
+    if side == "guide" and _has_moments(tile.runs[0].node(site, side)["fn"]):
+        angle, spread = (tile.of(site, operator.attrgetter(name), side=side) for name in ("mean", "variance"))
+    else:
+        angle, spread = tile.value(site, side), torch.zeros(())
+    length = (1 - spread).unsqueeze(-1)  # the variance of an angle is 1 less the resultant's length
+    return length * torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def _of_angle(resultant: torch.Tensor) -> Encoding:
+    length = resultant.norm(dim=-1).clamp(max=1)
+    return Encoding(torch.atan2(resultant[..., 1], resultant[..., 0]), (-2 * length.log()).sqrt())
+
+
+def _is_angle(tile: Tile, site: str) -> bool:
+    return is_angle(tile.runs[0].node(site, _side(tile, site))["fn"])
 
 
 def _has_moments(fn: Any) -> bool:

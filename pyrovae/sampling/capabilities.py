@@ -41,6 +41,8 @@ class Capabilities(NamedTuple):
         tile_rows: how many rows are worked on together.
         row_width: numbers in the widest site, for each row.
         common_width: numbers in the widest site that all rows have in common.
+        shared_last: a site that all rows share, and that the guide draws by what it drew for single rows; "" where all
+            of them may be drawn first, and the rows given them.
     """
 
     pair: WholePlate
@@ -52,6 +54,7 @@ class Capabilities(NamedTuple):
     tile_rows: int
     row_width: int
     common_width: int
+    shared_last: str = ""
 
 
 def global_sites(structure: Structure) -> list[str]:
@@ -86,6 +89,7 @@ class _Look:
         _refuse_sequential(one, self.structure.data_plate)
         refuse_shapes(one, few.rows, self.structure.data_plate)
         self.check_may_be_cut(few, first)
+        last = self.shared_last(few, one)
         other = self.tried(cut(few, few.rows - 1)) if few.rows > 1 else None
         per_row = _has_parameters_by_row(one, self.structure.data_plate)
         layout = learn_layout(one, other, self.structure.data_plate, few.rows)
@@ -93,7 +97,8 @@ class _Look:
         ask = RunRequest(self.pair, self.structure, layout, few, "posterior")
         inner, outer = self.routes(ask, depth(one), per_row=per_row)
         rows = self.tile_rows or first.rows
-        return Capabilities(self.pair, layout, depth(one), inner, outer, per_row, rows, *_widths(one, layout, few.rows))
+        widths = _widths(one, layout, few.rows)
+        return Capabilities(self.pair, layout, depth(one), inner, outer, per_row, rows, *widths, last)
 
     def few(self, first: Batch) -> tuple[Batch, Traces]:
         """A few rows, or all of the first ones where the pair takes its own number of rows only, and a run on them."""
@@ -119,7 +124,8 @@ class _Look:
         """Refuse to work tile by tile on what all rows have to do with."""
         cuts = self.tile_rows is not None and (self.rows or 0) > self.tile_rows
         if (alone := shared_by_model_alone(self.structure)) and (self.tile_rows is None or cuts):
-            raise UncutError(f"the model alone draws {alone[0]!r}, which all rows share")  # here anew for every tile
+            # Anew for every tile, that is.
+            raise UncutError(f"the model alone draws {alone[0]!r}, or sums it out, and all rows share it")
         if not cuts:
             return
         if self.structure.data_plate is None:
@@ -131,6 +137,8 @@ class _Look:
             raise UncutError(f"{together[0]!r} is observed outside the data plate, for all rows together")
         if found := self.use.moving_with_others.found:
             raise UncutError(f"the distribution of {found[0][1]!r} in a row moves with the other rows")
+        if self.shared_last(few, self.run(few)):
+            raise UncutError("the guide draws what all rows share after what it draws for single rows")
         if self.draws_global_sites_by_rows(few, first):
             raise UncutError("the guide draws global sites by looking at all rows")
 
@@ -195,14 +203,32 @@ class _Look:
             return False
         self.pair.turn_to(first)
         other = run_once(self.pair, first, self.structure, "posterior", given).guide
-        for name, node in given.nodes.items():
-            value: Any = node["value"]
-            here, there = node["fn"], other.nodes[name]["fn"]
-            if is_delta(here) and not torch.allclose(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):
-                return True
-            if not torch.equal(own_log_prob(here, value), own_log_prob(there, value)):
-                return True
-        return False
+        return any(_differs(node, other.nodes[name]) for name, node in given.nodes.items())
+
+    def shared_last(self, few: Batch, one: Traces) -> str:
+        """A global site whose distribution in the guide moves with other draws for single rows, or ""."""
+        given = only_global(one.guide, self.structure)
+        if not given.nodes or not any(site.local and site.role in _DRAWN for site in self.structure.sites.values()):
+            return ""
+        self.pair.turn_to(few)
+        # Where it moves with all draws held, too, that is noise beside the sites.
+        others, same = (run_once(self.pair, few, self.structure, "guide", held).guide for held in (given, one.guide))
+        return next(
+            (
+                name
+                for name, node in given.nodes.items()
+                if _differs(node, others.nodes[name]) and not _differs(node, same.nodes[name])
+            ),
+            "",
+        )
+
+
+def _differs(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs that hold a site's value have another distribution there."""
+    value, here, there = node["value"], node["fn"], other["fn"]
+    if is_delta(here) and not torch.allclose(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):
+        return True
+    return not torch.equal(own_log_prob(here, value), own_log_prob(there, value))
 
 
 def _widths(run: Traces, layout: Layout, rows: int) -> tuple[int, int]:

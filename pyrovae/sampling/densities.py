@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +77,15 @@ def of_run(run: Run, rows: int) -> Densities:
     """
     _check_masks(run)
     guide = [one + prior for one, prior in zip(_summed(run, "guide", rows), _drawn_by_model(run, rows), strict=True)]
+    return _beside(run, rows, guide)
+
+
+def model_of_run(run: Run, rows: int) -> Densities:
+    """The same with 0 for what the guide says, as where its flow has no inverse and scores its own draws alone."""
+    return _beside(run, rows, _nothing(run, rows))
+
+
+def _beside(run: Run, rows: int, guide: Sequence[torch.Tensor]) -> Densities:
     model = _contracted(run, rows) if _enumerates(run.traces) else _summed(run, "model", rows)
     return Densities(model[0], guide[0], model[1], guide[1])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
+import torch
 from pyro.ops.provenance import detach_provenance
 
 from pyrovae.data.batch_sources import Batch
@@ -131,8 +133,14 @@ def holes_in(leaves: Mapping[int | str, Any]) -> str:
 
 def first_line(error: Exception) -> str:
     """What an error says first, after its kind."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first.rstrip('.')}"
+    first = next(iter(str(error).strip().splitlines()), "").rstrip(".")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def of_a_distribution(error: Exception) -> bool:
+    """Whether a distribution raised it: an assertion, say, where it cannot be drawn from."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(last.f_locals.get("self"), torch.distributions.Distribution)
 
 
 def _check_plate(structure: Structure, data_plate: str | None) -> None:

@@ -26,7 +26,7 @@ from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
 from pyrovae.sampling.programs import Kind, WholePlate, run_against, run_once, traced
-from pyrovae.sampling.runs import Run
+from pyrovae.sampling.runs import Run, note_own_densities
 
 DRAWS = "_pyrovae_draws"
 
@@ -144,7 +144,9 @@ def by_loop(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
 
 def _one_of_loop(ask: RunRequest, shared: Trace | None, seed: int) -> Run:
     reseed(seed)
-    return _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
+    run = _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
+    note_own_densities(run.traces.guide)
+    return run
 
 
 def stacked(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.trace_struct import Trace
 
 from pyrovae.checks.values import uncomputable_words
 from pyrovae.errors import PairError, PyrovaeError
 from pyrovae.objectives.figures import untempered
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.points import own_log_prob
 from pyrovae.pairs.resting_transforms import resting_transforms
 from pyrovae.pairs.subsample_scale import subsample_scale
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, Place, comes_and_goes
+
+_NOTED = "pyrovae_log_prob"
 
 Fold = Callable[[torch.Tensor, Place, int], torch.Tensor]
 
@@ -69,14 +74,17 @@ class Run(NamedTuple):
         fn, value = node["fn"], node["value"]
         try:
             with resting_transforms(fn):
-                log_prob = own_log_prob(fn, value) if side == "guide" else fn.log_prob(value)
+                log_prob = _of_guide(node) if side == "guide" else fn.log_prob(value)
         except (PyrovaeError, torch.OutOfMemoryError):
             raise
-        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError) as error:
             raise PairError(uncomputable_words(name, side, node, error)) from error
         scale, mask = subsample_scale(node, without=self.data_plate), untempered(node)[1]
         log_prob = scale_and_mask(log_prob, scale, mask)
-        log_prob = torch.as_tensor(log_prob).expand(fn.batch_shape)
+        log_prob = torch.as_tensor(log_prob)
+        if log_prob.ndim > len(fn.batch_shape):
+            raise PairError(_more_dims_words(name, side, node))
+        log_prob = log_prob.expand(fn.batch_shape)
         return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
 
     def _folded(self, tensor: torch.Tensor, place: Place, side: str) -> torch.Tensor:
@@ -86,6 +94,28 @@ class Run(NamedTuple):
     def per_datum(self, name: str, side: str = "model") -> torch.Tensor:
         """The log-probability of a site for each draw and datum, (draws, rows); (draws,) where it is global."""
         return summed(self.log_prob(name, side), self.layout.place((side, name), batch=True))
+
+
+def note_own_densities(guide: Trace) -> None:
+    """Note log q of what flows drew: one without an inverse knows it of its last draw alone."""
+    for _, node in samples(guide):
+        if getattr(base_of(node["fn"]), "transforms", ()):
+            with suppress(KeyError), resting_transforms(node["fn"]):  # of a value that was given, it knows none
+                node[_NOTED] = own_log_prob(node["fn"], node["value"])  # type: ignore[literal-required]
+
+
+def _of_guide(node: Mapping[str, Any]) -> torch.Tensor:
+    noted = node.get(_NOTED)
+    return own_log_prob(node["fn"], node["value"]) if noted is None else noted
+
+
+def _more_dims_words(name: str, side: str, node: Mapping[str, Any]) -> str:
+    stands = ", ".join(repr(frame.name) for frame in node["cond_indep_stack"]) or "none"
+    return (
+        f"{name!r} in the {side} has values of shape {tuple(node['value'].shape)} where its distribution and its "
+        f"plates ({stands}) have a batch of shape {tuple(node['fn'].batch_shape)}: the other side draws it in a plate "
+        "more. Use plates of the same name, dim and size on both sides."
+    )
 
 
 def plate_scale(node: Mapping[str, Any], data_plate: str | None) -> float:

@@ -168,6 +168,8 @@ class Sampler:
     def global_draw(self, draw: int, kind: Kind = "posterior") -> Trace:
         """One draw of the sites that all rows have in common, the same at every call."""
         source: Kind = "prior" if kind == "prior" else "posterior"
+        if source == "posterior" and self.found.shared_last:
+            raise PairError(shared_last_words(self.found.shared_last))
         known = self._global.get((source, draw))
         if known is None:
             with self.use.quietly(seed_for(self.seed, "global", draw)):
@@ -211,7 +213,9 @@ class Sampler:
         return kept
 
     def _made(self, batch: Batch, kind: Kind, part: range, place: tuple[str, int, int]) -> list[Run]:
-        shared = [self.global_draw(draw, kind) for draw in part] if self.global_sites else None
+        # What the guide draws after its rows is drawn with them, in one run: all rows are one tile then.
+        first = self.global_sites and (kind == "prior" or not self.found.shared_last)
+        shared = [self.global_draw(draw, kind) for draw in part] if first else None
         with self.use.quietly(seed_for(self.seed, *place)):
             return self.found.outer.make(self.ask(batch, kind), len(part), shared)
 
@@ -271,6 +275,16 @@ class Sampler:
         """The pair's model, its data plate holding the rows of a batch."""
         self.found.pair.turn_to(batch)
         return self.found.pair.model
+
+
+def shared_last_words(name: str) -> str:
+    """Why rows have no figures given what they share."""
+    return (
+        f"the guide draws {name!r}, which all rows share, by what it draws for single rows, so that rows cannot be "
+        "drawn given it: no row has an evidence of its own, and uncertainty does not split. elbo, posterior, "
+        "predictions and log_evidence(..., joint=True) stand; for the rest, draw it first in the guide, and "
+        "what belongs to rows given it."
+    )
 
 
 def _values_alone(trace: Trace) -> Trace:

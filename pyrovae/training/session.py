@@ -13,12 +13,13 @@ import torch
 
 from pyrovae.data.data_units import keep_units, trained_units
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError
+from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError, PyrovaeError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.turns import turn
+from pyrovae.sampling.first_look import UncutError
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
@@ -248,9 +249,11 @@ class Session:
         """What is only looked at afterwards must not cost the result of the training."""
         try:
             return self.trainer.active_units()
+        except (PyrovaeError, UncutError) as error:
+            logger.warning("active latent dimensions could not be counted: %s", error)
         except Exception as error:
             logger.warning("active latent dimensions could not be counted: %s: %s", type(error).__name__, error)
-            return {}
+        return {}
 
     def _forget_loss_state(self) -> None:
         """Take out of Pyro's store what only the loss put there."""

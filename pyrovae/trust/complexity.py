@@ -26,8 +26,13 @@ class LevelRange(NamedTuple):
 
 def scales(sampler: Sampler) -> dict[str, LevelRange | None]:
     """How each observed site is brought to bytes: by its support, else by what the model draws, never by data."""
-    tile = next(sampler.tiles(8, "generative"))
-    return {site: _scale(tile.runs[0].node(site)["fn"], tile.value(site)) for site in _observed(sampler)}
+    run: Any = sampler.use.posterior_run.model
+    supports = {site: known_support(base_of(run.nodes[site]["fn"])) for site in _observed(sampler)}
+    drawn = next(sampler.tiles(8, "generative")) if any(map(_is_open, supports.values())) else None
+    return {
+        site: _range_of(drawn.value(site)) if drawn is not None and _is_open(support) else _of_support(support)
+        for site, support in supports.items()
+    }
 
 
 def complexities(sampler: Sampler, run: Any, levels: dict[str, LevelRange | None]) -> torch.Tensor:
@@ -48,15 +53,19 @@ def _observed(sampler: Sampler) -> list[str]:
     return sampler.structure.named("observed")
 
 
-def _scale(fn: Any, drawn: torch.Tensor) -> LevelRange | None:
-    support = known_support(base_of(fn))
-    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+def _of_support(support: Any) -> LevelRange | None:
     if type(support).__name__ in ("_Boolean", "_OneHot"):
         return LevelRange(0.0, 1.0)
-    if support.is_discrete:
-        return None
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return LevelRange(float(low), float(high))
+    return None if support.is_discrete else LevelRange(float(support.lower_bound), float(support.upper_bound))
+
+
+def _is_open(support: Any) -> bool:
+    """Whether a support says nothing of the ends of what is seen; a distribution may then lack draws, which say it."""
+    ends = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    return not support.is_discrete and not all(isinstance(end, int | float) for end in ends)
+
+
+def _range_of(drawn: torch.Tensor) -> LevelRange:
     return LevelRange(float(drawn.min()), float(drawn.max()))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.base_of import base_of
+from pyrovae.pairs.known_support import is_angle
 from pyrovae.pairs.numbers import check_count
 from pyrovae.plots.in_words import in_words
 from pyrovae.sampling.sampler import Sampler
@@ -160,7 +161,9 @@ def _begun(tile: Tile, sites: Collection[str], measure: str) -> dict[str, tuple[
     measures = {name: measure_for(tile.runs[0].node(name)["fn"], measure) for name in sites}
     for name in [name for name, found in measures.items() if found is None]:
         kind = type(base_of(tile.runs[0].node(name)["fn"])).__name__
-        words = f"site {name!r}, a {kind}, has no {'classes' if measure == 'entropy' else 'mean and variance'}"
+        fn = tile.runs[0].node(name)["fn"]
+        lacks = "classes" if measure == "entropy" else "mean and variance" + " (of a line)" * is_angle(fn)
+        words = f"site {name!r}, a {kind}, has no {lacks}"
         if len(measures) == 1 or measure != "auto":
             raise PairError(
                 f"{words}, so its uncertainty cannot be measured. Leave it out, sites=[...]; how it varies, "

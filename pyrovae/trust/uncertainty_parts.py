@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.classes import probabilities
-from pyrovae.pairs.known_support import known_support
+from pyrovae.pairs.known_support import is_angle, known_support
 
 
 class Parts(NamedTuple):
@@ -178,6 +178,8 @@ def _is_categorical(base: Any) -> bool:
 
 
 def _has_moments(fn: Any) -> bool:
+    if is_angle(fn):
+        return False  # what torch calls its variance is one of a circle, between 0 and 1, and adds up with no other
     try:
         return not bool(fn.mean.isnan().all()) and not bool(fn.variance.isnan().all())
     except (NotImplementedError, AttributeError):

@@ -9,6 +9,7 @@ from styles import (
     semi_supervised,
     sequences,
     single_cells,
+    strangers,
     topics,
 )
 from styles.style import FUNCTIONS, STYLES, Made, Style
@@ -26,5 +27,6 @@ __all__ = [
     "semi_supervised",
     "sequences",
     "single_cells",
+    "strangers",
     "topics",
 ]

@@ -1,0 +1,94 @@
+"""Calls that are none: each is refused in words, and not by an error of another library."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import pyrovae as pv
+
+X = torch.randn(6, generator=torch.Generator().manual_seed(0))
+
+
+def model(x, flag=None, labels=None):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def guide(x, flag=None, labels=None):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+
+PAIR = pv.Pair(model, guide)
+
+
+@pytest.mark.parametrize("rest", [(None,), (True,), (3, ["a", "b"])], ids=["none", "switch", "labels"])
+def test_describe_takes_what_a_call_takes(rest):
+    assert [site.name for site in pv.describe(PAIR, X, *rest).sites] == ["z", "x"]
+
+
+def test_describe_says_what_check_pair_says():
+    with pytest.raises(pv.PairError, match="view_as_real"):
+        pv.describe(PAIR, X.to(torch.complex64))
+
+
+def test_a_lazy_layer_is_to_be_called_before():
+    layer = nn.LazyLinear(2)
+
+    def lazy(x):
+        pyro.module("layer", layer)
+        guide(layer(x[:, None])[:, 0])
+
+    for ask in (pv.describe, pv.check_pair, lambda pair, x: pv.fit(pair, x, steps=1)):
+        with pytest.raises(pv.PairError, match="no weights before its first call"):
+            ask(pv.Pair(model, lazy), X)
+
+
+@pytest.mark.parametrize("ask", [lambda pair: pv.novelty(pair, calibration=()), pv.explain])
+def test_what_is_of_rows_is_not_asked_of_a_pair_without_arguments(ask):
+    pytest.importorskip("captum")
+    alone = pv.Pair(lambda: model(X), lambda: guide(X))
+    with pytest.raises(pv.DataError, match="its data are in it"):
+        ask(alone)
+
+
+@pytest.mark.parametrize("question", [pv.elbo, pv.log_evidence, pv.log_likelihood, pv.to_arviz])
+def test_a_plate_more_in_the_guide_is_named(question):
+    def more(x):
+        with pyro.plate("chains", 1, dim=-2):
+            guide(x)
+
+    if question is pv.log_likelihood:  # which reads the observed site alone
+        assert question(pv.Pair(model, more), X, draws=2)["x"].shape[-1] == len(X)
+        return
+    with pytest.raises(pv.PairError, match="the other side draws it in a plate more"):
+        question(pv.Pair(model, more), X, draws=2)
+
+
+def test_few_draws_do_not_call_a_guide_wrong():
+    """A khat needs a tail to be fitted to; that there is none says nothing of the guide."""
+    few = pv.compare({"a": PAIR, "b": PAIR}, X, draws=10)
+    assert bool(few.unreliable.isnan().all())
+    assert "so few draws do not tell" in few.verdict
+    assert "misses" not in few.verdict
+
+
+def test_what_is_summed_out_for_all_rows_is_said_in_words(caplog):
+    def shared(x):
+        kind = pyro.sample("kind", dist.Categorical(torch.ones(2)), infer={"enumerate": "parallel"})
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + kind, 1.0), obs=x)
+
+    def loc(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.zeros(())) * x, 1.0))
+
+    pyro.clear_param_store()
+    pv.fit(pv.Pair(shared, loc), X, steps=1, loss=pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), progress=False)
+    assert "UncutError" not in caplog.text
