@@ -154,6 +154,20 @@ def test_every_function_takes_the_frame(name):
     assert name == "check_pair" or sum(one.numel() for one in of_rows)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in ASKED])
+def test_every_function_takes_arrays_of_any_strides_and_byte_order(name):
+    pyro.clear_param_store()
+    of_rows = flat(ASKED[name](table_vae(), ROWS))
+    array = ROWS.numpy()
+    backwards = array[::-1].astype(array.dtype.newbyteorder(">"))[::-1]  # a view with negative strides
+    assert backwards.strides[0] < 0
+    pyro.clear_param_store()
+    of_array = flat(ASKED[name](table_vae(), backwards))
+    assert len(of_rows) == len(of_array)
+    assert all(torch.equal(one, other) for one, other in zip(of_rows, of_array, strict=True))
+
+
 @pytest.mark.slow
 def test_a_frame_stands_beside_other_data_and_by_name():
     """Of any pair that is given a schema, in the type that the pair computes in."""

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.distributions import constraints
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
+from pyrovae.data.inspection import as_tensor
 from pyrovae.data.placement import Placement
 from pyrovae.errors import DataError, PyrovaeWarning, argument
 from pyrovae.pairs.base_of import base_of
@@ -195,5 +195,4 @@ def _constant_support(fn: Any) -> Any:
 
 def _chunks(array: Any) -> Iterator[tuple[int, torch.Tensor]]:
     for start in range(0, len(array), _CHUNK):
-        part = array[start : start + _CHUNK]
-        yield start, part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
+        yield start, as_tensor(array[start : start + _CHUNK])

@@ -8,11 +8,10 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from pyrovae.data.batches import Batches
-from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.data.inspection import Leaf, argument_words, as_tensor
 from pyrovae.pairs.pair import HasPair, owner
 
 _APART = 4.0  # times as far out as anything before: pixels of 0 to 1 beside those of 0 to 16, or to 255
@@ -98,7 +97,8 @@ def _words(name: int | str, how: str, before: Units, now: Units) -> str:
 
 def _largest(leaf: Leaf) -> float:
     rows = max(1, _TOGETHER // _cells(leaf))
-    return max((_largest_of(_tensor(leaf[start : start + rows])) for start in range(0, len(leaf), rows)), default=0.0)
+    parts = (leaf[start : start + rows] for start in range(0, len(leaf), rows))
+    return max((_largest_of(as_tensor(part).detach()) for part in parts), default=0.0)
 
 
 def _largest_of(part: torch.Tensor) -> float:
@@ -113,7 +113,7 @@ def _usual(leaf: Leaf) -> float:
     if not math.prod(leaf.shape):
         return 0.0  # a forecast without covariates has some of no width
     rows = leaf if leaf.shape[0] * _cells(leaf) <= _FEW else leaf[:: max(1, leaf.shape[0] * _cells(leaf) // _FEW)]
-    apart = torch.unique(_tensor(rows).double(), dim=0)  # one row again and again is no more than that row
+    apart = torch.unique(as_tensor(rows).detach().double(), dim=0)  # one row again and again is no more than that row
     sizes = apart.flatten().abs()
     sizes = sizes[sizes.isfinite() & (sizes > 0)]
     return float(sizes.median()) if len(sizes) >= _FEWEST else 0.0
@@ -121,7 +121,3 @@ def _usual(leaf: Leaf) -> float:
 
 def _cells(leaf: Leaf) -> int:
     return max(1, math.prod(leaf.shape[1:]))
-
-
-def _tensor(leaf: Leaf) -> torch.Tensor:
-    return leaf.detach() if isinstance(leaf, torch.Tensor) else torch.as_tensor(np.array(leaf))

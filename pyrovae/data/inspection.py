@@ -253,6 +253,11 @@ def pick(leaf: Leaf, rows: torch.Tensor | slice) -> torch.Tensor:
     return torch.from_numpy(leaf[rows.numpy()].astype(native, order="C", copy=False, subok=False))
 
 
+def as_tensor(leaf: Leaf) -> torch.Tensor:
+    """All rows as a tensor; an array, of any byte order and strides, is copied."""
+    return leaf if isinstance(leaf, torch.Tensor) else pick(leaf, slice(None))
+
+
 def signed(leaf: torch.Tensor) -> torch.Tensor:
     """The same memory as numbers of which torch picks and writes rows."""
     return leaf.view(_SIGNED.get(leaf.dtype, leaf.dtype))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pyrovae.data.batches import as_batches
+from pyrovae.data.inspection import as_tensor
 from pyrovae.errors import DataError
 
 
@@ -15,7 +16,7 @@ def whole_leaves(data: Any) -> dict[int | str, torch.Tensor]:
     batches = as_batches(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     arrays = batches.leaves()
     if arrays:
-        return {name: torch.as_tensor(array) for name, array in arrays.items()}
+        return {name: as_tensor(array) for name, array in arrays.items()}
     parts = [batch.leaves for batch in batches.in_order()]
     if not parts[0]:
         raise DataError(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyrovae.data.holed_rows import split
+from pyrovae.data.inspection import as_tensor
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.part_observed import with_holes
@@ -55,7 +56,7 @@ def _in_order(schema: Any, mask: Any) -> np.ndarray:
 
 
 def _holed(leaf: Any, mask: Any) -> torch.Tensor:
-    leaf, seen = (one if isinstance(one, torch.Tensor) else torch.as_tensor(np.asarray(one)) for one in (leaf, mask))
+    leaf, seen = (as_tensor(one if isinstance(one, torch.Tensor) else np.asarray(one)) for one in (leaf, mask))
     if seen.dtype != torch.bool or seen.shape != leaf.shape:
         raise ArgumentError(
             f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "

@@ -171,9 +171,9 @@ def _terminal(console: Any, *, epochs: int | None, steps: int | None) -> Iterato
 def _notebook(console: Any, *, epochs: int | None, steps: int | None) -> Iterator[Callable[[_Shown], None]]:
     """One output that is replaced; unlike rich's own, it needs no widgets."""
     # Part of every notebook, and of no list of requirements.
-    from IPython.display import display as show_output  # pyright: ignore[reportMissingImports]
+    from IPython.display import display as show_output
 
-    output = show_output({"text/plain": ""}, raw=True, display_id=True)
+    output: Any = show_output({"text/plain": ""}, raw=True, display_id=True)
     first: list[tuple[float, int]] = []
 
     def show(state: _Shown) -> None:

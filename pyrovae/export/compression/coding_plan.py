@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovae.data.batch_sources import Batch
+from pyrovae.data.inspection import as_tensor
 from pyrovae.errors import DataError, PairError
 from pyrovae.export.compression.block_coder import BlockCoder, CodingPlan, Part
 from pyrovae.export.compression.coding_order import coding_order
@@ -142,7 +143,7 @@ def _observed_code(site: str, node: Mapping[str, Any], sampler: Sampler) -> Site
 
 def _largest(sampler: Sampler, value: Tensor) -> int:
     """The largest whole number in the data, for distributions without an end; of a stream a guess with room above."""
-    leaves = [torch.as_tensor(leaf) for leaf in sampler.use.batches.leaves().values()]
+    leaves = [as_tensor(leaf) for leaf in sampler.use.batches.leaves().values()]
     found = max((float(leaf.double().nan_to_num().max()) for leaf in leaves if leaf.numel()), default=0.0)
     seen = float(value.double().nan_to_num().max())
     return max(1, int(min(max(found, seen) if leaves else max(255.0, 4 * seen), 2**31)))
