@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import functools
+import logging
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged import graphs
+from pyrovae.staged.batch_leaves import device_of, leaves_of, set_random
+from pyrovae.staged.batch_turns import batch_turns
 from pyrovae.staged.capture import Inputs, capture, clipped
 from pyrovae.staged.compiler import Function
 from pyrovae.staged.fields import Field
 from pyrovae.staged.gathers import gather_selections
 from pyrovae.staged.inert_reads import print_of, same_print
-from pyrovae.staged.outcome import Outcome, difference
+from pyrovae.staged.outcome import Outcome, Outputs, difference
 from pyrovae.staged.products import onednn_is_faster, product
 from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.unstageable import Unstageable, words_of
 from pyrovae.staged.weight_update import Fused, Update, make_update
 
+logger = logging.getLogger("pyrovae")
 
-class Outputs(NamedTuple):
-    """What a graph gives."""
-
-    figures: torch.Tensor  # loss, ELBO, rate and distortion per datum, and the norm of the gradients
-    gradients: Sequence[torch.Tensor]
-    state: Sequence[torch.Tensor]  # of the loss
+_now = time.perf_counter
 
 
 class GraphStep:
@@ -79,12 +79,33 @@ class GraphStep:
         gather_selections(self.module)
         self._constants = graphs.lift_constants(self.module, len(inputs.flat()))
         _refuse_carried(before, [*self._constants, *(self.reads.held if self.reads else ())])
-        graphs.replace_products(self.module, onednn_is_faster, product)
-        graphs.plain(self.module)
         self._graded = {name: inputs.parameters[name] for name in self.captured.graded}
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self._update: Update | None = None
+        shorter = batch_turns(self.module, self.examples(batch))
+        for module in (self.module, shorter):
+            if module is not None:
+                graphs.replace_products(module, onednn_is_faster, product)
+                graphs.plain(module)
+        if shorter is not None and self._is_better(shorter, batch):
+            self.module = shorter
         self._check_reads(batch)
+
+    def _is_better(self, module: Function, batch: Batch) -> bool:
+        """Whether a module computes what the graph does, in less time."""
+        before, seconds, outcomes = self.snapshot(), list[float](), list[Outcome]()
+        try:
+            for function in 2 * (self.module, module):
+                start = _now()
+                outcomes.append(self._repeated(function, batch, before))
+                seconds.append(_now() - start)
+        except Exception:
+            logger.debug("a shorter graph does not run", exc_info=True)
+            return False
+        finally:
+            self.restore(before)
+        faster = min(seconds[1::2]) < min(seconds[::2])
+        return faster and difference(*outcomes[:2], low_precision=self._one.precision is not None) is None
 
     def _check_reads(self, batch: Batch) -> None:
         """Refuse to look at values, before each step, by what gives others each time."""
@@ -189,16 +210,19 @@ class GraphStep:
             return misread
         if set(plain.state) != set(self.captured.state):
             return "the loss keeps other things than before"
-        self.restore(before)
         try:
-            figures, gradients, state = self.run(function, batch)
+            staged = self._repeated(function, batch, before)
         except Exception as error:
             return f"it does not run ({words_of(error)})"
-        self.keep(state)
-        staged = self._outcome(
-            figures[:4].to(plain.figures.device), dict(zip(self.captured.graded, gradients, strict=True))
-        )
+        staged = staged._replace(figures=staged.figures.to(plain.figures.device))
         return difference(plain, staged, low_precision=self._one.precision is not None)
+
+    def _repeated(self, function: Function, batch: Batch, before: Outcome) -> Outcome:
+        """What a function leaves behind, from a state that was before."""
+        self.restore(before)
+        figures, gradients, state = self.run(function, batch)
+        self.keep(state)
+        return self._outcome(figures[:4], dict(zip(self.captured.graded, gradients, strict=True)))
 
     def _clipped(self, live: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The gradients of Pyro's pass as the graph gives them."""
@@ -270,23 +294,5 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.grad
 
 
-def leaves_of(batch: Batch) -> list[torch.Tensor]:
-    """The tensors of a batch, in the order in which graphs take them."""
-    return [leaf for leaf in (*batch.args, *batch.kwargs.values()) if isinstance(leaf, torch.Tensor)]
-
-
 def _on(index: torch.Tensor, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
     return index.to(leaves[0].device, non_blocking=True) if leaves else index
-
-
-def device_of(batch: Batch) -> torch.device:
-    """Where a batch is."""
-    return next((leaf.device for leaf in batch.leaves.values() if isinstance(leaf, torch.Tensor)), torch.device("cpu"))
-
-
-def set_random(state: torch.Tensor, device: torch.device) -> None:
-    """Put a state of the generator back."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,14 @@ _OF_OWN_NORM = 1e-4
 _OF_WHOLE_NORM = 1e-6
 
 _LOW_PRECISION = 500.0  # times as much for products in bfloat16, whose rounding is 2**-8
+
+
+class Outputs(NamedTuple):
+    """What a graph gives."""
+
+    figures: torch.Tensor  # loss, ELBO, rate and distortion per datum, and the norm of the gradients
+    gradients: Sequence[torch.Tensor]
+    state: Sequence[torch.Tensor]  # of the loss
 
 
 class Outcome(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyrovae.data.batch_sources import Batch
+from pyrovae.staged.batch_leaves import leaves_of
 from pyrovae.staged.batch_reads import BatchReads, Values
-from pyrovae.staged.graph_step import leaves_of
 from pyrovae.staged.inert_reads import InertReads, InertTrial
 from pyrovae.staged.step_route import StepRoute
 

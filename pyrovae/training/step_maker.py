@@ -11,8 +11,9 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.pair import unwrapped
+from pyrovae.staged.batch_leaves import device_of, set_random
 from pyrovae.staged.capture import Pass, clipped
-from pyrovae.staged.graph_step import Outputs, device_of, set_random
+from pyrovae.staged.outcome import Outputs
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.staging import NextStep, Staging
 from pyrovae.staged.step_route import StepRoute

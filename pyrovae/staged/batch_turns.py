@@ -1,0 +1,65 @@
+"""A long graph made shorter: what the turns of its loops have in common is done at once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+from pyrovae.staged.batched_turns import BatchedTurns
+from pyrovae.staged.mapped_operation import no_fallbacks
+from pyrovae.staged.shared_operations import share_operations
+
+logger = logging.getLogger("pyrovae")
+
+aten = torch.ops.aten
+
+_LONG = 1_000  # operations from which on a graph has loops that are worth looking for
+
+
+def batch_turns(module: GraphModule, examples: Sequence[torch.Tensor]) -> GraphModule | None:
+    """A long graph in which what the turns of its loops have in common is done at once.
+
+    Args:
+        module: the graph, of a flat list of tensors; it is left as it is.
+        examples: its inputs.
+
+    Returns:
+        The same as fewer operations, in another order but for random draws; None where there is nothing to gain.
+    """
+    if len(module.graph.nodes) < _LONG:
+        return None
+    graph = copy.deepcopy(module.graph)
+    if not share_operations(graph):
+        return None
+    try:
+        with no_fallbacks():
+            batched = BatchedTurns(graph).module()
+        FakeTensorProp(batched).propagate(*examples)
+        _lay_out(batched, module)
+    except Exception:
+        logger.debug("what the turns of a loop have in common was not found", exc_info=True)
+        return None
+    return batched if len(batched.graph.nodes) < len(module.graph.nodes) else None
+
+
+def _lay_out(batched: GraphModule, module: GraphModule) -> None:
+    """Have results lie in memory as they did: the kernel that moves the weights takes them by their order there."""
+    output, before = (next(iter(reversed(one.graph.nodes))) for one in (batched, module))
+    given: Any = list(output.args[0])  # type: ignore[arg-type]
+    for place, (node, old) in enumerate(zip(given, before.args[0], strict=True)):  # type: ignore[arg-type]
+        now, then = node.meta["val"], old.meta["val"]
+        if now.stride() != then.stride():
+            if not then.is_contiguous():
+                raise NotImplementedError("a result that lies otherwise")
+            with batched.graph.inserting_before(output):
+                given[place] = batched.graph.call_function(
+                    aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
+                )
+                given[place].meta["val"] = then
+    output.args = (given,)
