@@ -12,9 +12,9 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map
 
+from pyrovae.staged.loop_turns import find_turns, operands
 from pyrovae.staged.mapped_operation import RESHAPES, mapped
 from pyrovae.staged.sums import Product, Sum
-from pyrovae.staged.turns import find_turns, operands
 
 aten = torch.ops.aten
 
