@@ -15,8 +15,8 @@ X = torch.randn(6, generator=torch.Generator().manual_seed(0))
 
 def model(x, flag=None, labels=None):
     with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        code = pyro.sample("z", dist.Normal(0.0, 1.5))
+        pyro.sample("x", dist.Normal(code, 0.5), obs=x)
 
 
 def guide(x, flag=None, labels=None):
@@ -92,3 +92,12 @@ def test_what_is_summed_out_for_all_rows_is_said_in_words(caplog):
     pyro.clear_param_store()
     pv.fit(pv.Pair(shared, loc), X, steps=1, loss=pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), progress=False)
     assert "UncutError" not in caplog.text
+
+
+def test_a_latent_that_the_guide_computes_is_to_be_a_point():
+    def computed(x):
+        with pyro.plate("data", len(x)):
+            pyro.deterministic("z", x / 2)
+
+    with pytest.raises(pv.PairError, match=r"pyro\.sample\(name, dist\.Delta"):
+        pv.check_pair(pv.Pair(model, computed), X)

@@ -91,3 +91,39 @@ def test_noise_beside_the_sites_is_none_of_that():
     exact = (q * dist.Normal(level, (1 + NOISE**2) ** 0.5).log_prob(x[:, None]).exp()).sum(1).log()
     found = pv.log_evidence(pv.Pair(model, first), x, draws=1_000)
     assert bool(((found.value - exact).abs() < 5 * found.error).all())
+
+
+def test_what_the_model_draws_last_is_drawn_with_its_rows():
+    """The prior of a total that hangs on what single rows have; drawn apart, the two knew nothing of each other."""
+
+    def total(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        pyro.sample("total", dist.Normal(z.sum(-1), 0.1))
+
+    def guide(x):
+        total = pyro.sample("total", dist.Normal(x.sum() / 2, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + 0 * total, 1.0))
+
+    draws = pv.prior(pv.Pair(total, guide), seen(), draws=200)
+    both = torch.stack([draws["total"].flatten(), draws["z"].sum(1)])
+    assert torch.corrcoef(both)[0, 1] > 0.99
+
+
+def test_rows_under_two_names_are_not_split():
+    """What a plate of another name holds for each row is not what all rows share."""
+
+    def two(x):
+        with pyro.plate("codes", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("codes", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    with pytest.raises(pv.PairError, match="'z' stands in 'codes', whose length follows the rows"):
+        pv.uncertainty(pv.Pair(two, guide), seen(), data_plate="data")

@@ -125,6 +125,12 @@ _KNOWN = (
     ),
     (
         "raises",
+        r"must be sampled in trace",
+        "The guide computes or observes a site that the model draws: a point is drawn from a Delta there, "
+        "pyro.sample(name, dist.Delta(value, event_dim=...)).",
+    ),
+    (
+        "raises",
         r"Multiple sample sites named",
         "Give each site and each plate its own name, or make the plate once and enter the same object twice.",
     ),

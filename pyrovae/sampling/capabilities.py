@@ -17,7 +17,7 @@ from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.layout import Layout, learn_layout
 from pyrovae.sampling.observed_together import observed_together
-from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_once
+from pyrovae.sampling.programs import Kind, WholePlate, cut, depth, only_global, run_against, run_once
 from pyrovae.sampling.routes import LOOP, ROWS, Route, RunRequest, agrees, by_plate, by_rows_of_model, together_in_plate
 from pyrovae.sampling.use import Use
 
@@ -43,6 +43,7 @@ class Capabilities(NamedTuple):
         common_width: numbers in the widest site that all rows have in common.
         shared_last: a site that all rows share, and that the guide draws by what it drew for single rows; "" where all
             of them may be drawn first, and the rows given them.
+        model_last: the same of the model.
     """
 
     pair: WholePlate
@@ -55,6 +56,7 @@ class Capabilities(NamedTuple):
     row_width: int
     common_width: int
     shared_last: str = ""
+    model_last: str = ""
 
 
 def global_sites(structure: Structure) -> list[str]:
@@ -89,7 +91,7 @@ class _Look:
         _refuse_sequential(one, self.structure.data_plate)
         refuse_shapes(one, few.rows, self.structure.data_plate)
         self.check_may_be_cut(few, first)
-        last = self.shared_last(few, one)
+        last = self.shared_last(few, one), self.model_last(few, one)
         other = self.tried(cut(few, few.rows - 1)) if few.rows > 1 else None
         per_row = _has_parameters_by_row(one, self.structure.data_plate)
         layout = learn_layout(one, other, self.structure.data_plate, few.rows)
@@ -98,7 +100,7 @@ class _Look:
         inner, outer = self.routes(ask, depth(one), per_row=per_row)
         rows = self.tile_rows or first.rows
         widths = _widths(one, layout, few.rows)
-        return Capabilities(self.pair, layout, depth(one), inner, outer, per_row, rows, *widths, last)
+        return Capabilities(self.pair, layout, depth(one), inner, outer, per_row, rows, *widths, *last)
 
     def few(self, first: Batch) -> tuple[Batch, Traces]:
         """A few rows, or all of the first ones where the pair takes its own number of rows only, and a run on them."""
@@ -137,8 +139,9 @@ class _Look:
             raise UncutError(f"{together[0]!r} is observed outside the data plate, for all rows together")
         if found := self.use.moving_with_others.found:
             raise UncutError(f"the distribution of {found[0][1]!r} in a row moves with the other rows")
-        if self.shared_last(few, self.run(few)):
-            raise UncutError("the guide draws what all rows share after what it draws for single rows")
+        one = self.run(few)
+        if self.shared_last(few, one) or self.model_last(few, one):
+            raise UncutError("what all rows share is drawn after what is drawn for single rows")
         if self.draws_global_sites_by_rows(few, first):
             raise UncutError("the guide draws global sites by looking at all rows")
 
@@ -204,6 +207,19 @@ class _Look:
         self.pair.turn_to(first)
         other = run_once(self.pair, first, self.structure, "posterior", given).guide
         return any(_differs(node, other.nodes[name]) for name, node in given.nodes.items())
+
+    def model_last(self, few: Batch, one: Traces) -> str:
+        """A global site that the model draws after one of single rows, and whose prior moves with those, or ""."""
+        names = [name for name, _ in samples(one.model) if name in self.structure.sites]
+        first = next((place for place, name in enumerate(names) if self.structure.sites[name].local), len(names))
+        late = [name for name in names[first:] if name in global_sites(self.structure) and name in one.guide]
+        if not late:
+            return ""
+        self.pair.turn_to(few)
+        given = only_global(one.guide, self.structure)
+        runs = (run_against(self.pair, few, self.structure, "generative", given) for _ in range(2))
+        before, after = runs
+        return next((name for name in late if _differs(before.nodes[name], after.nodes[name])), "")
 
     def shared_last(self, few: Batch, one: Traces) -> str:
         """A global site whose distribution in the guide moves with other draws for single rows, or ""."""

@@ -213,8 +213,9 @@ class Sampler:
         return kept
 
     def _made(self, batch: Batch, kind: Kind, part: range, place: tuple[str, int, int]) -> list[Run]:
-        # What the guide draws after its rows is drawn with them, in one run: all rows are one tile then.
-        first = self.global_sites and (kind == "prior" or not self.found.shared_last)
+        # What is drawn after its rows is drawn with them, in one run: all rows are one tile then.
+        last = self.found.model_last if kind == "prior" else self.found.shared_last
+        first = self.global_sites and not last
         shared = [self.global_draw(draw, kind) for draw in part] if first else None
         with self.use.quietly(seed_for(self.seed, *place)):
             return self.found.outer.make(self.ask(batch, kind), len(part), shared)

@@ -103,6 +103,7 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
             f"{argument('draws', draws)}; give one whole number, or two: (of global sites, of local ones)."
         )
     shared, local = bool(sampler.global_sites), _has_local(sampler)
+    _check_rows_of_another_name(sampler)
     if local:
         _check_held(sampler)
     if len(numbers) == 1:
@@ -116,6 +117,20 @@ def grid_size(sampler: Sampler, draws: Any) -> tuple[int, int]:
             f"{argument('draws', draws)}: a spread needs two draws at least, of global and of local sites."
         )
     return numbers[0], numbers[1]
+
+
+def _check_rows_of_another_name(sampler: Sampler) -> None:
+    """Refuse sites of the rows in a plate of another name than theirs: their spread would pass for what rows share."""
+    structure = sampler.structure
+    for name in sampler.global_sites:
+        side = "model" if ("model", name) in sampler.layout.batches else "guide"
+        if sampler.layout.place((side, name), batch=True).axis is not None:
+            plates = ", ".join(map(repr, structure.sites[name].plates))
+            raise PairError(
+                f"{name!r} stands in {plates}, whose length follows the rows as that of {structure.data_plate!r} does, "
+                "under another name: whether it belongs to rows (latent) or to all of them (epistemic) does not show. "
+                "Give the plates of the rows one name, in model and guide."
+            )
 
 
 def _check_held(sampler: Sampler) -> None:
