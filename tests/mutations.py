@@ -334,7 +334,6 @@ FAULTS = (
         "staged_inert",
     ),
     ("same = one.code == other.code and", "same =", "staged_inert"),
-    ("if not dependent >> number & 1", "if number >= 0", "staged_turns"),
     ("return self._put(aten.flip.default, part, [0])", "return part", "staged_turns"),
     ("if now.stride() != then.stride():", "if False:", "staged_turns"),
     ("return faster and difference(*outcomes[:2]", "return faster or difference(*outcomes[:2]", "staged_turns"),

@@ -71,12 +71,23 @@ def long(monkeypatch):
 
 
 def laid_out(weight, emission, entry, x):
-    """A result that would lie in memory otherwise."""
-    parts = [(x[:, t] @ entry).exp() for t in range(TURNS)]
-    return [torch.stack([part * 2 for part in parts], 1), torch.stack(parts, 1).sum()]
+    """A gradient by turns, which would lie in memory otherwise."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        loss = sum((x[:, t] @ entry).exp().mean() for t in range(TURNS))
+        return [loss.detach(), *torch.autograd.grad(loss, (x,))]
 
 
-@pytest.mark.parametrize("program", [chain, backwards, crossing, laid_out])
+def running(weight, emission, entry, x):
+    """Each step takes that before it, and nothing stands between them."""
+    total, kept = x[:, 0, :4] + 2.0, []
+    for t in range(TURNS):
+        total = total * x[:, t, 2:]
+        kept.append((total.exp() @ weight).sigmoid().exp().sin().cos().sigmoid().tanh())
+    return [total, torch.stack(kept).sum()]
+
+
+@pytest.mark.parametrize("program", [chain, backwards, crossing, laid_out, running])
 def test_turns_that_are_done_at_once_give_what_they_gave(program):
     graph = traced(program)
     shorter = shortening.batch_turns(graph, [*WEIGHTS, X])
