@@ -13,6 +13,7 @@ import typer
 
 from pyrovae.cli.advice import GUIDES, PRIORS, advise, look, one_of
 from pyrovae.cli.annotation import Annotation
+from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
@@ -227,7 +228,8 @@ def _prepared(
             pair = make_pair(own_pair or "")
         else:
             training, held_out = (None if rows is None else model_config.prepare(rows) for rows in (training, held_out))
-            pair = model_config.build(training)
+            described_by = str(folder.config) if folder.config.exists() else "the command"
+            pair = built_pair(model_config, described_by, training)
     if annotation is not None:
         codes = annotation.codes(parts.training.annotations)
         annotation.check_training(codes)

@@ -17,6 +17,8 @@ from pyrovae.data.origin import DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, FileError
 
+_MOST_LAYERS = 1_000  # building as many takes seconds, and nobody trains them
+
 _LARGEST = 2**24  # bytes; one of a hundred thousand columns has a tenth of that
 
 
@@ -95,7 +97,12 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
     if (config.pair, config.model_config, config.table).count(None) != 2:
         raise FileError(f"{path} is damaged: it says of the pair both or neither of what it is called and made of.")
     one, table = config.model_config, config.table
-    if table is not None and (not config.data.is_table or min(table.latent, *table.hidden) < 1 or not table.read()):
+    if table is not None and (
+        not config.data.is_table
+        or min(table.latent, *table.hidden) < 1
+        or len(table.hidden) > _MOST_LAYERS
+        or not table.read()
+    ):
         raise FileError(f"{path}, table is damaged: there is no pair of that kind.")
     if one is not None and not (
         one.likelihood in LIKELIHOODS
@@ -104,6 +111,7 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         and one.prior in PRIORS
         and one.guide in GUIDES
         and min(one.latent, one.components, *one.hidden, *one.shape) >= 1
+        and len(one.hidden) <= _MOST_LAYERS
         and len(one.shape) == (3 if one.net == "conv" else len(one.shape))
         and one.shape
         and one.top > 0

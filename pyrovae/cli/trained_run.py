@@ -12,6 +12,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.annotation import Annotation
+from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.check_other_data import check_own_pair, check_units
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.other_data import names_beside, other_data, other_table
@@ -21,11 +22,9 @@ from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.table_config import TableConfig, config_of, data_of, digest_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.check_memory import check_memory
 from pyrovae.data.origin import Data, DataSource, split
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
-from pyrovae.pairs.pair import unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import checkpoints_in, identity_of
 
@@ -115,7 +114,7 @@ def open_pair(path: Path, *, pair: str | None, command: str) -> tuple[Any, AnyCo
     config = folder.read_config()
     check_pair_option(pair, config["pair"], f"{command} {path}")
     described = config_of(config)
-    built = make_pair(pair or "") if described is None else _built(described, folder)
+    built = make_pair(pair or "") if described is None else built_pair(described, str(folder.config))
     pv.load(built, _weights(folder, config))
     spare_threads(built)
     return built, described
@@ -165,25 +164,11 @@ def _opened(
     words: str,
     made: Any = None,
 ) -> Trained:
-    built = made or (make_pair(pair or "") if model_config is None else _built(model_config, folder))
+    built = made or (make_pair(pair or "") if model_config is None else built_pair(model_config, str(folder.config)))
     opened = Trained(folder, config, pair, built, model_config, data, words)
     pv.load(built, _weights(folder, config), *opened.arguments(8))
     # Figures are of rows: what is asked for frames gets the schema back.
     return opened._replace(pair=model_config.bare(built)) if isinstance(model_config, TableConfig) else opened
-
-
-def _built(model_config: AnyConfig, folder: RunFolder) -> Any:
-    """The pair that a folder describes, once it is known to fit into memory."""
-    try:
-        with torch.device("meta"):
-            parts: Any = unwrapped(model_config.build())
-            size = sum(tensor.numel() * tensor.element_size() for tensor in parts.state_dict().values())
-        check_memory(size, f"the pair that {folder.config} describes", "Train a smaller one.")
-        return model_config.build()
-    except FileError:
-        raise
-    except Exception as error:  # strange numbers fail anywhere
-        raise FileError(f"{folder.config} describes a pair that cannot be built: {error}.") from error
 
 
 def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:

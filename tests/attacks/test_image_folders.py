@@ -111,6 +111,17 @@ def test_images_that_are_left_out_are_said(tmp_path):
         assert load(tmp_path / "images").names == ("a.png",)
 
 
+def test_a_folder_that_cannot_be_looked_through_is_said(tmp_path, monkeypatch):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+
+    def refused(path, pattern):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "rglob", refused)
+    with pytest.raises(pv.FileError, match="cannot be read: Permission denied"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("make", ["pipe", "socket", "link to a device"])
 def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path, make, monkeypatch):
     (tmp_path / "a.png").write_bytes(saved("PNG"))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from pathlib import Path
 
+import pyarrow as pa
 import pyro
 import pytest
 import torch
 from histories import untimed
+from pyarrow import parquet
 from pyro.infer import TraceMeanField_ELBO
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -34,6 +38,13 @@ def scheduler():
     return pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.01}, "gamma": 0.5})
 
 
+def on_disk(place):
+    """The rows in blocks of ten, in windows of two blocks."""
+    columns = {name: X[:, column].numpy() for column, name in enumerate("abc")}
+    parquet.write_table(pa.table(columns), place / "x.parquet", row_group_size=10)
+    return pv.on_disk(place / "x.parquet", memory=12 * 40)
+
+
 RUNS = {
     "annealed": lambda: {"temper": pv.linear(0, 1, steps=9), "learning_rate": pv.cosine(0.01, 0.0, steps=9)},
     "plain": lambda: {"average": 0.9, "validation": HELD_OUT},
@@ -42,6 +53,7 @@ RUNS = {
     "by_site": lambda: {"temper": {"z": pv.linear(0, 1, steps=9)}, "clip_norm": 0.5},
     "scheduler": lambda: {"optim": scheduler(), "temper": pv.linear(1, 0, steps=9)},
     "loader": lambda: {"data": loader(), "temper": pv.linear(0, 1, steps=9), "batch_size": None},
+    "on disk": lambda: {"data": on_disk(Path(tempfile.mkdtemp())), "validation": HELD_OUT},
     "nested": lambda: {"pair": pv.temper(vae(), pv.linear(0, 1, steps=9)), "loss": TraceMeanField_ELBO()},
     "steps": lambda: {"epochs": None, "steps": 8, "temper": pv.linear(0, 1, steps=9)},
 }
@@ -78,5 +90,5 @@ def test_gone_on_with_from_every_checkpoint(name, tmp_path, monkeypatch):
     for moment in moments:
         assert outcome(run(moment, RUNS[name], resume=True)) == whole, moment
     assert len({row.weight if isinstance(row.weight, float) else row.weight["z"] for row in whole[0]}) > 1 or name in (
-        "plain", "patience", "nested"
+        "plain", "patience", "nested", "on disk"
     )  # fmt: skip

@@ -15,6 +15,7 @@ from commands import OVER_A_RUN, in_words, train, typed
 from damage import damaged, strange_documents
 
 import pyrovae as pv
+from pyrovae.cli.run_config import sealed
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.trained_run import open_run
 from pyrovae.errors import PyrovaeError
@@ -78,6 +79,19 @@ def test_a_damaged_line_of_metrics_costs_that_line(run, cases):
             rows = folder.read_metrics()
         assert rows[-1] == whole[1], bad
         assert len(rows) >= 2 or [one for one in caught if "damaged lines are left out" in str(one.message)], bad
+
+
+@pytest.mark.parametrize("change", [{"hidden": [10**9, 10**9]}, {"latent": 2**40}, {"hidden": [4] * 100_000}])
+def test_a_pair_that_is_too_large_is_not_built(run, change):
+    """Whoever wrote the folder can write its digest, too; `train` once took all of the memory."""
+    config = json.loads((run / "config.json").read_text())
+    config["model_config"].update(change)
+    (run / "config.json").write_text(json.dumps(sealed(config)))
+    for command in ("train", "evaluate --seeds", "report"):
+        result = typed(OVER_A_RUN[command].format(run=run))
+        assert result.exit_code == 2, (command, result.output)
+        assert in_words(result), (command, result.output)
+        assert "and the limit is" in result.output or "no pair of that kind" in result.output, command
 
 
 def signed(path: Path, tensors: dict[str, torch.Tensor], text: str, version: str = "1") -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from histories import untimed
 from pyro.poutine.runtime import _PYRO_STACK
+from torch.utils.data import DataLoader, TensorDataset
 
 import pyrovae as pv
 from pyrovae.pairs import turns
@@ -206,7 +207,9 @@ def test_a_fork_of_a_busy_process_is_not_held_up():
 
 @pytest.mark.trial
 def test_many_threads_of_every_kind():
+    pytest.importorskip("captum")
     made = [pv.own_store(vae(seed)) for seed in range(4)]
+    loader = DataLoader(TensorDataset(X), batch_size=32)
     works = [
         lambda: pv.fit(made[0], X, epochs=3, seed=0, **OPTIONS).step,
         lambda: len(list(pv.steps(made[1], X, epochs=3, seed=0, batch_size=16, device="cpu"))),
@@ -214,6 +217,9 @@ def test_many_threads_of_every_kind():
         *([lambda: pv.uncertainty(made[2], X, draws=8, seed=0)["x"].total.tolist()] * 3),
         *([lambda: pv.prior_predictive(made[3], X[:4], draws=5, seed=0)["x"].tolist()] * 3),
         *([lambda: [finding.clause for finding in pv.check_pair(made[3], X)]] * 2),
+        *([lambda: str(pv.explain(made[2], X[:3], of="elbo", reference=X[:9], repeats=2, draws=4, seed=0))] * 2),
+        *([lambda: pv.novelty(made[2], X[:9], calibration=X[40:], draws=9, seed=0).combined.p_value.tolist()] * 2),
+        *([lambda: pv.elbo(made[3], loader, draws=3, seed=0).value.tolist()] * 2),
     ]
     for _ in range(5):
         results = together(*works)
@@ -221,3 +227,5 @@ def test_many_threads_of_every_kind():
         assert results[:2] == [18, 18]
         for first in (2, 5, 8):
             assert results[first] == results[first + 1] == results[first + 2]
+        for first in (11, 13, 15, 17):
+            assert results[first] == results[first + 1]

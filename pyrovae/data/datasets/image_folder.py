@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
+from pyrovae.data.whole_file import file_errors
 from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, PyrovaeWarning, argument
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -53,9 +54,10 @@ class _ImageHeader(NamedTuple):
 def read_folder(folder: Path, *, size: tuple[int, int] | None, mode: str | None) -> Pictures:
     """All images below a folder, in the order of their names."""
     _check_choice(size, mode)
-    inside = sorted(path for path in folder.rglob("*") if _visible(path, folder))
-    paths = [path for path in inside if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-    _say_what_is_left_out(inside, folder)
+    with file_errors(folder, "cannot be read"):
+        inside = sorted(path for path in folder.rglob("*") if _visible(path, folder))
+        paths = [path for path in inside if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        _say_what_is_left_out(inside, folder)
     if not paths:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise FileError(f"{folder} holds no images ({', '.join(SUFFIXES)}); it holds {held}.")
