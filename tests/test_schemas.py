@@ -351,3 +351,12 @@ def test_texts_that_hardly_occur_twice_are_no_classes(different, kept):
     assert (found.column is not None) == kept
     assert kept or f"left out: {different} texts in 270 cells, as in an identifier" in found.note
     assert pv.tables.schema(frame, kinds={"who": "categorical"}).columns[0].classes == different
+
+
+def test_a_second_schema_takes_the_place_of_the_first():
+    """A pair with both gave a frame to the inner one's report, and a foreign error."""
+    first, second = (pv.tables.schema(pd.DataFrame({"x": [0.0, step]})) for step in (1.0, 5.0))
+    pair = pv.Pair(print, print)
+    both = pv.tables.with_schema(pv.tables.with_schema(pair, first), second)
+    assert both.pair is pair
+    assert both.schema is second

@@ -12,7 +12,7 @@ _TAGS = ("pyrovae", "pyro", "variational-inference", "probabilistic-programming"
 
 def card_text(config: Mapping[str, Any], *, title: str, description: str, license: str | None) -> str:
     """The whole `README.md`."""
-    parts = [_front(license), f"# {title}", description, *_sections(config)]
+    parts = [_front(license), f"# {' '.join(title.split())}", description, *_sections(config)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

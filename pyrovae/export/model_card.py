@@ -14,7 +14,7 @@ from pyrovae.checks.describe import DescribedSite, describe
 from pyrovae.data.batches import as_batches
 from pyrovae.data.data_digest import data_digest
 from pyrovae.data.whole_file import whole_folder
-from pyrovae.errors import DataError
+from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.export.card_figures import card_figures
 from pyrovae.export.card_text import card_text
 from pyrovae.pairs.numbers import check_count
@@ -76,6 +76,10 @@ def model_card(
         (True, True)
     """
     rows, draws = check_count("rows", rows), check_count("draws", draws)
+    if license is not None and len(license.split()) != 1:
+        raise ArgumentError(
+            f"model_card: {argument('license', license)}; give it as the Hub writes it, 'apache-2.0' say."
+        )
     seed = chosen_seed(seed)
     batches = as_batches(arguments(pair, data, named))
     batch = batches.first(rows)

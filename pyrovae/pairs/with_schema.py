@@ -55,7 +55,7 @@ def with_schema(pair: HasPair, schema: RowSchema) -> WithSchema:
         raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide; see pv.Pair.")
     if not isinstance(schema, RowSchema):
         raise ArgumentError(f"{type(schema).__name__} is no schema; give pv.tables.schema(frame).")
-    return WithSchema(pair, schema)
+    return WithSchema(pair.pair if isinstance(pair, WithSchema) else pair, schema)
 
 
 class WithSchema(Wrapped):

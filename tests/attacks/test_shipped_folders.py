@@ -127,6 +127,16 @@ def test_files_that_are_there_are_replaced_and_links_among_them_are_not():
         (folder / "a").touch()
 
 
+def test_names_add_no_lines_to_the_head_of_a_card():
+    pair = vae()
+    with pytest.raises(pv.ArgumentError, match="as the Hub writes it"):
+        pv.model_card(pair, X, path="out", license="mit\nextra: 1")
+    pv.model_card(pair, X, path="out", rows=45, draws=25, title="a\n---\nlicense: other")
+    lines = Path("out/README.md").read_text().splitlines()
+    assert lines.count("---") == 2
+    assert "# a --- license: other" in lines
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["to-onnx", "model-card", "explore"])
 def test_a_command_that_failed_is_not_in_the_way_of_the_same_command(command, monkeypatch):
