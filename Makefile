@@ -21,7 +21,7 @@ export MPLBACKEND ?= Agg
 help:
 	@echo 'make demo        train on the bundled digits, evaluate, write a report (under a minute)'
 	@echo 'make test        a sample of every test (under 5 minutes on two cores); PYTHON=python3.12 selects the interpreter'
-	@echo 'make rest        what make test leaves out: all cases of every test, and the trials (half an hour)'
+	@echo 'make rest        what make test leaves out: all cases of every test, and the trials (most of an hour)'
 	@echo 'make trial       what users and strangers do: styles of pair, examples, pages, attacks (8 minutes)'
 	@echo 'make lint types  ruff and pyright'
 	@echo 'make docs        the documentation, warnings as errors, into site/'

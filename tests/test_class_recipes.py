@@ -228,6 +228,7 @@ def test_a_covariate_is_what_it_says_and_of_one_component_too():
     assert (pv.generate(mixture.under(1), 20, seed=0)["z"][:, 0] > 40).all()
 
 
+@pytest.mark.slow
 def test_the_number_of_clusters_is_chosen_by_held_out_evidence():
     def make(count):
         return pv.recipes.categorical_vae(12, count, hidden=[])

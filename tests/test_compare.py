@@ -57,6 +57,7 @@ def test_a_guide_that_misses_the_posterior_is_said():
     assert "The evidence of 'blind' may be too low" in found.verdict
 
 
+@pytest.mark.slow
 def test_pairs_that_do_not_compare_are_refused_in_words():
     x = truth(0.6).sample(30, seed=0)
     for one in ({"a": truth(0.6)}, [truth(0.6), truth(0.5)]):

@@ -68,6 +68,7 @@ def test_holes_are_hidden_as_holes_of_a_pair_that_takes_them():
     assert 0.45 < float((shown[-1] == 7.0).float().mean()) < 0.8
 
 
+@pytest.mark.slow
 def test_the_bound_under_noise_is_that_of_a_guide_which_knows_less():
     truth = pv.truth.LinearGaussian(torch.tensor([[1.0], [0.5], [-1.0]]), torch.zeros(3), 0.5)
     x = truth.sample(2_000, seed=0)
@@ -95,6 +96,7 @@ def test_what_is_no_noise_is_refused(linear, options, words):
         pv.corrupted(linear, **options)
 
 
+@pytest.mark.slow
 def test_a_staged_training_of_a_table_takes_it():
     torch.manual_seed(0)
     columns = [pv.Column("a", "real"), pv.Column("b", "positive"), pv.Column("c", "categorical", classes=3)]

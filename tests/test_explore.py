@@ -272,6 +272,7 @@ def test_a_row_is_reconstructed_as_python_does_it(tmp_path):
     np.testing.assert_allclose(one[4:], 0.5)
 
 
+@pytest.mark.slow
 def test_images_are_in_the_unit_that_the_guide_finds_in_them():
     """Of a pair that has met no image yet, it does not know it from the model alone."""
     torch.manual_seed(0)

@@ -216,6 +216,7 @@ def test_training_resumes_bit_for_bit_and_names_another_weight(penalise, tmp_pat
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.slow
 @in_data
 def test_training_lowers_what_is_punished(penalise):
     x = X @ torch.tensor([[1.0, 1.0, 0, 0, 0]] * 2 + [[0, 0, 1.0, 0, 0]] * 3) * 2 + 1

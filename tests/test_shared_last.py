@@ -48,6 +48,7 @@ def bound(x: torch.Tensor, shared: float = 0.35, draws: int = 20_000) -> torch.T
 PAIR = pv.Pair(model, upwards)
 
 
+@pytest.mark.slow
 def test_the_evidence_of_the_whole_is_the_exact_one():
     x = seen()
     found = pv.log_evidence(PAIR, x, draws=2_000, joint=True)
@@ -77,6 +78,7 @@ def test_what_is_of_rows_given_it_is_refused_in_words(question):
         question(PAIR, seen())
 
 
+@pytest.mark.slow
 def test_noise_beside_the_sites_is_none_of_that():
     """A level that moves with numbers that are no site's does not hang on the rows' draws."""
 

@@ -14,7 +14,7 @@ from staged_pairs import X, asked_to, both_ways, finished, pair_of, pair_with, s
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged import step_route
+from pyrovae.staged.routes import step_route
 
 
 def test_a_pair_that_changes_at_every_step_is_not_staged():

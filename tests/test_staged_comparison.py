@@ -12,9 +12,9 @@ import torch
 from staged_pairs import QUIET, X, both_ways, pair_of, small
 
 import pyrovae as pv
-from pyrovae.staged.comparisons import Comparisons
 from pyrovae.staged.outcome import Outcome, difference
-from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.routes.comparisons import Comparisons
+from pyrovae.staged.routes.step_route import StepRoute
 
 
 def outcome(**changed) -> Outcome:

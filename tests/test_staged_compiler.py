@@ -18,7 +18,9 @@ from torch._dynamo import eval_frame
 from torch._dynamo.utils import preserve_rng_state
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.staged import compiler, graphs, products, selections
+from pyrovae.staged import compiler
+from pyrovae.staged.rewriting import graphs, products
+from pyrovae.staged.tracing import selections
 
 
 def test_modules_run_while_the_compiler_traces_in_another_thread():

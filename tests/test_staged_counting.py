@@ -15,8 +15,8 @@ import torch
 from staged_pairs import QUIET, X, asked_to, pair_of
 
 import pyrovae as pv
-from pyrovae.staged import step_route
-from pyrovae.staged.changes import Changes
+from pyrovae.staged.pair_code.changes import Changes
+from pyrovae.staged.routes import step_route
 
 LATER = 200  # passes after which the pairs below change: in a graph they do not run, and the change would never come
 

@@ -14,7 +14,7 @@ from staged_pairs import BATCH, QUIET, STEPS, X, fitted_plainly, pair_with, same
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.routes.step_route import StepRoute
 from pyrovae.training.step_maker import StepMaker
 
 

@@ -10,9 +10,9 @@ from staged_pairs import both_ways, finished, pair_with, steps_alone
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged import inert_reads
-from pyrovae.staged.capture import capture
 from pyrovae.staged.graph_step import GraphStep
+from pyrovae.staged.routes import inert_reads
+from pyrovae.staged.tracing.capture import capture
 
 COUNTS = torch.poisson(torch.rand(96, 5, generator=torch.Generator().manual_seed(0)) * 12)
 

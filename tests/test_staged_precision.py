@@ -9,7 +9,7 @@ from staged_pairs import QUIET, X, small
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.routes.step_route import StepRoute
 
 
 @pytest.mark.parametrize("staged", [False, "traced"])

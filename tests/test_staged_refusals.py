@@ -18,7 +18,7 @@ from staged_pairs import QUIET, X, asked_to, branching, pair_of, pair_with, smal
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged import step_route
+from pyrovae.staged.routes import step_route
 
 
 def numbers(loc):

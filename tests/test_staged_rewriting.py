@@ -10,8 +10,8 @@ from staged_pairs import both_ways
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.staged import gamma_functions, gathers
 from pyrovae.staged.compiler import compile_graph
+from pyrovae.staged.rewriting import gamma_functions, gathers
 
 aten = torch.ops.aten
 

@@ -9,10 +9,10 @@ import torch
 from staged_pairs import QUIET, X, asked_to, branching, pair_of, same, small
 
 import pyrovae as pv
-from pyrovae.staged import step_route
-from pyrovae.staged.decision import worth_compiling, worth_tracing
-from pyrovae.staged.step_route import StepRoute
-from pyrovae.staged.step_times import StepTimes
+from pyrovae.staged.routes import step_route
+from pyrovae.staged.routes.decision import worth_compiling, worth_tracing
+from pyrovae.staged.routes.step_route import StepRoute
+from pyrovae.staged.routes.step_times import StepTimes
 
 
 def test_a_smaller_last_batch_does_not_trace_again(monkeypatch):

@@ -11,7 +11,7 @@ from staged_pairs import OPTIMISERS, QUIET, X, same, small
 
 import pyrovae as pv
 from pyrovae.staged.graph_step import GraphStep
-from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.routes.step_route import StepRoute
 from pyrovae.staged.weight_update import make_update
 from pyrovae.training.optimisers import make_optimiser
 

@@ -11,8 +11,8 @@ from staged_pairs import QUIET, asked_to, both_ways, finished, pair_with, steps_
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged import step_route, value_routes
 from pyrovae.staged.graph_step import GraphStep
+from pyrovae.staged.routes import step_route, value_routes
 from pyrovae.staged.settings import Settings
 from pyrovae.training import step_maker
 

@@ -71,6 +71,7 @@ def _names(stats, group):
     return getattr(stats, group.strip("/"), {}) if group.strip("/") else {}
 
 
+@pytest.mark.slow
 def test_the_same_noise_without_a_site_has_the_exact_evidence():
     """The mend that the refusal names."""
     pair = pv.Pair(model, guide_with(lambda x: 0.4 * torch.randn_like(x)))

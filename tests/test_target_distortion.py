@@ -31,6 +31,7 @@ def test_the_weight_falls_while_the_distortion_exceeds_the_target():
     assert pv.TargetDistortion(9.0, gain=9.0, minimum=0.1).weight(-50.0) == 0.1
 
 
+@pytest.mark.slow
 def test_training_ends_at_the_target_with_the_multiplier_of_the_tempered_optimum():
     nats = 8.0
     target = pv.TargetDistortion(nats, gain=0.05)

@@ -449,6 +449,7 @@ def test_patience_restores_the_best_weights(data):
     assert figures.elbo == pytest.approx(max(elbos), abs=0.2 * abs(max(elbos)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [pv.objectives.IWAE(20), RenyiELBO(0.5, num_particles=20)])
 def test_the_bound_of_held_out_rows_is_that_of_several_draws(data, loss):
     vae = small_vae()

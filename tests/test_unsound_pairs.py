@@ -61,6 +61,7 @@ def recursive(x):
         pyro.sample("x", dist.Normal(float(count), 1.0), obs=x)
 
 
+@pytest.mark.slow
 def test_sites_that_come_and_go_are_named():
     pair = pv.Pair(recursive, lambda x: rounds(0.4))
     for ask in (pv.elbo, pv.log_evidence, pv.encode):

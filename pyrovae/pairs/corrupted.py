@@ -12,7 +12,7 @@ from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.numbers import as_number
-from pyrovae.pairs.pair import HasPair, Wrapped, guide_function, unwrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, guide_function, unwrapped
 
 
 def corrupted(pair: HasPair, *, gaussian: float = 0.0, masking: float = 0.0, salt_and_pepper: float = 0.0) -> Corrupted:
@@ -51,8 +51,7 @@ def corrupted(pair: HasPair, *, gaussian: float = 0.0, masking: float = 0.0, sal
         >>> torch.equal(pv.elbo(noisy, x, seed=0).value, pv.elbo(vae, x, seed=0).value)
         True
     """
-    if not isinstance(pair, HasPair):
-        raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide; see pv.Pair.")
+    check_is_pair(pair)
     given = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
     numbers = {name: _checked(name, value) for name, value in given.items()}
     if not any(numbers.values()):

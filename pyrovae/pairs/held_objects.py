@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from pyrovae.pairs.buffer_state import BufferState
-from pyrovae.pairs.inside import inside
-
-_MANY = 1_000  # entries of a container beyond which it holds data, not state
+from pyrovae.pairs.inside import MANY, inside
 
 # Containers of every module in which others put hooks, some for the time of a run.
 _OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
@@ -84,7 +82,7 @@ class StateKeeper:
         elif isinstance(one, types.CellType):
             self._before.append(CellState.of(one))
         elif isinstance(one, dict | list | set | deque):
-            if len(one) < _MANY:
+            if len(one) < MANY:
                 self._before.append(ContainerState.of(one))
         elif hasattr(one, "__dict__") and not isinstance(one, types.MethodType):
             self._before.append(ContainerState.of(vars(one)))
@@ -203,7 +201,7 @@ class ModuleState(NamedTuple):
         within = [
             held
             for name, held in attributes.items()
-            if name not in _OTHERS and isinstance(held, dict | list | set) and len(held) < _MANY
+            if name not in _OTHERS and isinstance(held, dict | list | set) and len(held) < MANY
         ]
         contents = [ContainerState.of(held) for held in (attributes, *within)]
         for held, before in contents if _displaced else ():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-_MANY = 1_000  # entries of a container beyond which it holds data, not state
+MANY = 1_000  # entries of a container from which on it holds data, not state
 
 _MOST = 10_000  # objects that are looked at
 
@@ -48,9 +48,9 @@ def _parts(one: Any) -> Iterable[Any]:
     if isinstance(one, functools.partial):
         return one.func, *one.args, *one.keywords.values()
     if isinstance(one, dict):
-        return tuple(one.values()) if len(one) <= _MANY else ()
+        return tuple(one.values()) if len(one) < MANY else ()
     if isinstance(one, list | tuple | set | frozenset | deque):
-        return tuple(one) if len(one) <= _MANY else ()
+        return tuple(one) if len(one) < MANY else ()
     if isinstance(one, torch.nn.Module) or not _is_of_library(type(one).__module__):
         return tuple(getattr(one, "__dict__", {}).values())
     return ()

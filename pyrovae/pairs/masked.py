@@ -17,7 +17,7 @@ from pyrovae.pairs.declared import declared
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import keep_missing
-from pyrovae.pairs.pair import HasPair, Wrapped, unwrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
 from pyrovae.pairs.points import is_deterministic
 
@@ -56,8 +56,7 @@ def masked(pair: HasPair, *, fill: Fill | None = None) -> Masked:
         >>> pv.log_evidence(pair, torch.tensor([[1.0, float("nan"), float("nan")]]), draws=1000).value.shape
         torch.Size([1])
     """
-    if not isinstance(pair, HasPair):
-        raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide; see pv.Pair.")
+    check_is_pair(pair)
     if isinstance(pair, Masked):
         return pair if fill is None else Masked(pair.pair, fill)
     return Masked(pair, 0.0 if fill is None else fill)

@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
 from torch import nn
 
+from pyrovae.errors import ArgumentError
 from pyrovae.pairs.held_objects import kept
 
 
@@ -47,6 +48,15 @@ class Pair(NamedTuple):
 
     model: Callable[..., Any]
     guide: Callable[..., Any]
+
+
+def check_is_pair(pair: Any) -> None:
+    """Refuse what has no model and guide to call."""
+    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
+        raise ArgumentError(
+            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
+            "Wrap two functions: pv.Pair(model, guide)."
+        )
 
 
 Side = Literal["model", "guide"]

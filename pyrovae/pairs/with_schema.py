@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair
 
 
 @runtime_checkable
@@ -51,8 +51,7 @@ def with_schema(pair: HasPair, schema: RowSchema) -> WithSchema:
         >>> pv.log_evidence(pair, frame, draws=10).value.shape
         torch.Size([3])
     """
-    if not isinstance(pair, HasPair):
-        raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide; see pv.Pair.")
+    check_is_pair(pair)
     if not isinstance(schema, RowSchema):
         raise ArgumentError(f"{type(schema).__name__} is no schema; give pv.tables.schema(frame).")
     return WithSchema(pair.pair if isinstance(pair, WithSchema) else pair, schema)

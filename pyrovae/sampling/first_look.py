@@ -19,7 +19,7 @@ from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, check_is_pair
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.summed_alone import summed_alone
 from pyrovae.pairs.surplus_labels import surplus_labels
@@ -29,15 +29,6 @@ from pyrovae.sampling.programs import WholePlate, plates_noted
 
 class UncutError(Exception):
     """The pair takes all of its rows at once, or none."""
-
-
-def check_is_pair(pair: Any) -> None:
-    """Refuse what has no model and guide to call."""
-    if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
-        raise ArgumentError(
-            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
-            "Wrap two functions: pv.Pair(model, guide)."
-        )
 
 
 def first_look(

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.staged import graphs
 from pyrovae.staged.batch_leaves import device_of, leaves_of, set_random
-from pyrovae.staged.batch_turns import batch_turns
-from pyrovae.staged.capture import Inputs, capture, clipped
 from pyrovae.staged.compiler import Function
-from pyrovae.staged.fields import Field
-from pyrovae.staged.gathers import gather_selections
-from pyrovae.staged.inert_reads import print_of, same_print
 from pyrovae.staged.outcome import Outcome, Outputs, difference
-from pyrovae.staged.products import onednn_is_faster, product
+from pyrovae.staged.pair_code.fields import Field
 from pyrovae.staged.replayed import Replayed
+from pyrovae.staged.rewriting import graphs
+from pyrovae.staged.rewriting.gathers import gather_selections
+from pyrovae.staged.rewriting.products import onednn_is_faster, product
+from pyrovae.staged.rewriting.vectorise_loops import vectorise_loops
+from pyrovae.staged.routes.inert_reads import print_of, same_print
 from pyrovae.staged.settings import Settings
+from pyrovae.staged.tracing.capture import Inputs, capture, clipped
 from pyrovae.staged.unstageable import Unstageable, words_of
 from pyrovae.staged.weight_update import Fused, Update, make_update
 
@@ -82,7 +82,7 @@ class GraphStep:
         self._graded = {name: inputs.parameters[name] for name in self.captured.graded}
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self._update: Update | None = None
-        shorter = batch_turns(self.module, self.examples(batch))
+        shorter = vectorise_loops(self.module, self.examples(batch))
         for module in (self.module, shorter):
             if module is not None:
                 graphs.replace_products(module, onednn_is_faster, product)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.staged.capture import Pass
+from pyrovae.staged.tracing.capture import Pass
 
 
 @dataclass

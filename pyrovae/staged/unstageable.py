@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.staged.user_lines import place_of
+from pyrovae.staged.pair_code.user_lines import place_of
 
 
 class Unstageable(PyrovaeError):

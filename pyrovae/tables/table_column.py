@@ -175,7 +175,7 @@ def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column
         return plain._replace(shares=tuple((counts / counts.sum()).tolist()))
     if kind == "positive_or_zero":
         zeros = (float((seen == 0).mean()) * len(seen) + 0.5) / (len(seen) + 1)
-        plain, seen = plain._replace(shares=(1 - zeros, zeros)[::-1]), seen[seen > 0]
+        plain, seen = plain._replace(shares=(zeros, 1 - zeros)), seen[seen > 0]
     scaled = transformed(plain, torch.from_numpy(seen.astype(float))).numpy() if len(seen) else np.zeros(1)
     spread = float(scaled.std())
     center = float(scaled.mean())

@@ -26,11 +26,10 @@ from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.data_checks import check_training_data
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, check_is_pair
 from pyrovae.pairs.structure import Structure, inspected
-from pyrovae.sampling.first_look import check_is_pair
 from pyrovae.staged.precision import PRECISIONS
-from pyrovae.staged.staging import MODES
+from pyrovae.staged.routes.staging import MODES
 from pyrovae.training.choose_batches import choose_batches
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.optimisers import make_optimiser

@@ -12,12 +12,12 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.staged.batch_leaves import device_of, set_random
-from pyrovae.staged.capture import Pass, clipped
 from pyrovae.staged.outcome import Outputs
+from pyrovae.staged.routes.staging import NextStep, Staging
+from pyrovae.staged.routes.step_route import StepRoute
+from pyrovae.staged.routes.task import Task
 from pyrovae.staged.settings import Settings
-from pyrovae.staged.staging import NextStep, Staging
-from pyrovae.staged.step_route import StepRoute
-from pyrovae.staged.task import Task
+from pyrovae.staged.tracing.capture import Pass, clipped
 from pyrovae.staged.unstageable import words_of
 from pyrovae.training.passes import Passes, first_said, once
 from pyrovae.training.plan import Plan

@@ -16,7 +16,7 @@ from pyrovae.evaluation.rate_distortion import Measured, measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
-from pyrovae.staged.task import Task
+from pyrovae.staged.routes.task import Task
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.moving_averages import update_averages
 from pyrovae.training.parallel.shares import share_of

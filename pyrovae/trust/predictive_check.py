@@ -14,7 +14,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
-from pyrovae.plots.test_statistics import plot_test_statistics
+from pyrovae.plots.predictive_statistics import plot_test_statistics
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import given_sites, whole_of
 from pyrovae.trust.site_rows import observed_in, rows_second, seen_in

@@ -168,3 +168,18 @@ def test_every_damaged_value_is_found_by_checksums(tmp_path):
         (tmp_path / "x.parquet").write_bytes(damaged)
         with pytest.raises(pv.FileError, match=r"x\.parquet"):
             load(tmp_path / "x.parquet")
+
+
+def test_a_damaged_page_of_labels_is_refused_as_one_of_numbers_is(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    table = pa.table({"x": np.arange(4.0), "kind": ["alpha", "beta", "alpha", "gamma"]})
+    parquet.write_table(table, path, write_page_checksum=True, compression="none", use_dictionary=False)
+    assert DataSource(str(path), label="kind").load()
+    content, written = path.read_bytes(), b"\x05\0\0\0gamma"  # with its length, as it stands in the page
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, b"\x05\0\0\0delta"))
+    with pytest.raises(pv.PyrovaeError, match=r"x\.parquet"):
+        DataSource(str(path), label="kind").load()

@@ -59,7 +59,10 @@ def column_text(path: Path, column: str, *, header: bool | None = None) -> np.nd
         else:
             from pyarrow import parquet
 
-            table = parquet.read_table(path, columns=[column])
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                check_memory(64 * file.metadata.num_rows, str(path), AS_NPY)  # a text of Python's each
+                table = file.read(columns=[column])
+                check_pages(path, file.metadata, says=False)
     return np.array([str(value) for value in table.column(0).to_pylist()])
 
 

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyrovae.errors import PairError
-from pyrovae.staged.user_lines import place
-from pyrovae.staged.writes import storage_of, targets
+from pyrovae.staged.pair_code.user_lines import place
+from pyrovae.staged.tracing.writes import storage_of, targets
 
 NORMAL, UNIFORM = "standard normal", "uniform"
 

@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyrovae.pairs.isolation import validation
 from pyrovae.report.explorer.page_operations import HANDLERS
 from pyrovae.report.explorer.page_program import NotInPageError, needed_nodes
-from pyrovae.staged.reads import unvalidated
+from pyrovae.staged.tracing.reads import unvalidated
 
 _APART = """
 native_layer_norm native_group_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_batch_norm

@@ -10,7 +10,7 @@ from pyro.optim.optim import PyroOptim
 
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_digest import array_digest, data_digest
-from pyrovae.staged.user_code import is_of_library
+from pyrovae.staged.pair_code.user_code import is_of_library
 from pyrovae.training.saved.fingerprint import fingerprint
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from pyrovae.data.data_digest import array_digest
-from pyrovae.staged.reachable import CACHED
-from pyrovae.staged.user_code import is_of_library
+from pyrovae.staged.pair_code.reachable import CACHED
+from pyrovae.staged.pair_code.user_code import is_of_library
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 

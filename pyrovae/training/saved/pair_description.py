@@ -24,10 +24,10 @@ from torch.distributions.transforms import Transform
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import Wrapped, unwrapped
 from pyrovae.pairs.trace import run
-from pyrovae.staged.fields import KEYED, PLAIN
-from pyrovae.staged.reachable import Reachable, innermost
-from pyrovae.staged.user_code import UserCode, profiled
-from pyrovae.staged.watch import steady, steady_contents
+from pyrovae.staged.pair_code.fields import KEYED, PLAIN
+from pyrovae.staged.pair_code.reachable import Reachable, innermost
+from pyrovae.staged.pair_code.user_code import UserCode, profiled
+from pyrovae.staged.pair_code.watch import steady, steady_contents
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.fingerprint import fingerprint
 

@@ -24,7 +24,9 @@ _INTERVAL = 1.0  # seconds between steps that are shown; a curve of more points 
 _LONGEST = 250  # characters of a setting, as MLflow takes them
 
 _OF_STEPS = ("loss", "elbo", "rate", "distortion", "weight", "learning_rate")
-_OF_EPOCHS = (*_OF_STEPS, "validation_elbo", "validation_rate", "validation_distortion", "validation_bound")
+_VALIDATED = ("validation_elbo", "validation_rate", "validation_distortion", "validation_bound")
+_OF_EPOCHS = (*_OF_STEPS, *_VALIDATED)
+_AT_THE_END = ("elbo", "rate", "distortion", *_VALIDATED)
 
 
 class Tracking:
@@ -67,7 +69,7 @@ class Tracking:
     def end(self, run: Fit) -> None:
         """The training is over, and this is what it came to."""
         last = run.history[-1]._asdict() if run.history else {}
-        figures = {name: last[name] for name in _OF_EPOCHS[1:4] + _OF_EPOCHS[6:] if last.get(name) is not None}
+        figures = {name: last[name] for name in _AT_THE_END if last.get(name) is not None}
         self._close({"reason": run.reason, "steps": run.step, "seconds": run.seconds, **figures})
 
     def leave(self, reason: str = "left") -> None:

@@ -1,4 +1,4 @@
-"""A long graph made shorter: what the turns of its loops have in common is done at once."""
+"""A long graph made shorter: what the iterations of its loops have in common is done at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
-from pyrovae.staged.batched_turns import BatchedTurns
-from pyrovae.staged.mapped_operation import no_fallbacks
-from pyrovae.staged.shared_operations import share_operations
+from pyrovae.staged.rewriting.mapped_operation import no_fallbacks
+from pyrovae.staged.rewriting.shared_operations import share_operations
+from pyrovae.staged.rewriting.vectorised_graph import VectorisedGraph
 
 logger = logging.getLogger("pyrovae")
 
@@ -22,8 +22,8 @@ aten = torch.ops.aten
 _LONG = 1_000  # operations from which on a graph has loops that are worth looking for
 
 
-def batch_turns(module: GraphModule, examples: Sequence[torch.Tensor]) -> GraphModule | None:
-    """A long graph in which what the turns of its loops have in common is done at once.
+def vectorise_loops(module: GraphModule, examples: Sequence[torch.Tensor]) -> GraphModule | None:
+    """A long graph in which what the iterations of its loops have in common is done at once.
 
     Args:
         module: the graph, of a flat list of tensors; it is left as it is.
@@ -39,11 +39,11 @@ def batch_turns(module: GraphModule, examples: Sequence[torch.Tensor]) -> GraphM
         return None
     try:
         with no_fallbacks():
-            batched = BatchedTurns(graph).module()
+            batched = VectorisedGraph(graph).module()
         FakeTensorProp(batched).propagate(*examples)
         _lay_out(batched, module)
     except Exception:
-        logger.debug("what the turns of a loop have in common was not found", exc_info=True)
+        logger.debug("what the iterations of a loop have in common was not found", exc_info=True)
         return None
     return batched if len(batched.graph.nodes) < len(module.graph.nodes) else None
 

@@ -11,9 +11,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from pyrovae.staged.pair_code.user_lines import place
+from pyrovae.staged.tracing.writes import storage_of, targets
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.user_lines import place
-from pyrovae.staged.writes import storage_of, targets
 
 # A traced operation takes about a millisecond, and a graph of so many as long as some seconds of training.
 MOST_OPERATIONS = 30_000
@@ -114,7 +114,7 @@ class Provenance(TorchDispatchMode):
         if len(self.operations) > MOST_OPERATIONS:
             raise Unstageable(
                 f"a pass has more than {MOST_OPERATIONS:,} operations, the last of them in {place()}: a graph would "
-                "hold each turn of a loop. Do many turns in one operation, as torch.nn.GRU or vectorised plates do"
+                "hold each iteration of a loop. Do many in one operation, as torch.nn.GRU or vectorised plates do"
             )
 
 

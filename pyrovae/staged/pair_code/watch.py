@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from pyrovae.staged.fields import KEYED, PLAIN, Field, WatchedEntries, all_same, equal
-from pyrovae.staged.reachable import Reachable
+from pyrovae.staged.pair_code.fields import KEYED, PLAIN, Field, WatchedEntries, all_same, equal
+from pyrovae.staged.pair_code.reachable import Reachable
 
 
 def difference(last: Reachable, before: Reachable, after: Reachable) -> str | None:

@@ -10,14 +10,14 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, PyrovaeWarning
-from pyrovae.staged.changes import Changes
-from pyrovae.staged.decision import Outlook
-from pyrovae.staged.inert_reads import InertTrial
-from pyrovae.staged.objection import Objection
+from pyrovae.staged.pair_code.changes import Changes
+from pyrovae.staged.routes.decision import Outlook
+from pyrovae.staged.routes.inert_reads import InertTrial
+from pyrovae.staged.routes.objection import Objection
+from pyrovae.staged.routes.step_route import StepRoute
+from pyrovae.staged.routes.task import Task
+from pyrovae.staged.routes.value_routes import ValueRoutes
 from pyrovae.staged.settings import Settings
-from pyrovae.staged.step_route import StepRoute
-from pyrovae.staged.task import Task
-from pyrovae.staged.value_routes import ValueRoutes
 
 MODES = ("auto", True, False, "traced", "compiled")
 

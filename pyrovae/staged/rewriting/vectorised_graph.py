@@ -1,4 +1,4 @@
-"""A long graph with its loops' equal operations done at once, and the sums over their turns as single products."""
+"""A long graph with its loops' equal operations done at once, and the sums over their iterations as single products."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map
 
-from pyrovae.staged.loop_turns import find_turns, operands
-from pyrovae.staged.mapped_operation import RESHAPES, mapped
-from pyrovae.staged.sums import Product, Sum
+from pyrovae.staged.rewriting.loop_iterations import find_iterations, operands
+from pyrovae.staged.rewriting.mapped_operation import RESHAPES, mapped
+from pyrovae.staged.rewriting.sums import Product, Sum
 
 aten = torch.ops.aten
 
 
-class BatchedTurns:
+class VectorisedGraph:
     """Writes a graph anew, group by group; a group's operation is written where its result is first needed."""
 
     def __init__(self, graph: Graph):
-        turns = find_turns(graph)
-        self._sums = turns.sums
-        self._groups = turns.groups
+        iterations = find_iterations(graph)
+        self._sums = iterations.sums
+        self._groups = iterations.groups
         self._new = Graph()
         self._done: dict[Node, Node] = {}
         self._member: dict[Node, tuple[int, int]] = {}  # the group, and the place in it
         self._whole: dict[int, Any] = {}
-        for unit in turns.order:
+        for unit in iterations.order:
             if isinstance(unit, int):
                 self._enter(unit)
             elif unit.op == "output":
@@ -112,7 +112,7 @@ class BatchedTurns:
     def _at_once(self, group: list[Node]) -> Any:
         """One operation in the place of a group's."""
         first, count = group[0], len(group)
-        if len({shape for node in group for shape in [repr(operand_shapes(node))]}) > 1:
+        if len({repr(operand_shapes(node)) for node in group}) > 1:
             return self._one_by_one(group)
         given = [self._gathered([operands(node)[place] for node in group]) for place in range(len(operands(first)))]
         dims = tuple(dim for _, dim in given)
@@ -213,12 +213,12 @@ class BatchedTurns:
         left = self._beside([one for one, _ in factors], columns=True)
         right = self._beside([other for _, other in factors], columns=False)
         product = self._put(aten.mm.default, left, right)
-        return self._put(aten.t.default, product) if products[0].turned else product
+        return self._put(aten.t.default, product) if products[0].transposed else product
 
     def _in_order(self, factors: list[tuple[Node, Node]]) -> list[tuple[Node, Node]]:
         """In the order of a group that one of both belongs to."""
         for side in (0, 1):
-            found = [self._member.get(_unturned(pair[side]), (-1, 0)) for pair in factors]
+            found = [self._member.get(_untransposed(pair[side]), (-1, 0)) for pair in factors]
             if found[0][0] >= 0 and len({number for number, _ in found}) == 1 and len(set(found)) == len(found):
                 return [pair for _, pair in sorted(zip(found, factors, strict=True), key=lambda one: one[0])]
         return factors
@@ -226,7 +226,7 @@ class BatchedTurns:
     def _beside(self, nodes: list[Node], *, columns: bool) -> Node:
         """Matrices side by side, or below one another: as views of one tensor, where they are transposed to be so."""
         turned = all(node.target is aten.t.default for node in nodes)
-        whole = self._stacked([_unturned(node) for node in nodes] if turned else nodes)
+        whole = self._stacked([_untransposed(node) for node in nodes] if turned else nodes)
         rows, width = nodes[0].meta["val"].shape
         if turned == columns:
             count, width = (len(nodes) * width, rows) if turned else (len(nodes) * rows, width)
@@ -256,5 +256,5 @@ def operand_shapes(node: Node) -> list[Any]:
     return [tuple(one.meta["val"].shape) for one in operands(node)]
 
 
-def _unturned(node: Node) -> Node:
+def _untransposed(node: Node) -> Node:
     return node.all_input_nodes[0] if node.target is aten.t.default else node

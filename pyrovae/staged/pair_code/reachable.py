@@ -17,9 +17,9 @@ import torch
 from pyro.infer import ELBO
 from torch import nn
 
-from pyrovae.staged.fields import GONE, KEYED, PLAIN, Field, WatchedEntries
+from pyrovae.staged.pair_code.fields import GONE, KEYED, PLAIN, Field, WatchedEntries
+from pyrovae.staged.pair_code.user_code import UserCode, is_of_library
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.user_code import UserCode, is_of_library
 
 _SMALL = 64  # entries of a container that are looked at one by one
 

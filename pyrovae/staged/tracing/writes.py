@@ -11,9 +11,9 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pyrovae.staged.graphs import SILENT_WRITERS
+from pyrovae.staged.pair_code.user_lines import place
+from pyrovae.staged.rewriting.graphs import SILENT_WRITERS
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.user_lines import place
 
 
 class Writes(TorchDispatchMode):

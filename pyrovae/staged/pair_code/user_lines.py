@@ -16,7 +16,7 @@ _MACHINERY = ("torch.", "unittest.", "contextlib.", "functools.", "pyrovae.stage
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
 
 # Further out stands who called `fit`, or asked for a graph, and not the pair.
-_ENDS = ("pyrovae.staged.capture", "pyrovae.export.deployment.row_graph")
+_ENDS = ("pyrovae.staged.tracing.capture", "pyrovae.export.deployment.row_graph")
 
 
 _DENSITIES = ("log_prob_sum", "compute_log_prob", "compute_score_parts")  # of Pyro's traces

@@ -8,9 +8,9 @@ from typing import Any
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.batch_leaves import leaves_of
-from pyrovae.staged.batch_reads import BatchReads, Values
-from pyrovae.staged.inert_reads import InertReads, InertTrial
-from pyrovae.staged.step_route import StepRoute
+from pyrovae.staged.routes.inert_reads import InertReads, InertTrial
+from pyrovae.staged.routes.step_route import StepRoute
+from pyrovae.staged.tracing.batch_reads import BatchReads, Values
 
 GRAPHS = 16  # that are kept for one shape of batch; of more, the least recently used goes
 

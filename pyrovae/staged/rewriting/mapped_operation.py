@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map
 
-from pyrovae.staged.loop_turns import operands
+from pyrovae.staged.rewriting.loop_iterations import operands
 
 aten = torch.ops.aten
 

@@ -9,12 +9,12 @@ from typing import Any
 import pyro
 import torch
 
-from pyrovae.staged.fields import Field
-from pyrovae.staged.reachable import Reachable
+from pyrovae.staged.pair_code.fields import Field
+from pyrovae.staged.pair_code.reachable import Reachable
+from pyrovae.staged.pair_code.user_code import UserCode, profiled
+from pyrovae.staged.pair_code.watch import Watch, difference, rebound, steady, steady_contents
 from pyrovae.staged.settings import Shown
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.user_code import UserCode, profiled
-from pyrovae.staged.watch import Watch, difference, rebound, steady, steady_contents
 
 
 class Changes:

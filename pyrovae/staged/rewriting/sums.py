@@ -1,4 +1,4 @@
-"""Sums of many terms in a graph: what the turns of a loop add up, gradients of shared weights above all."""
+"""Sums of many terms in a graph: what the iterations of a loop add up, gradients of shared weights above all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Product(NamedTuple):
     """A term that is a matrix product, or one turned round, which nobody else takes."""
 
     node: Node
-    turned: bool
+    transposed: bool
     inside: list[Node]
 
     @property
@@ -96,7 +96,7 @@ def _by_kind(terms: list[Node], inside: list[Node]) -> Sum:
         product = _product(term)
         if product is not None:
             left, right = product.factors
-            products[shape_of(left), shape_of(right), product.turned].append((term, product))
+            products[shape_of(left), shape_of(right), product.transposed].append((term, product))
         elif term.target is aten.select_backward.default and len(term.users) == 1:
             parts[str(term.args[1]), term.args[2]].append(term)
         else:

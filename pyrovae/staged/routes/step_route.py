@@ -10,16 +10,16 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.batch_leaves import device_of
-from pyrovae.staged.changes import Changes
-from pyrovae.staged.comparisons import Comparisons
 from pyrovae.staged.compiler import Compiling, Function, compile_graph, seconds_to_compile
-from pyrovae.staged.decision import Outlook, worth_compiling, worth_tracing
-from pyrovae.staged.examination import Examination
 from pyrovae.staged.graph_step import GraphStep
-from pyrovae.staged.objection import Objection
+from pyrovae.staged.pair_code.changes import Changes
+from pyrovae.staged.pair_code.examination import Examination
+from pyrovae.staged.routes.comparisons import Comparisons
+from pyrovae.staged.routes.decision import Outlook, worth_compiling, worth_tracing
+from pyrovae.staged.routes.objection import Objection
+from pyrovae.staged.routes.step_times import MEASURED, StepTimes
+from pyrovae.staged.routes.task import Task
 from pyrovae.staged.settings import Settings
-from pyrovae.staged.step_times import MEASURED, StepTimes
-from pyrovae.staged.task import Task
 from pyrovae.staged.unstageable import words_of
 
 logger = logging.getLogger("pyrovae")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pyrovae.staged.changes import Changes
-from pyrovae.staged.fields import Field
-from pyrovae.staged.reachable import Reachable
+from pyrovae.staged.pair_code.changes import Changes
+from pyrovae.staged.pair_code.fields import Field
+from pyrovae.staged.pair_code.reachable import Reachable
 from pyrovae.staged.unstageable import Unstageable
 
 

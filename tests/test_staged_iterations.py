@@ -1,4 +1,4 @@
-"""What the turns of a loop have in common is done at once, and computes what it did one after the other."""
+"""What the iterations of a loop have in common is done at once, and computes what it did one after the other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from staged_pairs import both_ways
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.staged import batch_turns as shortening
-from pyrovae.staged import graph_step, graphs
+from pyrovae.staged import graph_step
+from pyrovae.staged.rewriting import graphs
+from pyrovae.staged.rewriting import vectorise_loops as shortening
 
 aten = torch.ops.aten
 
@@ -48,7 +49,7 @@ def backwards(weight, emission, entry, x):
 
 
 def crossing(weight, emission, entry, x):
-    """Two kinds of steps, each of which needs the other's of the turn before."""
+    """Two kinds of steps, each of which needs the other's of the iteration before."""
     one, other, total = x[:, 0, :4], x[:, 1, :4], 0.0
     for t in range(2, TURNS):
         first, second = (x[:, t, :4] @ weight).relu(), (x[:, t, 2:] @ weight).sigmoid()
@@ -71,7 +72,7 @@ def long(monkeypatch):
 
 
 def laid_out(weight, emission, entry, x):
-    """A gradient by turns, which would lie in memory otherwise."""
+    """A gradient by iterations, which would lie in memory otherwise."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         loss = sum((x[:, t] @ entry).exp().mean() for t in range(TURNS))
@@ -90,7 +91,7 @@ def running(weight, emission, entry, x):
 @pytest.mark.parametrize("program", [chain, backwards, crossing, laid_out, running])
 def test_turns_that_are_done_at_once_give_what_they_gave(program):
     graph = traced(program)
-    shorter = shortening.batch_turns(graph, [*WEIGHTS, X])
+    shorter = shortening.vectorise_loops(graph, [*WEIGHTS, X])
     assert shorter is not None
     assert len(shorter.graph.nodes) < len(graph.graph.nodes)
     torch.manual_seed(0)
@@ -104,7 +105,7 @@ def test_turns_that_are_done_at_once_give_what_they_gave(program):
 
 def test_gradients_of_a_weight_that_all_turns_share_are_one_product():
     graph = traced(chain)
-    shorter = shortening.batch_turns(graph, [*WEIGHTS, X])
+    shorter = shortening.vectorise_loops(graph, [*WEIGHTS, X])
     assert shorter is not None
     emission = [node for node in shorter.graph.nodes if node.target is aten.mm.default]
     assert [tuple(node.meta["val"].shape) for node in emission].count((3, 4)) == 1
@@ -118,7 +119,7 @@ def test_a_graph_that_writes_into_its_inputs_is_left_alone():
             weight.add_(x[:4, t, :4])
         return [weight.sum()]
 
-    assert shortening.batch_turns(traced(writes), [*WEIGHTS, X]) is None
+    assert shortening.vectorise_loops(traced(writes), [*WEIGHTS, X]) is None
 
 
 class Sequences(nn.Module):
@@ -181,6 +182,7 @@ def shorter(monkeypatch):
     return taken
 
 
+@pytest.mark.slow
 def test_a_pair_with_a_loop_trains_as_before(shorter, monkeypatch):
     monkeypatch.setattr(graph_step, "_now", faster())
     run = both_ways(Lengths, data=ROWS)
@@ -196,10 +198,11 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_shorter_graph_that_is_another_one_is_not_taken(fault, shorter, monkeypatch):
     def spoilt(module, examples):
-        graph = shortening.batch_turns(module, examples)
+        graph = shortening.vectorise_loops(module, examples)
         assert graph is not None
         monkeypatch.setattr(graphs, "plain", lambda module: module)
         graphs_plain(module)
@@ -208,7 +211,7 @@ def test_a_shorter_graph_that_is_another_one_is_not_taken(fault, shorter, monkey
         return graph
 
     graphs_plain = graphs.plain
-    monkeypatch.setattr(graph_step, "batch_turns", spoilt)
+    monkeypatch.setattr(graph_step, "vectorise_loops", spoilt)
     monkeypatch.setattr(graph_step, "_now", faster())
     run = both_ways(Lengths, data=ROWS)
     assert run.route.startswith("traced")

@@ -18,10 +18,10 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.pairs.isolation import validation
-from pyrovae.staged.batch_reads import BatchReading, BatchReads
-from pyrovae.staged.provenance import Provenance
+from pyrovae.staged.pair_code.user_lines import place
+from pyrovae.staged.tracing.batch_reads import BatchReading, BatchReads
+from pyrovae.staged.tracing.provenance import Provenance
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.user_lines import place
 
 # Each turns a tensor into something that Python can branch on.
 _READERS = ("item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__")

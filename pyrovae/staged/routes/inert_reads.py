@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from pyrovae.staged.batch_reads import BatchReads, Values
-from pyrovae.staged.capture import Captured
-from pyrovae.staged.graphs import attribute
-from pyrovae.staged.writes import storage_of
+from pyrovae.staged.rewriting.graphs import attribute
+from pyrovae.staged.tracing.batch_reads import BatchReads, Values
+from pyrovae.staged.tracing.capture import Captured
+from pyrovae.staged.tracing.writes import storage_of
 
 _TRACED = 2  # other values for which the same graph has to come out
 
@@ -111,7 +111,7 @@ class Print(NamedTuple):
 
 
 def print_of(captured: Captured) -> Print:
-    """The print of a pass as it was traced, before anything was rewritten."""
+    """The print of a pass as `capture` gives it, before the graph is made quicker."""
     nodes = (node for node in captured.graph.graph.nodes if node.op == "get_attr")
     constants = [attribute(captured.graph, str(node.target)) for node in nodes]
     guards = [(tuple(guard.tensor.shape), guard.tensor.dtype) for guard in captured.guards]

@@ -24,12 +24,12 @@ from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.trace import Traces, samples, unconstrained
-from pyrovae.staged.batch_reads import BatchReads
 from pyrovae.staged.precision import computing_in
-from pyrovae.staged.reads import Guard, Traced, TracedReads, traceable
-from pyrovae.staged.selections import select_in_place
+from pyrovae.staged.tracing.batch_reads import BatchReads
+from pyrovae.staged.tracing.reads import Guard, Traced, TracedReads, traceable
+from pyrovae.staged.tracing.selections import select_in_place
+from pyrovae.staged.tracing.writes import Writes, storage_of, undone
 from pyrovae.staged.unstageable import Unstageable
-from pyrovae.staged.writes import Writes, storage_of, undone
 
 
 class Pass(NamedTuple):

@@ -1,4 +1,4 @@
-"""The turns of a loop in a graph: which of their operations are alike and do not wait for one another."""
+"""The iterations of a loop in a graph: which of their operations are alike and do not wait for one another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map
 
-from pyrovae.staged.shared_operations import draws, is_view
-from pyrovae.staged.sums import FEWEST, Sum, find_sums, shape_of
+from pyrovae.staged.rewriting.shared_operations import draws, is_view
+from pyrovae.staged.rewriting.sums import FEWEST, Sum, find_sums, shape_of
 
 aten = torch.ops.aten
 
@@ -24,7 +24,7 @@ _LARGEST = 1 << 16  # numbers in a result from which on its arithmetic outweighs
 _BACK, _AHEAD = 5, 2
 
 
-class Turns(NamedTuple):
+class Iterations(NamedTuple):
     """What is done together, and in which order.
 
     Attributes:
@@ -38,7 +38,7 @@ class Turns(NamedTuple):
     sums: Mapping[Node, Sum]
 
 
-def find_turns(graph: Graph) -> Turns:
+def find_iterations(graph: Graph) -> Iterations:
     """Group the operations of a graph that are alike, and of which none needs the result of another."""
     sums = find_sums(graph)
     within = {node: root for root, one in sums.items() for node in one.inside if node is not root}
@@ -56,7 +56,7 @@ def find_turns(graph: Graph) -> Turns:
     while True:
         order = _ordered(groups, nodes, needs)
         if isinstance(order, list):
-            return Turns(groups, order, sums)
+            return Iterations(groups, order, sums)
         groups = [group for number, group in enumerate(groups) if number != order]
 
 
@@ -79,7 +79,7 @@ def _may_join(node: Node) -> bool:
 
 # --- what is alike ------------------------------------------------------------------------------------
 def _roles(graph: Graph, within: Mapping[Node, Node]) -> dict[Node, int]:
-    """A number for each node that is the same for those with the same place in their turn of a loop."""
+    """A number for each node that is the same for those with the same place in their iteration of a loop."""
     own = {node: hash(_itself(node)) for node in graph.nodes}
     back = ahead = own
     for _ in range(_BACK):
@@ -102,7 +102,7 @@ def _itself(node: Node) -> Any:
         return shape_of(node) if single else node.name  # numbers that the pair has made of Python's are alike
     given: Any = tree_map(lambda one: "node" if isinstance(one, Node) else repr(one), (node.args, node.kwargs))
     if node.target is aten.select.int:
-        given = given[0][:2]  # of whichever turn
+        given = given[0][:2]  # of whichever iteration
     return str(node.target), repr(given), shape_of(node)
 
 

@@ -1,0 +1,1 @@
+"""A traced graph as one that is quicker and says the same."""
