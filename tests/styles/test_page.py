@@ -33,3 +33,13 @@ def test_one_style_is_right_and_what_is_wrong_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(pv, "rate_distortion", lambda *asked, **options: right(*asked, **options)._replace(elbo=0.0))
     vae = dataclasses.replace(STYLES["vae"], draws=30, steps=3, refused={"posterior": ("no such words", "")})
     assert [words.split(":")[0] for words in asked(vae, tmp_path)] == ["rate_distortion", "posterior"]
+
+
+def test_readme_and_site_say_what_the_page_says():
+    root = PAGE.parents[1]
+    trained = sum("fit" not in style.refused for style in STYLES.values())
+    cells = [name not in style.refused for style in STYLES.values() for name in FUNCTIONS]
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert f"[{len(STYLES)} styles](docs/styles.md) of pair after Pyro's documentation {trained} train" in readme
+    assert f"and {100 * sum(cells) / len(cells):.0f} % of their figures equal plain Pyro's" in readme
+    assert f"[{len(STYLES)} styles](styles.md)" in (root / "docs" / "index.md").read_text(encoding="utf-8")
