@@ -287,6 +287,7 @@ def test_images_are_in_the_unit_that_the_guide_finds_in_them():
     assert mean.max() > 2
 
 
+@pytest.mark.slow
 def test_a_classs_program_is_that_of_its_class():
     x, y = X.sigmoid(), torch.arange(12) % 3
     torch.manual_seed(0)

@@ -59,6 +59,7 @@ def test_a_guide_that_runs_the_model_itself_trains_as_under_plain_svi(staged):
     assert losses_of(ours) == pytest.approx(losses_of(plain), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_figures_of_a_guide_that_runs_the_model_itself():
     guide = AutoNormalMessenger(two_levels)
     guide(LINES)

@@ -46,6 +46,7 @@ def test_weights_are_refused_in_words(question):
         question(pv.Pair(by_hand, nothing), X)
 
 
+@pytest.mark.slow
 def test_noise_of_the_model_alone_is_summed_out():
     found = pv.log_evidence(pv.Pair(noisy, nothing), X, draws=2_000)
     assert bool(((found.value - EXACT).abs() < 5 * found.error).all())

@@ -48,6 +48,7 @@ def test_an_estimate_says_its_mean_and_the_error_of_the_mean():
     assert repr(pv.Estimate(torch.tensor(-137.0), torch.tensor(0.5))) == "Estimate: -137 ± 0.5"
 
 
+@pytest.mark.slow
 def test_a_fit_shows_its_curve_what_it_says_and_what_is_next():
     vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
     run = pv.fit(vae, X, epochs=90, seed=0, progress=False)

@@ -58,6 +58,7 @@ def test_both_parts_are_those_of_the_closed_form(linear):
     assert float((gap.evidence.value - linear.log_evidence(x)).abs().max()) < 0.05
 
 
+@pytest.mark.slow
 def test_a_family_that_mixes_dimensions_holds_the_posterior(linear):
     pair, wrong, _, posterior = off(linear)
     gap = pv.inference_gap(pair, linear.sample(6), draws=1500, steps=250, full=True)

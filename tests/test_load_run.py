@@ -75,6 +75,7 @@ def test_a_run_of_arrays_has_the_figures_that_evaluate_prints():
     assert drawn[:, 2].std() > 1e3  # in the units of the data
 
 
+@pytest.mark.slow
 def test_other_rows_are_read_as_those_of_the_run_were():
     trained(np.random.default_rng(0).normal(size=(60, 3)), "--hidden", "8")
     np.save("more.npy", np.ones((7, 3)))
@@ -127,6 +128,7 @@ def test_what_is_no_run_or_knows_its_own_pair_is_refused_in_words():
         pv.load_run("run")
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own_pair_have_a_report_on_the_command_line():
     Path("own.py").write_text(OWN)
     rows = np.random.default_rng(0).normal(size=(60, 3))

@@ -136,6 +136,7 @@ def test_cells_that_are_asked_for_are_not_missing_by_what_they_hold():
     assert np.nanmax(np.abs(found.cells - known.cells)) < 0.02
 
 
+@pytest.mark.slow
 def test_a_frame_is_filled_and_generated_with_the_mechanism():
     frame = pd.DataFrame({"size": [1.5, 2.0, np.nan, 8.5] * 25, "kind": ["small", "small", "big", None] * 25})
     schema = pv.tables.schema(frame)

@@ -222,6 +222,7 @@ def test_without_outliers_hardly_anything_is_called_one():
     assert (found.rows > 0.5).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_cells_that_do_not_belong_together_make_a_strange_row():
     truth, _, frame, pair = linear_pair()
     noise = np.random.default_rng(0)

@@ -459,6 +459,7 @@ def test_the_bound_of_held_out_rows_is_that_of_several_draws(data, loss):
     assert row.validation_bound > row.validation_elbo + 4 * np.std(plain)
 
 
+@pytest.mark.slow
 def test_patience_is_of_the_bound_that_is_trained():
     """Where the guide is the prior, the ELBO wants a noise of 1.4, where training begins, and the bound a small one."""
     log_noise = nn.Parameter(torch.tensor(2.0).sqrt().log())

@@ -50,6 +50,7 @@ def test_a_checkpoint_of_another_run_is_refused():
     refused("sample", "is not of the run that", "of another seed")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default::pyrovae.PyrovaeWarning")
 def test_a_history_of_another_run_is_said():
     assert "as the training has left it" not in typed("report run0 --out r.html" + OWN).output
