@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -30,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    # Workers compare what they have collected, and a name with an address in it is another one in each.
+    if named := [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]+", item.nodeid)]:
+        raise pytest.UsageError(f"the name of a case holds an address: {named[0]}; give its parameters ids.")
     kept = list(items)
     if part := config.getoption("part"):
         kept = parted(items)[("sample", "rest").index(part)]

@@ -238,7 +238,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
         ({"method": "integrated_gradients", "absent": "imputed"}, "is none: it is another one for each set"),
         ({"repeats": 1}, "repeats=1; give a whole number, 2 at least"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_asked_is_refused_in_words(asked, words):
     with pytest.raises((pv.ArgumentError, pv.DataError), match=words):
