@@ -240,3 +240,11 @@ def test_codes_of_labels_are_those_of_their_classes(values):
     assert found.frame(codes)["y"].isna().tolist() == frame["y"].isna().tolist()
     kept = ~frame["y"].isna()
     assert (found.frame(codes)["y"][kept].astype(int) == frame["y"][kept].astype(int)).all()
+
+
+def test_a_run_that_is_over_says_that_there_is_nothing_to_do(tmp_path):
+    succeeds(f"train x.npy --epochs 2 --out {tmp_path}/run {TINY} --quiet")
+    assert "Nothing to do" not in succeeds(f"train --resume --epochs 3 --out {tmp_path}/run --no-report")
+    said = " ".join(succeeds(f"train --resume --epochs 2 --out {tmp_path}/run --no-report").split())
+    assert "Nothing to do" in said
+    assert "over after 3 epochs" in said

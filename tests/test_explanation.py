@@ -319,3 +319,11 @@ def test_the_rows_of_a_loader_are_explained_as_they_are_in_memory():
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=4)
     one, other = (pv.explain(truth, data, absent=0.0, draws=2, repeats=2).contribution for data in (loader, x))
     assert one.equal(other)
+
+
+@pytest.mark.parametrize("options", [{}, {"of": "novelty"}, {"method": "integrated_gradients"}])
+def test_a_row_alone_has_no_others_in_its_place(options):
+    with pytest.raises(pv.ArgumentError, match="there is this row alone"):
+        pv.explain(TRUTH, X[:1], **options)
+    assert pv.explain(TRUTH, X[:1], reference=X, draws=2, repeats=2, **options).contribution.abs().sum() > 0
+    assert pv.explain(TRUTH, X[:1], absent=0.0, draws=2, repeats=2, **options).contribution.abs().sum() > 0

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import pyrovae as pv
@@ -101,3 +102,35 @@ def test_a_latent_that_the_guide_computes_is_to_be_a_point():
 
     with pytest.raises(pv.PairError, match=r"pyro\.sample\(name, dist\.Delta"):
         pv.check_pair(pv.Pair(model, computed), X)
+
+
+def test_a_tuple_of_arrays_is_told_apart_from_what_is_none():
+    for ask in (pv.elbo, pv.log_evidence):
+        with pytest.raises(pv.DataError, match=r"give its arrays one after another, as in elbo\(pair, x, y\)"):
+            ask(PAIR, (X, X))
+
+
+def test_holes_are_said_to_be_holes():
+    x = X.clone()
+    x[2] = torch.nan
+    with pytest.raises(pv.PyrovaeError, match=r"NaN.*pv.masked\(pair\)"):
+        pv.elbo(PAIR, x)
+
+
+def test_a_product_that_takes_no_draws_of_what_rows_share_has_evidence():
+    rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+
+    def joint_evidence(product):
+        def regression(x, y):
+            w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            with pyro.plate("data", len(x)):
+                error = pyro.sample("error", dist.Normal(0.0, 1.0))
+                pyro.sample("y", dist.Normal(product(x, w) + error, 0.5), obs=y)
+
+        pyro.clear_param_store()
+        pair = pv.Pair(regression, AutoNormal(regression))
+        pv.fit(pair, (rows, rows[:, 0]), steps=3, seed=0, progress=False)
+        return pv.log_evidence(pair, rows, rows[:, 0], draws=20, seed=0, joint=True).value
+
+    by_elements = joint_evidence(lambda x, w: (x * w).sum(-1))
+    assert torch.allclose(joint_evidence(lambda x, w: x @ w), by_elements, atol=1e-4)

@@ -35,6 +35,8 @@ def uncomputable_words(name: str, side: str, node: Mapping, error: Exception) ->
     value = node["value"]
     clause, mend = clause_of(str(error))
     mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
+    if node["is_observed"] and isinstance(value, torch.Tensor) and bool(value.isnan().any()):
+        mend = "Some are NaN: let what is missing count nowhere (pv.masked(pair)), or fill it."
     return (
         f"{name!r} in the {side}: {family_of(node['fn'])} cannot give the log-probability of values of shape "
         f"{tuple(getattr(value, 'shape', ()))}, type {short(getattr(value, 'dtype', type(value).__name__))}: "

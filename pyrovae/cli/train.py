@@ -135,7 +135,9 @@ def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -
     shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
     with shown as line:
         try:
+            made = False
             for step in running:
+                made = True
                 metrics.follow(running.history)
                 show(line, step)
                 if interrupted(step.index):
@@ -144,6 +146,8 @@ def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -
             else:
                 metrics.follow(running.result.history)
                 outcome = _finished(running.result)
+                if not made and not request.quiet:
+                    complain("Nothing to do", _why_nothing(running.result), color=typer.colors.YELLOW)
         except DivergedError as error:
             metrics.follow(running.history)
             outcome = {"reason": "diverged", "words": str(error)}
@@ -193,6 +197,17 @@ class _Metrics:
             self.written, self.failing = None, True
         else:
             self.written, self.failing = len(history), False
+
+
+def _why_nothing(run: Fit) -> str:
+    """Why a run that was to go on has made no step."""
+    ended = f"the run is over after {len(run.history)} epochs"
+    if run.reason == "patience":
+        return (
+            f"{ended}: its patience ended it, since the bound of held-out rows no longer rose, and a run goes on with "
+            "the patience that it began with. For a longer one train anew, into another folder (--out)."
+        )
+    return f"{ended}, as many as were asked for; `--epochs` with a larger number makes it longer."
 
 
 def _how_to_resume(prepared: Prepared, outcome: dict[str, Any]) -> str:

@@ -102,6 +102,10 @@ _REFUSED = (
         "a path or a text is no data: load the file first, such as np.load(path), or use the command line",
     ),
     (
+        lambda item: isinstance(item, tuple) and bool(item) and all(hasattr(one, "shape") for one in item),
+        "give its arrays one after another, as in elbo(pair, x, y); fit takes one tuple of them",
+    ),
+    (
         lambda item: isinstance(item, list | tuple),
         "give an array of numbers: np.asarray(data); a tuple or a dict may hold arrays only",
     ),

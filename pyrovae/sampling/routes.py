@@ -176,6 +176,11 @@ def together_in_plate(traces: Sequence[Trace], layout: Layout, depth: int) -> Tr
     """The same for a guide inside an outer plate and a model of more rows; of one draw it is run without a plate."""
     if len(traces) == 1:
         return together_in_rows(traces, layout, depth)
+    return stacked_alike(traces, layout, depth)
+
+
+def stacked_alike(traces: Sequence[Trace], layout: Layout, depth: int) -> Trace:
+    """The same for an outer plate, of runs with the same global sites: code may take no draws of these."""
     joined = stacked(traces, layout, depth)
     for name, node in samples(traces[0]):
         if layout.place(("guide", name)).axis is None:

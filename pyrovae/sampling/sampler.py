@@ -23,7 +23,7 @@ from pyrovae.sampling.capabilities import capabilities, global_sites, shared_by_
 from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
-from pyrovae.sampling.routes import InPlate, RunRequest
+from pyrovae.sampling.routes import InPlate, RunRequest, stacked_alike
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.tiles import Tile, draw_ranges
 from pyrovae.sampling.use import Use, arguments
@@ -254,7 +254,8 @@ class Sampler:
             alike: whether the global sites are the same in all of them.
         """
         route = self.found.inner if alike else self.found.outer
-        return route.make(self.ask(batch, "scored"), len(given), route.together(given, self.layout, self.found.plates))
+        together = stacked_alike if alike and route.name == "plate" else route.together
+        return route.make(self.ask(batch, "scored"), len(given), together(given, self.layout, self.found.plates))
 
     @property
     def _tile_width(self) -> int:

@@ -109,7 +109,7 @@ class Use:
                 or (mend if clause in _TOLD else "")
                 or (
                     "A distribution that cannot be drawn from, or code that takes draws of one shape only, allows no "
-                    "figure that needs more."
+                    "figure that needs more: write x @ w as (x * w).sum(-1), say, where w may have draws in front."
                 )
             )
             raise PairError(

@@ -116,6 +116,11 @@ def explain(
     figure, leaf = figure_of(of, sampler, draws), leaves[key]
     smooth = method == "integrated_gradients"
     absent = ("mean" if smooth else "marginal") if absent is None else absent
+    if reference is None and len(leaf) == 1 and isinstance(absent, str) and absent in ("marginal", "mean"):
+        raise ArgumentError(
+            f"explain: {argument('absent', absent)} puts cells of other rows in the place of a row's own, and there is "
+            f"this row alone. Give rows of the usual kind ({argument('reference')}), or a baseline in numbers."
+        )
     usual = reference_rows(pair, reference, key, leaf)
     if smooth:
         _check_path(figure, leaf, absent)
