@@ -122,8 +122,14 @@ _CONTAINERS: dict[Any, Callable[[Any, Any, str], Any]] = {tuple: _items, list: _
 
 
 def _refuse(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    expected = " or ".join(_WORDS.get(get_origin(kind) or kind, repr(kind)) for kind in kinds)
+    expected = " or ".join(map(_words_of, kinds))
     raise FileError(f"{where} is damaged: {_shown(value)} stands where {expected} is expected.")
+
+
+def _words_of(kind: Any) -> str:
+    origin = get_origin(kind) or kind
+    declared = dataclasses.is_dataclass(origin) or hasattr(origin, "_fields")
+    return _WORDS.get(origin) or (_WORDS[dict] if declared else repr(kind))
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ import random
 import shutil
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import safetensors.torch
@@ -18,6 +19,7 @@ import pyrovae as pv
 from pyrovae.cli.run_config import sealed
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.trained_run import open_run
+from pyrovae.data.read_as import read_as
 from pyrovae.errors import PyrovaeError
 from pyrovae.training.saved import containers, files
 from pyrovae.training.saved.checkpoints import newest_checkpoint
@@ -150,3 +152,14 @@ def test_a_training_whose_checkpoints_are_all_damaged_is_not_begun_afresh(run):
     assert result.exit_code == 2
     assert "no other checkpoint to go on from" in result.output
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["model", "fit"])
+def test_what_a_part_should_be_is_said_in_words_of_the_file(name):
+    """And not by the name of a class."""
+
+    class Named(NamedTuple):
+        shape: int
+
+    with pytest.raises(pv.FileError, match=f"{name} is damaged: 'strange' stands where names with values or null is"):
+        read_as(Named | None, "strange", f"config.json, {name}")
