@@ -285,3 +285,22 @@ def test_a_dataset_of_hugging_face(matrix):
     )
     streamed = data.select_columns("x").to_iterable_dataset().with_format("torch")
     assert pv.fit(vae, streamed, steps=3, progress=False).history
+
+
+def test_a_file_without_a_column_of_the_others_is_named(tmp_path, matrix):
+    folder = parquet_folder(tmp_path, matrix)
+    table = parquet.read_table(folder / "part-2.parquet")
+    parquet.write_table(table.drop_columns(table.column_names[-1:]), folder / "part-2.parquet")
+    with pytest.raises(pv.DataError, match=rf"part-2.parquet has no column '{table.column_names[-1]}'"):
+        pv.fit(small_vae(), pv.on_disk(folder), epochs=1, seed=0, progress=False)
+
+
+def test_columns_that_folders_are_named_after_are_there(tmp_path, matrix):
+    for year in (1, 2):
+        (tmp_path / f"year={year}").mkdir()
+        parquet.write_table(
+            pyarrow.table({"a": matrix[:5, 0], "b": matrix[:5, 1]}), tmp_path / f"year={year}" / "x.parquet"
+        )
+    rows = pyarrow.dataset.dataset(str(tmp_path), partitioning="hive")
+    (batch,) = as_batches(pv.on_disk(rows), batch_size=20).in_order()
+    assert batch.args[0][:, 2].tolist() == [1.0] * 5 + [2.0] * 5

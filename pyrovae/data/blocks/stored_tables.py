@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,24 @@ class Fragments:
         # Once as the file has them, and once as arrays; a file may say a number a million times in a few bytes.
         check_memory(2 * 8 * columns * self.sizes[block], f"{self.label}, {_place(self.parts[block])},", _SMALLER)
         with reading(Path(self.label)):
+            self._check_columns(self.parts[block], names)
             table = self.parts[block].to_table(schema=self.dataset.schema, columns=names)
         if len(table) != self.sizes[block]:
             raise FileError(
                 f"{self.label}, {_place(self.parts[block])}: {len(table)} rows, {self.sizes[block]} before."
             )
         return {0: self.encode(to_pandas(table))} if self.encode else self.arguments.leaves(table)
+
+    def _check_columns(self, part: Any, names: Sequence[str] | None) -> None:
+        """Refuse a file without a column that others have: it would be read as holes."""
+        from pyarrow.dataset import get_partition_keys
+
+        there = {*part.physical_schema.names, *get_partition_keys(part.partition_expression)}
+        if missing := [name for name in names or () if name not in there]:
+            raise DataError(
+                f"{self.label}, {_place(part)} has no column {', '.join(map(repr, missing[:3]))}, which other files of "
+                "the folder have: add it there, name the columns to take, or keep the file in a folder of its own."
+            )
 
 
 class HubRows:
