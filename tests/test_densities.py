@@ -412,3 +412,24 @@ def test_a_plate_that_the_model_alone_masks_is_refused_wherever_its_rows_are(row
     for figure in (pv.log_evidence, pv.elbo, pv.rate_distortion):
         with pytest.raises(pv.PairError, match="'z' in the guide than in the model"):
             figure(pair, x, seen, draws=2)
+
+
+def test_what_rows_share_counts_once_in_more_rows_than_are_worked_on_together():
+    """Of a plate of `len(x)`, whose size in a part of the rows is that of the part."""
+    x = torch.randn(300, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(mean, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        mean = pyro.sample("mean", dist.Normal(2.0, 1e-4))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x + mean) / 2, 0.5**0.5))  # the posterior given the mean
+
+    kl = torch.distributions.kl_divergence(dist.Normal(2.0, 1e-4), dist.Normal(0.0, 1.0))
+    exact = dist.Normal(2.0, 2.0**0.5).log_prob(x).sum() - kl
+    found = pv.elbo(pv.Pair(model, guide), x, draws=20, seed=0).value.sum()
+    assert float(found) == pytest.approx(float(exact), abs=0.2)  # counted by parts, the KL would be off by 1.8

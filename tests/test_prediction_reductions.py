@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch.utils.data import IterableDataset
 import pyrovae as pv
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.prediction.moments import RunningMoments
-from pyrovae.prediction.quantiles import over_draws
+from pyrovae.prediction.quantiles import _between, over_draws
 from pyrovae.sampling import sampler as sampler_module
 
 LEVELS = (0.0, 0.1, 0.5, 0.95)
@@ -306,3 +308,11 @@ def test_an_interrupt_leaves_nothing(tmp_path, ending, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pv.posterior_predictive(vae, x, draws=20, out=tmp_path / f"x{ending}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_quantile_between_two_infinities_is_one(kind):
+    ordered = kind([[-math.inf, -math.inf, 0.0, math.inf, math.inf]])
+    with np.errstate(invalid="ignore"):  # as around all of it
+        found = [float(value[0]) for value in _between(ordered, (0.125, 0.375, 0.875))]
+    assert found == [-math.inf, -math.inf, math.inf]
