@@ -125,7 +125,7 @@ FAULTS = (
     (
         "follows=any(before != after for before, after in sizes)",
         "follows=False",
-        "sampling prediction",
+        "densities sampling prediction",
     ),
     (
         "if axis is None or -axis > len(shape) or shape[axis] != rows:",
@@ -185,7 +185,7 @@ FAULTS = (
     (
         "random.setstate(self.python)",
         "pass",
-        "pairs sampling",
+        "trackers pairs sampling",
     ),
     (
         'return "enumerated" if node["infer"].get("enumerate") else "unguided"',

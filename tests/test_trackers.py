@@ -50,9 +50,10 @@ def epochs_of(noted: Noted) -> list[tuple[int, float, float]]:
 
 @pytest.mark.parametrize("train", [pv.fit, lambda *given, **options: _to_the_end(pv.steps(*given, **options))])
 def test_every_epoch_is_told_once_and_the_training_is_the_same(train):
-    noted = Noted()
+    noted, before = Noted(), random.getstate()
     options = {**OPTIONS, "validation": X, "temper": pv.linear(0, 1, steps=4)}
     run = train(small_vae(), X, tracker=noted, **options)
+    assert random.getstate() == before
     plain = train(small_vae(), X, **options)
     assert untimed(run.history) == untimed(plain.history)
     for one, other in zip(run.pair.parameters(), plain.pair.parameters(), strict=True):
