@@ -28,7 +28,14 @@ from pyrovae.staged.precision import computing_in
 from pyrovae.staged.tracing.batch_reads import BatchReads
 from pyrovae.staged.tracing.reads import Guard, Traced, TracedReads, traceable
 from pyrovae.staged.tracing.selections import select_in_place
-from pyrovae.staged.tracing.writes import Writes, storage_of, undone
+from pyrovae.staged.tracing.unrepeatable import (
+    refuse_moving_constants,
+    refuse_other_randomness,
+    refuse_shapes_that_depend_on_values,
+    refuse_unseen_shapes,
+    refuse_written_data,
+)
+from pyrovae.staged.tracing.writes import undone
 from pyrovae.staged.unstageable import Unstageable
 
 
@@ -135,19 +142,19 @@ def capture(
             warnings.simplefilter("ignore")
             program = _program(one, inputs, notes, reading, frozen=frozen, clip_norm=clip_norm, supports=supports)
             graph = make_fx(program, tracing_mode="real")(*flat)
-            _refuse_other_randomness(notes, draws)
+            refuse_other_randomness(notes, draws)
     except BaseException:
         one.recorded.forget()
         raise
     finally:
         _restore(inputs, before)
     graph.graph.eliminate_dead_code()
-    _refuse_unseen_shapes(graph, reading)
+    refuse_unseen_shapes(graph, reading)
     rewritten = select_in_place(graph)
-    _refuse_shapes_that_depend_on_values(graph)
+    refuse_shapes_that_depend_on_values(graph)
     reads = reading.of_batch(rewritten)
-    _refuse_moving_constants([*(guard.tensor for guard in reading.guards), *(reads.held if reads else ())], writes)
-    _refuse_written_data(inputs, writes)
+    refuse_moving_constants([*(guard.tensor for guard in reading.guards), *(reads.held if reads else ())], writes)
+    refuse_written_data(inputs.leaves(), writes)
     written = tuple(whole for whole, _ in writes.written.values())
     state, guards, operations = tuple(inputs.state), tuple(reading.guards), reading.provenance.operations
     return Captured(graph, notes["graded"], state, notes["size"], guards, written, reads, operations)
@@ -242,66 +249,5 @@ def _restore(inputs: Inputs, before: Mapping[str, torch.Tensor]) -> None:
         parameter.grad = None
 
 
-# --- what a graph cannot repeat -----------------------------------------------------------------------
 def _other_generators() -> tuple[Any, Any]:
     return random.getstate(), np.random.get_state()  # noqa: NPY002 - what a user's model may draw from
-
-
-def _refuse_other_randomness(notes: Mapping[str, Any], draws: str | None) -> None:
-    (python, numpy), (python_after, numpy_after) = notes["generators"]
-    if python != python_after or repr(numpy) != repr(numpy_after):
-        where = f" in {draws}" if draws else ""
-        raise Unstageable(
-            f"the pair draws random numbers from Python or numpy{where}, which a graph would repeat; use torch's"
-        )
-
-
-def _refuse_shapes_that_depend_on_values(graph: GraphModule) -> None:
-    for node in graph.graph.nodes:
-        tags = getattr(node.target, "tags", ())
-        if torch.Tag.dynamic_output_shape in tags and not _keeps_shape(node):
-            raise Unstageable(
-                f"the pair selects by values ({node.target} in {node.meta.get('place', 'a library')}), so that shapes "
-                "differ from step to step; keep all of them, and choose by torch.where or multiply by the mask"
-            )
-
-
-def _refuse_unseen_shapes(graph: GraphModule, reading: TracedReads) -> None:
-    """Refuse a selection of which nothing but its shape was used: the graph has lost it, and holds that of today."""
-    there = set(graph.graph.nodes)
-    for node in reading.provenance.selections:
-        if node not in there and not node.meta.get("counted"):
-            raise Unstageable(
-                f"the pair counts what a selection by values has left ({node.meta['place']}); count by "
-                "(condition).sum(), and keep that a tensor"
-            )
-
-
-def _keeps_shape(node: torch.fx.Node) -> bool:
-    """Whether an operation whose shape may depend on values does not do so here.
-
-    It is an index by whole numbers, or a selection by the batch alone, for whose count the graph holds.
-    """
-    if node.meta.get("counted"):
-        return True
-    if node.target is not torch.ops.aten.index.Tensor:
-        return False
-    indices: Any = node.args[1]
-    return all(i is None or i.meta["val"].dtype not in (torch.bool, torch.uint8) for i in indices)
-
-
-def _refuse_moving_constants(read: Sequence[torch.Tensor], writes: Writes) -> None:
-    for tensor in read:
-        if storage_of(tensor) in writes.written:
-            raise Unstageable(
-                f"the pair reads the value of a tensor that it also changes ({writes.where[storage_of(tensor)]}); keep "
-                "what depends on it in tensors, by torch.where say"
-            )
-
-
-def _refuse_written_data(inputs: Inputs, writes: Writes) -> None:
-    for leaf in inputs.leaves():
-        if storage_of(leaf) in writes.written:
-            raise Unstageable(
-                f"the pair changes its data in place ({writes.where[storage_of(leaf)]}); work on a copy, x.clone()"
-            )
