@@ -10,8 +10,6 @@ from pyrovae.pairs.trace import samples
 from pyrovae.sampling.programs import WholePlate, only_global, run_once
 from pyrovae.sampling.use import Use
 
-_DRAWN = ("latent", "auxiliary", "enumerated", "unguided")
-
 
 def refuse_hidden_draws(use: Use) -> None:
     """Refuse weights of a model whose draws show at no site while a factor stands for what they cost.
@@ -20,7 +18,7 @@ def refuse_hidden_draws(use: Use) -> None:
     """
     structure = use.structure
     factors = [name for name in structure.named("factor") if name in use.posterior_run.model]
-    if not factors or any(site.local and site.role in _DRAWN for site in structure.sites.values()):
+    if not factors or structure.drawn(local=True):
         return
     if not torch.allclose(_total(use, 1), _total(use, 2), rtol=1e-5, equal_nan=True):
         raise PairError(

@@ -20,6 +20,8 @@ from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import Traces, plate_sizes, run, samples, unconstrained
 from pyrovae.pairs.untrained import noting_use
 
+_DRAWN = ("latent", "auxiliary", "enumerated", "unguided")
+
 
 class Site(NamedTuple):
     """What a sample site is to the pair, and the plates that it stands in."""
@@ -44,6 +46,10 @@ class Structure(NamedTuple):
     guide_sizes: frozenset[int] = frozenset()  # full sizes of the guide's plates
     depth: int = 0  # how many dims the plates take
     other_rows: bool = False  # whether an observed site holds another number of rows than the data plate
+
+    def drawn(self, *, local: bool) -> list[str]:
+        """The sites that are drawn, or summed out, for single rows or for all together."""
+        return [site.name for site in self.sites.values() if site.role in _DRAWN and site.local == local]
 
     def named(self, role: str, *, local: bool | None = None) -> list[str]:
         """Names of the sites with a role, in the order in which they ran."""

@@ -25,8 +25,6 @@ logger = logging.getLogger("pyrovae")
 
 _FEW = 6  # rows on which routes are tried
 
-_DRAWN = ("latent", "auxiliary", "enumerated", "unguided")
-
 
 class Capabilities(NamedTuple):
     """How a pair can be run.
@@ -61,7 +59,7 @@ class Capabilities(NamedTuple):
 
 def global_sites(structure: Structure) -> list[str]:
     """Unobserved sites that all rows have in common."""
-    return [site.name for site in structure.sites.values() if site.role in _DRAWN and not site.local]
+    return structure.drawn(local=False)
 
 
 def shared_by_model_alone(structure: Structure) -> list[str]:
@@ -224,7 +222,7 @@ class _Look:
     def shared_last(self, few: Batch, one: Traces) -> str:
         """A global site whose distribution in the guide moves with other draws for single rows, or ""."""
         given = only_global(one.guide, self.structure)
-        if not given.nodes or not any(site.local and site.role in _DRAWN for site in self.structure.sites.values()):
+        if not given.nodes or not self.structure.drawn(local=True):
             return ""
         self.pair.turn_to(few)
         # Where it moves with all draws held, too, that is noise beside the sites.

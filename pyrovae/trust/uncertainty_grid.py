@@ -23,8 +23,6 @@ logger = logging.getLogger("pyrovae")
 
 _SHARED_DRAWS = 20  # of global sites: the error of a variance from 20 draws is about a third of it
 
-_INNER = ("latent", "auxiliary", "enumerated", "unguided")
-
 
 class Uncertainty(NamedTuple):
     """The uncertainty of one observed site, split; `total == aleatoric + latent + epistemic`.
@@ -143,7 +141,7 @@ def _check_held(sampler: Sampler) -> None:
 
 
 def _has_local(sampler: Sampler) -> bool:
-    return any(site.local and site.role in _INNER for site in sampler.structure.sites.values())
+    return bool(sampler.structure.drawn(local=True))
 
 
 def grid_spread(
