@@ -101,7 +101,7 @@ def note_own_densities(guide: Trace) -> None:
     for _, node in samples(guide):
         if getattr(base_of(node["fn"]), "transforms", ()):
             with suppress(KeyError), resting_transforms(node["fn"]):  # of a value that was given, it knows none
-                node[_NOTED] = own_log_prob(node["fn"], node["value"])  # type: ignore[literal-required]
+                node[_NOTED] = own_log_prob(node["fn"], node["value"])  # type: ignore[literal-required] - a key of our own
 
 
 def _of_guide(node: Mapping[str, Any]) -> torch.Tensor:

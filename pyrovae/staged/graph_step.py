@@ -99,7 +99,7 @@ class GraphStep:
                 start = _now()
                 outcomes.append(self._repeated(function, batch, before))
                 seconds.append(_now() - start)
-        except Exception:
+        except Exception:  # of any operation; the graph as it is does as well
             logger.debug("a shorter graph does not run", exc_info=True)
             return False
         finally:

@@ -46,7 +46,7 @@ def vectorise_gamma_functions(module: GraphModule) -> int:
 def _pays(node: Node) -> bool:
     value = node.meta.get("val")
     single = isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.device.type == "cpu"
-    return single and value.numel() >= _FEWEST and node.args[0].meta["val"].dtype == torch.float32  # type: ignore[union-attr]
+    return single and value.numel() >= _FEWEST and node.args[0].meta["val"].dtype == torch.float32  # type: ignore[union-attr] - the one argument, a node
 
 
 class _GammaParts:

@@ -60,7 +60,7 @@ def _fits(node: Node) -> bool:
         return bool(node.meta.get("counted"))
     base, value = node.args[0], node.args[2]
     whole = isinstance(value, Node) and isinstance(base, Node) and base.target in _ZEROS
-    return whole and value.meta["val"].shape == (_chosen_shape(node))  # type: ignore[union-attr]
+    return whole and value.meta["val"].shape == (_chosen_shape(node))  # type: ignore[union-attr] - a node, by the test before
 
 
 def _chosen_shape(node: Node) -> tuple[int, ...]:

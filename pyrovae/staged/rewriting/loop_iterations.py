@@ -63,7 +63,7 @@ def find_iterations(graph: Graph) -> Iterations:
 def operands(node: Node) -> list[Node]:
     """The nodes that an operation takes, one for each place where it takes one."""
     found: list[Node] = []
-    map_arg((node.args, node.kwargs), found.append)  # type: ignore[arg-type]
+    map_arg((node.args, node.kwargs), found.append)  # type: ignore[arg-type] - what it returns is not used
     return found
 
 

@@ -44,11 +44,11 @@ def mapped(node: Node, dims: tuple[int | None, ...], count: int) -> Graph:
 
 def _mapped(node: Node, dims: tuple[int | None, ...], count: int) -> Any:
     """An operation over a first dimension of those of its operands that have one."""
-    target = RESHAPES.get(node.target, node.target)  # type: ignore[arg-type]
+    target = RESHAPES.get(node.target, node.target)  # type: ignore[arg-type] - an operator on nodes
 
     def one(*tensors: torch.Tensor) -> Any:
         given = iter(tensors)
-        args, kwargs = map_arg((node.args, node.kwargs), lambda _: next(given))  # type: ignore[arg-type]
+        args, kwargs = map_arg((node.args, node.kwargs), lambda _: next(given))  # type: ignore[arg-type] - an operator on nodes
         return target(*args, **kwargs)
 
     if any(dim is not None for dim in dims):

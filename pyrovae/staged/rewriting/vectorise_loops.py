@@ -42,7 +42,7 @@ def vectorise_loops(module: GraphModule, examples: Sequence[torch.Tensor]) -> Gr
             batched = VectorisedGraph(graph).module()
         FakeTensorProp(batched).propagate(*examples)
         _lay_out(batched, module)
-    except Exception:
+    except Exception:  # an operation of any kind; the graph as it is does as well
         logger.debug("what the iterations of a loop have in common was not found", exc_info=True)
         return None
     return batched if len(batched.graph.nodes) < len(module.graph.nodes) else None
@@ -51,8 +51,8 @@ def vectorise_loops(module: GraphModule, examples: Sequence[torch.Tensor]) -> Gr
 def _lay_out(batched: GraphModule, module: GraphModule) -> None:
     """Have results lie in memory as they did: the kernel that moves the weights takes them by their order there."""
     output, before = (next(iter(reversed(one.graph.nodes))) for one in (batched, module))
-    given: Any = list(output.args[0])  # type: ignore[arg-type]
-    for place, (node, old) in enumerate(zip(given, before.args[0], strict=True)):  # type: ignore[arg-type]
+    given: Any = list(output.args[0])  # type: ignore[arg-type] - a list of nodes, as of every output
+    for place, (node, old) in enumerate(zip(given, before.args[0], strict=True)):  # type: ignore[arg-type] - a list of nodes, as of every output
         now, then = node.meta["val"], old.meta["val"]
         if now.stride() != then.stride():
             if not then.is_contiguous():

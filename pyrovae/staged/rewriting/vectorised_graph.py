@@ -83,7 +83,7 @@ class VectorisedGraph:
         return self._whole[number]
 
     def _entries(self, group: list[Node]) -> Any:
-        (number,) = {self._member[node.args[0]][0] for node in group}  # type: ignore[index]
+        (number,) = {self._member[node.args[0]][0] for node in group}  # type: ignore[index] - an argument of this operation
         return self._of(number)[group[0].args[1]]
 
     def _selected(self, group: list[Node]) -> Any:
@@ -93,7 +93,7 @@ class VectorisedGraph:
         shape = base.meta["val"].shape
         dim: Any = group[0].args[1]
         moved = self._front(self._look(base), dim % len(shape), len(shape))
-        return self._run(moved, [node.args[2] % shape[dim] for node in group])  # type: ignore[operator]
+        return self._run(moved, [node.args[2] % shape[dim] for node in group])  # type: ignore[operator] - an argument of this operation
 
     def _front(self, node: Node, dim: int, dims: int) -> Node:
         rest = [one for one in range(dims) if one != dim]
@@ -242,7 +242,7 @@ class VectorisedGraph:
         dim: Any = parts[0].args[2]
         dim = dim % len(shape)
         first: Any = parts[0].args[3]
-        whole = self._stacked([part.args[0] for part in parts])  # type: ignore[misc]
+        whole = self._stacked([part.args[0] for part in parts])  # type: ignore[misc] - an argument of this operation
         after = shape[dim] - first - len(parts)
         if first or after:
             bounds = [0, 0] * (len(shape) - 1) + [first, after]
