@@ -161,6 +161,8 @@ from pyrovae.trust.explanation.explanation_stability import ExplanationStability
 from pyrovae.trust.explanation.explanation_stability import explanation_stability as explanation_stability
 from pyrovae.trust.generate_with_uncertainty import GeneratedWithUncertainty as GeneratedWithUncertainty
 from pyrovae.trust.generate_with_uncertainty import generate_with_uncertainty as generate_with_uncertainty
+from pyrovae.trust.loo_pit import LooPit as LooPit
+from pyrovae.trust.loo_pit import loo_pit as loo_pit
 from pyrovae.trust.novelty import Novelty as Novelty
 from pyrovae.trust.novelty import novelty as novelty
 from pyrovae.trust.predictive_check import PredictiveCheck as PredictiveCheck

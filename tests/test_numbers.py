@@ -113,6 +113,7 @@ CALLS = {
     "inference_gap": asking(pv.inference_gap, draws=4, steps=2),
     "linear_probe": asking(pv.linear_probe, labels=torch.arange(16) % 2, folds=2),
     "log_evidence": asking(pv.log_evidence),
+    "loo_pit": asking(pv.loo_pit, draws=3),
     "log_likelihood": asking(pv.log_likelihood, draws=3),
     "model_card": lambda **given: carded(**given),
     "mutual_information": asking(pv.mutual_information, queries=3),

@@ -44,7 +44,7 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     \[ p(x) = \mathbb E_{q(w)}\Big[\frac{p(w)}{q(w)} \prod_n p(x_n \mid w)\Big], \qquad
     p(x_n \mid w) \approx \frac1L \sum_l \frac{p(x_n, z_{nl} \mid w)}{q(z_{nl} \mid x_n, w)} \]
     """
-    shared, inner = _two(draws) if isinstance(draws, tuple | list) else (draws, _LOCAL_DRAWS)
+    shared, inner = global_and_local(draws)
     tied = bool(sampler.found.shared_last) or rows_are_tied(sampler)
     if not sampler.global_sites and not tied:
         return _independent(sampler, shared)
@@ -59,7 +59,10 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
     return checked(mean.estimate(), None)
 
 
-def _two(draws: Any) -> tuple[int, int]:
+def global_and_local(draws: Any) -> tuple[int, int]:
+    """How many global draws, and how many local ones for each: two numbers, or the first alone."""
+    if not isinstance(draws, tuple | list):
+        return draws, _LOCAL_DRAWS
     if len(draws) != 2:
         raise ArgumentError(
             f"{argument('draws', draws)}; give one whole number, or two: of global draws, and of local ones."

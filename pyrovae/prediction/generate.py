@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.drawn import drawn, sampler_for
+from pyrovae.prediction.drawn_anew import drawn_anew
 from pyrovae.prediction.framed import framed
 from pyrovae.prediction.output import Output
 from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
@@ -25,6 +27,7 @@ def generate(
     *more: Any,
     draws: int | None = None,
     mean: bool = False,
+    new: Collection[str] | str = (),
     seed: int | None = None,
     device: str | torch.device | None = None,
     data_plate: str | None = None,
@@ -41,6 +44,8 @@ def generate(
         *more: further arguments of the model.
         draws: how many sets of data; left out, one, without an axis for it.
         mean: the mean of the likelihood (of a categorical, the most probable class) in place of a draw from it.
+        new: sites that rows share, or the plate of such sites, that are drawn from the model as well: groups (places,
+            patients, batches) that the guide has never seen. Rows that name the same group share its new effect.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
         data_plate: the plate of the rows, where several plates follow their number.
@@ -58,6 +63,9 @@ def generate(
         {'z': (10, 2), 'x': (10, 5)}
     """
     sampler = sampler_for(pair, count_or_data, more, named, seed=seed, data_plate=data_plate)
+    if new:
+        anew = drawn_anew(sampler, new)
+        sampler = sampler_for(anew, count_or_data, more, named, seed=seed, data_plate=data_plate)
     sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
     found = drawn(
         sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)

@@ -204,7 +204,7 @@ class _Look:
             return False
         self.pair.turn_to(first)
         other = run_once(self.pair, first, self.structure, "posterior", given).guide
-        return any(_differs(node, other.nodes[name]) for name, node in given.nodes.items())
+        return any(differs(node, other.nodes[name]) for name, node in given.nodes.items())
 
     def model_last(self, few: Batch, one: Traces) -> str:
         """A global site that the model draws after one of single rows, and whose prior moves with those, or ""."""
@@ -217,7 +217,7 @@ class _Look:
         given = only_global(one.guide, self.structure)
         runs = (run_against(self.pair, few, self.structure, "generative", given) for _ in range(2))
         before, after = runs
-        return next((name for name in late if _differs(before.nodes[name], after.nodes[name])), "")
+        return next((name for name in late if differs(before.nodes[name], after.nodes[name])), "")
 
     def shared_last(self, few: Batch, one: Traces) -> str:
         """A global site whose distribution in the guide moves with other draws for single rows, or ""."""
@@ -231,13 +231,13 @@ class _Look:
             (
                 name
                 for name, node in given.nodes.items()
-                if _differs(node, others.nodes[name]) and not _differs(node, same.nodes[name])
+                if differs(node, others.nodes[name]) and not differs(node, same.nodes[name])
             ),
             "",
         )
 
 
-def _differs(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def differs(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two runs that hold a site's value have another distribution there."""
     value, here, there = node["value"], node["fn"], other["fn"]
     if is_delta(here) and not torch.allclose(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):

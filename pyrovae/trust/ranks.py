@@ -110,7 +110,7 @@ class Ranks(NamedTuple):
         return f"draws are too {' and too '.join(named)}"
 
 
-def rank(truth: torch.Tensor, below: torch.Tensor, equal: torch.Tensor, draws: int) -> torch.Tensor:
+def rank(truth: torch.Tensor, below: torch.Tensor, equal: torch.Tensor, draws: int | torch.Tensor) -> torch.Tensor:
     """Randomised ranks from the number of draws below and equal to the truth."""
     uniform = torch.rand(truth.shape, dtype=torch.float64, device=truth.device)
     return (below + uniform * (1 + equal)) / (draws + 1)
