@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +18,16 @@ from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
+from pyrovae.cli.run_data import RunData, run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig, config_of, data_of, digest_of
+from pyrovae.cli.table_config import TableConfig, config_of
 from pyrovae.cli.threads import spare_threads
-from pyrovae.data.origin import Data, DataSource, split, square_images
+from pyrovae.data.blocks.big_table import BigTable
+from pyrovae.data.origin import Data, DataSource, square_images
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.tables.read_schema import read_schema
-from pyrovae.tables.schema import schema
+from pyrovae.tables.schema import Schema, schema, schema_by_column
 
 
 class SplitData(NamedTuple):
@@ -80,22 +83,14 @@ def _new(request: TrainRequest) -> Prepared:
         raise ArgumentError("train needs DATA: digits, mnist, a .npy, .npz, .csv or .parquet file, a folder of images.")
     folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
     source = DataSource(request.data, **vars(request.source))
-    frame = _frame(request, source)
-    if frame is None:
-        data, source = _pictured(source.load(), source, own=request.pair is not None)
-        model_config = None if request.pair else _model_config(request, data)
-    else:
-        model_config = _table_config(request, frame)
-        data = source.load_rows(model_config.read(), frame)
-    if model_config is not None and data.annotations is not None:
-        model_config = replace(model_config, annotation=_annotation(request, data))
-    settings = TrainingSettings.of(request.training, len(data.values))
-    parts = SplitData(source, *split(data, settings.validation, settings.seed))
+    source, model_config, found = _read(request, source)
+    settings = TrainingSettings.of(request.training, found.rows)
+    parts = SplitData(source, *found.split(settings.validation, settings.seed))
     of_table = isinstance(model_config, TableConfig)
     config = {
         "data": source.to_json(),
-        "digest": digest_of(data, model_config),
-        "columns": list(data.names),
+        "digest": found.digest,
+        "columns": list(found.names),
         "pair": request.pair,
         "model_config": model_config.to_json() if model_config and not of_table else None,
         "table": model_config.to_json() if of_table else None,
@@ -103,6 +98,32 @@ def _new(request: TrainRequest) -> Prepared:
         "outcome": None,
     }
     return _prepared(folder, request.pair, model_config, parts, settings, config)
+
+
+def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, ModelConfig | TableConfig | None, RunData]:
+    """The data, and what their pair is made of; None where it is somebody's own."""
+    table = BigTable.of(source) if request.one_family in (None, "--pair") else None
+    if table is not None:
+        if not request.quiet:
+            typer.echo(str(table))
+        guessed = (
+            None
+            if request.pair
+            else _table_config(
+                request, table.rows, table.columns, lambda: schema_by_column(table.columns, table.column)
+            )
+        )
+        return source, guessed, RunData.on_disk(table, guessed)
+    frame = _frame(request, source)
+    if frame is None:
+        data, source = _pictured(source.load(), source, own=request.pair is not None)
+        model_config = None if request.pair else _model_config(request, data)
+    else:
+        model_config = _table_config(request, len(frame), frame.columns, lambda: schema(frame))
+        data = source.load_rows(model_config.read(), frame)
+    if model_config is not None and data.annotations is not None:
+        model_config = replace(model_config, annotation=_annotation(request, data))
+    return source, model_config, RunData.in_memory(data, model_config)
 
 
 def _frame(request: TrainRequest, source: DataSource) -> Any:
@@ -119,12 +140,14 @@ def _frame(request: TrainRequest, source: DataSource) -> Any:
     return frame
 
 
-def _table_config(request: TrainRequest, frame: Any) -> TableConfig:
-    found = schema(frame) if request.schema is None else read_schema(request.schema)
+def _table_config(
+    request: TrainRequest, rows: int, columns: Sequence[str], guessed: Callable[[], Schema]
+) -> TableConfig:
+    found = guessed() if request.schema is None else read_schema(request.schema)
     beside = (request.source.label, request.source.labels, *(request.source.condition or ()))
     found = found._replace(table=tuple(one for one in found.table if one.name not in beside))
     if not request.quiet:
-        typer.echo(f"{len(frame):,} rows of {len(frame.columns)} columns:\n{found}")
+        typer.echo(f"{rows:,} rows of {len(columns)} columns:\n{found}")
         if request.schema is None:
             typer.echo("Not so? Edit schema.toml in the run, and train with --schema FILE.")
     chosen = {name: value for name, value in given(request.model).items() if name in ("hidden", "latent")}
@@ -195,10 +218,10 @@ def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | Non
     """
     source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
     model_config = config_of(config)
-    data = data_of(source, model_config)
-    if digest_of(data, model_config) != config["digest"] or list(data.names) != config["columns"]:
+    found = run_data(source, model_config)
+    if found.digest != config["digest"] or list(found.names) != config["columns"]:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
-    parts = SplitData(source, *split(data, settings.validation, settings.seed))
+    parts = SplitData(source, *found.split(settings.validation, settings.seed))
     return _prepared(folder, own_pair, model_config, parts, settings, {**config, "outcome": None})
 
 

@@ -18,11 +18,12 @@ from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.other_data import names_beside, other_data, other_table
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
+from pyrovae.cli.run_data import run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig, config_of, data_of, digest_of
+from pyrovae.cli.table_config import TableConfig, config_of
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.origin import Data, DataSource, split
+from pyrovae.data.origin import Data, DataSource
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, FileError
 from pyrovae.pairs.structure import Structure, inspect
@@ -205,12 +206,12 @@ def _check_own_model(folder: RunFolder, config: dict[str, Any]) -> None:
 def _own(source: DataSource, config: dict[str, Any], model_config: AnyConfig | None) -> tuple[Data, str]:
     if source.has_test_part:
         return _test_part(source)
-    data = data_of(source, model_config)
-    if digest_of(data, model_config) != config["digest"] or list(data.names) != config["columns"]:
+    found = run_data(source, model_config)
+    if found.digest != config["digest"] or list(found.names) != config["columns"]:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
-    return _looked_at(source, *split(data, config["fit"]["validation"], config["fit"]["seed"]))
+    return _looked_at(source, *found.split(config["fit"]["validation"], config["fit"]["seed"]))
 
 
 def _looked_at(source: DataSource, training: Data, held_out: Data | None) -> tuple[Data, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,7 +164,21 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     for name, kind in kinds.items():
         if kind not in (*KINDS, "left out"):
             raise ArgumentError(f"kinds: {name!r} is {kind!r}; give {', '.join(map(repr, KINDS))} or 'left out'.")
-    table = tuple(guessed_column(name, frame[name], kinds.get(name)) for name in frame.columns)
+    return _of_columns(guessed_column(name, frame[name], kinds.get(name)) for name in frame.columns)
+
+
+def schema_by_column(names: Sequence[str], read: Callable[[str], Any]) -> Schema:
+    """The same of a table that is never whole in memory.
+
+    Args:
+        names: of its columns.
+        read: gives a frame of the column of a name.
+    """
+    return _of_columns(guessed_column(name, as_frame(read(name))[name], None) for name in names)
+
+
+def _of_columns(columns: Iterable[TableColumn]) -> Schema:
+    table = tuple(columns)
     if not any(one.column for one in table):
         raise DataError("no column is left: all are constant, identifiers, or left out.")
     return Schema(table)

@@ -28,7 +28,7 @@ class Fragments:
 
     Args:
         dataset: of pyarrow.dataset.
-        columns: which are which argument; None for all as one matrix.
+        columns: which are which argument; None for all as one matrix. For `encode` the names of those to read.
         encode: makes rows of a frame, in the place of columns of numbers.
         label: what it is called in an error.
     """
@@ -37,7 +37,7 @@ class Fragments:
         self, dataset: Any, columns: Wanted, encode: Callable[[Any], Any] | None = None, label: str = "the dataset"
     ):
         self.dataset, self.wanted, self.encode, self.label = dataset, columns, encode, label
-        if columns is not None:  # else the pair may have a schema, which says what columns are
+        if columns is not None and encode is None:  # else a schema says what columns are, or the pair may have one
             _ = self.arguments
         with reading(Path(label)):
             self.parts = [part for fragment in dataset.get_fragments() for part in _parts(fragment)]
@@ -54,7 +54,13 @@ class Fragments:
 
     def read(self, block: int) -> Leaves:
         """The rows of a block."""
-        names = None if self.encode else self.arguments.names
+        if self.encode is None:
+            return self.arguments.leaves(self.table(block, self.arguments.names))
+        table = self.table(block, None if self.wanted is None else list(self.wanted))
+        return {0: self.encode(to_pandas(table))}
+
+    def table(self, block: int, names: list[str] | None) -> Any:
+        """Columns of a block, all where none are named."""
         columns = len(self.dataset.schema.names if names is None else names)
         # Once as the file has them, and once as arrays; a file may say a number a million times in a few bytes.
         check_memory(2 * 8 * columns * self.sizes[block], f"{self.label}, {_place(self.parts[block])},", _SMALLER)
@@ -65,7 +71,7 @@ class Fragments:
             raise FileError(
                 f"{self.label}, {_place(self.parts[block])}: {len(table)} rows, {self.sizes[block]} before."
             )
-        return {0: self.encode(to_pandas(table))} if self.encode else self.arguments.leaves(table)
+        return table
 
     def _check_columns(self, part: Any, names: Sequence[str] | None) -> None:
         """Refuse a file without a column that others have: it would be read as holes."""
