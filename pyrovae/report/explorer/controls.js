@@ -61,7 +61,7 @@ class Controls {
   show() {
     for (const { axis, input, output } of this.sliders) {
       const value = this.place.values[axis.dim];
-      if (document.activeElement !== input) input.value = value;
+      if (input.getRootNode().activeElement !== input) input.value = value;
       output.textContent = numberWords(value);
       input.setAttribute("aria-valuetext", numberWords(value));
     }

@@ -33,7 +33,10 @@ function menu(label, options, chosen, onchange) {
   return { select, element: make("div", { class: "menu" }, make("label", { for: id }, label), select) };
 }
 
+// What is drawn now, which in a notebook has a style of its own.
+const stage = { root: null };
+
 // The colours of the page as it is now, light or dark.
 function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "#888";
+  return getComputedStyle(stage.root || document.documentElement).getPropertyValue(name).trim() || "#888";
 }

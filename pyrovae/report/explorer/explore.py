@@ -20,6 +20,7 @@ from pyrovae.pairs.with_schema import schema_of
 from pyrovae.report.explorer.explored_pair import explored_pair
 from pyrovae.report.explorer.explored_sites import PageOptions
 from pyrovae.report.explorer.explorer_page import explorer_page
+from pyrovae.report.explorer.explorer_widget import explorer_widget
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.tables.schema import Schema
 from pyrovae.training.fit_result import Fit
@@ -30,7 +31,7 @@ def explore(
     trained: HasPair | Fit,
     /,
     *data: Any,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     rows: int = 0,
     title: str | None = None,
     names: Sequence[str] = (),
@@ -38,8 +39,8 @@ def explore(
     shape: tuple[int, ...] | None = None,
     data_plate: str | None = None,
     **named: Any,
-) -> Path:
-    """Write one HTML file in which latent numbers are moved and the decoder answers.
+) -> Any:
+    """Write one HTML file in which latent numbers are moved and the decoder answers; or show it in a notebook.
 
     At a place z the page shows `E[x | z]`, the noise `sd[x | z]`, and the spread of `E[x | z']` over z' as uncertain
     as a posterior is. The decoder runs in the page itself: its operations as torch traces them, with its weights. The
@@ -48,7 +49,8 @@ def explore(
     Args:
         trained: any trained pair with a continuous latent site in each row, or the `Fit` that trained it.
         *data: the arguments of model and guide. Their codes tell which dimensions come first and how far sliders reach.
-        path: of the file, `.html`; an older one is replaced.
+        path: of the file, `.html`; an older one is replaced. Left out, the same explorer is a widget (`anywidget`, by
+            `pip install 'pyrovae[notebook]'`), which a notebook shows as the last line of a cell.
         rows: how many of the first rows the page holds, to start from and as neighbours; 0 for none.
         title: of the page; left out, the file's name.
         names: of the elements of a datum, such as a table's columns.
@@ -58,7 +60,7 @@ def explore(
         **named: keyword arguments of model and guide.
 
     Returns:
-        The path.
+        The path, or the widget.
 
     Raises:
         PairError: the decoder does what a page cannot; it says what.
@@ -72,16 +74,18 @@ def explore(
         ...     "https:" in path.read_text()
         False
     """
-    pair, place = trained.pair if isinstance(trained, Fit) else trained, Path(path)
+    pair, place = trained.pair if isinstance(trained, Fit) else trained, None if path is None else Path(path)
     asked, schema = check_count("rows", rows, least=0), schema_of(pair)
     options = PageOptions(
-        title=title or place.stem,
+        title=title or (place.stem if place else "explorer"),
         rows=asked,
         names=names,
         labels=_classes(labels, asked),
         shape=shape,
         schema=schema if isinstance(schema, Schema) else None,
     )
+    if place is None:
+        return explorer_widget(_explored(pair, data, named, options, data_plate))
     return write_explorer(pair, data, named, place, options, data_plate)
 
 
@@ -107,16 +111,23 @@ def write_explorer(
     """
     if place.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"explore: {place} is to be an HTML file; call it {place.stem or 'explorer'}.html.")
+    text = explorer_page(_explored(pair, data, named, options, data_plate))
+    with whole_file(place, make_folder=True, mend=mend) as stream:
+        stream.write(text.encode(errors="backslashreplace"))
+    return place
+
+
+def _explored(
+    pair: HasPair, data: tuple, named: dict[str, Any], options: PageOptions, data_plate: str | None
+) -> dict[str, Any]:
+    """What the script is given."""
     if not shares_codes(pair):
         raise PairError("explore: a code means something else for each member of an ensemble; explore one of them.")
     with forked_random():
         sampler = Sampler.of(pair, data, named, seed=0, data_plate=data_plate)
         if sampler.rows is not None and options.rows > sampler.rows:
             raise ArgumentError(f"explore: {argument('rows', options.rows)}; there are {sampler.rows}.")
-        text = explorer_page(explored_pair(sampler, options))
-    with whole_file(place, make_folder=True, mend=mend) as stream:
-        stream.write(text.encode(errors="backslashreplace"))
-    return place
+        return explored_pair(sampler, options)
 
 
 def _classes(labels: Any, rows: int) -> list[str] | None:

@@ -40,6 +40,7 @@ class Explorer {
 
   frame() {
     const began = performance.now();
+    stage.root = this.root;
     try {
       this.outputs = this.answers.at(this.place);
     } catch (error) {
@@ -75,7 +76,7 @@ class Explorer {
 
   showNeighbours() {
     if (!this.model.rows) return;
-    const [view] = this.views, held = this.neighbours.contains(document.activeElement);
+    const [view] = this.views, held = this.neighbours.contains(this.root.getRootNode().activeElement);
     const found = this.place.nearest(NEIGHBOURS).map(({ row, distance }) => {
       const labels = this.model.rows.labels, words = `row ${row}${labels ? `, ${labels[row]}` : ""}`;
       const picture = view.kind === "picture" ? make("canvas", { "aria-hidden": "true" }) : null;
