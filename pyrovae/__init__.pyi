@@ -28,6 +28,8 @@ from pyrovae.evaluation.check_guide import GuideAgreement as GuideAgreement
 from pyrovae.evaluation.check_guide import check_guide as check_guide
 from pyrovae.evaluation.compare import Comparison as Comparison
 from pyrovae.evaluation.compare import compare as compare
+from pyrovae.evaluation.discriminator import Discriminator as Discriminator
+from pyrovae.evaluation.discriminator import discriminator as discriminator
 from pyrovae.evaluation.disentanglement import DCI as DCI
 from pyrovae.evaluation.disentanglement import Disentanglement as Disentanglement
 from pyrovae.evaluation.disentanglement import disentanglement as disentanglement

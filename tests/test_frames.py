@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from test_schemas import a_frame, with_holes
 from torch import nn
 
@@ -77,6 +78,7 @@ ASKED = {
     "counterfactual": lambda pair, x: pv.counterfactual(pair, x, calibration=x, alpha=0.2, steps=2, draws=2).p_value,
     "describe": lambda pair, x: torch.tensor([len(pv.describe(pair, x).sites)]),
     "disentanglement": lambda pair, x: pv.disentanglement(pair, x, factors=torch.arange(24) % 2).information,
+    "discriminator": lambda pair, x: pv.discriminator(pair, x, site="x", classifier=LogisticRegression()).score,
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),
     "explain": lambda pair, x: pv.explain(pair, x, of="elbo", draws=2, repeats=2).contribution,

@@ -14,6 +14,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 import pyrovae as pv
 from pyrovae.pairs.numbers import as_whole, check_positive, check_share
@@ -96,6 +97,7 @@ CALLS = {
     "compare": lambda **given: pv.compare({"one": truth(), "two": truth()}, X, **{"draws": 4, **given}),
     "compress": lambda **given: compressed(**given),
     "total_correlation": lambda **given: pv.total_correlation(vae(), 1.0, **given),
+    "discriminator": asking(pv.discriminator, classifier=LogisticRegression()),
     "elbo": asking(pv.elbo),
     "on_disk": lambda **given: pv.on_disk(arrow.dataset(pyarrow.table({"a": [1.0]})), **given),
     "impute": asking(pv.impute, candidates=30),

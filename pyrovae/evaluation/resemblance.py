@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from pyrovae.errors import ArgumentError, DataError
-from pyrovae.pairs.masks import mask_of
+from pyrovae.errors import DataError
+from pyrovae.evaluation.boosted_trees import boosted_trees
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.turns import in_turn
+from pyrovae.prediction.row_features import Features, observed_of_rows, rows_of
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.sampling.tiles import Tile
 
 _FOLDS = 5
 
@@ -24,9 +22,6 @@ _PERMUTATIONS = 200
 _NEIGHBOURS = 5  # as Naeem et al. (2020) recommend
 
 _MOST = 2_000  # rows: neighbourhoods and kernels cost their square
-
-
-Features = Callable[[torch.Tensor], Any]
 
 
 class Classified(NamedTuple):
@@ -168,43 +163,12 @@ def compare(real: Any, drawn: Any, *, seed: int = 0) -> Resemblance:
 
 def _both(sampler: Sampler, site: str | None, features: Features | None) -> tuple[np.ndarray, np.ndarray]:
     """Real and generated rows as arrays of features."""
-    known = sampler.structure.named("observed", local=True)
-    if not known or (site is not None and site not in known):
-        raise ArgumentError(
-            f"site={site!r} is not an observed site of each datum; those are: {', '.join(known) or 'none'}."
-        )
-    chosen = [site] if site is not None else known
-    parts: dict[str, list[np.ndarray]] = {"posterior": [], "generative": []}
-    with torch.no_grad():
-        for kind, into in parts.items():
-            for tile in sampler.tiles(1, kind):  # type: ignore[arg-type]
-                values = [_rows_first(sampler, _unmasked(tile, name), name) for name in chosen]
-                into.append(np.concatenate([_featured(value, features) for value in values], axis=1))
-    real, drawn = (np.concatenate(part).astype(np.float64) for part in parts.values())
+    sites = observed_of_rows(sampler.structure, site)
+    real, drawn = (rows_of(sampler, kind, sites, features) for kind in ("posterior", "generative"))
     if features is None:
         spread = real.std(0)
         return real / np.where(spread > 0, spread, 1), drawn / np.where(spread > 0, spread, 1)
     return real, drawn
-
-
-def _unmasked(tile: Tile, name: str) -> torch.Tensor:
-    """A site's value with zeros where a mask hides it, in real and in generated data alike."""
-    run, value = tile.runs[0], tile.value(name)
-    mask = mask_of(run.node(name))
-    return value if mask is None else value.masked_fill(~run.of(name, lambda fn: mask), 0)
-
-
-def _rows_first(sampler: Sampler, value: torch.Tensor, name: str) -> torch.Tensor:
-    axis = sampler.layout.place(("model", name)).axis
-    return value[0] if axis is None else value[0].movedim(axis, 0)
-
-
-def _featured(value: torch.Tensor, features: Features | None) -> np.ndarray:
-    value = value.detach().cpu()
-    found = np.asarray(features(value) if features is not None else value)
-    if len(found) != len(value):
-        raise ArgumentError(f"features= returned {len(found)} rows for {len(value)}; it has to keep the rows.")
-    return found.reshape(len(found), -1)
 
 
 # --- three ways to compare ----------------------------------------------------------------------------
@@ -218,15 +182,12 @@ def classified(real: np.ndarray, drawn: np.ndarray, seed: int) -> Classified:
         True
     """
     from scipy.stats import norm
-    from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     x, y = np.concatenate([real, drawn]), np.repeat([0, 1], [len(real), len(drawn)])
-    settings: dict[str, Any] = {"max_iter": 50, "early_stopping": False, "random_state": seed % 2**32}
-    model = HistGradientBoostingClassifier(**settings)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed % 2**32)
-    sure: Any = np.asarray(cross_val_predict(model, x, y, cv=folds, method="predict_proba"))[:, 1]
+    sure: Any = np.asarray(cross_val_predict(boosted_trees(seed), x, y, cv=folds, method="predict_proba"))[:, 1]
     accuracy = float(((sure > 0.5) == y).mean())
     # Under equality the count of hits is nearly normal with mean n / 2 and variance n / 4.
     return Classified(accuracy, float(roc_auc_score(y, sure)), float(norm.sf((accuracy - 0.5) * 2 * np.sqrt(len(y)))))

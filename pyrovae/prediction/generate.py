@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from pyrovae.data.rows_of_frames import frames_among
+from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.drawn import drawn, sampler_for
 from pyrovae.prediction.drawn_anew import drawn_anew
 from pyrovae.prediction.framed import framed
 from pyrovae.prediction.output import Output
-from pyrovae.prediction.readings import predicted_sites, rows_first, unobserved_sites
+from pyrovae.prediction.readings import SiteRequest, predicted_sites, rows_first, unobserved_sites, values_of
+from pyrovae.prediction.rejection import rejected
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import observed_wholes
 
@@ -28,6 +30,7 @@ def generate(
     draws: int | None = None,
     mean: bool = False,
     new: Collection[str] | str = (),
+    discriminator: Any = None,
     seed: int | None = None,
     device: str | torch.device | None = None,
     data_plate: str | None = None,
@@ -46,6 +49,8 @@ def generate(
         mean: the mean of the likelihood (of a categorical, the most probable class) in place of a draw from it.
         new: sites that rows share, or the plate of such sites, that are drawn from the model as well: groups (places,
             patients, batches) that the guide has never seen. Rows that name the same group share its new effect.
+        discriminator: what `pv.discriminator` found: for each row draws are made until one is kept, by the ratio of
+            real to drawn density. The share of draws that were kept is logged.
         seed: of the draws; None goes on from the caller's random state (and leaves it as it was).
         device: where the results are; left out, the CPU.
         data_plate: the plate of the rows, where several plates follow their number.
@@ -67,12 +72,28 @@ def generate(
         anew = drawn_anew(sampler, new)
         sampler = sampler_for(anew, count_or_data, more, named, seed=seed, data_plate=data_plate)
     sites = dict.fromkeys([*unobserved_sites(sampler.structure), *predicted_sites(sampler.structure)])
-    found = drawn(
-        sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)
-    )
-    found = found if draws is not None else only(found, sampler)
+    if discriminator is not None:
+        found = _kept(sampler, discriminator, list(sites), draws, mean=mean, device=device)
+    else:
+        found = drawn(
+            sampler, 1 if draws is None else draws, "generative", list(sites), mean=mean, output=Output(device=device)
+        )
+        found = found if draws is not None else only(found, sampler)
     given = [*frames_among((count_or_data, *more)).values(), *frames_among(named).values()]
     return framed(sampler, found, form=given[0] if given else None, mean=mean)
+
+
+def _kept(
+    sampler: Sampler, discriminator: Any, sites: list[str], draws: int | None, *, mean: bool, device: Any
+) -> dict[str, torch.Tensor]:
+    """One set of data that a discriminator takes for real."""
+    if draws is not None:
+        raise ArgumentError(
+            f"{argument('draws', draws)} and {argument('discriminator')}: rejection makes one set of data; leave draws "
+            "out, and ask for more rows, or again with another seed."
+        )
+    request = SiteRequest("generative", values_of(sampler.structure, sites, mean=mean))
+    return {site: value.to(device or "cpu") for site, value in rejected(sampler, discriminator, request).items()}
 
 
 @in_turn
