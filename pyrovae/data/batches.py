@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from pyrovae.data.batch_sources import Batch, nothing
 from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.data.order_generator import order_generator
 from pyrovae.data.row_weights import row_weights, weighted_order
 from pyrovae.data.source_of import source_of
 from pyrovae.errors import ArgumentError, argument
@@ -92,12 +92,12 @@ class Batches:
             passing = self.source.shuffled(self.batch_size or 1, self.seed, index, skip)
             return (self.transformed(batch)._replace(positions=batch.positions) for batch in passing)
         if self.weights is not None:
-            order = weighted_order(self.weights, _generator(self.seed, index))
+            order = weighted_order(self.weights, order_generator(self.seed, index))
         elif self.batches_per_epoch == 1:
             # Of one batch the order means nothing for the gradient, and much for a pair that holds something by row.
             order = torch.arange(self.source.rows)
         else:
-            order = torch.randperm(self.source.rows, generator=_generator(self.seed, index))
+            order = torch.randperm(self.source.rows, generator=order_generator(self.seed, index))
         if len(devices := {getattr(leaf, "device", "cpu") for leaf in self.leaves().values()}) == 1:
             order = order.to(devices.pop())  # once, so that no batch waits for its indices
         chunks = order.split(self.batch_size or 1)[skip:]
@@ -220,12 +220,6 @@ def as_batches(
 def tile_size(data: Any, rows: int | None) -> int | None:
     """How many rows to take at a time; of a DataLoader as many as it gives."""
     return None if isinstance(data, DataLoader) else rows
-
-
-def _generator(seed: int, index: int) -> torch.Generator:
-    """The generator of one epoch; a hash, so that seed 0, epoch 1 is not seed 1, epoch 0."""
-    state = hashlib.sha256(f"{seed}/{index}".encode()).digest()[:7]
-    return torch.Generator().manual_seed(int.from_bytes(state, "little"))
 
 
 def _checked_result(result: Any, batch: Batch) -> Batch:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.data.batch_sources import Batch
+from pyrovae.data.data_checks import DataCheck, check_data, data_checks
 from pyrovae.data.to import to
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.data_checks import DataCheck, check_data, data_checks
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import Structure, double_parts, inspect

@@ -12,11 +12,11 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
-from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import keep_missing
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
 from pyrovae.pairs.points import is_deterministic

@@ -9,11 +9,13 @@ import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous
 
+from pyrovae.errors import PairError
 from pyrovae.pairs.by_row import ByRow, as_before, going_astray, moved_rows, rolled
 from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, guide_function, unwrapped
+from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import batch_rows, plate_sizes, run, unconstrained, with_rows
 
 _ROLLS = (1, 2)
@@ -36,11 +38,32 @@ class OwnRows(NamedTuple):
         )
 
 
-def remembered_rows(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> OwnRows | None:
+def remembered_rows(
+    pair: HasPair, args: tuple, kwargs: Mapping[str, Any], structure: Structure | None = None
+) -> OwnRows | None:
     """The rows of a guide that was set up on others: its plate keeps their number whatever it is given.
 
-    An autoguide with local sites is one. Call it inside `isolated`.
+    An autoguide with local sites is one.
+
+    Args:
+        pair: the pair.
+        args: a batch, where the pair takes it.
+        kwargs: its named part.
+        structure: what the pair showed on the batch, where it was looked at: plates of its size need no other look.
+
+    Returns:
+        None as well where the pair does not run on these rows, which a look at it says in words.
     """
+    if structure is not None and not structure.guide_sizes - {batch_rows(args, kwargs)}:
+        return None
+    try:
+        with isolated():
+            return _remembered(pair, args, kwargs)
+    except Exception:  # whatever the author's code raises on rows that it does not take
+        return None
+
+
+def _remembered(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> OwnRows | None:
     rows = batch_rows(args, kwargs)
     with kept(unwrapped(pair).guide):
         guide = plate_sizes(poutine.trace(guide_function(pair)).get_trace(*args, **kwargs))
@@ -77,6 +100,17 @@ def own_rows(
     Raises:
         PairError: it observes data of its own, which are of another number of rows.
     """
+    try:
+        return _own(pair, args, kwargs, data_plate, data=data)
+    except PairError:
+        raise
+    except Exception:
+        return None  # nothing can be said: its subsample is another one each time, say
+
+
+def _own(
+    pair: HasPair, args: tuple, kwargs: Mapping[str, Any], data_plate: str | None, *, data: bool
+) -> OwnRows | None:
     rows = batch_rows(args, kwargs)
     if rows is None or rows < 2 or data_plate is None:
         return None

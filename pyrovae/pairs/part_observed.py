@@ -10,8 +10,8 @@ from pyro.distributions.torch_distribution import MaskedDistribution, TorchDistr
 from torch.distributions import constraints
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.lawful_values import lawful_value
+from pyrovae.pairs.may_read import may_read
 
 
 def observing(fn: Any, seen: torch.Tensor, site: str) -> Any:

@@ -14,8 +14,8 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
 from pyrovae.objectives.figures import copied, is_part_of_q
-from pyrovae.pairs.data_checks import may_read
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.routes import DRAWS
 from pyrovae.sampling.runs import Run, plate_scale

@@ -16,7 +16,6 @@ from pyrovae.data.inspection import nonfinite_words
 from pyrovae.data.placement import Placement, seen_in_place
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.pairs.improper import no_draws_words
-from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
 from pyrovae.pairs.pair import HasPair, check_is_pair
@@ -44,22 +43,14 @@ def first_look(
     first = batches.first()
     placement, structure = seen_in_place(pair, first, data_plate)
     batch = placement.place(first)
-    if structure is None or structure.guide_sizes - {batch.rows}:
-        _check_own(_remembered(pair, batch), batches, batch)
+    _check_own(remembered_rows(pair, batch.args, batch.kwargs, structure), batches, batch)
     structure = structure or _look(pair, batch, data_plate)
     if not ordered or _may_hold_rows(structure, batch):
-        _check_own(_own(pair, batch, structure.data_plate, data=not ordered), batches, batch)
+        own = own_rows(pair, batch.args, batch.kwargs, structure.data_plate, data=not ordered)
+        _check_own(own, batches, batch)
     _check_plate(structure, data_plate)
     _check_born(structure, lambda: _look(pair, batch, data_plate))
     return placement, structure
-
-
-def _remembered(pair: HasPair, batch: Batch) -> OwnRows | None:
-    try:
-        with isolated():
-            return remembered_rows(pair, batch.args, batch.kwargs)
-    except Exception:
-        return None  # the pair does not run on these rows; the look at it says so
 
 
 def _may_hold_rows(structure: Structure, batch: Batch) -> bool:
@@ -67,15 +58,6 @@ def _may_hold_rows(structure: Structure, batch: Batch) -> bool:
     return structure.other_rows or any(
         max(tensor.shape, default=0) >= batch.rows for tensor in structure.parameters.values()
     )
-
-
-def _own(pair: HasPair, batch: Batch, data_plate: str | None, *, data: bool) -> OwnRows | None:
-    try:
-        return own_rows(pair, batch.args, batch.kwargs, data_plate, data=data)
-    except PairError:
-        raise
-    except Exception:
-        return None  # nothing can be said: its subsample is another one each time, say
 
 
 def _check_own(own: OwnRows | None, batches: Batches, batch: Batch) -> None:

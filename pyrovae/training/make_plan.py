@@ -19,18 +19,18 @@ from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches, tile_size
-from pyrovae.data.placement import find_placement
+from pyrovae.data.choose_batches import Cut, choose_batches
+from pyrovae.data.data_checks import check_training_data
+from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
-from pyrovae.pairs.data_checks import check_training_data
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
 from pyrovae.pairs.pair import HasPair, check_is_pair
 from pyrovae.pairs.structure import Structure, inspected
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.routes.staging import MODES
-from pyrovae.training.choose_batches import choose_batches
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.parallel.agreement import shared
@@ -113,7 +113,11 @@ def make_plan(
     data_plate = options.data_plate
     optimiser = make_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
-    batches, placement = choose_batches(pair, data, options, seed=seed, processes=team.size)
+    cut = Cut(
+        options.batch_size, options.transform, options.row_weights, options.validation is not None,
+        options.device, data_plate, seed, team.size,
+    )  # fmt: skip
+    batches, placement = choose_batches(pair, rows_of_frames(pair, data), cut)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     first = batches.first()
@@ -121,7 +125,6 @@ def make_plan(
     if batches.random_access and batches.transform is None and batches.leaves():
         check_training_data(pair, batches.leaves())
     held_out = _held_out(pair, options, first, batches.batch_size, seed)
-    placement = placement or find_placement(pair, first, options.device)
     check_precision(first, placement)
     batch = placement.place(first)
     found = findings(pair, batch.args, batch.kwargs, dataset_size=batches.rows, data_plate=data_plate)
@@ -170,7 +173,7 @@ def _check_last_batch(batches: Batches, structure: Structure) -> None:
 
 
 def _held_out(pair: HasPair, options: FitOptions, first: Batch, batch_size: int | None, seed: int) -> Batches | None:
-    validation = options.validation
+    validation = rows_of_frames(pair, options.validation)
     if validation is None:
         return None
     if isinstance(validation, float) and 0 < validation < 1:

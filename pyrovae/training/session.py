@@ -12,7 +12,6 @@ import pyro
 import torch
 
 from pyrovae.data.data_units import keep_units, trained_units
-from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError, PyrovaeError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.isolation import reseed
@@ -75,8 +74,6 @@ class Session:
 
     def _prepare(self, pair: HasPair, data: Any, options: FitOptions) -> None:
         options = dataclasses.replace(options, **check_arguments(pair, options))
-        data = rows_of_frames(pair, data)
-        options = dataclasses.replace(options, validation=rows_of_frames(pair, options.validation))
         agree_on(options, self.team)
         folder = self.team.broadcast(check_folder(options.checkpoint))  # the first process writes, so its folder counts
         self._store_before = set(pyro.get_param_store().keys())

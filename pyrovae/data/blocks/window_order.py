@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+
+from pyrovae.data.order_generator import order_generator
 
 
 class Window(NamedTuple):
@@ -27,7 +28,7 @@ class Window(NamedTuple):
     @property
     def places(self) -> torch.Tensor:
         """Where each of its rows goes, block after block."""
-        return torch.randperm(self.rows, generator=_generator(*self.key))
+        return torch.randperm(self.rows, generator=order_generator("window", *self.key))
 
 
 def windows_of(sizes: Sequence[int], rows: int, seed: int, epoch: int) -> list[Window]:
@@ -46,7 +47,7 @@ def windows_of(sizes: Sequence[int], rows: int, seed: int, epoch: int) -> list[W
         8
     """
     found: list[Window] = []
-    for block in torch.randperm(len(sizes), generator=_generator(seed, epoch)).tolist():
+    for block in torch.randperm(len(sizes), generator=order_generator("window", seed, epoch)).tolist():
         last = found[-1] if found else None
         if last is not None and last.rows + sizes[block] <= rows:
             found[-1] = last._replace(blocks=[*last.blocks, block], rows=last.rows + sizes[block])
@@ -54,9 +55,3 @@ def windows_of(sizes: Sequence[int], rows: int, seed: int, epoch: int) -> list[W
             first = 0 if last is None else last.first + last.rows
             found.append(Window([block], first, sizes[block], (seed, epoch, len(found))))
     return found
-
-
-def _generator(*numbers: int) -> torch.Generator:
-    """A generator of one use; a hash, so that no two uses are near each other."""
-    state = hashlib.sha256("/".join(map(str, ("window", *numbers))).encode()).digest()[:7]
-    return torch.Generator().manual_seed(int.from_bytes(state, "little"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.errors import ArgumentError
 from pyrovae.models.sequences.seen_cells import check_series, seen_cells
 from pyrovae.models.truth.linear_chain import LinearChain
-from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.part_observed import observing
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import DataError
-from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.may_read import may_read
 
 
 class LogOfCounts(nn.Module):

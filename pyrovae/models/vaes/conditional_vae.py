@@ -13,7 +13,7 @@ from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import VAE, as_distribution, compare_events
-from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.numbers import check_counts
 
 

@@ -14,7 +14,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.vaes.conditional_vae import ConditionalVAE, check_labels, one_hot
 from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import as_distribution, as_part, compare_events
-from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.numbers import as_number, check_counts
 from pyrovae.pairs.trace import INTERNAL
 

@@ -13,7 +13,7 @@ from pyrovae.models.sequences.markov_normal import MarkovNormal, Message, loc_an
 from pyrovae.models.sequences.seen_cells import check_series, last_steps, seen_cells
 from pyrovae.models.vaes.three_parts import ThreeParts
 from pyrovae.models.vaes.vae import as_distribution, as_part
-from pyrovae.pairs.data_checks import may_read
+from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.part_observed import observing
 

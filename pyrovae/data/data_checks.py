@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, unwrapped
@@ -66,8 +65,3 @@ def _check_signature(check: DataCheck, args: tuple, kwargs: Mapping[str, Any]) -
             f"{owner}.check_data is called with the pair's data, once for each batch, and does not take them: "
             f"{error}.{surplus_labels(check, args) or ' Give it the arguments of the model, or another name.'}"
         ) from None
-
-
-def may_read() -> bool:
-    """Whether values may be looked at now: not while a graph is traced, whose data were looked at when they came in."""
-    return get_proxy_mode() is None
