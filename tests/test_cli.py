@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.option_names import _EXAMPLES, _OPTIONS, as_option
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.data.origin import Data, split, square_images
+from pyrovae.data.read_as import read_as
 from pyrovae.errors import spelled
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.prediction.store import read_groups
@@ -228,7 +230,7 @@ def test_more_kinds_of_files():
     assert "likelihood negative-binomial (" in said
     pandas.DataFrame(np.abs(rows()) + 0.1, columns=list("abcde")).to_parquet("t.parquet")
     succeeds("train t.parquet --columns d,a --likelihood log-normal --epochs 1 --out two")
-    assert RunFolder(Path("two")).read_config()["columns"] == ["d", "a"]
+    assert RunFolder(Path("two")).read_config().columns == ["d", "a"]
     flat = np.random.default_rng(0).integers(0, 256, (30, 64), dtype=np.uint8)
     np.save("flat.npy", flat)
     assert "images of 8x8" in succeeds("train flat.npy --epochs 1 --no-report")
@@ -383,10 +385,10 @@ def test_staged_and_precision_are_those_of_fit(monkeypatch):
     monkeypatch.setattr(pv, "steps", lambda *data, **options: given.append(options) or original(*data, **options))
     train_table("run", "--staged traced --precision bfloat16 --no-report")
     config = RunFolder(Path("run")).read_config()
-    assert config["outcome"]["route"].startswith("traced")
-    assert (config["fit"]["staged"], config["fit"]["precision"]) == ("traced", "bfloat16")
+    assert config.outcome.route.startswith("traced")
+    assert (config.fit.staged, config.fit.precision) == ("traced", "bfloat16")
     succeeds("train --resume --out run --epochs 4 --staged false --no-report --quiet")
-    assert RunFolder(Path("run")).read_config()["outcome"]["route"].startswith("plain")
+    assert RunFolder(Path("run")).read_config().outcome.route.startswith("plain")
     train_table("other", "--no-report")
     told = [(options["staged"], options["precision"]) for options in given]
     assert told == [("traced", "bfloat16"), (False, "bfloat16"), ("auto", None)]
@@ -431,7 +433,7 @@ def test_a_run_that_diverges_is_kept_and_said():
     Path("own.py").write_text(OWN)
     words = fails("train x.npy --pair own.py:make --epochs 3 --batch-size 8 --learning-rate 1e4 --out run")
     assert "Lower the learning rate" in words
-    assert RunFolder(Path("run")).read_config()["outcome"]["reason"] == "diverged"
+    assert RunFolder(Path("run")).read_config().outcome.reason == "diverged"
     succeeds("report run --pair own.py:make")
     assert "Diverged" in Path("run/report.html").read_text()
 
@@ -644,7 +646,7 @@ def test_every_likelihood_makes_a_pair_that_fits_its_data(likelihood):
     run_ = pv.fit(pair, ready, epochs=1, seed=0, progress=False)
     assert np.isfinite(run_.history[-1].elbo)
     pv.save(pair, "model.safetensors")
-    again = pv.load(ModelConfig.from_json(json.loads(json.dumps(plan.to_json()))).build(), "model.safetensors")
+    again = pv.load(read_as(ModelConfig, json.loads(json.dumps(asdict(plan))), "plan").build(), "model.safetensors")
     figures = [pv.rate_distortion(one, ready, seed=0).elbo for one in (pair, again)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-6)
 

@@ -134,7 +134,7 @@ def test_an_edited_schema_decides():
     schema.save("edited.toml")
     succeeds(f"train t.csv --schema edited.toml --out two {QUICK} --no-report")
     assert pv.tables.read_schema("two/schema.toml") == schema
-    assert RunFolder(Path("two")).read_config()["columns"] == [column.name for column in schema.columns]
+    assert RunFolder(Path("two")).read_config().columns == [column.name for column in schema.columns]
     Path("run/schema.toml").write_text("edited afterwards")  # the run goes by its configuration
     succeeds("sample run -n 2")
     assert "another one than that of the run" in fails("train --resume --out run --schema edited.toml")
@@ -175,7 +175,7 @@ def test_a_schema_of_something_else_is_refused(text, words):
 def test_labels_are_no_column_of_the_model():
     trained("--label job", "--validation 0")
     config = RunFolder(Path("run")).read_config()
-    assert "job" not in config["columns"]
+    assert "job" not in config.columns
     assert "no column 'jobs'" in fails(f"train t.csv --label jobs --out other {QUICK}")
 
 

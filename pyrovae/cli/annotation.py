@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,10 +48,6 @@ class Annotation:
         annotation = cls(role, found.toml())
         annotation.codes(frame)
         return annotation
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
     def read(self) -> Schema:
         """What the columns are."""

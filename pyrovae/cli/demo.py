@@ -35,10 +35,10 @@ def train_and_tell(request: TrainRequest, *, report: bool) -> None:
     if not team.first:
         return  # one of several processes speaks for all
     folder = prepared.folder
-    outcome = folder.read_config()["outcome"]
+    outcome = folder.read_config().ended
     if not request.quiet:
-        typer.echo(outcome["verdict"])
-        if outcome["weights"] == "best":
+        typer.echo(outcome.verdict)
+        if outcome.weights == "best":
             typer.echo("The weights kept are those of the best epoch.")
     if report:
         with _told_when_stopped(prepared):
@@ -72,7 +72,7 @@ def demonstrate(out: Path | None, *, epochs: int, quiet: bool) -> None:
         run = after_training(prepared)
         if not quiet:
             evaluate(run, Effort())
-            typer.echo(run.config["outcome"]["verdict"])
+            typer.echo(run.config.ended.verdict)
         path = outputs.write_report(run)
     typer.echo(f"Open the report in a browser: {path.resolve()}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,9 @@ def load_run(
     """
     found = RunFolder.existing(Path(folder))
     config = found.read_config()
-    _check_pair(found.path, config["pair"], pair)
+    _check_pair(found.path, config.pair, pair)
     with forked_random():
-        opened = opened_as(found, config, config["pair"], None if data is None else os.fspath(data), pair)
+        opened = opened_as(found, config, config.pair, None if data is None else os.fspath(data), pair)
     table, condition = isinstance(opened.model_config, TableConfig), opened.condition
     rows = opened.data.frame if table else opened.rows()
     return LoadedRun(
@@ -87,8 +87,8 @@ def load_run(
         data=rows if condition is None else (rows, condition),
         words=opened.words,
         labels=opened.data.labels,
-        history=found.read_metrics((config["outcome"] or {}).get("history")),
-        settings=config["fit"],
+        history=found.read_metrics(config.ended.history),
+        settings=asdict(config.fit),
         restore=opened.restore,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ import pyrovae as pv
 from pyrovae.cli.advice import Advice, Facts, spread_rows
 from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.networks import FUNCTIONS, InUnits, Networks, Scaled, Shifted
-from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError
 from pyrovae.models.units.standard_columns import center_and_spread
 
@@ -56,15 +55,6 @@ class ModelConfig:
         """The configuration of what was chosen for the data."""
         values = (choice.value for choice in advice)
         return cls(*values, shape=facts.shape, top=facts.top or 1.0, **chosen)
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`."""
-        return read_as(cls, document, "the model's configuration")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
     @property
     def levels(self) -> int:

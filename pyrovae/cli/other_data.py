@@ -21,7 +21,7 @@ def other_data(source: DataSource, name: str, columns: list[str], annotation: An
     kind = "a bundled one" if name in BUNDLED else Path(name).suffix.lower()
     said = {
         k: v
-        for k, v in source.to_json().items()
+        for k, v in vars(source).items()
         if k not in ("name", "root", "columns", "label", "labels", "condition") and v is not None
     }
     options = said if kind == Path(source.name).suffix.lower() else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -128,11 +129,11 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
 
     place = run.folder.report if out is None else new_file(out, (".html",))
     binary = run.model_config is not None and run.model_config.scaling == "binary"
-    outcome = run.config["outcome"] or {}
+    outcome = run.config.ended
     text = render(
         run.pair,
         Batch(run.arguments(), {}),
-        history=run.folder.read_metrics(outcome.get("history")),
+        history=run.folder.read_metrics(outcome.history),
         title=run.folder.path.resolve().name,
         data_words=run.words,
         kind=run.data.kind,
@@ -140,7 +141,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
         labels=run.data.labels,
         raw_range=(0.0, 1.0) if binary else None,
         restore=run.restore,
-        outcome=outcome,
+        outcome=asdict(outcome),
         settings=_settings(run),
         table=_table(run),
     )
@@ -159,10 +160,10 @@ def _table(run: Trained) -> Any:
 def _settings(run: Trained) -> dict[str, str]:
     """What the report says about how the run was made."""
     config = run.config
-    made = {"pair": config["pair"]} if run.model_config is None else run.model_config.to_json()
+    made = {"pair": config.pair} if run.model_config is None else asdict(run.model_config)
     made = {name: value for name, value in made.items() if name not in ("schema", "annotation")}
     made |= {} if run.annotation is None else {run.annotation.role: ", ".join(run.annotation.names)}
-    listed = {"data": config["data"]["name"], **made, **config["fit"], **config["versions"]}
+    listed = {"data": config.data.name, **made, **asdict(config.fit), **config.versions}
     return {name.replace("_", " "): _text(value) for name, value in listed.items()}
 
 

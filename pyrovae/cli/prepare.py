@@ -18,9 +18,10 @@ from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
+from pyrovae.cli.run_config import RunConfig
 from pyrovae.cli.run_data import RunData, run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig, config_of
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.blocks.big_table import BigTable
 from pyrovae.data.origin import Data, DataSource, square_images
@@ -48,7 +49,7 @@ class Prepared(NamedTuple):
     held_out: Any
     settings: TrainingSettings
     transform: Any
-    config: dict[str, Any]
+    config: RunConfig
     model_config: ModelConfig | TableConfig | None
     split_data: SplitData
 
@@ -86,18 +87,16 @@ def _new(request: TrainRequest) -> Prepared:
     source, model_config, found = _read(request, source)
     settings = TrainingSettings.of(request.training, found.rows)
     parts = SplitData(source, *found.split(settings.validation, settings.seed))
-    of_table = isinstance(model_config, TableConfig)
-    config = {
-        "data": source.to_json(),
-        "digest": found.digest,
-        "columns": list(found.names),
-        "pair": request.pair,
-        "model_config": model_config.to_json() if model_config and not of_table else None,
-        "table": model_config.to_json() if of_table else None,
-        "fit": settings.to_json(),
-        "outcome": None,
-    }
-    return _prepared(folder, request.pair, model_config, parts, settings, config)
+    config = RunConfig(
+        data=source.in_full(),
+        digest=found.digest,
+        columns=list(found.names),
+        pair=request.pair,
+        model_config=model_config if isinstance(model_config, ModelConfig) else None,
+        table=model_config if isinstance(model_config, TableConfig) else None,
+        fit=settings,
+    )
+    return _prepared(folder, request.pair, parts, config)
 
 
 def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, ModelConfig | TableConfig | None, RunData]:
@@ -168,7 +167,7 @@ def _pictured(data: Data, source: DataSource, *, own: bool) -> tuple[Data, DataS
     shape = None if own else square_images(data)
     if shape is None:
         return data, source
-    source = DataSource.from_json({**source.to_json(), "shape": shape})
+    source = replace(source.in_full(), shape=shape)
     columns = data.values.shape[-1]
     typer.echo(f"Rows of {columns} grey levels are read as images of {shape[0]}x{shape[1]}; --shape says otherwise.")
     return source.load(), source
@@ -199,30 +198,28 @@ def _resumed(request: TrainRequest) -> Prepared:
             f"{folder.path} holds a trained model, but no checkpoint to go on from; a start afresh would overwrite it. "
             "Train into another folder (--out)."
         )
-    named = {} if request.data is None else {"name": DataSource(request.data).to_json()["name"]}
-    config["data"] = resumed({**given(request.source), **named}, config["data"])
-    check_pair_option(request.pair, config["pair"], f"train --resume --out {request.out}")
-    for made in ("model_config", "table"):
-        if config.get(made) is not None:
-            config[made] = resumed(given(request.model), config[made])
-    if request.schema is not None and read_schema(request.schema).toml() != (config.get("table") or {}).get("schema"):
+    named = {} if request.data is None else {"name": DataSource(request.data).in_full().name}
+    resumed({**given(request.source), **named}, config.data)
+    check_pair_option(request.pair, config.pair, f"train --resume --out {request.out}")
+    if config.made_of is not None:
+        resumed(given(request.model), config.made_of)
+    if request.schema is not None and read_schema(request.schema).toml() != (config.table and config.table.schema):
         raise ArgumentError("--schema is another one than that of the run to resume. Leave it out, or start afresh.")
-    config["fit"] = resumed(given(request.training), config["fit"], free=("epochs", "staged"))
-    return prepare_again(folder, {**config, "pair": request.pair}, request.pair)
+    settings = resumed(given(request.training), config.fit, free=("epochs", "staged"))
+    return prepare_again(folder, replace(config, fit=settings, pair=request.pair), request.pair)
 
 
-def prepare_again(folder: RunFolder, config: dict[str, Any], own_pair: str | None) -> Prepared:
+def prepare_again(folder: RunFolder, config: RunConfig, own_pair: str | None) -> Prepared:
     """Everything that the training of a run begins with, from its configuration; nothing is written.
 
     What a pair of the user's own is called comes from the user alone: a folder that says it would say what is run.
     """
-    source, settings = DataSource.from_json(config["data"]), TrainingSettings(**config["fit"])
-    model_config = config_of(config)
-    found = run_data(source, model_config)
-    if found.digest != config["digest"] or list(found.names) != config["columns"]:
+    source = config.data
+    found = run_data(source, config.made_of)
+    if found.digest != config.digest or list(found.names) != config.columns:
         raise FileError(f"{source.name} has changed since {folder.path} was trained on it; a run needs its own data.")
-    parts = SplitData(source, *found.split(settings.validation, settings.seed))
-    return _prepared(folder, own_pair, model_config, parts, settings, {**config, "outcome": None})
+    parts = SplitData(source, *found.split(config.fit.validation, config.fit.seed))
+    return _prepared(folder, own_pair, parts, replace(config, outcome=None))
 
 
 def check_pair_option(given: str | None, before: str | None, command: str) -> None:
@@ -236,14 +233,8 @@ def check_pair_option(given: str | None, before: str | None, command: str) -> No
         raise ArgumentError("this run was made without --pair; leave it out.")
 
 
-def _prepared(
-    folder: RunFolder,
-    own_pair: str | None,
-    model_config: ModelConfig | TableConfig | None,
-    parts: SplitData,
-    settings: TrainingSettings,
-    config: dict[str, Any],
-) -> Prepared:
+def _prepared(folder: RunFolder, own_pair: str | None, parts: SplitData, config: RunConfig) -> Prepared:
+    model_config, settings = config.made_of, config.fit
     training, held_out = (part and part.values for part in (parts.training, parts.held_out))
     annotation = None if model_config is None else model_config.annotation
     with forked_random(settings.seed % 2**32):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyrovae.cli.advice import one_of
 from pyrovae.errors import ArgumentError
@@ -169,26 +169,21 @@ class TrainingSettings:
         if self.precision is not None:
             one_of("--precision", self.precision, ("bfloat16",))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+
+_Before = TypeVar("_Before", bound=Any)
 
 
-def resumed(options: Mapping[str, Any], before: Mapping[str, Any], *, free: tuple[str, ...] = ()) -> dict[str, Any]:
+def resumed(options: Mapping[str, Any], before: _Before, *, free: tuple[str, ...] = ()) -> _Before:
     """The options of the run before; what is given again must be the same, but for the free ones."""
     for name, value in options.items():
-        old = before.get(name)
-        if name not in free and _plain(value) != _plain(old):
+        old = getattr(before, name, None)
+        if name not in free and value != old:
             option = "--" + {"root": "data-root"}.get(name, name).replace("_", "-")
             raise ArgumentError(
                 f"{option} was {_shown(old)} in the run to resume and is {_shown(value)} now. Leave it out, or start a "
                 "run of its own in another folder (--out). --epochs may grow, and --staged may change."
             )
-    return {**before, **{name: options[name] for name in free if name in options}}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
+    return replace(before, **{name: options[name] for name in free if name in options})
 
 
 def _shown(value: Any) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pyrovae import __version__
 from pyrovae.cli.advice import GUIDES, LIKELIHOODS, NETS, PRIORS, SCALINGS
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.request import TrainingSettings
@@ -18,6 +21,8 @@ from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, FileError
 
 _MOST_LAYERS = 1_000  # building as many takes seconds, and nobody trains them
+
+_BESIDE = ("torch", "pyro-ppl", "numpy")
 
 _LARGEST = 2**24  # bytes; one of a hundred thousand columns has a tenth of that
 
@@ -40,18 +45,52 @@ class RunOutcome:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is of, and how it was trained."""
+    """What a run is of, and how it was trained.
 
-    versions: dict[str, str]
+    Attributes:
+        data: where they are, by a full path.
+        digest: by which they are known again.
+        columns: what they are called.
+        pair: of the user's own, as he has called it.
+        model_config: what a pair of arrays is made of.
+        table: what a pair of a table is made of.
+        fit: how it is trained.
+        outcome: how the training ended; None before that.
+        identity: of the training, as its checkpoints know it.
+        versions: of what has written the file.
+    """
+
     data: DataSource
     digest: str
     columns: list[str]
     pair: str | None
     model_config: ModelConfig | None
     fit: TrainingSettings
-    outcome: RunOutcome | None
+    outcome: RunOutcome | None = None
     table: TableConfig | None = None
-    identity: str | None = None  # of the training, as its checkpoints know it
+    identity: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def made_of(self) -> ModelConfig | TableConfig | None:
+        """What the pair is made of; None where it is somebody's own."""
+        return self.table or self.model_config
+
+    @property
+    def ended(self) -> RunOutcome:
+        """How the training ended; nothing is known of one that has not."""
+        return self.outcome or RunOutcome("")
+
+
+def written(config: RunConfig, *, kind: str, newest: int) -> bytes:
+    """A config.json, which says the versions of what writes it."""
+    versions = {
+        "pyrovae": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _BESIDE},
+    }
+    document = {"kind": kind, "format": newest, **asdict(replace(config, versions=versions))}
+    return (json.dumps(sealed(document), indent=2) + "\n").encode()
 
 
 def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,8 +100,8 @@ def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "seal": hashlib.sha256(text.encode()).hexdigest()[:32]}
 
 
-def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> dict[str, Any]:
-    """The document of a config.json, once it is known to have the form of one.
+def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> RunConfig:
+    """What a config.json says, once it is known to have the form of one.
 
     Raises:
         FileError: it is damaged, of something else, or of a newer version.
@@ -78,14 +117,15 @@ def checked_config(path: Path, content: bytes, *, kind: str, newest: int) -> dic
     if read_as(int, config.get("format"), f"{path}, format") > newest:
         versions = read_as(dict[str, str], config.get("versions"), f"{path}, versions")
         raise FileError(f"{path.parent} was made by a newer pyrovae ({versions.get('pyrovae')}): install that.")
-    known = {field.name for field in fields(RunConfig)}
-    _check_meaning(read_as(RunConfig, {k: v for k, v in config.items() if k in known}, str(path)), path)
+    known = {one.name for one in fields(RunConfig)}
+    found = read_as(RunConfig, {k: v for k, v in config.items() if k in known}, str(path))
+    _check_meaning(found, path)
     if config.get("seal") != sealed(config)["seal"]:
         raise FileError(
             f"{path} is not as it was written: its content does not match its digest. Put it back as it was; what the "
             "run was trained on, and how, cannot be known from it now."
         )
-    return config
+    return found
 
 
 def _check_meaning(config: RunConfig, path: Path) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import platform
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyrovae import __version__
-from pyrovae.cli.run_config import checked_config, sealed
+from pyrovae.cli.run_config import RunConfig, RunOutcome, checked_config, written
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.read_as import read_as
@@ -73,21 +71,19 @@ class RunFolder:
             raise FileError(f"{path} exists and is left as it is: {again}choose another folder with --out.")
         return cls(path)
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> RunConfig:
         """The configuration, once it is known to be one of ours."""
         with _worded(self.config):
             content = self.config.read_bytes()
         return checked_config(self.config, content, kind=_KIND, newest=_FORMAT)
 
-    def write_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Write the configuration, whole or not at all."""
-        heading = {"kind": _KIND, "format": _FORMAT, "versions": _versions()}
-        text = json.dumps(sealed({**heading, **config}), indent=2) + "\n"
         with whole_file(self.config, make_folder=True) as stream:
-            stream.write(text.encode())
-        if config.get("table") and not self.schema.exists():  # to be looked at: the run goes by its configuration
+            stream.write(written(config, kind=_KIND, newest=_FORMAT))
+        if config.table and not self.schema.exists():  # to be looked at: the run goes by its configuration
             with whole_file(self.schema) as stream:
-                stream.write(config["table"]["schema"].encode())
+                stream.write(config.table.schema.encode())
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""
@@ -134,10 +130,10 @@ class RunFolder:
             with suppress(OSError):  # somebody else's things in it stay
                 folder.rmdir()
 
-    def save(self, pair: Any) -> dict[str, str | None]:
-        """Write the model; digests of it and of the history, by which config.json knows its own."""
+    def save(self, pair: Any, outcome: RunOutcome) -> RunOutcome:
+        """Write the model; digests of it and of the history, by which config.json knows its own, join the outcome."""
         weight_files.save(pair, self.model)
-        return {"model": self.digest(self.model), "history": self.digest(self.metrics)}
+        return replace(outcome, model=self.digest(self.model), history=self.digest(self.metrics))
 
     @staticmethod
     def digest(path: Path) -> str | None:
@@ -151,7 +147,7 @@ class RunFolder:
 class Unwritten(RunFolder):
     """The folder as the others of several processes have it: the first one writes."""
 
-    def write_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Write nothing; the first process does."""
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
@@ -160,9 +156,9 @@ class Unwritten(RunFolder):
     def forget(self, *, whole: bool) -> None:
         """Forget nothing; the first process does."""
 
-    def save(self, pair: Any) -> dict[str, str | None]:
+    def save(self, pair: Any, outcome: RunOutcome) -> RunOutcome:
         """Write nothing; the first process does."""
-        return {}
+        return outcome
 
 
 def _plain(value: Any) -> Any:
@@ -184,8 +180,3 @@ def _epoch(document: Any, where: str) -> Epoch:
 
 def _worded(path: Path) -> AbstractContextManager[None]:
     return file_errors(path, "cannot be read or written")
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "pyro-ppl", "numpy")
-    return {"pyrovae": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,6 @@ import pyrovae as pv
 from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.data.origin import Data, DataSource
-from pyrovae.data.read_as import read_as
 from pyrovae.tables.read_schema import schema_from
 from pyrovae.tables.schema import Schema
 from pyrovae.training.saved.description import describe_array
@@ -37,15 +35,6 @@ class TableConfig:
     annotation: Annotation | None = None
     likelihood: ClassVar[str] = "by column"
     scaling: ClassVar[str] = "none"
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> TableConfig:
-        """The inverse of `to_json`."""
-        return read_as(cls, document, "the configuration of a table's model")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
     def read(self) -> Schema:
         """The schema, as a document holds it."""
@@ -76,13 +65,6 @@ class TableConfig:
     def bare(pair: Any) -> Any:
         """The pair without its schema."""
         return pair.pair
-
-
-def config_of(config: Mapping[str, Any]) -> ModelConfig | TableConfig | None:
-    """What the pair of a run is made of; None where it is somebody's own."""
-    if config.get("table") is not None:
-        return TableConfig.from_json(config["table"])
-    return None if config["model_config"] is None else ModelConfig.from_json(config["model_config"])
 
 
 def data_of(source: DataSource, model_config: ModelConfig | TableConfig | None) -> Data:

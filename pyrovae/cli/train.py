@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import replace
 
 import typer
 
@@ -16,6 +15,7 @@ import pyrovae as pv
 from pyrovae.cli.messages import INTERRUPTED, complain
 from pyrovae.cli.prepare import Prepared, prepare
 from pyrovae.cli.request import STAGED, TrainRequest
+from pyrovae.cli.run_config import RunOutcome
 from pyrovae.cli.run_folder import RunFolder, Unwritten
 from pyrovae.errors import DivergedError, FileError, PyrovaeWarning
 from pyrovae.training.epoch import Epoch
@@ -33,7 +33,7 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
     """Train as asked; the first of several processes writes the folder."""
     team = team or SingleProcess()
     if not team.first:
-        request = dataclasses.replace(request, quiet=True)
+        request = replace(request, quiet=True)
     prepared = prepare(request)
     if not team.first:
         prepared = prepared._replace(folder=Unwritten(prepared.folder.path))
@@ -41,11 +41,11 @@ def train(request: TrainRequest, team: SingleProcess | None = None) -> Prepared:
         new = not prepared.folder.config.exists()
         with _said_where_to_go_on(prepared, team), _left_as_it_was(prepared.folder, new=new):
             outcome = _run(prepared, request, interrupted)
-    if outcome["reason"] == "interrupted" and team.first:
+    if outcome.reason == "interrupted" and team.first:
         complain("Stopped", _how_to_resume(prepared, outcome), color=typer.colors.YELLOW)
     elif interrupted.requested and team.first:
         complain("Stopped", what_is_written(prepared), color=typer.colors.YELLOW)
-    if outcome["reason"] == "interrupted" or interrupted.requested:
+    if outcome.reason == "interrupted" or interrupted.requested:
         raise typer.Exit(INTERRUPTED)
     return prepared
 
@@ -88,7 +88,7 @@ def _said_where_to_go_on(prepared: Prepared, team: SingleProcess) -> Iterator[No
 def what_is_written(prepared: Prepared) -> str:
     """What a stop after training costs."""
     path = shlex.quote(str(prepared.folder.path))
-    pair = f" --pair {shlex.quote(prepared.config['pair'])}" if prepared.config["pair"] else ""
+    pair = f" --pair {shlex.quote(prepared.config.pair)}" if prepared.config.pair else ""
     return (
         f"when training was over: {prepared.folder.path} holds model, history and checkpoints. What follows, "
         f"the report, was not done: pyrovae report {path}{pair}"
@@ -124,12 +124,12 @@ def _steps(prepared: Prepared, request: TrainRequest) -> Steps:
     return pv.steps(prepared.pair, prepared.training, seed=prepared.settings.seed, tracker=tracker, **options)
 
 
-def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -> dict[str, Any]:
+def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -> RunOutcome:
     """Train to the end, to Ctrl-C or to a loss that goes bad, and write into config.json how it ended."""
     folder, settings = prepared.folder, prepared.settings
     running = _steps(prepared, request)  # checks everything, and writes nothing yet
     interrupted.team = running.team
-    config = {**prepared.config, "identity": running.identity}
+    config = replace(prepared.config, identity=running.identity)
     folder.write_config(config)
     metrics = _Metrics(folder)
     shown = display(not request.quiet, epochs=settings.epochs, steps=settings.epochs * prepared.batches_per_epoch)
@@ -150,29 +150,29 @@ def _run(prepared: Prepared, request: TrainRequest, interrupted: Interruption) -
                     complain("Nothing to do", _why_nothing(running.result), color=typer.colors.YELLOW)
         except DivergedError as error:
             metrics.follow(running.history)
-            outcome = {"reason": "diverged", "words": str(error)}
-            folder.write_config({**config, "outcome": outcome})  # whatever comes of the model
-            folder.write_config({**config, "outcome": outcome | folder.save(prepared.pair)})
+            outcome = RunOutcome("diverged", words=str(error))
+            folder.write_config(replace(config, outcome=outcome))  # whatever comes of the model
+            folder.write_config(replace(config, outcome=folder.save(prepared.pair, outcome)))
             raise
-    folder.write_config({**config, "outcome": outcome | folder.save(prepared.pair)})
+    folder.write_config(replace(config, outcome=folder.save(prepared.pair, outcome)))
     return outcome
 
 
-def _interrupted(running: Steps) -> dict[str, Any]:
+def _interrupted(running: Steps) -> RunOutcome:
     running.close()  # writes a checkpoint
-    return {"reason": "interrupted", "epochs": len(running.history), "weights": "last"}
+    return RunOutcome("interrupted", epochs=len(running.history), weights="last")
 
 
-def _finished(run: Fit) -> dict[str, Any]:
-    return {
-        "reason": run.reason,
-        "epochs": len(run.history),
-        "weights": run.weights,
-        "seconds": round(run.seconds, 1),
-        "route": run.route,
-        "verdict": run.verdict,
-        "first_elbo": run.first_elbo if math.isfinite(run.first_elbo) else None,
-    }
+def _finished(run: Fit) -> RunOutcome:
+    return RunOutcome(
+        run.reason,
+        epochs=len(run.history),
+        weights=run.weights,
+        seconds=round(run.seconds, 1),
+        route=run.route,
+        verdict=run.verdict,
+        first_elbo=run.first_elbo if math.isfinite(run.first_elbo) else None,
+    )
 
 
 class _Metrics:
@@ -210,11 +210,11 @@ def _why_nothing(run: Fit) -> str:
     return f"{ended}, as many as were asked for; `--epochs` with a larger number makes it longer."
 
 
-def _how_to_resume(prepared: Prepared, outcome: dict[str, Any]) -> str:
-    return f"after {outcome['epochs']} epochs; everything is saved. Go on with: {_resuming(prepared)}"
+def _how_to_resume(prepared: Prepared, outcome: RunOutcome) -> str:
+    return f"after {outcome.epochs} epochs; everything is saved. Go on with: {_resuming(prepared)}"
 
 
 def _resuming(prepared: Prepared) -> str:
     """The command that goes on with a run."""
-    pair = f" --pair {shlex.quote(prepared.config['pair'])}" if prepared.config["pair"] else ""
+    pair = f" --pair {shlex.quote(prepared.config.pair)}" if prepared.config.pair else ""
     return f"pyrovae train --resume --out {shlex.quote(str(prepared.folder.path))}{pair}"

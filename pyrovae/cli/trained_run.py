@@ -18,9 +18,10 @@ from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.other_data import names_beside, other_data, other_table
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
+from pyrovae.cli.run_config import RunConfig
 from pyrovae.cli.run_data import run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig, config_of
+from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.origin import Data, DataSource
@@ -38,7 +39,7 @@ class Trained(NamedTuple):
     """A run: `data` are raw rows to look at, `words` say which; `own_pair` is what the user called the pair."""
 
     folder: RunFolder
-    config: dict[str, Any]
+    config: RunConfig
     own_pair: str | None
     pair: Any
     model_config: AnyConfig | None
@@ -103,7 +104,7 @@ def open_run(path: Path, *, pair: str | None, data: str | None, command: str) ->
     """Build the pair again, read its weights, and load the data: those given, or the run's own held-out rows."""
     folder = RunFolder.existing(path)
     config = folder.read_config()
-    check_pair_option(pair, config["pair"], f"{command} {path}")
+    check_pair_option(pair, config.pair, f"{command} {path}")
     opened = opened_as(folder, config, pair, data)
     spare_threads(opened.pair)
     return opened
@@ -113,31 +114,28 @@ def open_pair(path: Path, *, pair: str | None, command: str) -> tuple[Any, AnyCo
     """A run's pair with its weights, and what describes it, where no data are needed."""
     folder = RunFolder.existing(path)
     config = folder.read_config()
-    check_pair_option(pair, config["pair"], f"{command} {path}")
-    described = config_of(config)
+    check_pair_option(pair, config.pair, f"{command} {path}")
+    described = config.made_of
     built = make_pair(pair or "") if described is None else built_pair(described, str(folder.config))
     pv.load(built, _weights(folder, config))
     spare_threads(built)
     return built, described
 
 
-def opened_as(
-    folder: RunFolder, config: dict[str, Any], pair: str | None, data: str | None, made: Any = None
-) -> Trained:
+def opened_as(folder: RunFolder, config: RunConfig, pair: str | None, data: str | None, made: Any = None) -> Trained:
     """The same for a folder whose configuration is read; `made` is a pair of the user's own that is there already."""
-    source = DataSource.from_json(config["data"])
-    model_config = config_of(config)
+    source, model_config = config.data, config.made_of
     if data is None:
         chosen, words = _own(source, config, model_config)
     elif isinstance(model_config, TableConfig):
         chosen, words = other_table(source, data, model_config)
     else:
-        chosen, words = other_data(source, data, config["columns"], model_config and model_config.annotation)
+        chosen, words = other_data(source, data, config.columns, model_config and model_config.annotation)
     if model_config is not None and model_config.annotation is not None and chosen.annotations is not None:
         model_config.annotation.codes(chosen.annotations)  # refuses what it does not know
     _check_shape(chosen, model_config, words)
-    if config["columns"] and not chosen.names and chosen.kind == "table":
-        listed = ", ".join(config["columns"][:5]) + (", ..." if len(config["columns"]) > 5 else "")
+    if config.columns and not chosen.names and chosen.kind == "table":
+        listed = ", ".join(config.columns[:5]) + (", ..." if len(config.columns) > 5 else "")
         logger.warning("%s has no names of columns: they are taken to be %s, in this order.", data, listed)
     if data is not None and isinstance(model_config, ModelConfig):
         check_units(model_config, chosen, words)
@@ -158,7 +156,7 @@ def after_training(prepared: Prepared) -> Trained:
 
 def _opened(
     folder: RunFolder,
-    config: dict[str, Any],
+    config: RunConfig,
     pair: str | None,
     model_config: AnyConfig | None,
     data: Data,
@@ -172,7 +170,7 @@ def _opened(
     return opened._replace(pair=model_config.bare(built)) if isinstance(model_config, TableConfig) else opened
 
 
-def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:
+def _weights(folder: RunFolder, config: RunConfig) -> Path:
     """The trained weights; those of the newest checkpoint where the run was killed before it could write them."""
     if folder.model.is_file():
         _check_own_model(folder, config)
@@ -180,7 +178,7 @@ def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:
     kept = checkpoints_in(folder.checkpoints) if folder.checkpoints.is_dir() else []
     if not kept:
         raise FileError(f"{folder.path} holds no weights yet: `pyrovae train --resume --out {folder.path}` goes on.")
-    if config.get("identity") not in (None, identity_of(kept[0])):
+    if config.identity not in (None, identity_of(kept[0])):
         raise FileError(
             f"{kept[0]} is not of the run that {folder.config} describes, but of another seed, other data, pair or "
             "arguments. Put the run's own checkpoints back."
@@ -190,28 +188,28 @@ def _weights(folder: RunFolder, config: dict[str, Any]) -> Path:
     return kept[0]
 
 
-def _check_own_model(folder: RunFolder, config: dict[str, Any]) -> None:
+def _check_own_model(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a model that the run has not written: one of the same shapes gives figures, which are another run's."""
-    outcome = config["outcome"]
+    outcome = config.outcome
     if outcome is None:
         words = "the training of %s has not ended, or was killed: the weights are those that %s holds since before it."
         logger.warning(words, folder.path, folder.model)
-    elif outcome.get("model") != folder.digest(folder.model):
+    elif outcome.model != folder.digest(folder.model):
         raise FileError(
             f"{folder.model} is not the model that this run has written, but another run's, or a changed one. Put its "
             "own back, or take the file away: the weights of the newest checkpoint are read then."
         )
 
 
-def _own(source: DataSource, config: dict[str, Any], model_config: AnyConfig | None) -> tuple[Data, str]:
+def _own(source: DataSource, config: RunConfig, model_config: AnyConfig | None) -> tuple[Data, str]:
     if source.has_test_part:
         return _test_part(source)
     found = run_data(source, model_config)
-    if found.digest != config["digest"] or list(found.names) != config["columns"]:
+    if found.digest != config.digest or list(found.names) != config.columns:
         raise FileError(
             f"{source.name} has changed since the run was trained on it. Put it back, or name the data to look at."
         )
-    return _looked_at(source, *found.split(config["fit"]["validation"], config["fit"]["seed"]))
+    return _looked_at(source, *found.split(config.fit.validation, config.fit.seed))
 
 
 def _looked_at(source: DataSource, training: Data, held_out: Data | None) -> tuple[Data, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,6 @@ from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
 from pyrovae.data.datasets.read_frame import read_frame
 from pyrovae.data.datasets.table_files import column_names, column_text
-from pyrovae.data.read_as import read_as
 from pyrovae.data.row_annotations import TABLES, row_annotations
 from pyrovae.errors import ArgumentError, DataError, FileError, argument
 from pyrovae.pairs.with_schema import RowSchema
@@ -69,15 +68,10 @@ class DataSource:
     labels: str | None = None
     condition: tuple[str, ...] | None = None
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> DataSource:
-        """The inverse of `to_json`."""
-        return read_as(cls, document, "the data")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, with the file by its full path, so that it is found from any folder."""
-        full = {k: str(Path(v).expanduser().resolve()) for k, v in (("root", self.root), ("name", self.name)) if v}
-        return {**asdict(self), **full, **({"name": self.name} if self.bundled else {})}
+    def in_full(self) -> DataSource:
+        """The same with the file by its full path, so that it is found from any folder."""
+        root, name = (None if one is None else str(Path(one).expanduser().resolve()) for one in (self.root, self.name))
+        return replace(self, root=root, name=self.name if self.bundled or name is None else name)
 
     @property
     def bundled(self) -> bool:
@@ -138,7 +132,7 @@ class DataSource:
         return self.bundled and self.name != "digits"
 
     def _bundled(self, *, train: bool) -> Data:
-        given = {k: v for k, v in asdict(self).items() if v is not None and k not in ("name", "shape", "root")}
+        given = {k: v for k, v in vars(self).items() if v is not None and k not in ("name", "shape", "root")}
         if given:
             raise ArgumentError(f"{argument(next(iter(given)))} means nothing for {self.name}: leave it out.")
         if self.name == "digits":

@@ -16,10 +16,7 @@ from pyrovae.staged.compiler import Function
 from pyrovae.staged.outcome import Outcome, Outputs, difference
 from pyrovae.staged.pair_code.fields import Field
 from pyrovae.staged.replayed import Replayed
-from pyrovae.staged.rewriting import graphs
-from pyrovae.staged.rewriting.gathers import gather_selections
-from pyrovae.staged.rewriting.products import onednn_is_faster, product
-from pyrovae.staged.rewriting.vectorise_loops import vectorise_loops
+from pyrovae.staged.rewriting.rewritten import rewritten
 from pyrovae.staged.routes.inert_reads import print_of, same_print
 from pyrovae.staged.settings import Settings
 from pyrovae.staged.tracing.capture import Inputs, capture, clipped
@@ -74,25 +71,20 @@ class GraphStep:
         self.reads = self.captured.reads
         self.inert: set[int] = set()
         self._print = print_of(self.captured) if self.reads is not None and any(self.reads.numbers) else None
-        self.module = self.captured.graph
-        graphs.simplify(self.module)
-        gather_selections(self.module)
-        self._constants = graphs.lift_constants(self.module, len(inputs.flat()))
+        self.module, self._shorter, self._constants = rewritten(self.captured.graph, inputs.flat())
         _refuse_carried(before, [*self._constants, *(self.reads.held if self.reads else ())])
         self._graded = {name: inputs.parameters[name] for name in self.captured.graded}
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self._update: Update | None = None
-        shorter = vectorise_loops(self.module, self.examples(batch))
-        for module in (self.module, shorter):
-            if module is not None:
-                graphs.replace_products(module, onednn_is_faster, product)
-                graphs.plain(module)
-        if shorter is not None and self._is_better(shorter, batch):
-            self.module = shorter
         self._check_reads(batch)
 
+    def shorten(self, batch: Batch) -> None:
+        """Take the shorter graph, where there is one that computes the same in less time; all is left as it was."""
+        if self._shorter is not None and self._is_better(self._shorter, batch):
+            self.module = self._shorter
+        self._shorter = None
+
     def _is_better(self, module: Function, batch: Batch) -> bool:
-        """Whether a module computes what the graph does, in less time."""
         before, seconds, outcomes = self.snapshot(), list[float](), list[Outcome]()
         try:
             for function in 2 * (self.module, module):

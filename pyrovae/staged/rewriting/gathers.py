@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from pyrovae.staged.rewriting.selecting_mask import selecting_mask
+
 aten = torch.ops.aten
 
 _ZEROS = (aten.new_zeros.default, aten.zeros.default, aten.zeros_like.default)
@@ -21,11 +23,12 @@ def gather_selections(module: GraphModule) -> int:
     Returns:
         How many were rewritten.
     """
-    counts = {_mask(node): _length(node) for node in module.graph.nodes if node.meta.get("counted") and _mask(node)}
+    counted = (node for node in module.graph.nodes if node.meta.get("counted") and selecting_mask(node))
+    counts = {selecting_mask(node): _length(node) for node in counted}
     places: dict[Node, Node] = {}
     rewritten = 0
     for node in list(module.graph.nodes):
-        mask = _mask(node)
+        mask = selecting_mask(node)
         if mask not in counts or mask is None or not _fits(node):
             continue
         if mask not in places:
@@ -44,20 +47,12 @@ def _length(node: Node) -> int:
     return int(node.meta["val"].shape[0])
 
 
-def _mask(node: Node) -> Node | None:
-    """The one mask by which a selection, or the derivative of one, goes from the first dimensions on."""
-    if node.target not in (aten.index.Tensor, aten.index_put.default):
-        return None
-    indices: Any = node.args[1]
-    if len(indices) != 1 or not isinstance(indices[0], Node) or indices[0].meta["val"].dtype != torch.bool:
-        return None
-    return indices[0]
-
-
 def _fits(node: Node) -> bool:
     """Whether it is a selection, or puts values among zeros."""
     if node.target is aten.index.Tensor:
         return bool(node.meta.get("counted"))
+    if node.target is not aten.index_put.default:
+        return False  # it writes in place, which others may see
     base, value = node.args[0], node.args[2]
     whole = isinstance(value, Node) and isinstance(base, Node) and base.target in _ZEROS
     return whole and value.meta["val"].shape == (_chosen_shape(node))  # type: ignore[union-attr] - a node, by the test before
@@ -65,7 +60,7 @@ def _fits(node: Node) -> bool:
 
 def _chosen_shape(node: Node) -> tuple[int, ...]:
     """The shape of what the mask selects of the base."""
-    mask, base = _mask(node), node.args[0]
+    mask, base = selecting_mask(node), node.args[0]
     assert mask is not None
     assert isinstance(base, Node)
     value: Any = node.args[2]

@@ -59,8 +59,7 @@ class StepRoute:
         self.count = 0
         self.times = StepTimes()
         self._comparisons = Comparisons()
-        self._broken = 0
-        self._examining = False
+        self._broken, self._examining = 0, False
         self._closed = mode is False
         self._compiling: Compiling | None = None
 
@@ -136,6 +135,7 @@ class StepRoute:
         start = time.perf_counter()
         try:
             self.graph = GraphStep(self._settings, batch, self.examination.rebound, self._changes.draws)
+            self.graph.shorten(batch)
         except Exception as error:
             return words_of(error)
         self.function = self.graph.module

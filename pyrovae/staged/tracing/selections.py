@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from pyrovae.staged.rewriting.selecting_mask import PUTS, selecting_mask
+
 aten = torch.ops.aten
 
-
-_PUTS = (aten.index_put.default, aten.index_put_.default)
 
 _CONSTANTS: dict[Any, float] = {aten.zeros.default: 0.0, aten.ones.default: 1.0}
 
@@ -27,22 +27,22 @@ def select_in_place(module: GraphModule) -> set[Node]:
     """
     before = set(module.graph.nodes)
     for node in list(module.graph.nodes):
-        if node.target in _PUTS:
+        if node.target in PUTS:
             _rewrite(module.graph, node)
     for node in list(module.graph.nodes):
         selected: Any = _without_detour(node.args[0]) if node.target is aten.new_zeros.default else None
-        if _mask(selected) is not None:
+        if selecting_mask(selected) is not None:
             node.update_arg(0, selected.args[0])  # which takes no more than its type and device
     module.graph.eliminate_dead_code()
     return before - set(module.graph.nodes)
 
 
 def _rewrite(graph: Graph, put: Node) -> None:
-    base, mask, value = put.args[0], _mask(put), _without_detour(put.args[2])
+    base, mask, value = put.args[0], selecting_mask(put), _without_detour(put.args[2])
     if mask is None or not isinstance(base, Node) or not isinstance(value, Node):
         return
     other: Any = None
-    if _mask(value) is mask and value.target is aten.index.Tensor and _shape(value.args[0]) == _shape(base):
+    if selecting_mask(value) is mask and value.target is aten.index.Tensor and _shape(value.args[0]) == _shape(base):
         other = value.args[0]
     elif value.target in _CONSTANTS and _shape(value)[:1] == (_count(mask),):
         other = _CONSTANTS[value.target]
@@ -101,21 +101,11 @@ def _like(node: Node, base: Node) -> Node:
     return node
 
 
-def _mask(node: Any) -> Node | None:
-    """The one mask of truth values by which an operation selects from the first dimensions on."""
-    if not isinstance(node, Node) or node.target not in (aten.index.Tensor, *_PUTS):
-        return None
-    indices: Any = node.args[1]
-    if len(indices) != 1 or not isinstance(indices[0], Node) or indices[0].meta["val"].dtype != torch.bool:
-        return None
-    return indices[0]
-
-
 def _shape(node: Any) -> tuple[int, ...]:
     return tuple(node.meta["val"].shape)
 
 
 def _count(mask: Node) -> int | None:
     """How many values the mask chose while tracing, where it chose any for their own sake."""
-    chosen = (user for user in mask.users if user.target is aten.index.Tensor and _mask(user) is mask)
+    chosen = (user for user in mask.users if user.target is aten.index.Tensor and selecting_mask(user) is mask)
     return next((_shape(user)[0] for user in chosen), None)
