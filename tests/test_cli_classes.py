@@ -83,6 +83,13 @@ def test_labels_of_some_rows_are_learned_and_told_of_the_others(labelled):
     assert found["rows"] == ROWS
     assert found["value"] > 0.9
     assert found["most_frequent"] == pytest.approx(1 / 3)
+    frame = pd.read_csv("full.csv")
+    frame.loc[: ROWS // 4, "job"] = "cook"
+    frame.to_csv("wrong.csv", index=False)
+    wrong = labels_told(open_run(labelled, pair=None, data="wrong.csv", command="evaluate"))
+    share = wrong["value"]
+    assert 0.7 < share < 0.9
+    assert wrong["error"] == pytest.approx((share * (1 - share) / (ROWS - 1)) ** 0.5)
     succeeds(f"encode {labelled} full.csv --out told.csv")
     told = pd.read_csv("told.csv")
     classes = ["y.mean[clerk]", "y.mean[cook]", "y.mean[smith]"]

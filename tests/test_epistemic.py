@@ -17,6 +17,7 @@ from pyrovae.pairs.held_objects import eval_mode
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.trust import epistemic
+from pyrovae.trust.epistemic.weight_distributions import NormalWeights
 from pyrovae.trust.epistemic.weights import Weights
 
 
@@ -549,3 +550,10 @@ def test_vectorised_particles_are_refused_in_words():
     loss = pyro.infer.Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)
     with pytest.raises(pv.PairError, match="one draw of their weights at a time"):
         loss.loss(source.model, source.guide, X)
+
+
+@pytest.mark.parametrize("rank", [1, 16])
+def test_columns_of_weights_begin_as_large_together_as_the_diagonal(rank):
+    torch.manual_seed(0)
+    weights = NormalWeights(torch.zeros(5_000), rank=rank, scale=0.02)
+    assert float(weights.factor.detach().square().sum(1).mean()) == pytest.approx(0.02**2, rel=0.1)

@@ -143,6 +143,18 @@ def test_an_optimiser_changed_in_the_users_loop_is_followed(kind, change):
     same(ends[False], ends["traced"])
 
 
+def test_a_tensor_in_the_place_of_another_one_begins_without_its_moments():
+    optimiser = make_optimiser(lambda held: torch.optim.Adam(held), 0.1)
+    for step, gradient in enumerate([100.0, 1.0]):
+        weight = torch.zeros((), requires_grad=True)
+        weight.grad = torch.tensor(gradient)
+        optimiser.update({"weight": weight}, step)
+    (adam,) = optimiser.optimizers()
+    assert [*adam.state] == [weight]
+    assert float(weight.detach()) == pytest.approx(-0.1)  # the first step of Adam, whatever the gradient
+    assert len(adam.state_dict()["state"]) == 1
+
+
 @pytest.mark.parametrize("eps", [1e-8, 0.0])
 def test_moments_of_dead_weights_never_become_subnormal(eps):
     def make():
