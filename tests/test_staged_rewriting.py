@@ -94,7 +94,7 @@ def rewritten(monkeypatch):
         return counts[-1]
 
     gathers_before = gathers.gather_selections
-    monkeypatch.setattr("pyrovae.staged.graph_step.gather_selections", noted)
+    monkeypatch.setattr("pyrovae.staged.rewriting.rewritten.gather_selections", noted)
     return counts
 
 
