@@ -11,6 +11,7 @@ import pytest
 import torch
 from components import FAMILIES, ROWS, Constant, components
 from torch import nn
+from torch.nn.functional import logsigmoid
 
 import pyrovae as pv
 from pyrovae.checks.testing import check_conditional
@@ -334,6 +335,21 @@ def test_discretized_logistic_in_the_far_tail():
     base = DiscretizedLogisticLevels(torch.tensor([200.0, 55.0]), torch.tensor([1.0, 1.0]), 256, 255.0)
     expected = -94.5 + math.log(-math.expm1(-1.0))
     assert torch.allclose(base.log_prob(torch.tensor([105.0, 150.0])), torch.tensor(expected), atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 40.0])
+def test_slopes_of_the_discretized_logistic(scale):
+    """Against log σ(a) + log σ(-b) + log(1 - exp(b - a)), differentiated in float64; at the ends and far out, too."""
+    levels = torch.tensor([0, 1, 60, 100, 101, 140, 254, 255], dtype=torch.float64)
+    given = [torch.full((8,), value, dtype=torch.float64, requires_grad=True) for value in (100.4, scale)]
+    upper, lower = ((levels + shift - given[0]) / given[1] for shift in (0.5, -0.5))
+    ends = [torch.where(levels == 255, 0.0, logsigmoid(upper)), torch.where(levels == 0, 0.0, logsigmoid(-lower))]
+    inside = torch.where((levels > 0) & (levels < 255), torch.log(-torch.expm1(-1 / given[1])), 0.0)
+    expected = torch.autograd.grad((sum(ends) + inside).sum(), given)
+    single = [one.detach().float().requires_grad_() for one in given]
+    found = torch.autograd.grad(DiscretizedLogisticLevels(*single, 256, 255.0).log_prob(levels.float()).sum(), single)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one.double(), other, rtol=2e-5, atol=1e-6)
 
 
 def test_discretized_logistic_speaks_in_half_ranges():

@@ -90,6 +90,11 @@ class ContinuousBernoulliByLogits(TorchDistribution):
         return torch.where(small, series, exact).clamp(0, 1)
 
 
+# In units of the scale: no mass is left there in double precision, and smaller exponentials, or their squares, would be
+# subnormal numbers, at which a processor takes ten times as long and more.
+_FAR = 40.0
+
+
 class DiscretizedLogisticLevels(TorchDistribution):
     r"""A logistic distribution whose mass is gathered on the levels 0, 1, …, L - 1.
 
@@ -138,16 +143,16 @@ class DiscretizedLogisticLevels(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         level = torch.round(value.to(self.loc.dtype) * (self.levels - 1) / self.highest)
-        upper, lower = (level + 0.5 - self.loc) / self.scale, (level - 0.5 - self.loc) / self.scale
         first, last = level <= 0, level >= self.levels - 1
-        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)) loses nothing in either tail, where the difference
-        # of two numbers near 0 or 1 would; a - b is 1 / s.
-        inside = torch.log(-torch.expm1(-1 / self.scale))
-        return (
-            torch.where(last, 0.0, logsigmoid(upper))
-            + torch.where(first, 0.0, logsigmoid(-lower))
-            + torch.where(first | last, 0.0, inside)
-        )
+        rate = 1 / self.scale
+        middle = (level - self.loc) * rate
+        upper = torch.where(last, _FAR, middle + 0.5 * rate)
+        lower = torch.where(first, -_FAR, middle - 0.5 * rate)
+        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)) loses nothing in either tail, where the difference of two numbers
+        # near 0 or 1 would; a - b is 1 / s, and log σ(a) = min(a, 0) - log(1 + exp(-|a|)).
+        mass = torch.where(first | last, 1.0, -torch.expm1(-rate))
+        above, below = (1 + torch.exp(-end.abs().clamp(max=_FAR)) for end in (upper, lower))
+        return torch.log(mass / (above * below)) + upper.clamp(max=0) - lower.clamp(min=0)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Draws of shape `(*sample_shape, *batch)`, as the data have them."""
