@@ -225,7 +225,7 @@ FAULTS = (
     (
         "self.optimizer.state.pop(old, None)",
         "self.optimizer.state",
-        "training resumption",
+        "training staged_updates",
     ),
     (
         "if curve[-1] < curve[0] - max(",
@@ -275,7 +275,7 @@ FAULTS = (
     (
         '"error": float(value.std() / math.sqrt(len(value)))',
         '"error": float(value.std())',
-        "cli report",
+        "cli cli_classes",
     ),
     (
         "spread = np.sqrt(latent.means.var(0) + (latent.scales**2).mean(0))",
