@@ -57,7 +57,7 @@ from pyrovae.models import recipes as recipes
 from pyrovae.models import truth as truth
 from pyrovae.models.amortized.amortized_guide import AmortizedGuide as AmortizedGuide
 from pyrovae.models.conditionals.by_column import ByColumn as ByColumn
-from pyrovae.models.conditionals.columns import Column as Column
+from pyrovae.models.conditionals.column import Column as Column
 from pyrovae.models.conditionals.conditional import Conditional as Conditional
 from pyrovae.models.conditionals.conditional import LearnedScale as LearnedScale
 from pyrovae.models.conditionals.continuous import Beta as Beta

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from pyrovae.models.conditionals.columns import has_classes
+from pyrovae.models.conditionals.columns import has_classes, kind_of
 from pyrovae.report import svg
 from pyrovae.report.own_units import cells, known_columns, short, worded, words_of
 from pyrovae.report.section import Section
@@ -148,7 +148,7 @@ def _chart(one: TableColumn, data: np.ndarray, drawn: np.ndarray) -> str:
     if not has_classes(one.column):
         return svg.histogram([("data", seen, 0), ("draws", drawn, 1)], title=title, x_words=words_of(one))
     levels = _frequent(np.concatenate([seen, drawn]))
-    kept = levels[:_BARS] if one.column.kind != "ordinal" else sorted(levels)[:_BARS]
+    kept = (sorted(levels) if kind_of(one.column).ordered else levels)[:_BARS]
     shares = [[float((values == level).mean()) for level in kept] for values in (seen, drawn)]
     names = [short(worded(one, level), 10) for level in kept]
     if len(levels) > len(kept):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pyrovae.data.row_words import LINE
+from pyrovae.models.conditionals.columns import kind_of
 from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
 
@@ -113,7 +114,7 @@ def _end(likely: torch.Tensor, schema: RowSchema, share: float) -> torch.Tensor:
     """One end of the central intervals; of classes without an order the most frequent one."""
     found = torch.from_numpy(np.quantile(likely.double().numpy(), share, axis=0, method="nearest"))
     for place, column in enumerate(schema.columns):
-        if column.kind in ("binary", "categorical"):
+        if not kind_of(column).ordered:
             found[:, place] = likely[..., place].double().mode(0).values
     return found
 

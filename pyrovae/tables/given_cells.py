@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError, DataError, argument
-from pyrovae.models.conditionals.columns import KINDS
+from pyrovae.models.conditionals.columns import kind_of
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES, TableColumn
 
@@ -66,7 +66,7 @@ def _range(one: TableColumn, ends: tuple[Any, Any]) -> tuple[float, float]:
     """The lowest and the highest number, both within."""
     words = argument("where", {one.name: ends})
     assert one.column is not None
-    if one.column.kind in ("binary", "categorical"):
+    if not kind_of(one.column).ordered:
         raise ArgumentError(f"{words}: {one.name!r} is {one.column.kind}, and its classes have no order: give one.")
     if ends == (None, None):
         raise ArgumentError(f"{words}: give one end at least.")
@@ -100,7 +100,7 @@ def _number(one: TableColumn, value: Any) -> float:
         more = ", ..." if len(one.levels) > _SHOWN else ""
         levels = f"its classes are {', '.join(map(repr, one.levels[:_SHOWN]))}{more}"
         dates = "it is a date, such as 2020-01-31"
-        kind = f"it is {one.column.kind}: {KINDS[one.column.kind].words}"
+        kind = f"it is {one.column.kind}: {kind_of(one.column).words}"
         words = levels if one.levels else dates if one.form in DATES else kind
         raise ArgumentError(f"{argument('where', {one.name: value})}: {one.name!r} cannot be {value!r}; {words}.")
     return number

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.conditionals.columns import Column, check_column
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
@@ -40,13 +41,14 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
         level = plain_value(seen.iloc[0])
         levels = (level,) if isinstance(level, str | int | float | bool) else ()
         return TableColumn(None, name, "constant", levels, dtype, "left out: the same everywhere")
-    if kind not in (None, "binary", "categorical", "ordinal") and not _may_be_numbers(values):
+    of_classes = kind is not None and KINDS[kind].has_classes
+    if kind is not None and not of_classes and not _may_be_numbers(values):
         raise ArgumentError(f"kinds: {name!r} is to be {kind}, and holds {dtype}: numbers can be that, classes cannot.")
     if pd.api.types.is_datetime64_any_dtype(values):
         days = TableColumn(Column(name, kind or "real"), name, "day", (), dtype)
         whole = (days.numbers(seen)[0] % 1 == 0).all()
         return _with_numbers(days if whole else days._replace(form="date"), values)
-    if _is_of_numbers(values) and kind not in ("categorical", "ordinal", "binary"):
+    if _is_of_numbers(values) and not of_classes:
         numbers = seen.astype(float).to_numpy()
         if kind is None and len(numbers) > _FEW and (np.diff(np.sort(numbers)) == 1).all() and numbers[0] % 1 == 0:
             note = "left out: whole numbers in a row, as in an identifier"
@@ -66,7 +68,7 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
 def _with_numbers(one: TableColumn, values: Any) -> TableColumn:
     assert one.column is not None
     numbers, _ = one.numbers(values)
-    return one._replace(column=check_column(column_of(one.name, one.column.kind, 0, numbers)))
+    return one._replace(column=column_of(one.column, numbers))
 
 
 def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn:
@@ -88,9 +90,8 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
         return TableColumn(None, name, "identifier", (), dtype, f"left out: {words}")
     if len(levels) < 2:
         return TableColumn(None, name, "constant", tuple(levels), dtype, "left out: the same everywhere")
-    if kind in ("binary", "categorical", "ordinal"):
-        chosen = kind
-    else:
+    chosen = kind
+    if chosen is None:
         chosen = "ordinal" if ordered and len(levels) > 2 else "binary" if len(levels) == 2 else "categorical"
     one = TableColumn(Column(name, chosen, len(levels)), name, "classes", tuple(levels), dtype, note)
     numbers, _ = one.numbers(values)
@@ -99,8 +100,7 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     notes = [note] if note else []
     if rare and len(seen) >= 10 * _RARE:
         notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
-    column = check_column(column_of(name, chosen, len(levels), numbers))
-    return one._replace(column=column, note="; ".join(notes))
+    return one._replace(column=column_of(one.column, numbers), note="; ".join(notes))
 
 
 def _written_as(levels: list[Level]) -> str:

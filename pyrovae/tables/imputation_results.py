@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from pyrovae.errors import ArgumentError
+from pyrovae.models.conditionals.columns import KINDS
 
 MEASURES = ("error", "crps", "coverage", "log_density")
 
@@ -57,7 +58,7 @@ class ImputationScores(NamedTuple):
         import pandas as pd
 
         def figures(part: Any) -> Any:
-            classes = part["kind"].isin(("binary", "categorical", "ordinal"))
+            classes = part["kind"].map(lambda kind: KINDS[kind].has_classes)
             weights = part["hidden"] / part["hidden"].sum()
             pooled = {name: (part[name] * weights).sum(skipna=False) for name in ("coverage", "log_density")}
             errors = {"numbers": part["error"][~classes].mean(), "classes": part["error"][classes].mean()}

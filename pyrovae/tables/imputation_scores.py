@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.columns import Column, has_classes
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import has_classes, kind_of
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
@@ -141,7 +142,7 @@ def _of_draws(
 ) -> tuple[float, float]:
     """CRPS and coverage."""
     drawn, wanted, unit = draws, true, spread
-    if column.kind == "ordinal":
+    if has_classes(column) and kind_of(column).ordered:
         unit = 1.0
     elif has_classes(column):  # indicators, of which two differ where classes do
         levels = torch.arange(column.classes)

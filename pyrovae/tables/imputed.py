@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.models.conditionals.columns import has_classes
-from pyrovae.models.units.table_units import range_of
+from pyrovae.models.conditionals.columns import has_classes, kind_of
 from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
 from pyrovae.tables.conformal_ends import conformal_ends
@@ -112,7 +111,8 @@ class Imputed(NamedTuple):
         names = [one.name for one in columns]
         ends = conformal_ends(low.double(), high.double(), known, missing, level, names)
         if columns:  # no further than its column can be
-            least, most, _ = (torch.tensor(part).double() for part in zip(*map(range_of, columns), strict=True))
+            ranges = zip(*(kind_of(one).range_of(one) for one in columns), strict=True)
+            least, most, _ = (torch.tensor(part).double() for part in ranges)
             ends = ends[0].clamp(least, most), ends[1].clamp(least, most)
         return ends[0].to(low.dtype), ends[1].to(high.dtype)
 

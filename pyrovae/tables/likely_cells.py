@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from pyrovae.models.conditionals.columns import Column
-
-_BY_MEAN = ("real", "proportion")
-# Means hang on the tail, or lie between two peaks where nothing is.
-_BY_MEDIAN = ("heavy", "peaked", "positive", "positive_or_zero", "count", "inflated_count", "ordinal")
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import kind_of
 
 
 def likely_cells(draws: torch.Tensor, columns: Sequence[Column]) -> torch.Tensor:
@@ -29,8 +26,8 @@ def likely_cells(draws: torch.Tensor, columns: Sequence[Column]) -> torch.Tensor
     """
     found = draws.double().mode(0).values
     for place, column in enumerate(columns):
-        if column.kind in _BY_MEAN:
+        if (likely := kind_of(column).likely) == "mean":
             found[:, place] = draws[..., place].double().mean(0)
-        elif column.kind in _BY_MEDIAN:
+        elif likely == "median":
             found[:, place] = draws[..., place].double().median(0).values
     return found

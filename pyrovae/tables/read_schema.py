@@ -10,7 +10,8 @@ from typing import Any
 
 from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
-from pyrovae.models.conditionals.columns import Column, check_column
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import check_column, has_classes
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import TableColumn
 from pyrovae.training.saved import files
@@ -99,7 +100,7 @@ def _column(entries: dict[str, Any]) -> TableColumn:
             raise ValueError(f"column {name!r}: center, spread and shares are finite numbers, shares above 0")
         classes = len(levels) if form == "classes" else 0
         column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares))
-        if (form == "classes") != (column.kind in ("binary", "categorical", "ordinal")) or form not in _FORMS[:4]:
+        if (form == "classes") != has_classes(column) or form not in _FORMS[:4]:
             raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
     return TableColumn(column, name, form, levels, **texts)
 

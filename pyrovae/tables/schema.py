@@ -11,7 +11,8 @@ import torch
 
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.models.conditionals.columns import KINDS, Column
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.as_frame import as_frame, in_form_of
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.schema_toml import schema_toml

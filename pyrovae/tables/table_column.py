@@ -9,7 +9,8 @@ import numpy as np
 
 from pyrovae.data.row_words import row_words
 from pyrovae.errors import DataError, argument
-from pyrovae.models.conditionals.columns import Column, has_classes
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import check_column, kind_of
 
 Level = str | int | float | bool
 
@@ -93,7 +94,7 @@ class TableColumn(NamedTuple):
 
         assert self.column is not None
         if self.dtype == "category":
-            ordered = self.column.kind == "ordinal"
+            ordered = kind_of(self.column).ordered
             return pd.Series(pd.Categorical.from_codes(codes, categories=list(self.levels), ordered=ordered))
         picked = [None if code < 0 else self.levels[code] for code in codes]
         complete = (codes >= 0).all()
@@ -142,44 +143,25 @@ class TableColumn(NamedTuple):
 
     def _check(self, numbers: np.ndarray, index: Any) -> None:
         assert self.column is not None
-        kind = self.column.kind
-        wrong = np.isinf(numbers)
-        if kind in ("count", "inflated_count"):
-            wrong |= (numbers < 0) | (numbers % 1 != 0)
-        elif kind == "positive":
-            wrong |= numbers <= 0
-        elif kind == "positive_or_zero":
-            wrong |= numbers < 0
-        elif kind == "proportion":
-            wrong |= (numbers <= 0) | (numbers >= 1)
+        low, high, whole = kind_of(self.column).range_of(self.column)
+        wrong = (numbers < low) | (numbers > high)
+        if whole:
+            wrong |= np.rint(numbers) != numbers
         wrong &= ~np.isnan(numbers)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             other = argument("kinds", {self.name: "real"})
             raise DataError(
-                f"column {self.name!r} is {kind}, and holds {numbers[row]:g} in {row_words(index, row)} "
+                f"column {self.name!r} is {self.column.kind}, and holds {numbers[row]:g} in {row_words(index, row)} "
                 f"({int(wrong.sum())} such cells). Make it a hole, or give the column another kind ({other})."
             )
 
 
-def column_of(name: str, kind: str, classes: int, numbers: np.ndarray) -> Column:
+def column_of(column: Column, numbers: np.ndarray) -> Column:
     """A column with what its numbers say: level and spread, or the shares of the classes."""
     import torch
 
-    from pyrovae.models.units.table_units import transformed
-
-    seen = numbers[~np.isnan(numbers)]
-    plain = Column(name, kind, classes)
-    if has_classes(plain):
-        counts = np.bincount(seen.astype(int), minlength=classes) + 0.5
-        return plain._replace(shares=tuple((counts / counts.sum()).tolist()))
-    if kind == "positive_or_zero":
-        zeros = (float((seen == 0).mean()) * len(seen) + 0.5) / (len(seen) + 1)
-        plain, seen = plain._replace(shares=(zeros, 1 - zeros)), seen[seen > 0]
-    scaled = transformed(plain, torch.from_numpy(seen.astype(float))).numpy() if len(seen) else np.zeros(1)
-    spread = float(scaled.std())
-    center = float(scaled.mean())
-    return plain._replace(center=center, spread=spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0)
+    return check_column(kind_of(column).learned(column, torch.from_numpy(numbers[~np.isnan(numbers)].astype(float))))
 
 
 def in_timezone(dates: Any, zone: Any) -> Any:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.models.conditionals.columns import KINDS, Column, check_column, has_classes
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import check_column, has_classes, kind_of
 from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.models.conditionals.or_anything import OrAnything
 from pyrovae.models.conditionals.side_by_side import SideBySide
@@ -58,8 +59,7 @@ class ByColumn(Conditional):
                 "pv.MLP(..., pv.ByColumn.outputs(columns))"
             )
         self.network = check_network(network, "ByColumn", 1)
-        # A scale, in spreads of the column, or a total count, which the spread of logarithms is the root of one over.
-        free = [_total(column) if "count" in column.kind else 0.0 for column in self.columns]
+        free = [kind_of(column).free_start(column) for column in self.columns]
         self.free = nn.Parameter(torch.tensor(free), requires_grad=not all(map(has_classes, self.columns)))
         self.outlier_draws, logits = outlier_draws, _logits_of(outliers, len(self.columns))
         if logits is not None and outliers == "learned":
@@ -68,7 +68,7 @@ class ByColumn(Conditional):
             self.register_buffer("outlier_logits", logits, persistent=False)
         self._wanted, self._groups = wanted, self._grouped()
         for number, (places, starts) in enumerate(self._groups):  # once, and not at every step
-            size = KINDS[self.columns[places[0]].kind].outputs(self.columns[places[0]])
+            size = kind_of(self.columns[places[0]]).outputs(self.columns[places[0]])
             index = [start + one for start in starts for one in range(size)]
             self.register_buffer(f"_index_{number}", torch.tensor(index), persistent=False)
             self.register_buffer(f"_places_{number}", torch.tensor(places), persistent=False)
@@ -76,7 +76,7 @@ class ByColumn(Conditional):
     @staticmethod
     def outputs(columns: Sequence[Column]) -> int:
         """How many numbers the network of these columns has to give."""
-        return sum(KINDS[check_column(column).kind].outputs(column) for column in columns)
+        return sum(kind_of(check_column(column)).outputs(column) for column in columns)
 
     def forward(self, *given: Tensor) -> Any:
         """Batch shape: leading dims of `given`; event shape (columns,)."""
@@ -100,7 +100,7 @@ class ByColumn(Conditional):
         """Columns of one kind and size, which are worked on together: their places, and where their numbers begin."""
         start, known = 0, []
         for place, column in enumerate(self.columns):
-            size = KINDS[column.kind].outputs(column)
+            size = kind_of(column).outputs(column)
             known.append((column.kind, size, column.classes, place, start))
             start += size
         known.sort(key=lambda one: one[:3])
@@ -113,7 +113,7 @@ class ByColumn(Conditional):
         raw = raw.reshape(*output.shape[:-1], len(places), -1)
         free = self.free.index_select(0, self.get_buffer(f"_places_{number}"))
         columns = [self.columns[place] for place in places]
-        return places, KINDS[columns[0].kind].make(columns, raw, free)
+        return places, kind_of(columns[0]).make(columns, raw, free)
 
 
 def _logits_of(outliers: float | str | None, count: int) -> Tensor | None:
@@ -125,7 +125,3 @@ def _logits_of(outliers: float | str | None, count: int) -> Tensor | None:
         raise ArgumentError(f"{argument('outliers', outliers)}; give a probability from 0.0001 to 0.5, or 'learned'.")
     logit = math.log(share / (1 - share))
     return torch.full((count,), math.tan(logit * math.pi / 20) * 20 / math.pi)
-
-
-def _total(column: Column) -> float:
-    return min(max(-2 * math.log(column.spread), -2.0), 6.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pyrovae.models.conditionals.background import background, background_draws
-from pyrovae.models.conditionals.columns import Column
+from pyrovae.models.conditionals.column import Column
 
 
 class OrAnything(TorchDistribution):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from pyrovae.errors import ArgumentError
-from pyrovae.models.conditionals.columns import Column, HasColumns, check_column, has_classes
+from pyrovae.models.conditionals.column import Column, HasColumns
+from pyrovae.models.conditionals.columns import check_column, has_classes, kind_of
 from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.side_by_side import SideBySide
-from pyrovae.models.units.table_units import transformed
 
 Known = Mapping[str, float | Sequence[float]]
 
@@ -104,7 +104,8 @@ class SelfMasking(Conditional):
 
     def _standardised(self, places: list[int], cells: Tensor) -> Tensor:
         center, spread = self._units(places)
-        return (transformed(self.columns[places[0]], cells) - center) / spread
+        column = self.columns[places[0]]
+        return (kind_of(column).transformed(column, cells) - center) / spread
 
     def _units(self, places: list[int]) -> tuple[Tensor, ...]:
         return tuple(
@@ -180,11 +181,11 @@ class HiddenCells(SideBySide):
 
 
 def _alike(one: tuple[int, Column]) -> tuple[str, int]:
-    """Columns that are worked on together; zeros beside logarithms stand where their own column has them."""
+    """Columns that are worked on together."""
     place, column = one
     if has_classes(column):
         return "classes", 0
-    return column.kind, place if column.kind == "positive_or_zero" else 0
+    return column.kind, 0 if kind_of(column).alike else place
 
 
 def _is_of_classes(fn: Any) -> bool:

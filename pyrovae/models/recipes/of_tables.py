@@ -8,7 +8,7 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.by_column import ByColumn
-from pyrovae.models.conditionals.columns import Column, HasColumns
+from pyrovae.models.conditionals.column import Column, HasColumns
 from pyrovae.models.conditionals.discrete import Categorical
 from pyrovae.models.conditionals.normals import DiagNormal
 from pyrovae.models.conditionals.self_masking import SelfMasking

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import DataError
-from pyrovae.models.conditionals.columns import Column, check_column, has_classes
+from pyrovae.models.conditionals.column import Column
+from pyrovae.models.conditionals.columns import check_column, has_classes, kind_of
 
 _HALF = 0.5  # in the place of what is missing: every kind has a number for it
 
@@ -43,7 +44,7 @@ class TableUnits(nn.Module):
         spread = [self.columns[place].spread for place in self.numbers]
         self.register_buffer("center", torch.tensor(center, dtype=torch.float64))
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float64))
-        lows, highs, wholes = zip(*map(range_of, self.columns), strict=True)
+        lows, highs, wholes = zip(*(kind_of(one).range_of(one) for one in self.columns), strict=True)
         # No buffers: data are looked at where they come in, before they go where the networks are.
         self._range = [torch.tensor(part, dtype=torch.float64) for part in (lows, highs)] + [torch.tensor(wholes)]
         self.register_buffer("kind", torch.zeros(()), persistent=False)  # the networks' type: it follows .double()
@@ -81,29 +82,8 @@ class TableUnits(nn.Module):
 
     def _standardised(self, x: Tensor, seen: Tensor) -> Tensor:
         columns = [self.columns[place] for place in self.numbers]
-        parts = [transformed(column, torch.where(seen[..., n], x[..., n], _HALF)) for n, column in enumerate(columns)]
+        filled = torch.where(seen, x, _HALF)
+        parts = [kind_of(column).transformed(column, filled[..., n]) for n, column in enumerate(columns)]
         standard = (torch.stack(parts, -1) - self.center) / self.spread
         near = 8 * (standard / 8).tanh()  # the identity up to two or three spreads
         return torch.where(seen, near, 0.0).to(self.kind.dtype)
-
-
-def range_of(column: Column) -> tuple[float, float, bool]:
-    """The lowest and the highest number of a column, and whether they are whole."""
-    largest = torch.finfo(torch.float64).max
-    if has_classes(column):
-        return 0.0, column.classes - 1.0, True
-    if column.kind == "proportion":
-        return 1e-30, 1 - 1e-9, False
-    low = {"positive": 1e-300, "positive_or_zero": 0.0, "count": 0.0, "inflated_count": 0.0}.get(column.kind, -largest)
-    return low, largest, column.kind in ("count", "inflated_count")
-
-
-def transformed(column: Column, x: Tensor) -> Tensor:
-    """The numbers of which `center` and `spread` are mean and deviation; zeros beside logarithms are three below."""
-    if column.kind == "positive":
-        return x.clamp(min=1e-300).log()
-    if column.kind == "positive_or_zero":
-        return torch.where(x > 0, torch.where(x > 0, x, 1.0).log(), column.center - 3 * column.spread)
-    if column.kind in ("count", "inflated_count"):
-        return x.clamp(min=0).log1p()
-    return x.clamp(1e-6, 1 - 1e-6).logit() if column.kind == "proportion" else x
