@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,7 +33,11 @@ class Component:
         return torch.randn(ROWS, GIVEN, generator=torch.Generator().manual_seed(1))
 
 
-CLASSES = {"binary": 2, "categorical": 3, "ordinal": 4}
+ENDS = {
+    "interval": ((-math.inf, -1.0), (-1.0, 0.5), (1.5, 2.0)),
+    "positive_interval": ((0.0, 1.0), (1.0, 9.0), (9.0, math.inf)),
+}
+CLASSES = {"binary": 2, "categorical": 3, "ordinal": 4, **dict.fromkeys(ENDS, 3)}
 SHARES = {"binary": (0.2, 0.8), "categorical": (0.5, 0.3, 0.2), "positive_or_zero": (0.4, 0.6)}
 
 FAMILIES = [
@@ -72,9 +77,10 @@ FAMILIES = [
 ]
 
 EVERY_KIND = [
-    pv.Column(kind, kind, classes=CLASSES.get(kind, 0), center=0.3, spread=1.5, shares=SHARES.get(kind, ()))
+    pv.Column(kind, kind, classes=CLASSES.get(kind, 0), center=0.3, spread=1.5, shares=SHARES.get(kind, ()),
+              ends=ENDS.get(kind, ()))
     for kind in ("real", "heavy", "positive", "positive_or_zero", "count", "inflated_count", "binary", "categorical",
-                 "ordinal", "proportion", "categorical", "peaked")
+                 "ordinal", "proportion", "categorical", "peaked", "interval", "positive_interval")
 ]  # fmt: skip
 FAMILIES.append(
     Component("ByColumn", lambda net: pv.ByColumn(net, EVERY_KIND), pv.ByColumn.outputs(EVERY_KIND), (len(EVERY_KIND),))

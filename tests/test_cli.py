@@ -26,6 +26,7 @@ from pyrovae.cli.commands import app
 from pyrovae.cli.evaluate import lines
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.option_names import _EXAMPLES, _OPTIONS, as_option
+from pyrovae.cli.request import TrainingOptions, TrainingSettings
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.data.origin import Data, split, square_images
 from pyrovae.data.read_as import read_as
@@ -740,3 +741,10 @@ def test_a_trained_model_without_checkpoints_is_not_overwritten():
     result = run("train --resume --out run --epochs 2 --no-report --quiet")
     assert isinstance(result.exception, pv.FileError) or result.exit_code == 2
     assert Path("run/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("rows", "epochs", "patience"), [(300, 1000, 167), (2_000, 250, 32), (60_000, 10, 20)])
+def test_trainings_of_few_rows_have_steps_enough(rows, epochs, patience):
+    """Patience of 20 epochs of three steps each ended before there was anything to see."""
+    settings = TrainingSettings.of(TrainingOptions(), rows)
+    assert (settings.epochs, settings.patience) == (epochs, patience)

@@ -238,3 +238,17 @@ def test_a_folder_that_names_code_is_not_followed():
         for command in ("impute", "outliers", "encode", "sample", "report"):
             assert fails(f"{command} run")
             assert not Path("executed").exists()
+
+
+def test_intervals_in_a_file(folder):  # noqa: F811
+    frame, labels = table(), ["<160", "160-170", "170-180", ">180"]
+    ages = pd.cut(frame["height"], [0, 160, 170, 180, 300], labels=labels).astype(str)
+    frame["age"] = ages.mask(frame.index % 7 == 0)
+    frame.to_csv("t.csv", index=False)
+    succeeds(f"train t.csv --out run {QUICK} --columns height,age,income")
+    assert pv.tables.read_schema("run/schema.toml").columns[1].ends[1] == (160.0, 170.0)
+    succeeds("impute run t.csv -o filled.csv")
+    assert set(pd.read_csv("filled.csv")["age"]) == set(labels)
+    succeeds("sample run -n 20 --where age=160-170 -o made.csv")
+    assert set(pd.read_csv("made.csv")["age"]) == {"160-170"}
+    assert "160-170" in Path("run/report.html").read_text()

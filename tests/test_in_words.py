@@ -26,6 +26,7 @@ RESULTS = {
     "novelty": lambda: pv.novelty(TRUTH, X[:100], calibration=X[100:], draws=5),
     "generated": lambda: pv.generate_with_uncertainty(TRUTH, X[:50], draws=5),
     "active units": lambda: pv.active_units(TRUTH, X),
+    "imputed": lambda: pv.impute(pv.masked(TRUTH, fill=0.0), X[:9].masked_fill(X[:9] > 1.5, math.nan), draws=10),
     "compare": lambda: pv.compare({"a": TRUTH, "b": TRUTH}, X, draws=25),
 }
 

@@ -85,8 +85,9 @@ def test_the_density_of_a_row_is_that_of_what_is_shown():
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_what_may_be_anything_is_a_density_of_its_kind(kind):
     """It sums, or integrates, to one."""
-    classes = {"binary": 2, "categorical": 5, "ordinal": 4}.get(kind, 0)
+    classes = {"binary": 2, "categorical": 5, "ordinal": 4, "interval": 3, "positive_interval": 3}.get(kind, 0)
     column = Column("x", kind, classes=classes, center=1.5, spread=0.7, shares=(0.3, 0.7) if "zero" in kind else ())
+    column = column._replace(ends=((0.0, 1.0), (1.0, 3.0), (3.0, 4.0)) if "interval" in kind else ())
 
     def density(x):
         return background([column], torch.as_tensor(x, dtype=torch.float64)[:, None])[:, 0].exp()

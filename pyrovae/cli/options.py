@@ -174,7 +174,7 @@ ClipNorm = Annotated[float | None, _option(help="Largest norm of a gradient.", u
 
 Validation = Annotated[float | None, _option(help="Fraction of rows held out.", usual="0.1", panel="Training")]
 
-Patience = Annotated[int | None, _option(help=_PATIENCE, usual="20 where beta is 1", panel="Training")]
+Patience = Annotated[int | None, _option(help=_PATIENCE, usual="20, or 500 steps, where beta is 1", panel="Training")]
 
 Seed = Annotated[int | None, _option(help="Of all random numbers.", usual="0", panel="Training")]
 

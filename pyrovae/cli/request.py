@@ -14,10 +14,11 @@ from pyrovae.errors import ArgumentError
 # Optimiser steps after which the usual small models have levelled off; epochs follow from it.
 _STEPS = 4_000
 
-_FEWEST, _MOST = 10, 200
+_FEWEST, _MOST = 10, 1_000
 
-# Epochs without a better bound of held-out rows: noise between epochs is over after about so many.
-_PATIENCE = 20
+# Epochs without a better bound of held-out rows: noise between epochs is over after about so many; and steps, in which
+# a training of few rows, whose epochs are a step or three, has hardly begun.
+_PATIENCE, _PATIENT_STEPS = 20, 500
 
 
 # How `fit` calls what the command line does.
@@ -146,7 +147,7 @@ class TrainingSettings:
         if "patience" not in chosen:
             # With another weight than 1 the ELBO is not what is trained, so its best epoch is not the best one.
             plain = chosen.get("beta", 1.0) == 1 and chosen.get("validation", cls.validation) > 0
-            chosen["patience"] = _PATIENCE if plain else 0
+            chosen["patience"] = max(_PATIENCE, math.ceil(_PATIENT_STEPS / max(1, steps))) if plain else 0
         settings = cls(**chosen)
         settings.check()
         return settings

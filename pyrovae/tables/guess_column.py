@@ -10,11 +10,12 @@ import numpy as np
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import KINDS
+from pyrovae.tables.guess_bands import banded_column
+from pyrovae.tables.less_skewed import less_skewed_by_logarithm
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
 _FEW = 20  # whole numbers of which there are no more are taken for codes
-_NARROW = 0.05  # a spread, over the mean, below which a column is far from 0
 _WRITTEN = {
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? Dates are datetime64 in a frame, and 2020-01-31 in a file",
     r"[+-]?\d+([.,]\d+)?": "numbers as texts? These are classes until numbers are made of them",
@@ -34,6 +35,8 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
     if values.dtype == object and all(_is_plain_number(plain_value(one)) for one in seen):
         values = values.where(values.notna(), np.nan).astype(float)  # numbers beside None, as databases give them
         seen = values.dropna()
+    if (kind is not None or seen.nunique() > 1) and (banded := banded_column(name, values, kind)) is not None:
+        return banded
     if values.dtype == object:
         for one in seen:
             _level(name, one)  # refuses what is no cell of a table
@@ -94,6 +97,7 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     if chosen is None:
         chosen = "ordinal" if ordered and len(levels) > 2 else "binary" if len(levels) == 2 else "categorical"
     one = TableColumn(Column(name, chosen, len(levels)), name, "classes", tuple(levels), dtype, note)
+    assert one.column is not None
     numbers, _ = one.numbers(values)
     counts = np.bincount(numbers[~np.isnan(numbers)].astype(int), minlength=len(levels))
     rare = int((counts < _RARE).sum())
@@ -125,18 +129,11 @@ def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
     if low >= 0 and high <= 1:
         return "real", "between 0 and 1, the ends included: move these inside for a proportion"
     if low >= 0 and high > 0:
-        above = np.log(numbers[numbers > 0])
         if low == 0 and (numbers == 0).mean() > 0.01:
             return "positive_or_zero", ""
-        far = numbers.std() < _NARROW * numbers.mean()  # there a logarithm is a straight line, and skewness is chance
-        if low > 0 and not far and abs(_skew(above)) < abs(_skew(numbers)):
+        if less_skewed_by_logarithm(numbers):
             return "positive", ""
     return "real", ""
-
-
-def _skew(numbers: np.ndarray) -> float:
-    spread = numbers.std()
-    return float((((numbers - numbers.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
 
 
 def _may_be_numbers(values: Any) -> bool:

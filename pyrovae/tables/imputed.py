@@ -12,6 +12,7 @@ from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.columns import has_classes, kind_of
 from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
+from pyrovae.plots.in_words import in_words
 from pyrovae.tables.conformal_ends import conformal_ends
 from pyrovae.tables.imputed_to_arviz import imputed_to_arviz
 from pyrovae.tables.known_cells import known_cells
@@ -51,6 +52,10 @@ class Imputed(NamedTuple):
     khat: torch.Tensor
     ess: torch.Tensor
     table: ImputedFrame | None = None
+
+    def __repr__(self) -> str:
+        """Figures in words, and not all of their numbers."""
+        return in_words(self._replace(table=None))
 
     def mean(self) -> dict[str, torch.Tensor]:
         """Completed data with the means of the draws, (rows, ...)."""

@@ -78,7 +78,7 @@ def schema_from(text: str, path: str) -> Schema:
 
 
 def _column(entries: dict[str, Any]) -> TableColumn:
-    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "note"}
+    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "ends", "note"}
     if strange := sorted(set(entries) - known):
         raise ValueError(f"a column has {strange[0]!r}, which no schema has")
     name, form = entries.get("name"), entries.get("form")
@@ -99,7 +99,8 @@ def _column(entries: dict[str, Any]) -> TableColumn:
         ):
             raise ValueError(f"column {name!r}: center, spread and shares are finite numbers, shares above 0")
         classes = len(levels) if form == "classes" else 0
-        column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares))
+        ends = tuple((float(low), float(high)) for low, high in entries.get("ends", ()))
+        column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares, ends=ends))
         if (form == "classes") != has_classes(column) or form not in _FORMS[:4]:
             raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
     return TableColumn(column, name, form, levels, **texts)

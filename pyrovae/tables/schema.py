@@ -130,15 +130,16 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
 
     Numbers above 0 whose logarithms are less skewed are positive (or zero); whole numbers from 0 up are counts where
     there are more than 20 different ones (or hardly one twice), and codes of classes otherwise; texts and booleans are
-    classes; a column that is the same everywhere, or texts that are all different, are left out. `print(schema)` shows
-    it, with what is worth knowing; `kinds` corrects it, and so does an edited file (`read_schema`).
+    classes; texts such as 30-39, <5 or 100+, and pandas' intervals, are intervals in which a number lies; a column that
+    is the same everywhere, or texts that are all different, are left out. `print(schema)` shows it, with what is worth
+    knowing; `kinds` corrects it, and so does an edited file (`read_schema`).
 
     Args:
         frame: of pandas, or of any library that exchanges tables (Arrow's stream or the dataframe interchange), such as
             polars and pyarrow.
         kinds: of columns by name: "real", "heavy" (outliers), "peaked" (several peaks), "positive",
-            "positive_or_zero", "count",
-            "inflated_count", "binary", "categorical", "ordinal", "proportion", or "left out".
+            "positive_or_zero", "count", "inflated_count", "proportion", "binary", "categorical", "ordinal", "interval"
+            (a number known to lie in one), "positive_interval" (the same above 0), or "left out".
 
     Returns:
         A `Schema`.
@@ -207,7 +208,7 @@ def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
     import pandas as pd
 
     if isinstance(before.dtype, pd.CategoricalDtype):
-        new = [level for level in decoded.unique() if level not in before.cat.categories]
+        new = [level for level in decoded.dropna().unique() if level not in before.cat.categories]
         before = before.cat.add_categories(new)
     if isinstance(before.dtype, pd.DatetimeTZDtype):
         # Numbers of days are those of the clock on the wall, of whichever zone the frame has it.

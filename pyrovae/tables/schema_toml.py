@@ -24,6 +24,8 @@ def _section(one: TableColumn) -> str:
             "spread": column.spread,
             "shares": list(column.shares),
         }
+        if column.ends:
+            entries["ends"] = [list(ends) for ends in column.ends]
     if one.note:
         entries["note"] = one.note
     return "[[column]]\n" + "".join(f"{name} = {_toml(value)}\n" for name, value in entries.items())

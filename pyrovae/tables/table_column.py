@@ -11,6 +11,7 @@ from pyrovae.data.row_words import row_words
 from pyrovae.errors import DataError, argument
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import check_column, kind_of
+from pyrovae.tables.bands import band, intervals_of, place_of
 
 Level = str | int | float | bool
 
@@ -93,6 +94,8 @@ class TableColumn(NamedTuple):
         import pandas as pd
 
         assert self.column is not None
+        if "interval[" in self.dtype:
+            return pd.Series(intervals_of(self.levels, self.dtype, codes))
         if self.dtype == "category":
             ordered = kind_of(self.column).ordered
             return pd.Series(pd.Categorical.from_codes(codes, categories=list(self.levels), ordered=ordered))
@@ -119,7 +122,12 @@ class TableColumn(NamedTuple):
         return np.where(dates.isna(), np.nan, numbers)
 
     def _codes(self, values: Any) -> tuple[np.ndarray, list[str]]:
-        known = {level: code for code, level in enumerate(self.levels)}
+        assert self.column is not None
+        known: dict[Any, int] = {level: code for code, level in enumerate(self.levels)}
+        if self.column.ends:
+            bands = [band(level) for level in self.levels]
+            places = {one: place_of(one, bands, self.column.ends) for one in map(plain_value, values.dropna().unique())}
+            known = {one: place for one, place in places.items() if place is not None} | known
         missing = values.isna().to_numpy()
         found = [None if gone else known.get(plain_value(value)) for value, gone in zip(values, missing, strict=True)]
         strange = {

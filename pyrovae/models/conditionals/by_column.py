@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.column import Column
-from pyrovae.models.conditionals.columns import check_column, has_classes, kind_of
+from pyrovae.models.conditionals.columns import check_column, kind_of
 from pyrovae.models.conditionals.conditional import Conditional, bounded, check_network, network_output
 from pyrovae.models.conditionals.or_anything import OrAnything
 from pyrovae.models.conditionals.side_by_side import SideBySide
@@ -60,7 +60,9 @@ class ByColumn(Conditional):
             )
         self.network = check_network(network, "ByColumn", 1)
         free = [kind_of(column).free_start(column) for column in self.columns]
-        self.free = nn.Parameter(torch.tensor(free), requires_grad=not all(map(has_classes, self.columns)))
+        self.free = nn.Parameter(
+            torch.tensor(free), requires_grad=any(kind_of(column).has_free for column in self.columns)
+        )
         self.outlier_draws, logits = outlier_draws, _logits_of(outliers, len(self.columns))
         if logits is not None and outliers == "learned":
             self.outlier_logits = nn.Parameter(logits)

@@ -37,6 +37,7 @@ class Kind:
         lowest: the lowest number.
         highest: the highest one.
         whole: whether they are whole.
+        has_free: whether their family has a free number.
         alike: whether the numbers that `transformed` gives do not depend on the column.
     """
 
@@ -45,6 +46,7 @@ class Kind:
     lowest, highest = -_LARGEST, _LARGEST
     whole = False
     alike = True
+    has_free = True
 
     def __init__(self, words: str, make: Make, *, outputs: int = 1, likely: str = "mean"):
         self.words, self.make, self.likely, self._outputs = words, make, likely, outputs

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.models.conditionals.by_column import ByColumn
 from pyrovae.models.conditionals.column import Column, HasColumns
@@ -24,6 +26,8 @@ from pyrovae.pairs.masked import masked
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.with_schema import RowSchema, with_schema
+
+_START = -2.0  # the logarithm of the guide's scales at first: at 0, 300 rows and few steps leave all of z unused
 
 
 def table_vae(
@@ -47,6 +51,8 @@ def table_vae(
       across scalings, and evidence of rows is what it is called.
     - *The encoder sees what is there and what is not*: standardised numbers, one-hot classes, zeros in the place of
       holes, and a flag for each column.
+    - *The guide begins narrow* (scales of e^-2): a decoder that gets mostly noise learns to do without z, which few
+      steps of a small table do not take back.
     - *What is missing counts nowhere* (`masked`): the pair trains on rows with holes as they are. That is right where
       cells are missing at random; where what they hold decides it, say how by `mechanism`: what is missing is then
       latent, and which cells are there is observed. Train it by `pv.objectives.IWAE`.
@@ -119,13 +125,21 @@ class _Parts:
         return {
             "prior": StandardNormal(d),
             "likelihood": ByColumn(decoder, self.columns, outliers=self.outliers, outlier_draws=False),
-            "posterior": DiagNormal(encoder),
+            "posterior": DiagNormal(_narrow(encoder, d)),
         }
 
     def labelled(self, classes: int) -> LabelledVAE:
         """With a class for each row."""
         classifier = Categorical(Chain(self.units, MLP(self.units.width, self.hidden, classes)))
         return LabelledVAE(**self.three(classes), classifier=classifier, classes=classes)
+
+
+def _narrow(encoder: Any, latent: int) -> Any:
+    """The encoder, whose scales begin narrow: the last of its numbers are their logarithms."""
+    last = [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias[latent:] += _START
+    return encoder
 
 
 def _columns(columns: Sequence[Column] | HasColumns) -> tuple[Column, ...]:
