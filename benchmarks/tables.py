@@ -179,10 +179,13 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="imputers by name")
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
     parser.add_argument("--results", type=Path, default=Path("tables.jsonl"))
-    rows = run(parser.parse_args())
+    options = parser.parse_args()
+    rows = run(options)
     for mechanism in dict.fromkeys(row["mechanism"] for row in rows):
         print(f"\n{mechanism}\n")
         report([row for row in rows if row["mechanism"] == mechanism])
+    for k in options.k:
+        paired(rows, f"pyrovae, {k} draws")
 
 
 def report(rows: list[dict]) -> None:
@@ -195,6 +198,24 @@ def report(rows: list[dict]) -> None:
         means = [float(np.mean([row[key] for row in mine])) for key in ("error", "crps", "cover", "seconds")]
         numbers = [np.mean(error[who]), np.mean(crps[who]), *means]
         print(f"| {who} | {' | '.join(f'{number:.3f}' for number in numbers)} |")
+
+
+def paired(rows: list[dict], ours: str) -> None:
+    """By how much others are above ours, in tables with holes that both have done: mean, standard error, better in."""
+    found: dict[str, dict[tuple, dict]] = defaultdict(dict)
+    for row in rows:
+        found[row["imputer"]][row["table"], row["mechanism"], row["mask"]] = row
+    print(f"\nless {ours}\n\n| imputer | error | CRPS | errs more in | of |\n|---|---:|---:|---:|---:|")
+    for who in sorted(found):
+        both = [key for key in found[who] if key in found[ours]]
+        if who == ours or len(both) < 3:
+            continue
+        apart = {
+            score: np.array([found[who][key][score] - found[ours][key][score] for key in both])
+            for score in ("error", "crps")
+        }
+        cells = [f"{one.mean():+.3f} ± {one.std(ddof=1) / np.sqrt(len(one)):.3f}" for one in apart.values()]
+        print(f"| {who} | {' | '.join(cells)} | {int((apart['error'] > 0).sum())} | {len(both)} |")
 
 
 if __name__ == "__main__":

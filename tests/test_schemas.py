@@ -360,3 +360,30 @@ def test_a_second_schema_takes_the_place_of_the_first():
     both = pv.tables.with_schema(pv.tables.with_schema(pair, first), second)
     assert both.pair is pair
     assert both.schema is second
+
+
+def test_columns_that_follow_from_another_are_said():
+    noise = np.random.default_rng(0)
+    code, x = noise.integers(0, 6, 500), noise.normal(size=500)
+    frame = pd.DataFrame(
+        {
+            "school": np.array(list("abcdef"))[code],
+            "years": code + 7,
+            "level": np.array(["low", "low", "mid", "mid", "high", "high"])[code],
+            "other": noise.integers(0, 4, 500),
+            "meters": x,
+            "feet": 3.28 * x + 1,
+            "near": x + 1e-3 * noise.normal(size=500),
+        }
+    ).mask(noise.random((500, 7)) < 0.1)
+    notes = {one.name: one.note for one in pv.tables.schema(frame).table}
+    assert "one to one with 'school'" in notes["years"]
+    assert notes["level"] == "follows from 'school'"
+    assert "straight line of 'meters'" in notes["feet"]
+    assert not any(
+        word in notes[name] for name in ("other", "near", "school", "meters") for word in ("follows", "line")
+    )
+    assert (
+        "'x' follows from it"
+        in pv.tables.schema(frame[["level", "school"]].rename(columns={"level": "x"})).table[1].note
+    )

@@ -35,11 +35,12 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
     if values.dtype == object and all(_is_plain_number(plain_value(one)) for one in seen):
         values = values.where(values.notna(), np.nan).astype(float)  # numbers beside None, as databases give them
         seen = values.dropna()
-    if (kind is not None or seen.nunique() > 1) and (banded := banded_column(name, values, kind)) is not None:
-        return banded
     if values.dtype == object:
         for one in seen:
-            _level(name, one)  # refuses what is no cell of a table
+            if not isinstance(one, pd.Interval):
+                _level(name, one)  # refuses what is no cell of a table
+    if (kind is not None or seen.nunique() > 1) and (banded := banded_column(name, values, kind)) is not None:
+        return banded
     if kind is None and seen.nunique() == 1:
         level = plain_value(seen.iloc[0])
         levels = (level,) if isinstance(level, str | int | float | bool) else ()

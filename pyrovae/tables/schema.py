@@ -15,6 +15,7 @@ from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.as_frame import as_frame, in_form_of
 from pyrovae.tables.guess_column import guessed_column
+from pyrovae.tables.said_twice import said_twice
 from pyrovae.tables.schema_toml import schema_toml
 from pyrovae.tables.table_column import DATES, TableColumn, in_timezone
 
@@ -166,11 +167,12 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     for name, kind in kinds.items():
         if kind not in (*KINDS, "left out"):
             raise ArgumentError(f"kinds: {name!r} is {kind!r}; give {', '.join(map(repr, KINDS))} or 'left out'.")
-    return _of_columns(guessed_column(name, frame[name], kinds.get(name)) for name in frame.columns)
+    found = _of_columns(guessed_column(name, frame[name], kinds.get(name)) for name in frame.columns)
+    return Schema(said_twice(found.table, frame))
 
 
 def schema_by_column(names: Sequence[str], read: Callable[[str], Any]) -> Schema:
-    """The same of a table that is never whole in memory.
+    """The same of a table that is never whole in memory, whose columns are not compared with each other.
 
     Args:
         names: of its columns.
