@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -49,6 +54,25 @@ class ParallelError(PyrovaeError, RuntimeError):
 
 class PyrovaeWarning(UserWarning):
     """Something that works but probably does not do what its author meant."""
+
+
+def warn_user(words: str) -> None:
+    """Warn, at the line of the code that called into this package.
+
+    Args:
+        words: what is to be known.
+    """
+    level, frame, between = 2, inspect.currentframe(), _between()
+    frame = frame and frame.f_back
+    while frame is not None and frame.f_code.co_filename.startswith(between):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(words, PyrovaeWarning, stacklevel=level if frame is not None else 2)
+
+
+def _between() -> tuple[str, ...]:
+    """Whose lines are not the user's: ours, and of those that call ours, as `skip_file_prefixes` of Python 3.12."""
+    known = (sys.modules.get(name) for name in ("pyrovae", "torch", "pyro"))
+    return (contextlib.__file__, *(os.path.dirname(str(one.__file__)) + os.sep for one in known if one))
 
 
 # --- how sentences call arguments ---------------------------------------------------------------------

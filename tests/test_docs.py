@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import typer
+from names_page import page as names_page
 
 from pyrovae.cli.commands import app
 
@@ -52,8 +53,12 @@ def test_packages_are_stood_in_for_only_where_expected(page: Path):
     assert needed == STAND_INS.get(page.name, set())
 
 
+def test_the_names_of_the_repository_are_those_of_the_reference():
+    assert (ROOT / "docs" / "names.md").read_text(encoding="utf-8") == names_page(), "python tests/names_page.py"
+
+
 def test_the_pages_that_promise_code_have_it():
-    without = {"benchmarks.md", "changelog.md", "gallery.md", "index.md", "reference.md", "styles.md"}
+    without = {"benchmarks.md", "changelog.md", "gallery.md", "index.md", "names.md", "reference.md", "styles.md"}
     assert {page.name for page in PAGES} - {page.name for page in WITH_CODE} <= without
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -29,7 +28,7 @@ from pyrovae.checks.traced_pair import (
 from pyrovae.data.batches import as_batches
 from pyrovae.data.blocks.on_disk import as_on_disk
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, warn_user
 from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import validation
@@ -106,7 +105,7 @@ def report(found: tuple[Finding, ...]) -> None:
         kind = DataError if all(finding.clause in _OF_DATA for finding in errors) else PairError
         raise kind("\n".join(f"[{finding.clause}] {finding.message}" for finding in errors))
     for finding in found:
-        warnings.warn(f"[{finding.clause}] {finding.message}", PyrovaeWarning, stacklevel=3)
+        warn_user(f"[{finding.clause}] {finding.message}")
 
 
 _OF_DATA = ("support", "data")

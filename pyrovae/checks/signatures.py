@@ -120,6 +120,12 @@ def left_out(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any
     return [p.name for p in signature.parameters.values() if p.default is None and p.name not in given]
 
 
+def forgotten_words(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> str:
+    """What to do about parameters with the default None; empty where there are none."""
+    forgotten = left_out(function, args, kwargs)
+    return f"The model's argument {forgotten[0]!r} was left at None: give it. " if forgotten else ""
+
+
 # --- the data ------------------------------------------------------------------------------------------
 def as_given(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
     """The arguments as tensors of their own: arrays are converted as `fit` would, and nothing is written into.

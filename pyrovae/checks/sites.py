@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.signatures import left_out
+from pyrovae.checks.signatures import forgotten_words, left_out
 from pyrovae.checks.supports import family_of
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
 from pyrovae.errors import argument
@@ -29,6 +29,7 @@ def matching_sites(traced: TracedPair) -> Iterator[Finding]:
     renamed = len(missing) == len(strange) > 0
     for name in missing:
         hint = f"If it is the guide's {strange[missing.index(name)]!r}, give both one name. " if renamed else ""
+        hint = forgotten_words(traced.pair.model, traced.args, traced.kwargs) or hint
         yield Finding(
             "site-missing-in-guide",
             "error",
@@ -88,12 +89,12 @@ def something_observed(traced: TracedPair) -> Iterator[Finding]:
     name, argument = _forgotten(traced)
     forgotten = left_out(traced.pair.model, traced.args, traced.kwargs)
     argument = forgotten[0] if forgotten else argument
-    hint = f" The model's argument {forgotten[0]!r} was left at None: give it." if forgotten else ""
+    hint = " " + forgotten_words(traced.pair.model, traced.args, traced.kwargs)
     yield Finding(
         "nothing-observed",
         "error",
         "the model observes nothing: no pyro.sample has obs= (and there is no pyro.factor), so there is nothing to "
-        f"fit. Pass the data to the likelihood: pyro.sample({name!r}, ..., obs={argument}).{hint}",
+        f"fit. Pass the data to the likelihood: pyro.sample({name!r}, ..., obs={argument}).{hint}".rstrip(),
         name,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import as_tensor
 from pyrovae.data.placement import Placement
-from pyrovae.errors import DataError, PyrovaeWarning, argument
+from pyrovae.errors import DataError, argument, warn_user
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.lawful_values import elements_inside, given_value
 from pyrovae.pairs.masks import mask_around, mask_of
@@ -145,7 +144,7 @@ def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Pl
                 if found and validates(node["fn"]):
                     raise DataError(found.words)
                 if found and found.first >= batch.rows:  # those of the first batch were told of with the pair
-                    warnings.warn(f"{found.words} Nothing stops there, since validation is off.", PyrovaeWarning, 2)
+                    warn_user(f"{found.words} Nothing stops there, since validation is off.")
 
 
 class _Outside(NamedTuple):

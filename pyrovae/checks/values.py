@@ -25,7 +25,8 @@ def computable(traced: TracedPair) -> Iterator[Finding]:
                 "dtype",
                 "error",
                 f"the observed values of {name!r} are {kind}, too small a type to compute with: their log-probability "
-                f"is another than that of the same values as {short(torch.get_default_dtype())}. Cast them: x.float().",
+                f"is another than that of the same values as {short(torch.get_default_dtype())}. Cast them: "
+                "x.float(), of an array x.astype('float32').",
                 name,
             )
 
@@ -34,7 +35,11 @@ def uncomputable_words(name: str, side: str, node: Mapping, error: Exception) ->
     """What a distribution says that cannot give the log-probability of a site's value, and how to mend it."""
     value = node["value"]
     clause, mend = clause_of(str(error))
-    mend = "Cast the data: x.float()." if clause == "dtype" and node["is_observed"] else mend
+    mend = (
+        "Cast the data: x.float(), of an array x.astype('float32')."
+        if clause == "dtype" and node["is_observed"]
+        else mend
+    )
     if node["is_observed"] and isinstance(value, torch.Tensor) and bool(value.isnan().any()):
         mend = "Some are NaN: let what is missing count nowhere (pv.masked(pair)), or fill it."
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from pyrovae.cli.model_config import ModelConfig
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.origin import Data
 from pyrovae.data.placement import placed
-from pyrovae.errors import DataError, PyrovaeWarning
+from pyrovae.errors import DataError, warn_user
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.masks import mask_of
@@ -45,11 +44,9 @@ def check_units(model_config: ModelConfig, data: Data, words: str) -> None:
             "Give them in the units of the data that it was trained on."
         )
     if _takes_levels(model_config) and model_config.top > 1 and facts.high <= _DARK * model_config.top:
-        warnings.warn(
+        warn_user(
             f"{words}: the levels of this run go up to {model_config.top:g}, and these up to {facts.high:g}. If they "
-            "are not of dark images but in another unit, no figure of them means anything.",
-            PyrovaeWarning,
-            stacklevel=2,
+            "are not of dark images but in another unit, no figure of them means anything."
         )
 
 

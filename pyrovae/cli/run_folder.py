@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.read_as import read_as
 from pyrovae.data.whole_file import file_errors, is_partial, open_at_end, remove, whole_file
-from pyrovae.errors import FileError, PyrovaeWarning
+from pyrovae.errors import FileError, warn_user
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.saved import weight_files
 
@@ -102,7 +101,7 @@ class RunFolder:
             return ()
         if written not in (None, self.digest(self.metrics)):
             words = f"{self.metrics} is not as the training has left it: its curves may be of another run."
-            warnings.warn(words, PyrovaeWarning, stacklevel=2)
+            warn_user(words)
         with _worded(self.metrics):
             check_memory(
                 8 * self.metrics.stat().st_size, str(self.metrics), "It is no history of a training: remove it."
@@ -117,7 +116,7 @@ class RunFolder:
         if damaged:
             few = ", ".join(map(str, damaged[:5])) + (", ..." if len(damaged) > 5 else "")
             words = f"{self.metrics}: {len(damaged)} damaged lines are left out of the history ({few})."
-            warnings.warn(words, PyrovaeWarning, stacklevel=2)
+            warn_user(words)
         return tuple(rows)
 
     def forget(self, *, whole: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pyrovae.cli.prepare import Prepared, prepare
 from pyrovae.cli.request import STAGED, TrainRequest
 from pyrovae.cli.run_config import RunOutcome
 from pyrovae.cli.run_folder import RunFolder, Unwritten
-from pyrovae.errors import DivergedError, FileError, PyrovaeWarning
+from pyrovae.errors import DivergedError, FileError, warn_user
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import SeedlessKeywords, StudyKeywords
 from pyrovae.training.fit_result import Fit
@@ -193,7 +192,7 @@ class _Metrics:
         except FileError as error:
             if not self.failing:  # said once, until they are written again
                 words = f"{str(error).rstrip('.')}. The training goes on without it."
-                warnings.warn(words, PyrovaeWarning, stacklevel=2)
+                warn_user(words)
             self.written, self.failing = None, True
         else:
             self.written, self.failing = len(history), False

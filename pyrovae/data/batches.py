@@ -12,7 +12,7 @@ from pyrovae.data.batch_sources import Batch, nothing
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.data.order_generator import order_generator
 from pyrovae.data.row_weights import row_weights, weighted_order
-from pyrovae.data.source_of import source_of
+from pyrovae.data.source_of import own_loader, source_of
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
@@ -203,6 +203,7 @@ def as_batches(
     """
     if transform is not None and not callable(transform):
         raise ArgumentError(f"transform is a {type(transform).__name__}; give a function of a batch")
+    data = own_loader(data)
     if isinstance(data, DataLoader) and batch_size is not None:
         raise ArgumentError(f"{argument('batch_size')} is given and the DataLoader has its own; leave it out")
     size = _BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
@@ -219,7 +220,7 @@ def as_batches(
 
 def tile_size(data: Any, rows: int | None) -> int | None:
     """How many rows to take at a time; of a DataLoader as many as it gives."""
-    return None if isinstance(data, DataLoader) else rows
+    return None if isinstance(own_loader(data), DataLoader) else rows
 
 
 def _checked_result(result: Any, batch: Batch) -> Batch:

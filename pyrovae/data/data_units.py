@@ -102,6 +102,7 @@ def _largest(leaf: Leaf) -> float:
 
 
 def _largest_of(part: torch.Tensor) -> float:
+    part = part if part.is_floating_point() else part.double()  # torch orders no unsigned ones of two bytes or more
     ends = [abs(float(part.max())), abs(float(part.min()))] if part.numel() and part.dtype != torch.bool else [1.0]
     if all(map(math.isfinite, ends)):
         return max(ends)

@@ -55,7 +55,7 @@ def find_placement(pair: HasPair, batch: Batch, device: str | torch.device) -> P
 def seen_on(pair: HasPair, batch: Batch, device: str | torch.device, data_plate: str | None) -> Seen:
     """The same, and what the pair shows there; see `inspect`.
 
-    Floating leaves go to the parameters' type. uint8 leaves are cast where the pair does not run on them
+    Floating leaves go to the parameters' type. Unsigned leaves are cast where the pair does not run on them
     as they are, or where they are observed by anything but a categorical distribution (a Poisson
     likelihood would overflow on them).
     """
@@ -185,8 +185,12 @@ def _candidates(pair: HasPair, batch: Batch, device: torch.device) -> Iterator[P
         yield Placement(device, dtype, frozenset(cast))
 
 
+# Bytes overflow in what floating likelihoods compute, and torch computes with the wider ones hardly at all.
+_BYTES = (torch.uint8, torch.bool, torch.uint16, torch.uint32, torch.uint64)
+
+
 def _is_bytes(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.dtype in (torch.uint8, torch.bool)
+    return isinstance(leaf, torch.Tensor) and leaf.dtype in _BYTES
 
 
 def _structure(pair: HasPair, candidate: Placement, batch: Batch, data_plate: str | None = "-") -> Structure | None:

@@ -11,6 +11,7 @@ from pyrovae.data.blocks.block_source import BlockSource
 from pyrovae.data.blocks.on_disk import as_on_disk
 from pyrovae.data.inspection import leaves_of
 from pyrovae.data.sparse_rows import sparse_rows
+from pyrovae.errors import DataError
 
 
 def source_of(data: Any) -> Any:
@@ -30,6 +31,20 @@ def source_of(data: Any) -> Any:
     if reads_several(data):
         return DatasetSource(data)
     return ArraySource(leaves_of(data))
+
+
+def own_loader(data: Any) -> Any:
+    """The `DataLoader` in a `WebLoader`, whose items are batches where those of other streams are rows."""
+    kind = type(data)
+    if kind.__name__ != "WebLoader" or not kind.__module__.startswith("webdataset"):
+        return data
+    first, *more = data.pipeline
+    if more or not isinstance(first, DataLoader):
+        raise DataError(
+            "the WebLoader has stages behind its loader (shuffle, batched, with_epoch), whose items may be rows or "
+            "batches. Put them into the WebDataset before it, or give a torch DataLoader of the WebDataset."
+        )
+    return first
 
 
 def reads_several(data: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pyrovae.checks.signatures import forgotten_words
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.hidden_draws import refuse_hidden_draws
 from pyrovae.evaluation.tied_rows import rows_are_tied
@@ -42,9 +43,11 @@ def check_local_densities(use: Use) -> None:
     """Refuse a guide that has no density for what belongs to single data; say which weights no figure has."""
     forgotten = use.structure.named("unguided")
     if forgotten:
+        first = use.first(None)
+        given = forgotten_words(use.pair.model, first.args, first.kwargs)
         raise PairError(
-            f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. Draw it in the guide, too, "
-            "or mark it with pyro.infer.config_enumerate to have it summed out."
+            f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. {given}Draw it in the "
+            "guide, too, or mark it with pyro.infer.config_enumerate to have it summed out."
         )
     run = use.posterior_run
     _check_draws_differ(use)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
+from pyrovae.errors import ArgumentError, argument
+from pyrovae.pairs.known_support import is_angle
 from pyrovae.prediction.arrays import ArrayPart, Key, Target
 from pyrovae.prediction.moments import RunningMoments
 from pyrovae.prediction.quantiles import over_draws
@@ -40,10 +43,26 @@ class Reducer:
         self.buffers: dict[str, torch.Tensor] = {}  # kept from one tile of rows to the next: fresh memory costs time
 
     def reduce_into(self, target: Target) -> None:
-        """Hand on what comes of each tile of rows."""
+        """Hand on what comes of each tile of rows.
+
+        Raises:
+            ArgumentError: a site holds angles.
+        """
+        self._refuse_angles()
         for tiles in self.sampler.tiles_by_rows(self.draws, self.request.kind):
             for part in self._slabs(tiles):
                 target.put(part)
+
+    def _refuse_angles(self) -> None:
+        run = self.sampler.use.posterior_run
+        for reading in self.request.readings:
+            node: Any = run.model.nodes.get(reading.site) or run.guide.nodes.get(reading.site)
+            if node is not None and reading.what != "log_prob" and is_angle(node["fn"]):
+                raise ArgumentError(
+                    f"{argument('reduce')}: {reading.site!r} holds angles, and mean and quantiles of a line are none "
+                    "of a circle: between just above -pi and just below pi they say 0. Take the draws themselves; "
+                    "of latent sites encode gives the mean direction."
+                )
 
     def _slabs(self, tiles: Callable[[], Iterator[Tile]]) -> Iterator[ArrayPart]:
         moments: dict[str, RunningMoments] = {}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from typing import Any, Protocol
 
 import torch
 
-from pyrovae.errors import ArgumentError, PairError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, PairError, warn_user
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.prediction.readings import Piece, SiteRequest, pieces
 from pyrovae.sampling.sampler import Sampler
@@ -89,7 +88,7 @@ def rejected(sampler: Sampler, scorer: Any, request: SiteRequest) -> dict[str, t
     if scorer.ess < _WORTH:
         raise PairError(_too_far_words(scorer))
     if scorer.overfitted:
-        warnings.warn(f"the discriminator is {scorer.verdict}", PyrovaeWarning, stacklevel=5)
+        warn_user(f"the discriminator is {scorer.verdict}")
     found = _KeptRows(sampler.rows)
     together = min(_TOGETHER, math.ceil(_AHEAD / max(scorer.acceptance, 1e-9)))
     for number in range(math.ceil(_TRIES / together)):

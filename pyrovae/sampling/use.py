@@ -19,7 +19,7 @@ from pyrovae.data.data_units import in_other_units
 from pyrovae.data.placement import Placement
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.data.source_of import reads_several
-from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, warn_user
 from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
@@ -147,7 +147,7 @@ class Use:
     def tell_of_other_units(self) -> None:
         """Warn of data in another unit than those that the pair was trained on."""
         if words := in_other_units(self.pair, self.batches):
-            warnings.warn(words, PyrovaeWarning, stacklevel=4)
+            warn_user(words)
 
     def tell_of_other_rows(self, *, means: bool = False) -> None:
         """Warn of a pair whose rows move with their company: then so does what it is asked.
@@ -158,13 +158,11 @@ class Use:
         moving = self.moving_with_others
         found = [name for side, name in moving.found if means or side != "mean"]
         if found and not moving.ordered:
-            warnings.warn(
+            warn_user(
                 f"[reads-other-rows] the distribution of {found[0]!r} in a row moves with the other rows of the batch "
                 "(batch statistics, attention over rows, a total that is the largest of all), so that what is asked of "
                 "the pair does, too: it is another answer among other rows, or in batches of another size, and none to "
-                "compare. Compute what rows share beforehand, and give it as an argument or keep it in a buffer.",
-                PyrovaeWarning,
-                stacklevel=4,
+                "compare. Compute what rows share beforehand, and give it as an argument or keep it in a buffer."
             )
 
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:

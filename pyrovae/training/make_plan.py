@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +21,7 @@ from pyrovae.data.batches import Batches, as_batches, tile_size
 from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
+from pyrovae.errors import ArgumentError, DataError, argument, warn_user
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -86,11 +85,9 @@ def warn_of_handlers() -> None:
     """Handlers around `fit` are shut out: validation and checks would see another model than training."""
     if _PYRO_STACK:
         names = ", ".join(type(handler).__name__ for handler in _PYRO_STACK)
-        warnings.warn(
+        warn_user(
             f"fit runs inside Pyro handlers ({names}), which do not reach the pair. Put them around its functions: "
-            "pv.Pair(poutine.scale(model, scale=...), poutine.scale(guide, scale=...)).",
-            PyrovaeWarning,
-            stacklevel=4,
+            "pv.Pair(poutine.scale(model, scale=...), poutine.scale(guide, scale=...))."
         )
 
 

@@ -22,7 +22,7 @@ from pyrovae.pairs.with_schema import RowSchema
 
 WHOLE = 2**28  # bytes of numbers up to which a file is read whole, which takes some four times as much
 
-HELD_OUT = 50_000  # rows at most, which stay in memory: more would not sharpen a verdict
+HELD_OUT = 20_000  # rows at most, which stay in memory: more would not sharpen a verdict
 
 _MEMORY = 2**27  # bytes of rows to train on that are in memory at a time
 

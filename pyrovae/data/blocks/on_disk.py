@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from pyrovae.data.blocks.sliced_arrays import SlicedArrays, is_array_on_disk
 from pyrovae.data.blocks.stored_tables import Fragments, HubRows, open_parquet
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.inspection import pick, signed
-from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning, argument
+from pyrovae.errors import ArgumentError, DataError, argument, warn_user
 from pyrovae.pairs.numbers import check_count
 
 _MEMORY = 2**28
@@ -70,12 +69,10 @@ class OnDisk(Dataset):
         rows, largest = self.memory // 2 // self.row_bytes, max(self.reader.sizes)
         if largest > max(rows, 1):
             size = largest * self.row_bytes / 2**20
-            warnings.warn(
+            warn_user(
                 f"{self.reader.label} has blocks of {largest:,} rows, {size:,.0f} MiB each, and two of them stand in "
                 f"memory, above {argument('memory', self.memory)}. Smaller row groups, or chunks, "
-                "take less and are shuffled better.",
-                PyrovaeWarning,
-                stacklevel=2,
+                "take less and are shuffled better."
             )
         return max(1, rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.whole_file import file_errors
-from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, PyrovaeWarning, argument
+from pyrovae.errors import ArgumentError, DataError, FileError, PyrovaeError, argument, warn_user
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -83,11 +82,9 @@ def _say_what_is_left_out(others: Sequence[Path], folder: Path) -> None:
     out = [path for path in others if path.suffix.lower() in _OTHERS or (path.is_symlink() and path.is_dir())]
     if out:
         few = ", ".join(repr(path.relative_to(folder).as_posix()) for path in out[:3]) + (", ..." if out[3:] else "")
-        warnings.warn(
+        warn_user(
             f"{folder}: {len(out)} images of other kinds or links to folders are left out ({few}). Save such images as "
-            ".png, and put folders themselves there.",
-            PyrovaeWarning,
-            stacklevel=2,
+            ".png, and put folders themselves there."
         )
 
 

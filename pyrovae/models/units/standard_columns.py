@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import ArgumentError, DataError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, DataError, warn_user
 from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.continuous import Normal
 from pyrovae.models.conditionals.discrete import NegativeBinomial
@@ -42,12 +41,10 @@ def center_and_spread(rows: Tensor, dims: int | tuple[int, ...] = 0) -> tuple[Te
     constant = spread <= 4 * torch.finfo(torch.float64).eps * center.abs()
     lost = constant & (spread > 0)
     if bool(lost.any()):
-        warnings.warn(
+        warn_user(
             f"columns {torch.nonzero(lost).flatten()[:5].tolist()} vary in the last digits of double precision alone "
             f"(around {float(center[lost].flatten()[0]):.17g}) and count as constant. Where their differences mean "
-            "something, subtract what they have in common first.",
-            PyrovaeWarning,
-            stacklevel=2,
+            "something, subtract what they have in common first."
         )
     return center, torch.where(constant, torch.where(center == 0, 1.0, center.abs()), spread)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.errors import ArgumentError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, warn_user
 from pyrovae.staged.pair_code.changes import Changes
 from pyrovae.staged.routes.decision import Outlook
 from pyrovae.staged.routes.inert_reads import InertTrial
@@ -158,7 +157,7 @@ class Staging:
                 "which trains such a pair on Pyro's own pass."
             )
         if objection.warning is not None:
-            warnings.warn(objection.warning, PyrovaeWarning, stacklevel=2)
+            warn_user(objection.warning)
 
     # --- the whole ------------------------------------------------------------------------------------
 

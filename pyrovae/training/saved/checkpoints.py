@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from pyrovae.data.check_plain import check_plain
 from pyrovae.data.whole_file import remove_partial
-from pyrovae.errors import FileError, PyrovaeWarning, argument
+from pyrovae.errors import FileError, argument, warn_user
 from pyrovae.training.saved import files, trees
 from pyrovae.training.saved.weight_files import of_weights
 
@@ -93,7 +92,7 @@ def newest_checkpoint(folder: Path, *, alone: bool = True) -> Content | None:
             damaged.append(str(error).rstrip("."))
             continue
         for words in damaged:
-            warnings.warn(f"{words}. The checkpoint before it is used.", PyrovaeWarning, stacklevel=2)
+            warn_user(f"{words}. The checkpoint before it is used.")
         return content
     if damaged:
         raise FileError(f"{'; '.join(damaged)}. There is no other checkpoint to go on from: choose another folder.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import units_document
-from pyrovae.errors import ArgumentError, FileError, PyrovaeWarning, argument
+from pyrovae.errors import ArgumentError, FileError, argument, warn_user
 from pyrovae.pairs.isolation import reseed
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
@@ -182,7 +181,7 @@ class Resumption:
         except FileError as error:
             if not self._skipped:  # said once, until one is written again
                 words = f"{str(error).rstrip('.')}. This checkpoint is skipped, and the training goes on without it."
-                warnings.warn(words, PyrovaeWarning, stacklevel=2)
+                warn_user(words)
             self._skipped = True
         else:
             self._skipped = False
@@ -269,9 +268,7 @@ class Resumption:
             if processes != self.team.size
             else f"lost a process, and with it the random numbers of {processes - len(states)} of its {processes}"
         )
-        warnings.warn(
-            f"the run of {self.last} {why}: they are drawn afresh from here on.", PyrovaeWarning, stacklevel=4
-        )
+        warn_user(f"the run of {self.last} {why}: they are drawn afresh from here on.")
 
     def batches(self, trainer: Trainer) -> Iterator[Batch]:
         """The batches of the trainer's epoch, from where it stands."""
@@ -292,9 +289,7 @@ def _warn_of_chance(batches: Batches) -> None:
     loader = getattr(batches.source, "loader", None)
     # Workers that persist draw their base seed only once, before the first epoch.
     if not batches.repeatable() or getattr(loader, "persistent_workers", False):
-        warnings.warn(
+        warn_user(
             "the data set gives other values when it is asked again, so the resumed epoch is not the one that "
-            "was interrupted. Draw such noise in transform=, which is resumed exactly.",
-            PyrovaeWarning,
-            stacklevel=3,
+            "was interrupted. Draw such noise in transform=, which is resumed exactly."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_digest import DataDigest, changed_values, data_digest
-from pyrovae.errors import ArgumentError, DataError, PyrovaeError, PyrovaeWarning
+from pyrovae.errors import ArgumentError, DataError, PyrovaeError, warn_user
 from pyrovae.training.plan import Plan
 from pyrovae.training.saved.description import describe_data
 from pyrovae.training.saved.fingerprint import fingerprint
@@ -106,11 +105,9 @@ def _repeats(batches: Batches, known: tuple[DataDigest, DataDigest]) -> bool:
     read = min(digest.read for digest in known)
     if batches.leaves() or data_digest(batches, read=read).digests in [digest.digests for digest in known]:
         return True
-    warnings.warn(
+    warn_user(
         "the data set gives other values when it is asked again, so that nobody can say whether it is the one that "
-        "the run began with.",
-        PyrovaeWarning,
-        stacklevel=2,
+        "the run began with."
     )
     return False
 

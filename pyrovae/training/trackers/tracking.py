@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from pyrovae.errors import PyrovaeWarning
+from pyrovae.errors import warn_user
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitOptions
@@ -104,10 +103,8 @@ class Tracking:
                 send(self.tracker)
         except Exception as error:
             name, self.tracker = type(self.tracker).__name__, None
-            warnings.warn(
-                f"the tracker {name} stopped with {type(error).__name__}: {error}. The training goes on without it.",
-                PyrovaeWarning,
-                stacklevel=2,
+            warn_user(
+                f"the tracker {name} stopped with {type(error).__name__}: {error}. The training goes on without it."
             )
 
 
