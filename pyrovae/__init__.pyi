@@ -71,6 +71,7 @@ from pyrovae.models.conditionals.discrete import Categorical as Categorical
 from pyrovae.models.conditionals.discrete import DiscretizedLogistic as DiscretizedLogistic
 from pyrovae.models.conditionals.discrete import NegativeBinomial as NegativeBinomial
 from pyrovae.models.conditionals.discrete import Poisson as Poisson
+from pyrovae.models.conditionals.implicit import Implicit as Implicit
 from pyrovae.models.conditionals.inverse_autoregressive import IAF as IAF
 from pyrovae.models.conditionals.mixture_normal import MixtureNormal as MixtureNormal
 from pyrovae.models.conditionals.normals import DiagNormal as DiagNormal
@@ -101,6 +102,7 @@ from pyrovae.models.vaes.labelled_vae import LabelledVAE as LabelledVAE
 from pyrovae.models.vaes.mixture_vae import MixtureVAE as MixtureVAE
 from pyrovae.models.vaes.sequence_vae import SequenceVAE as SequenceVAE
 from pyrovae.models.vaes.vae import VAE as VAE
+from pyrovae.objectives.adversarial import adversarial as adversarial
 from pyrovae.objectives.free_bits import free_bits as free_bits
 from pyrovae.objectives.mmd import mmd as mmd
 from pyrovae.objectives.record import record as record

@@ -11,8 +11,10 @@ from torch import nn
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, short
+from pyrovae.objectives.adversarial import Adversarial
+from pyrovae.objectives.losses import layers
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import replaced_parameters
+from pyrovae.pairs.pair import HasPair, replaced_parameters
 from pyrovae.pairs.structure import double_parts
 from pyrovae.pairs.trace import samples, unconstrained
 
@@ -87,7 +89,7 @@ def gradients_arrive(traced: TracedPair) -> Iterator[Finding]:
     """Every parameter that wants a gradient has a log-probability that depends on it."""
     if any(isinstance(score, Exception) for score in traced.scores.values()):
         return  # there is nothing to take the gradient of; the reason is another clause's
-    baselines = _baseline_parameters(traced)
+    baselines = _baseline_parameters(traced) | _discriminator_parameters(traced.pair)
     parameters = {n: p for n, p in traced.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
     scores = [score for score in traced.scores.values() if isinstance(score, torch.Tensor)]
     terms = [score.sum() for score in scores if score.requires_grad]
@@ -112,6 +114,11 @@ def _baseline_parameters(traced: TracedPair) -> set[int]:
     """Parameters of neural baselines, which the loss itself trains."""
     nets = [node["infer"].get("baseline", {}).get("nn_baseline") for _, node in samples(traced.traces.guide)]
     return {id(p) for net in nets if isinstance(net, nn.Module) for p in net.parameters()}
+
+
+def _discriminator_parameters(pair: HasPair) -> set[int]:
+    """Parameters of discriminators, trained by a loss of their own, which is no log-probability."""
+    return {id(p) for layer in layers(pair) if isinstance(layer, Adversarial) for p in layer.network.parameters()}
 
 
 def all_registered(traced: TracedPair) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from pyrovae.checks.exceptions import clause_of, first_sentence, nonfinite_in
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import family_of, not_finite, outside_support
 from pyrovae.checks.traced_pair import TracedPair, log_prob, nodes, short
+from pyrovae.pairs.implicit_draws import has_density, loose_words
 from pyrovae.pairs.mixed_measures import mixed_measures
 
 
@@ -119,6 +120,8 @@ def _bad_parameters(traced: TracedPair, side: str, name: str, node: Mapping) -> 
     """A log-probability that is not finite though the value is a lawful one: the parameters, or the data behind."""
     hole = nonfinite_in(traced.args, traced.kwargs, traced.names)
     start = f"the log-probability of {name!r} in the {side} is not finite"
+    if not has_density(node["fn"]):
+        return Finding("parameter", "error", loose_words(name))
     if hole:
         return Finding(
             "data",

@@ -10,11 +10,12 @@ from pyrovae.checks.signatures import forgotten_words
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.hidden_draws import refuse_hidden_draws
 from pyrovae.evaluation.tied_rows import rows_are_tied
+from pyrovae.pairs.implicit_draws import no_density_words, sites_without_density
 from pyrovae.pairs.improper import improper_sites
 from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.surplus_densities import surplus_densities
-from pyrovae.pairs.trace import samples
+from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
 from pyrovae.sampling.capabilities import refuse_shapes
 from pyrovae.sampling.point_sites import point_sites
@@ -50,6 +51,7 @@ def check_local_densities(use: Use) -> None:
             "guide, too, or mark it with pyro.infer.config_enumerate to have it summed out."
         )
     run = use.posterior_run
+    check_densities(run)
     _check_draws_differ(use)
     refuse_shapes(run, use.first(None).rows, use.structure.data_plate)
     if points := point_sites(use, run).local:
@@ -62,6 +64,12 @@ def check_local_densities(use: Use) -> None:
     if words := why_no_weights(use):
         raise PairError(words)
     tell_of_weights(use, weights_in(run))
+
+
+def check_densities(run: Traces) -> None:
+    """Refuse draws of noise through a network, which have no density."""
+    if names := sites_without_density(run):
+        raise PairError(no_density_words(names[0]))
 
 
 def why_no_weights(use: Use) -> str:

@@ -16,6 +16,7 @@ from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
 from pyro.infer.util import torch_backward, torch_item
 
 from pyrovae.errors import ArgumentError, PyrovaeError
+from pyrovae.objectives.adversarial import Adversarial
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.objectives.multi_sample import IWAE
 from pyrovae.objectives.penalised import Penalised
@@ -137,13 +138,20 @@ def check_objective(
             "TraceTailAdaptive_ELBO has gradients but no loss (Pyro returns inf for it), by which no training can be "
             "judged here. Use it in an SVI loop of your own, or take RenyiELBO(alpha=...)."
         )
+    if is_of_several_draws(loss) and any(isinstance(layer, Adversarial) for layer in layers(pair)):
+        raise ArgumentError(
+            f"{type(elbo).__name__} weighs draws by the guide's density, in place of which adversarial puts a "
+            "discriminator. Use Trace_ELBO()."
+        )
     enumerated = structure.named("enumerated")
     if enumerated and elbo is not None and not isinstance(elbo, TraceEnum_ELBO | TraceTMC_ELBO):
         raise ArgumentError(
             f"the model enumerates {', '.join(map(repr, enumerated))}, which {type(elbo).__name__} does not sum out. "
             "Use loss=pyro.infer.TraceEnum_ELBO(), or draw it in the guide."
         )
-    if elbo is not None and any(isinstance(layer, FreeBits | Penalised) or _weights(layer) for layer in _layers(pair)):
+    if elbo is not None and any(
+        isinstance(layer, FreeBits | Penalised | Adversarial) or _weights(layer) for layer in layers(pair)
+    ):
         # What temper and free bits refuse shows in a pass; before a training is better than in its first step.
         with isolated(), torch.no_grad():
             loss_alone(copy.copy(elbo), pair, args, kwargs)
@@ -151,12 +159,13 @@ def check_objective(
 
 def check_rows(pair: HasPair, rows: int | None) -> None:
     """Refuse a penalty that was told of another number of rows than the data have."""
-    for layer in _layers(pair):
+    for layer in layers(pair):
         if isinstance(layer, Penalised):
             layer.term.check_rows(rows)
 
 
-def _layers(pair: Any) -> Iterator[Wrapped]:
+def layers(pair: Any) -> Iterator[Wrapped]:
+    """The wrappers around a pair, from outside."""
     while isinstance(pair, Wrapped):
         yield pair
         pair = pair.pair
@@ -167,15 +176,15 @@ def _weights(layer: Wrapped) -> bool:
 
 
 def _check_exponentiating(elbo: ELBO, pair: HasPair, structure: Structure, run: Traces) -> None:
-    layers = list(_layers(pair))
+    around = list(layers(pair))
     sizes = plates(run)
     scaled = [f"the plate {name!r}" for name, (length, size) in sizes.items() if size not in (length, -1)]
     scaled = scaled or [f"a scale at {name!r}" for trace in run for name, node in samples(trace) if _scaled(node)]
     global_sites = [s.name for s in structure.sites.values() if s.role == "latent" and not s.local]
     reasons = {
-        "temper weights the KL": any(map(_weights, layers)),
-        "free bits change the KL": any(isinstance(layer, FreeBits) for layer in layers),
-        "a penalty stands around the pair": any(isinstance(layer, Penalised) for layer in layers),
+        "temper weights the KL": any(map(_weights, around)),
+        "free bits change the KL": any(isinstance(layer, FreeBits) for layer in around),
+        "a penalty stands around the pair": any(isinstance(layer, Penalised) for layer in around),
         f"{', '.join(scaled[:1])} multiplies log-probabilities": bool(scaled),
         # Only Renyi's bound is meant to have one weight for each datum.
         f"{', '.join(global_sites)} is drawn once for all data": bool(global_sites) and isinstance(elbo, RenyiELBO),

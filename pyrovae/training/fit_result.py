@@ -74,7 +74,10 @@ class Fit:
         """On the curve, and on each latent site: a kind with its words."""
         none = [Verdict(VerdictKind.NO_ELBO, self.no_elbo)] if self.no_elbo else []
         latents = (active_verdict(*item) for item in self.active.items())
-        return *none, curve_verdict(self.history, self.first_elbo), *latents
+        # A guide without a density has no curve of the ELBO, whose loss may be as good as any.
+        unknown = self.no_elbo and all(math.isnan(row.elbo) and math.isfinite(row.loss) for row in self.history)
+        curve = () if unknown else (curve_verdict(self.history, self.first_elbo),)
+        return *none, *curve, *latents
 
     @property
     def verdict(self) -> str:

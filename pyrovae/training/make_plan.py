@@ -21,13 +21,15 @@ from pyrovae.data.batches import Batches, as_batches, tile_size
 from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
 from pyrovae.data.rows_of_frames import rows_of_frames
-from pyrovae.errors import ArgumentError, DataError, argument, warn_user
+from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
+from pyrovae.pairs.implicit_draws import loose_words, sites_without_density
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
 from pyrovae.pairs.pair import HasPair, check_is_pair
 from pyrovae.pairs.structure import Structure, inspected
+from pyrovae.pairs.trace import Traces
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.routes.staging import MODES
 from pyrovae.training.fit_options import FitOptions
@@ -129,6 +131,7 @@ def make_plan(
     if resumed or team.size > 1:
         weight_files.initialise(pair, batch, seed)
     structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
+    _check_implicit(traces, options)
     check_supports(batches, batch, traces, placement)
     _check_last_batch(batches, structure)
     _check_trainable(structure)
@@ -144,7 +147,7 @@ def make_plan(
         pair, batches, first, held_out, structure, placement, own, optimiser, tempered,
         epochs=options.epochs, steps=options.steps, clip_norm=options.clip_norm, patience=options.patience,
         average=options.average, seed=seed, staged=options.staged, precision=options.precision,
-        team=team, shares=shares,
+        team=team, shares=shares, implicit=tuple(sites_without_density(traces)),
     )  # fmt: skip
     return plan, found
 
@@ -154,6 +157,19 @@ def _check_trainable(structure: Structure) -> None:
         raise ArgumentError(
             "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
             "pyro.module, or undo requires_grad_(False)."
+        )
+
+
+def _check_implicit(run: Traces, options: FitOptions) -> None:
+    """A draw without a density has no KL; nor is there an ELBO by which epochs could be compared."""
+    names = sites_without_density(run)
+    loose = [name for name in names for trace in run if name in trace and trace.nodes[name].get("mask") is not False]
+    if loose and options.temper != 0:
+        raise PairError(loose_words(loose[0]))
+    if names and options.patience is not None:
+        raise ArgumentError(
+            f"{argument('patience', options.patience)}: {names[0]!r} has no density (pv.Implicit), so that there is no "
+            "bound by which one epoch is better than another. Leave patience out."
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyro
@@ -14,7 +15,8 @@ from pyro.ops.provenance import detach_provenance
 from pyrovae.checks.supports import validates
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, DivergedError, argument
-from pyrovae.objectives.losses import loss_and_gradients
+from pyrovae.objectives.adversarial import Adversarial
+from pyrovae.objectives.losses import layers, loss_and_gradients
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.claims import claim, statements_of
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -80,6 +82,7 @@ class Passes:
         self.fixed = FixedPlate(self.weighted or plan.tempered, plan.structure.data_plate)
         self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
         self.shown = Shown()
+        self.alternating = [layer for layer in layers(plan.pair) if isinstance(layer, Adversarial) and layer.rounds]
         self.step = 0
         self.epoch = 0
         self.share = Share(1.0, 1.0, {}, 1.0)
@@ -102,7 +105,7 @@ class Passes:
         """
         self.clear_gradients()
         self._error = self._worst = None
-        with poutine.trace(param_only=True) as captured:
+        with poutine.trace(param_only=True) as captured, self._for_the_pair():
             try:
                 loss = self._loss(batch)
             except Exception as error:
@@ -118,6 +121,37 @@ class Passes:
             [torch.as_tensor(figure, dtype=torch.float64).cpu() for figure in self.recorded.figures()]
         )
         return torch.cat([torch.tensor([loss / size], dtype=torch.float64), figures])
+
+    @contextmanager
+    def _for_the_pair(self) -> Iterator[None]:
+        """Discriminators whose steps alternate with the pair's are left as they are."""
+        with ExitStack() as stack:
+            for layer in self.alternating:
+                stack.enter_context(layer.turned("pair"))
+            yield
+
+    def alternate(self, batch: Batch) -> None:
+        """The steps of discriminators that come before one of the pair."""
+        for layer in self.alternating:
+            for _ in range(layer.rounds):
+                with layer.turned("discriminator"), torch.no_grad():
+                    run(self.fixed, batch.args, batch.kwargs)
+                    self._move(layer)
+
+    def _move(self, layer: Adversarial) -> None:
+        assert layer.loss is not None
+        if not math.isfinite(float(layer.loss)):
+            raise self.diverged(f"the loss of the discriminator is {float(layer.loss)}", "")
+        own = {id(parameter) for parameter in layer.network.parameters()}
+        known = once({**self.plan.structure.parameters, **self.shown.parameters})
+        mine = {name: parameter for name, parameter in known.items() if id(parameter) in own}
+        gradients = torch.autograd.grad(layer.loss, list(mine.values()), allow_unused=True)
+        for parameter, gradient in zip(mine.values(), gradients, strict=True):
+            parameter.grad = gradient
+        live = {name: p for name, p in mine.items() if p.grad is not None and not self.plan.optimiser.frozen(name)}
+        self.plan.optimiser.update(live, self.step)
+        for parameter in mine.values():
+            parameter.grad = None
 
     def clear_gradients(self) -> None:
         """Forget all gradients; before the first step a loop before this one may have left some."""

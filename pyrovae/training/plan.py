@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     precision: str | None
     team: SingleProcess
     shares: Shares | None
+    implicit: tuple[str, ...] = ()  # sites whose draws have no density
 
     def steps_in_all(self) -> int | None:
         """How many steps there are from first to last, where that is known."""

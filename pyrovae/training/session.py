@@ -14,6 +14,7 @@ import torch
 from pyrovae.data.data_units import keep_units, trained_units
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError, PyrovaeError
 from pyrovae.evaluation.active_units import ActiveUnits
+from pyrovae.pairs.implicit_draws import no_density_words
 from pyrovae.pairs.isolation import reseed
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
@@ -236,6 +237,8 @@ class Session:
     def _why_no_elbo(self) -> str:
         clauses = ("surplus-density", "mixed-measures")
         found = [finding.message for finding in self.findings if finding.clause in clauses]
+        if self.trainer.plan.implicit:
+            found.append(no_density_words(self.trainer.plan.implicit[0]))
         return no_elbo_verdict(found[0]).words if found else ""
 
     @staticmethod

@@ -45,6 +45,8 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
         mode, why = False, "sites that all processes draw alike are drawn by Pyro's own pass"
     elif shared and mode == "auto":
         mode = "traced"  # processes must not part by what each of them measures
+    elif passes.alternating:
+        mode, why = False, "its steps and those of its discriminator alternate"
     settings = Settings(
         one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
         shown=passes.shown,
@@ -103,6 +105,7 @@ class StepMaker:
     # --- by Pyro's own pass ---------------------------------------------------------------------------
 
     def _plain(self, batch: Batch) -> torch.Tensor:
+        self.passes.alternate(batch)
         figures = self.passes.plain_pass(batch)
         self.staging.passed()
         return self._finished(figures)
