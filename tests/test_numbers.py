@@ -24,7 +24,7 @@ COUNTS = {
     "draws": 4, "shared_draws": 2, "epochs": 1, "steps": 2, "batch_size": 8, "patience": 1, "members": 2, "rank": 1,
     "restarts": 1, "trial_epochs": 1, "folds": 2, "trials": 1, "seeds": 1, "queries": 3, "chains": 2, "leapfrogs": 1,
     "warmup": 3, "simulations": 2, "components": 2, "every": 1, "size": 16, "levels": 8, "classes": 3, "cycles": 1,
-    "k": 2, "repeats": 2, "latent": 2, "memory": 2**20, "rows": 16, "chunk": 8,
+    "k": 2, "repeats": 2, "latent": 2, "memory": 2**20, "rows": 16, "chunk": 8, "noise": 3,
 }  # fmt: skip
 LEAST = {"members": 2, "repeats": 2, "folds": 2, "levels": 2}
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
@@ -157,6 +157,7 @@ CALLS = {
     "objectives.DReG": lambda **given: pv.objectives.DReG(**given),
     "Categorical": lambda **given: pv.Categorical(MLP, **given),
     "DiscretizedLogistic": lambda **given: pv.DiscretizedLogistic(MLP, **given),
+    "Implicit": lambda **given: pv.Implicit(MLP, **{"noise": 3, **given}),
     "LowRankNormal": lambda **given: pv.LowRankNormal(MLP, **given),
     "Mixture": lambda **given: pv.Mixture(shape=2, **given),
     "recipes.count_vae": lambda **given: pv.recipes.count_vae(**{"size": 3, "latent": 2, **given}),
