@@ -49,6 +49,7 @@ def test_the_decoder_of_an_implicit_guide_reaches_the_highest_evidence():
     assert drawn.std(0).mean() == pytest.approx(float(exact.variance[0].sqrt()), rel=0.15)
 
 
+@pytest.mark.slow
 def test_what_needs_a_density_is_refused_and_the_rest_stands():
     torch.manual_seed(0)
     vae = implicit_vae()
@@ -66,6 +67,7 @@ def test_what_needs_a_density_is_refused_and_the_rest_stands():
     assert pv.check_pair(told(vae), x) == ()
 
 
+@pytest.mark.slow
 def test_annealing_from_the_prior_gives_the_evidence_of_the_model():
     def guide(x):
         with pyro.plate("data", len(x)):

@@ -216,6 +216,7 @@ def fitted():
     return pair, frame
 
 
+@pytest.mark.slow
 def test_frames_with_intervals_go_in_and_out(fitted):
     pair, frame = fitted
     filled = pv.impute(pair, frame, seed=0)
@@ -231,6 +232,7 @@ def test_frames_with_intervals_go_in_and_out(fitted):
     assert young["pressure"].mean() < old["pressure"].mean() - 10  # which follows the age
 
 
+@pytest.mark.slow
 def test_intervals_are_scored_as_ordered_classes(fitted):
     pair, frame = fitted
     scores = pv.tables.imputation_scores(lambda holed: pair, frame, masks=1, draws=50, seed=0).scores

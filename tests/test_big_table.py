@@ -87,6 +87,7 @@ def test_the_schema_of_columns_one_by_one_is_that_of_the_frame():
     assert schema_by_column(table.columns, table.column) == pv.tables.schema(frame)
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_report_and_back_without_its_whole(monkeypatch):
     frame = written()
     monkeypatch.setattr("pyrovae.data.origin.read_frame", None)  # nothing reads it whole
@@ -104,6 +105,7 @@ def test_from_a_file_to_a_report_and_back_without_its_whole(monkeypatch):
     assert float(pv.elbo(opened.pair, opened.data, draws=10).value.mean()) == pytest.approx(found["elbo"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_the_run_that_was_not_stopped():
     written()
     succeeds(f"train t.parquet --out whole {QUICK.replace('1', '3', 1)}")

@@ -240,6 +240,7 @@ def test_a_folder_that_names_code_is_not_followed():
             assert not Path("executed").exists()
 
 
+@pytest.mark.slow
 def test_intervals_in_a_file(folder):  # noqa: F811
     frame, labels = table(), ["<160", "160-170", "170-180", ">180"]
     ages = pd.cut(frame["height"], [0, 160, 170, 180, 300], labels=labels).astype(str)

@@ -103,6 +103,7 @@ def covariate_pair():
     return pv.Pair(model, lambda x, c: None)
 
 
+@pytest.mark.slow
 def test_covariates_belong_to_the_ratio_and_stay_where_they_are():
     c = torch.arange(1_200) % 2 * 2.0 - 1.0
     x = c + 0.7 * torch.randn(1_200, generator=torch.Generator().manual_seed(0))

@@ -44,6 +44,7 @@ def guide(x, group):
 
 
 @pytest.mark.parametrize("new", ["groups", ("effect",)])
+@pytest.mark.slow
 def test_rows_of_new_groups_have_the_mean_and_the_covariances_of_the_closed_form(new):
     group = torch.tensor([0, 0, 3])  # two rows of one new group, and one of another
     found = pv.generate(pv.Pair(model, guide), torch.zeros(3), group, draws=DRAWS, new=new, seed=0)["x"].double()

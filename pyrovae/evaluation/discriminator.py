@@ -174,8 +174,9 @@ def discriminator(
 
     Examples:
         >>> import torch, pyrovae as pv
+        >>> from sklearn.linear_model import LogisticRegression
         >>> truth = pv.truth.LinearGaussian(torch.eye(2, 1), torch.zeros(2), 0.5)
-        >>> found = pv.discriminator(truth, truth.sample(200) + 3.0)
+        >>> found = pv.discriminator(truth, truth.sample(200) + 3.0, classifier=LogisticRegression())
         >>> found.area > 0.9, bool(found.log_ratio(torch.full((1, 2), 5.0)) > 0)
         (True, True)
     """
