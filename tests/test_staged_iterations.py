@@ -211,7 +211,7 @@ def test_a_shorter_graph_that_is_another_one_is_not_taken(fault, shorter, monkey
         return graph
 
     graphs_plain = graphs.plain
-    monkeypatch.setattr(graph_step, "vectorise_loops", spoilt)
+    monkeypatch.setattr("pyrovae.staged.rewriting.rewritten.vectorise_loops", spoilt)
     monkeypatch.setattr(graph_step, "_now", faster())
     run = both_ways(Lengths, data=ROWS)
     assert run.route.startswith("traced")
