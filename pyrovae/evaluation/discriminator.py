@@ -85,11 +85,11 @@ class Discriminator:
         return self._odds.overfitted
 
     @property
-    def weights(self) -> torch.Tensor:  # noqa: D102
+    def weights(self) -> torch.Tensor:  # noqa: D102 - described above
         return torch.softmax(self.draw_score, 0) * len(self.draw_score)
 
     @property
-    def ess(self) -> float:  # noqa: D102
+    def ess(self) -> float:  # noqa: D102 - described above
         return float(self.weights.sum().square() / self.weights.square().sum())
 
     def log_ratio(self, *data: Any, **named: Any) -> torch.Tensor:

@@ -32,8 +32,6 @@ _TRUSTED = 0.7  # of khat; above it the weights of a row may hang on a few draws
 
 _MOST_DOUBTFUL = 0.05  # of the rows; with more of them the curve may be theirs
 
-_LOCAL = ("latent", "auxiliary", "unguided", "enumerated")
-
 
 class LooPit(NamedTuple):
     """The PIT of an observed site, each row predicted from the others.
@@ -163,7 +161,7 @@ def _count(sampler: Sampler) -> int:
 
 def _evidences(sampler: Sampler, shared: int, local: int) -> Iterator[torch.Tensor]:
     """log p(x_n | w_s), (draws, rows), tile by tile of rows."""
-    alone = not any(site.local and site.role in _LOCAL for site in sampler.structure.sites.values())
+    alone = not sampler.structure.drawn(local=True)
     if alone or local == 1:
         for rows, weights in row_weights(sampler, shared):
             check(weights.logsumexp(0), rows)

@@ -115,7 +115,7 @@ class BigTable:
         encode = None if schema is None else schema.encode
         reader = Fragments(self.dataset, list(self.columns), encode, label=str(self.path))
         names = self.columns if schema is None else tuple(column.name for column in schema.columns)
-        training = Data(OnDisk(BlocksWithout(reader, rows), memory=_MEMORY), "table", names)  # type: ignore[arg-type]
+        training = Data(OnDisk(BlocksWithout(reader, rows), memory=_MEMORY), "table", names)  # type: ignore[arg-type] - sliced as arrays are
         return training, self._held_out(reader, schema, rows, names)
 
     def _held_out(self, reader: Fragments, schema: RowSchema | None, rows: np.ndarray, names: tuple[str, ...]) -> Data:

@@ -37,4 +37,4 @@ class HasColumns(Protocol):
     """What describes a table, such as `pv.tables.Schema`."""
 
     @property
-    def columns(self) -> Sequence[Column]: ...  # noqa: D102
+    def columns(self) -> Sequence[Column]: ...  # noqa: D102 - said by the name of the protocol
