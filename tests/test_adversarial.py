@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.training.parallel.team import SingleProcess
 
 TRUTH = pv.truth.LinearGaussian(torch.tensor([[1.5], [1.0], [-0.5]]), torch.zeros(3), 0.5)
 X = TRUTH.sample(1_000)
@@ -137,6 +138,14 @@ def test_the_aggregate_posterior_is_matched_to_a_prior_that_can_only_be_drawn_fr
     assert float(z.mean()) == pytest.approx(2.0, abs=0.15)
     assert float(z.std()) == pytest.approx(4 / 12**0.5, abs=0.1)
     assert float(z.quantile(0.25)) == pytest.approx(1.0, abs=0.15)  # of a normal of that spread 1.22
+
+
+def test_several_processes_are_refused(monkeypatch):
+    """Each would move its discriminator by its own rows alone, and their weights would part."""
+    monkeypatch.setattr(SingleProcess, "size", 2)
+    for rounds in (0, 1):
+        with pytest.raises(pv.ArgumentError, match="train in one process"):
+            pv.fit(told(implicit_vae(), rounds=rounds), X, steps=1, **QUIET)
 
 
 def test_an_elbo_loop_of_the_callers_moves_both():

@@ -22,7 +22,8 @@ from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
-from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
+from pyrovae.objectives.adversarial import Adversarial
+from pyrovae.objectives.losses import check_objective, check_rows, layers, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.implicit_draws import loose_words, sites_without_density
@@ -117,6 +118,7 @@ def make_plan(
         options.device, data_plate, seed, team.size,
     )  # fmt: skip
     batches, placement = choose_batches(pair, rows_of_frames(pair, data), cut)
+    _check_one_process(pair, team.size)
     if batches.batches_per_epoch is None and options.steps is None:
         raise ArgumentError("these data have no length, so that an epoch has no end; give steps=.")
     first = batches.first()
@@ -157,6 +159,15 @@ def _check_trainable(structure: Structure) -> None:
         raise ArgumentError(
             "there is nothing to train: the pair has no parameter that requires a gradient. Register modules by "
             "pyro.module, or undo requires_grad_(False)."
+        )
+
+
+def _check_one_process(pair: HasPair, processes: int) -> None:
+    """Steps of a discriminator are not averaged over processes, whose weights would part."""
+    if processes > 1 and any(isinstance(layer, Adversarial) for layer in layers(pair)):
+        raise ArgumentError(
+            "the pair has a discriminator (adversarial), whose steps several processes do not share; train in one "
+            "process."
         )
 
 

@@ -43,10 +43,10 @@ def make_staging(plan: Plan, passes: Passes) -> Staging:
     mode, why, shared = plan.staged, "", plan.team.size > 1
     if passes.weighted is not None:
         mode, why = False, "sites that all processes draw alike are drawn by Pyro's own pass"
-    elif shared and mode == "auto":
-        mode = "traced"  # processes must not part by what each of them measures
     elif passes.alternating:
         mode, why = False, "its steps and those of its discriminator alternate"
+    elif shared and mode == "auto":
+        mode = "traced"  # processes must not part by what each of them measures
     settings = Settings(
         one=Pass(plan.loss, passes.recorded, passes.fixed, plan.tempered, plan.precision),
         shown=passes.shown,
