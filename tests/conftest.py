@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 from known_models import classes
 from sampled import parted, shared
-from time_limit import SECONDS, limited
+from time_limit import SECONDS, children, limited
 
 import pyrovae as pv
 
@@ -49,21 +49,25 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 20, 50)
 
 
+BEFORE = pytest.StashKey[set[int]]()  # the children of this process before a test
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item):
-    with limited(SECONDS, "the preparation of " + item.nodeid):
+    item.stash[BEFORE] = children()
+    with limited(SECONDS, "the preparation of " + item.nodeid, item.stash[BEFORE]):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item):
-    with limited(SECONDS, item.nodeid):
+    with limited(SECONDS, item.nodeid, item.stash[BEFORE]):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item):
-    with limited(SECONDS, "the clearing up after " + item.nodeid):
+    with limited(SECONDS, "the clearing up after " + item.nodeid, item.stash[BEFORE]):
         return (yield)
 
 

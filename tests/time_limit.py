@@ -16,15 +16,15 @@ SECONDS = 240.0
 
 
 @contextlib.contextmanager
-def limited(seconds: float, name: str) -> Iterator[None]:
-    """Ends what runs within after so many seconds: children are killed, then the test fails.
+def limited(seconds: float, name: str, before: set[int] | None = None) -> Iterator[None]:
+    """Ends what runs within after so many seconds: children that were not there before are killed, the test fails.
 
     Where Python itself no longer answers, `faulthandler_timeout` in pyproject.toml ends the whole process.
     """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = children()
+    before = children() if before is None else before
 
     def end(number: int, frame: object) -> None:
         for child in children() - before:

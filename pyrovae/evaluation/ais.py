@@ -118,8 +118,8 @@ def ais(
     Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
-        >>> drawn = pv.generate(truth, torch.zeros(20, 3), seed=0)  # data of known latents
-        >>> found = pv.ais(truth, drawn["x"], start="prior", chains=4, steps=50, reverse=drawn)
+        >>> drawn = pv.generate(truth, torch.zeros(8, 3), seed=0)  # data of known latents
+        >>> found = pv.ais(truth, drawn["x"], start="prior", chains=4, steps=20, reverse=drawn)
         >>> exact = truth.log_evidence(drawn["x"]).mean()
         >>> bool(found.lower.value.mean() < exact + 0.1), bool(exact - 0.1 < found.upper.value.mean())
         (True, True)

@@ -43,7 +43,7 @@ def own_store(pair: HasPair) -> OwnStore:
         ...         pyro.sample("x", dist.Normal(mean, 1), obs=x)
         >>> pairs = [pv.own_store(pv.Pair(model, guide)) for model in (narrow, wide)]
         >>> for pair in pairs:
-        ...     run = pv.fit(pair, torch.full((4,), 5.0), steps=500, learning_rate=0.1, seed=0, progress=False)
+        ...     run = pv.fit(pair, torch.full((4,), 5.0), steps=100, learning_rate=0.3, seed=0, progress=False)
         >>> [round(float(pv.posterior(pair, torch.zeros(4), draws=1)["mean"]), 1) for pair in pairs]
         [4.0, 5.0]
     """

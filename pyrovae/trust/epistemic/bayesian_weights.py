@@ -102,7 +102,7 @@ def bayesian_weights(
         >>> x = torch.randn(200, 3) + 2
         >>> vae = pv.VAE(pv.StandardNormal(1), pv.Normal(pv.MLP(1, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 2)))
         >>> pair = pv.epistemic.bayesian_weights(vae, x)
-        >>> run = pv.fit(pair, x, epochs=200, learning_rate=0.02, seed=0, progress=False)
+        >>> run = pv.fit(pair, x, epochs=80, learning_rate=0.05, seed=0, progress=False)
         >>> u = pv.uncertainty(pair, x, draws=(50, 20))["x"]
         >>> 0.001 < u.epistemic.mean() < 0.1
         tensor(True)
