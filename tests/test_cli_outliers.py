@@ -39,8 +39,9 @@ def trained(epochs: int = 60) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_outliers_are_named_by_line_and_left_out():
-    frame = trained()
+@pytest.mark.parametrize("epochs", [60, 200])  # after the more of them a guide is sure of more that is not so
+def test_outliers_are_named_by_line_and_left_out(epochs):
+    frame = trained(epochs)
     said = succeeds("outliers run t.csv --drop 0.9 -o clean.csv").splitlines()
     assert said[0].startswith("line 9, 'pulse': 1400, where ")
     assert said[-1] == "clean.csv"
@@ -61,7 +62,7 @@ def test_outliers_are_named_by_line_and_left_out():
     succeeds("outliers run t.csv -o list.csv")
     listed = read_frame(Path("list.csv"))
     assert list(listed.columns) == ["line", "column", "value", "low", "high", "probability"]
-    assert listed.set_index("line").loc[9, "value"] == "1400"
+    assert str(listed.set_index("line").loc[9, "value"]) == "1400"  # a column of numbers where no class is named
     before = set(Path("run").iterdir())
     succeeds("outliers run")  # the rows that were held out, or all where none were
     assert set(Path("run").iterdir()) == before
