@@ -15,8 +15,7 @@ from sklearn.metrics import roc_auc_score
 import pyrovae as pv
 from pyrovae.models.conditionals.background import background
 from pyrovae.models.conditionals.columns import KINDS, Column
-from pyrovae.tables.cell_densities import cell_densities
-from pyrovae.tables.outliers import _given_others
+from pyrovae.tables.cell_densities import cell_densities, pooled, seen_densities
 
 QUIET = {"progress": False, "seed": 0}
 
@@ -72,25 +71,57 @@ def _alone(truth, x, column):
     return dist.Normal(whole.loc[column], whole.covariance_matrix[column, column].sqrt()).log_prob(x)[:, column]
 
 
-def test_a_guide_that_is_lost_where_a_cell_is_hidden_makes_no_outliers():
-    truth, x, frame, pair = linear_pair()
+@pytest.mark.parametrize("columns", [4, pytest.param(11, marks=pytest.mark.slow)])  # each hidden alone, and in groups
+def test_of_two_guides_the_one_that_is_lost_decides_nothing(columns):
+    weight = torch.randn(columns, 2, generator=torch.Generator().manual_seed(2))
+    truth = pv.truth.LinearGaussian(weight, torch.zeros(columns), 0.6)
+    frame = pd.DataFrame(truth.sample(50, seed=1).double().numpy(), columns=[f"c{one}" for one in range(columns)])
+    schema = pv.tables.schema(frame, kinds=dict.fromkeys(frame, "real"))
+    explaining = 40.0 * weight[1] / weight[1].square().sum()  # a code by which 40 in the second column is usual
 
-    def lost(x):  # good for whole rows; sure of the wrong place for a row with a hole, as it has met none in training
-        hole = x.isnan().any(1, keepdim=True)
-        with pyro.plate("data", len(x)):
-            loc, scale = torch.where(hole, 3.0, 0.0), torch.where(hole, 0.1, 1.3)
-            pyro.sample("z", dist.Normal(loc.expand(-1, 2), scale.expand(-1, 2)).to_event(1))
+    def guide(lost):  # drawn to what explains an absurd cell; if lost, sure of a wrong place for rows with a hole
+        def guide(x):
+            hole, absurd = x.isnan().any(1, keepdim=True) & lost, x.nan_to_num().abs().amax(1, keepdim=True) > 30
+            with pyro.plate("data", len(x)):
+                loc = torch.where(absurd, explaining, torch.where(hole, 3.0, 0.0))
+                scale = torch.where(absurd | hole, 0.1, 1.0)
+                pyro.sample("z", dist.Normal(loc.expand(-1, 2), scale.expand(-1, 2)).to_event(1))
 
-    schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
-    pair = pv.tables.with_schema(pv.masked(pv.Pair(truth.model, lost), fill=math.nan), schema)
-    options, x = {"draws": 20_000, "seed": 0, "data_plate": None}, x[:40]
-    whole = cell_densities(pair, (x,), 0, torch.zeros(x.shape, dtype=torch.bool), **options)
-    found = _given_others(pair, (x,), 0, whole, options)
+        return guide
+
+    def found(frame, *, lost):
+        pair = pv.masked(pv.Pair(truth.model, guide(lost)), fill=math.nan)
+        return pv.tables.outliers(pv.tables.with_schema(pair, schema), frame, draws=1_000).cells
+
+    usual = found(frame, lost=False)
+    assert (found(frame, lost=True) - usual).abs().max().max() < 0.1
+    frame.loc[7, "c1"] = 40.0
+    absurd = found(frame, lost=False).loc[7]
+    assert absurd["c1"] > 0.99
+    assert absurd.drop("c1").max() < 0.1
+
+
+@pytest.mark.parametrize("hide", [[], [1], [1, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_guide_that_saw_what_is_hidden_has_the_exact_conditionals_too(hide, both):
+    truth, x, _, pair = linear_pair()
+    hidden, x = torch.isin(torch.arange(4), torch.tensor(hide)).expand(40, 4), x[:40]
+    options = {"draws": 20_000, "seed": 1, "data_plate": None}
+    none = torch.zeros_like(hidden)
+    _, found = seen_densities(pair, (x,), 0, [none, hidden], **options)
+    if both:
+        found = pooled(found, cell_densities(pair, (x,), 0, hidden, **options), hidden)
     for column in range(4):
-        exact = given_rest(truth, x, column, [one for one in range(4) if one != column])
-        off = (found[:, column] - exact).abs()
-        assert off.median() < 0.05
-        assert off.quantile(0.9) < 0.2
+        others = [one for one in range(4) if one != column and one not in hide]
+        exact = given_rest(truth, x, column, others) if others else _alone(truth, x, column)
+        off = (found.cells[:, column] - exact).abs()
+        assert off.median() < 0.03
+        assert off.quantile(0.9) < 0.12
+    shown = [one for one in range(4) if one not in hide]
+    if shown:
+        whole = joint(truth)
+        part = dist.MultivariateNormal(whole.loc[shown], whole.covariance_matrix[shown][:, shown])
+        assert (found.rows - part.log_prob(x[:, shown])).abs().median() < 0.03
 
 
 def test_the_density_of_a_row_is_that_of_what_is_shown():

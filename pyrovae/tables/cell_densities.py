@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,9 +40,9 @@ class CellDensities(NamedTuple):
 def cell_densities(
     pair: HasPair, given: Any, key: int | str, hidden: torch.Tensor, *, draws: int, seed: int | None, data_plate: Any
 ) -> CellDensities:
-    r"""Log-densities of cells by importance weights.
+    r"""Log-densities of cells by importance weights, with draws of a guide that sees what is shown.
 
-    With S the cells of a row that are shown, draws of the guide that saw these, and \( w_k = p(x_S, z_k) / q(z_k) \),
+    With S the cells of a row that are shown, and \( w_k = p(x_S, z_k) / q(z_k) \),
 
     \[ p(x_j \mid x_S) = \frac{\sum_k w_k\, p(x_j \mid z_k)}{\sum_k w_k} \text{ for a hidden cell}, \qquad
     p(x_j \mid x_{S \setminus j}) = \frac{\sum_k w_k}{\sum_k w_k / p(x_j \mid z_k)} \text{ for a shown one} \]
@@ -61,6 +61,45 @@ def cell_densities(
     data = {**given, key: shown} if isinstance(given, dict) else tuple(
         shown if place == key else leaf for place, leaf in enumerate(given)
     )  # fmt: skip
+    (found,) = _densities(pair, data, key, full, [hidden], draws=draws, seed=seed, data_plate=data_plate)
+    return found
+
+
+def seen_densities(
+    pair: HasPair,
+    given: Any,
+    key: int | str,
+    hidden: Sequence[torch.Tensor],
+    *,
+    draws: int,
+    seed: int | None,
+    data_plate: Any,
+) -> list[CellDensities]:
+    r"""The same for sets of cells that are hidden from the model alone, with draws of a guide that sees whole rows.
+
+    The weights of a set are \( p(x_S, z_k) / q(z_k \mid x) \), so that one pass of the pair serves all sets.
+    """
+    return _densities(pair, given, key, given[key], hidden, draws=draws, seed=seed, data_plate=data_plate)
+
+
+def pooled(one: CellDensities, other: CellDensities, hidden: torch.Tensor) -> CellDensities:
+    r"""Of two estimates with draws of two guides, the one whose draws lie where the shown cells are likely decides.
+
+    Each estimates \( p(x_S) \), \( p(x_S, x_j) \) and \( p(x_{S \setminus j}) \) without bias, and so does their mean.
+    """
+    (a, b), (u, v) = (one.rows[:, None], one.cells), (other.rows[:, None], other.cells)
+    rows = torch.logaddexp(a, u)
+    cells = torch.where(
+        hidden, torch.logaddexp(a + b, u + v) - rows, rows - torch.logaddexp(a - b, u - v)
+    )  # fmt: skip
+    return CellDensities(cells, rows[:, 0] - math.log(2))
+
+
+def _densities(
+    pair: HasPair, data: Any, key: int | str, full: torch.Tensor, hidden: Sequence[torch.Tensor], *,
+    draws: int, seed: int | None, data_plate: Any,
+) -> list[CellDensities]:  # fmt: skip
+    """For each set of hidden cells; `data` is what the pair runs on."""
     sampler = sampler_of(pair, *split(data), seed, data_plate)
     check_each_datum(sampler)
     site = framed_site(sampler, key)
@@ -68,22 +107,37 @@ def cell_densities(
         why = "no one observed site is the rows of its schema" if site is None else "it has sites that all rows share"
         raise PairError(f"the cells of this pair have no densities of their own here: {why}.")
     site = observed_part(sampler.structure, site)
+    seen = ~data[key].isnan()
     parts = [
-        _of_rows(sampler, site, list(tiles()), full, ~shown.isnan()) for tiles in sampler.tiles_by_rows(draws, "scored")
+        _of_rows(sampler, site, list(tiles()), full, seen, hidden) for tiles in sampler.tiles_by_rows(draws, "scored")
     ]
-    return CellDensities(*(torch.cat([getattr(part, field) for part in parts]) for field in CellDensities._fields))
+    return [CellDensities(*map(torch.cat, zip(*of_set, strict=True))) for of_set in zip(*parts, strict=True)]
 
 
-def _of_rows(sampler: Sampler, site: str, tiles: list[Tile], full: torch.Tensor, shown: torch.Tensor) -> CellDensities:
+def _of_rows(
+    sampler: Sampler,
+    site: str,
+    tiles: list[Tile],
+    full: torch.Tensor,
+    seen: torch.Tensor,
+    hidden: Sequence[torch.Tensor],
+) -> list[CellDensities]:
     rows = slice(tiles[0].rows.start, tiles[0].rows.stop)
-    values, seen = full[rows], shown[rows]
+    values, seen = full[rows], seen[rows]
     weights = torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
     cells = torch.cat([each_cell(sampler, run, site, values) for tile in tiles for run in tile.runs])
+    return [_of_set(weights, cells, values, seen, one[rows]) for one in hidden]
+
+
+def _of_set(
+    weights: torch.Tensor, cells: torch.Tensor, values: torch.Tensor, seen: torch.Tensor, hidden: torch.Tensor
+) -> CellDensities:
+    # What is seen is in the weights; what of it is hidden here is taken out of them.
+    weights = weights - torch.where(seen & hidden, cells, 0.0).sum(-1)
     whole = weights.logsumexp(0)
-    # A shown cell is in the weights, and taken out of them; a hidden one is not.
     without = whole[:, None] - (weights[..., None] - cells).logsumexp(0)
     given_rest = (weights[..., None] + cells).logsumexp(0) - whole[:, None]
-    found = torch.where(seen, without, given_rest).masked_fill(values.isnan(), math.nan)
+    found = torch.where(seen & ~hidden, without, given_rest).masked_fill(values.isnan(), math.nan)
     return CellDensities(found, whole - math.log(len(weights)))
 
 

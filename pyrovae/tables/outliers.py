@@ -18,7 +18,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import RowSchema, schema_of
 from pyrovae.sampling.use import arguments
 from pyrovae.tables.as_frame import as_frame
-from pyrovae.tables.cell_densities import CellDensities, cell_densities
+from pyrovae.tables.cell_densities import CellDensities, cell_densities, pooled, seen_densities
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
 from pyrovae.tables.outlier_posteriors import outlier_posteriors
@@ -132,39 +132,33 @@ def _probabilities(
     wide = background(schema.columns, full)
     none, every = torch.zeros_like(full, dtype=torch.bool), torch.ones_like(full, dtype=torch.bool)
     alone = cell_densities(pair, given, key, every, **options).cells
-    whole = cell_densities(pair, given, key, none, **options)
-    cells, shares = _two_components(_given_others(pair, given, key, whole, options), wide)
+    groups = torch.arange(full.shape[1]) % min(full.shape[1], _GROUPS)
+    hidden = [(groups == group).expand(full.shape) for group in groups.unique()]
+    whole, *seen = seen_densities(pair, given, key, [none, *hidden], **options)
+    others = torch.full_like(full, math.nan, dtype=torch.float64)
+    for one, of_all in zip(hidden, seen, strict=True):
+        others = torch.where(one, _by_both(pair, given, key, one, of_all, options), others)
+    cells, shares = _two_components(others, wide)
     _tell(schema, shares)
     suspects = cells > _SUSPECT
     if suspects.any():
-        again = cell_densities(pair, given, key, suspects, **options).cells
+        (of_all,) = seen_densities(pair, given, key, [suspects], **options)
+        again = _by_both(pair, given, key, suspects, of_all, options)
         cells = torch.where(suspects.any(1, keepdim=True), _probability(again, wide, shares), cells)
     apart = torch.logaddexp(math.log(_APART) + alone, math.log(1 - _APART) + wide).nansum(1)
     rows, _ = _two_components(whole.rows[:, None], apart[:, None])
     return cells, rows[:, 0]
 
 
-def _given_others(pair: HasPair, given: Any, key: Any, whole: CellDensities, options: dict) -> torch.Tensor:
-    """Log-densities of each cell given others of its row, by draws of a guide that saw it and of one that did not.
+def _by_both(
+    pair: HasPair, given: Any, key: Any, hidden: torch.Tensor, seen: CellDensities, options: dict
+) -> torch.Tensor:
+    """Log-densities of cells given what is not hidden, by draws of a guide that saw all and of one that saw only these.
 
     Weights alone cannot take an absurd cell back: all draws of a guide that saw it are where it is likely. And a guide
-    that has met no such hole in training may be sure of the wrong place, where the other cells are improbable too. Both
-    estimate the density of the row and of its other cells without bias, and so does their mean: the one whose draws lie
-    where these cells are likely decides.
+    that has met no such hole in training may be sure of the wrong place, where the other cells are improbable too.
     """
-    full = given[key]
-    count = min(full.shape[1], _GROUPS)
-    groups = torch.arange(full.shape[1]) % count
-    found = torch.full_like(full, math.nan, dtype=torch.float64)
-    for group in range(count):
-        hidden = (groups == group).expand(full.shape)
-        blind = cell_densities(pair, given, key, hidden, **options)
-        cells = blind.cells
-        if count == full.shape[1]:  # else what the two know of a cell differs by the rest of its group
-            others = torch.logaddexp(whole.rows[:, None] - whole.cells, blind.rows[:, None])
-            cells = torch.logaddexp(whole.rows[:, None], blind.rows[:, None] + cells) - others
-        found = torch.where(hidden, cells, found)
-    return found
+    return pooled(seen, cell_densities(pair, given, key, hidden, **options), hidden).cells
 
 
 def _two_components(model: torch.Tensor, wide: torch.Tensor, rounds: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
