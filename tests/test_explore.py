@@ -87,6 +87,7 @@ class Various(nn.Module):
         parts = [x.cumsum(-1), x.cumprod(-1), x.max(-1, keepdim=True)[0], x.logsumexp(-1, keepdim=True), x.flip(-1)]
         parts += [x.std(-1, keepdim=True), x.clamp(-0.1, 0.2), x.roll(1, -1), torch.lgamma(x + 3), torch.digamma(x + 3)]
         parts += [(x.argmax(-1)[:, None] == torch.arange(4)).float(), torch.erf(4 * x), torch.erfc(4 * x)]
+        parts += [torch.special.erfcx(2 * x), torch.special.log_ndtr(4 * x)]
         parts += [
             torch.where(x > 0, x, -2 * x),
             x.round(),

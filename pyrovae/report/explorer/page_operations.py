@@ -14,7 +14,7 @@ from pyrovae.report.explorer.page_program import Handler, NotInPageError, Operan
 
 _EACH = """
 neg exp exp2 expm1 log log1p log2 log10 sqrt rsqrt reciprocal sigmoid tanh relu abs sin cos tan atan sinh cosh asinh
-acosh atanh asin acos erf erfc sign floor ceil round trunc lgamma digamma isnan isinf logical_not square
+acosh atanh asin acos erf erfc special_erfcx sign floor ceil round trunc lgamma digamma isnan isinf logical_not square
 mul pow maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor atan2 fmod remainder where floor_divide
 """
 

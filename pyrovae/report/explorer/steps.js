@@ -32,9 +32,14 @@ function erf(x) {
 }
 
 function erfcBeyond(a) {
+  return Math.exp(-a * a) * erfcx(a);
+}
+
+function erfcx(a) {
+  if (a <= 3) return Math.exp(a * a) * (1 - erf(a));
   let f = 0;
   for (let k = 60; k > 0; k--) f = k / 2 / (a + f);
-  return Math.exp(-a * a) / Math.sqrt(Math.PI) / (a + f);
+  return 1 / Math.sqrt(Math.PI) / (a + f);
 }
 
 // Halves go to the even number, as torch rounds.
@@ -50,6 +55,7 @@ const EACH = {
   sigmoid: (a) => 1 / (1 + Math.exp(-a)), tanh: Math.tanh, relu: (a) => (a > 0 || a !== a ? a : 0), abs: Math.abs,
   sin: Math.sin, cos: Math.cos, tan: Math.tan, atan: Math.atan, sinh: Math.sinh, cosh: Math.cosh, asinh: Math.asinh,
   acosh: Math.acosh, atanh: Math.atanh, asin: Math.asin, acos: Math.acos, erf, erfc: (a) => (a > 3 ? erfcBeyond(a) : 1 - erf(a)),
+  special_erfcx: erfcx,
   sign: Math.sign, floor: Math.floor, ceil: Math.ceil, round: rounded, trunc: Math.trunc, lgamma, digamma,
   isnan: (a) => +(a !== a), isinf: (a) => +(Math.abs(a) === Infinity), logical_not: (a) => +(a === 0), square: (a) => a * a,
   add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b, pow: (a, b) => a ** b,
