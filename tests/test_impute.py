@@ -148,6 +148,10 @@ def wide_of(rows):
         ({"mask": torch.ones(5, WIDTH)}, "float32 of shape"),
         ({"mask": torch.ones(5, 2, dtype=torch.bool)}, r"shape \(5, 2\), and the data have the shape \(5, 5\)"),
         ({"mask": {"y": None}}, "mask has 'y'"),
+        ({"mask": False}, r"mask is bool of shape \(\), and the data have the shape \(5, 5\): give True where"),
+        ({"mask": 1}, r"mask is int64 of shape \(\), and"),
+        ({"mask": "all"}, "mask is a str of which no array of booleans can be made: give True where"),
+        ({"mask": [[True], [False, True]]}, "mask is a list of which no array of booleans"),
         ({"draws": 0}, "draws"),
         ({"candidates": 1}, "fewer than 30 weights"),
     ],
@@ -155,6 +159,40 @@ def wide_of(rows):
 def test_arguments_that_cannot_work_are_refused(options, match):
     with pytest.raises(pv.ArgumentError, match=match):
         pv.impute(pv.Pair(factorised, wide), torch.zeros(5, WIDTH), **options)
+
+
+def test_a_mask_wants_arrays():
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(5, WIDTH)))
+    with pytest.raises(pv.ArgumentError, match="mask is given, and the data are a DataLoader: give them as arrays"):
+        pv.impute(pv.Pair(factorised, wide), loader, mask=torch.ones(5, WIDTH, dtype=torch.bool))
+
+
+NORMAL = dist.MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.9], [0.9, 1.0]]))
+HIDING = {
+    "mask(False)": lambda fn: pyro.sample("x", fn.mask(False), obs=HIDDEN),
+    "mask(tensor)": lambda fn: pyro.sample("x", fn.mask(torch.tensor([True, False, False])), obs=HIDDEN),
+    "poutine": lambda fn: pyro.poutine.mask(pyro.sample, mask=torch.tensor([True, False, False]))("x", fn, obs=HIDDEN),
+}
+HIDDEN = torch.tensor([[math.nan, math.nan], [5.0, math.nan], [5.0, 5.0]])
+
+
+@pytest.mark.parametrize("hide", HIDING)
+@pytest.mark.parametrize(
+    "fn",
+    [dist.Normal(0.0, 1.0).expand([2]).to_event(1), NORMAL, dist.Dirichlet(torch.ones(2))],
+    ids=["cells", "normal", "joint"],
+)
+def test_what_a_mask_of_the_pair_hides_is_wholly_missing_whatever_stands_there(fn, hide):
+    """A row with holes is no event in part where it counts nowhere, and its draws know nothing of what it holds."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 0.1))
+            HIDING[hide](fn.expand([len(x)]))
+
+    found = pv.impute(pv.Pair(model, lambda x: wide_of(len(x))), HIDDEN, draws=2_000)
+    assert bool(found.missing["x"].all())
+    assert torch.allclose(found.values["x"].mean(0), fn.mean.expand(3, 2), atol=0.1)
 
 
 def test_a_level_is_between_0_and_1():

@@ -216,6 +216,14 @@ def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(leaf, dtype=torch.bool) if holes is None else holes
 
 
+def _counting(msg: Mapping[str, Any]) -> torch.Tensor:
+    """Which elements `poutine.mask` leaves in; all of them where the mask is of a larger batch (enumeration)."""
+    mask, fn = torch.as_tensor(True if msg["mask"] is None else msg["mask"]).to(msg["value"].device), msg["fn"]
+    if mask.ndim > len(fn.batch_shape) or torch.broadcast_shapes(mask.shape, fn.batch_shape) != fn.batch_shape:
+        return torch.ones((), dtype=torch.bool, device=mask.device)
+    return mask.bool().reshape((*mask.shape, *[1] * fn.event_dim))
+
+
 class _Cells(Messenger):
     """Around a model: of what it observes, what is missing counts nowhere."""
 
@@ -245,7 +253,7 @@ class _Cells(Messenger):
                     f"{msg['name']!r} observes whole numbers, and {value.device} forgets what is missing when it "
                     "casts: give them as 64-bit numbers, with the lowest one for what is missing."
                 )
-        msg["fn"] = observing(msg["fn"], ~holes, msg["name"])
+        msg["fn"] = observing(msg["fn"], ~holes & _counting(msg), msg["name"])
         keep_missing(msg)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:

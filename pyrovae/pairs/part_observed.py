@@ -28,21 +28,30 @@ def observing(fn: Any, seen: torch.Tensor, site: str) -> Any:
     Raises:
         PairError: an event is seen in part, and its marginal is not known.
     """
-    base, dims = _without_events(fn)
-    inner = len(base.event_shape)
     seen = seen.expand(fn.shape())
-    if not inner:
-        return HoledDistribution(base, seen).to_event(dims)
-    if _is_normal_vector(base):
-        return PartNormal(base, seen).to_event(dims)
-    whole = seen.flatten(-inner).all(-1)
-    if not bool((whole == seen.flatten(-inner).any(-1)).all()):
+    if isinstance(fn, MaskedDistribution):  # what it hides is not observed, whatever stands there
+        hidden = torch.as_tensor(fn._mask, device=seen.device).reshape(
+            (*getattr(fn._mask, "shape", ()), *[1] * fn.event_dim)
+        )
+        return observing(fn.base_dist, seen & hidden, site).mask(fn._mask)
+    if type(fn).__name__ == "Independent":
+        return observing(fn.base_dist, seen, site).to_event(fn.reinterpreted_batch_ndims)
+    if not fn.event_shape:
+        return HoledDistribution(fn, seen)
+    return PartNormal(fn, seen) if _is_normal_vector(fn) else HoledDistribution(fn, _whole_events(fn, seen, site))
+
+
+def _whole_events(fn: Any, seen: torch.Tensor, site: str) -> torch.Tensor:
+    """Which events are seen, none of them in part."""
+    elements = seen.flatten(-len(fn.event_shape))
+    whole = elements.all(-1)
+    if not bool((whole == elements.any(-1)).all()):
         raise PairError(
-            f"{site!r} is observed in part, and its {type(base).__name__} is a joint distribution of all its elements "
+            f"{site!r} is observed in part, and its {type(fn).__name__} is a joint distribution of all its elements "
             "whose marginals are not known here. Observe it whole or not at all in each row, or write a distribution "
             "of independent elements (.to_event) or a MultivariateNormal."
         )
-    return HoledDistribution(base, whole).to_event(dims)
+    return whole
 
 
 def completed(fn: Any, value: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -53,7 +62,7 @@ def completed(fn: Any, value: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         value: the values, anything where they are not seen; of the shape of a draw.
         seen: which count.
     """
-    base, _ = _without_events(fn)
+    base = _without_wrappers(fn)
     drawn = base.completed(value) if isinstance(base, PartNormal) else fn.sample()
     return torch.where(seen, value, drawn)
 
@@ -70,11 +79,10 @@ def without_masks(fn: Any) -> Any:
     return fn
 
 
-def _without_events(fn: Any) -> tuple[Any, int]:
-    dims = 0
-    while type(fn).__name__ == "Independent":
-        fn, dims = fn.base_dist, dims + fn.reinterpreted_batch_ndims
-    return fn, dims
+def _without_wrappers(fn: Any) -> Any:
+    while type(fn).__name__ == "Independent" or isinstance(fn, MaskedDistribution):
+        fn = fn.base_dist
+    return fn
 
 
 def _is_normal_vector(base: Any) -> bool:

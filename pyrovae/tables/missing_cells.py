@@ -56,10 +56,30 @@ def _in_order(schema: Any, mask: Any) -> np.ndarray:
 
 
 def _holed(leaf: Any, mask: Any) -> torch.Tensor:
-    leaf, seen = (as_tensor(one if isinstance(one, torch.Tensor) else np.asarray(one)) for one in (leaf, mask))
+    leaf, seen = _as_cells(leaf), _as_mask(mask)
     if seen.dtype != torch.bool or seen.shape != leaf.shape:
         raise ArgumentError(
             f"mask is {str(seen.dtype).removeprefix('torch.')} of shape {tuple(seen.shape)}, and the data have the "
             f"shape {tuple(leaf.shape)}: give True where a cell is observed and False where it is missing, for each."
         )
     return with_holes(leaf, seen)
+
+
+def _as_cells(leaf: Any) -> torch.Tensor:
+    if not hasattr(leaf, "shape") and not isinstance(leaf, list | tuple):
+        raise ArgumentError(
+            f"mask is given, and the data are a {type(leaf).__name__}: give them as arrays, or with NaN for what is "
+            "missing and no mask."
+        )
+    return as_tensor(leaf if isinstance(leaf, torch.Tensor) else np.asarray(leaf))
+
+
+def _as_mask(mask: Any) -> torch.Tensor:
+    try:
+        array = mask if isinstance(mask, torch.Tensor) else np.asarray(mask)
+        return as_tensor(array) if array.ndim else torch.as_tensor(array)
+    except (ValueError, TypeError):  # lists of several lengths, texts, objects
+        raise ArgumentError(
+            f"mask is a {type(mask).__name__} of which no array of booleans can be made: give True where a cell is "
+            "observed and False where it is missing, for each."
+        ) from None
