@@ -10,6 +10,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.pairs.pair import Wrapped
 
 X = torch.randn(6, generator=torch.Generator().manual_seed(0))
 
@@ -134,3 +135,47 @@ def test_a_product_that_takes_no_draws_of_what_rows_share_has_evidence():
 
     by_elements = joint_evidence(lambda x, w: (x * w).sum(-1))
     assert torch.allclose(joint_evidence(lambda x, w: x @ w), by_elements, atol=1e-4)
+
+
+ROWS = torch.randn(16, 3, generator=torch.Generator().manual_seed(2))
+TWICE = {
+    "free_bits": (lambda pair: pv.free_bits(pair, {"z": 0.5}), "free_bits names 'z', and the pair has free bits there"),
+    "adversarial": (lambda pair: pv.adversarial(pair, pv.MLP([2, 3], [], 1)), "has a discriminator in place of its KL"),
+    "dropout": (lambda pair: pv.epistemic.dropout(pair, ROWS), "has masks for these modules already, at 'dropout_0'"),
+    "bayesian_weights": (lambda pair: pv.epistemic.bayesian_weights(pair, ROWS), "are uncertain already, by a post"),
+    "bayesian_weights of all": (
+        lambda pair: pv.epistemic.bayesian_weights(pair, ROWS, parameters="*"),
+        r"'weights.loc' is of the posterior of weights that are uncertain already, at the site 'weights'",
+    ),
+    "bayesian_decoder": (lambda pair: pv.recipes.bayesian_decoder(pair, 16), "takes a VAE, got UncertainWeights"),
+    "bayesian_mixture": (lambda pair: pv.recipes.bayesian_mixture(pair, 16), "with pv.StickBreakingMixture"),
+    "mmd": (lambda pair: pv.mmd(pair, 1.0), None),
+    "total_correlation": (lambda pair: pv.total_correlation(pair, 1.0, rows=16), None),
+    "temper": (lambda pair: pv.temper(pair, 0.5), None),
+    "masked": (pv.masked, None),
+    "corrupted": (lambda pair: pv.corrupted(pair, gaussian=0.1), None),
+    "own_store": (pv.own_store, None),
+    "carry_over": (
+        lambda pair: pv.epistemic.carry_over(
+            pair if isinstance(pair, Wrapped) else pv.epistemic.bayesian_weights(pair, ROWS), ROWS
+        ),
+        None,
+    ),
+    "swag": (lambda pair: pv.epistemic.swag(pair, ROWS, rank=1), None),
+    "ensemble": (lambda pair: pv.epistemic.ensemble(lambda: pair, ROWS, members=2), None),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_wrapper_around_itself_means_what_it_says_or_is_refused_at_once(name):
+    wrap, words = TWICE[name]
+    decoder = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.2), nn.Linear(4, 3))
+    prior = pv.StickBreakingMixture(3, 2) if name == "bayesian_mixture" else pv.StandardNormal(2)
+    once = wrap(pv.VAE(prior, pv.Normal(decoder, scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4))))
+    if words is not None:
+        with pytest.raises(pv.PyrovaeError, match=words):
+            wrap(once)
+        return
+    twice = wrap(once)
+    assert pv.check_pair(twice, ROWS) == ()
+    assert torch.isfinite(pv.elbo(twice, ROWS, draws=2).value).all()

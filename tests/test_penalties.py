@@ -104,6 +104,24 @@ def test_discrepancy_of_linear_gaussians_is_the_closed_form(bandwidth):
     assert exact > 0.02
 
 
+def test_two_penalties_of_a_kind_are_both_punished():
+    """The sum of discrepancies of two bandwidths, and of weights."""
+    one, other = (pv.mmd(vae(), weight, bandwidth=width) for weight, width in ((5.0, 0.5), (9.0, 2.0)))
+    both = pv.mmd(pv.mmd(vae(), 5.0, bandwidth=0.5), 9.0, bandwidth=2.0)
+    lone = [penalty_of(pair, X) for pair in (one, other)]
+    pyro.set_rng_seed(0)
+    guide = poutine.trace(both.guide).get_trace(X)
+    model = poutine.trace(poutine.replay(both.model, trace=guide)).get_trace(X)
+    factors = [model.nodes[name] for name in ("_mmd", "_mmd_2")]
+    found = [-factor["fn"].log_prob(factor["value"]).item() / len(X) for factor in factors]
+    assert torch.equal(guide.nodes["z"]["value"], lone[0][1].nodes["z"]["value"])
+    assert found[0] == pytest.approx(
+        5.0 * lone[0][0], rel=1e-4
+    )  # the same draws of the prior, the first after the guide
+    assert found[1] == pytest.approx(9.0 * lone[1][0], abs=9.0 * 0.05)  # others, of 60 rows
+    assert found[1] > 0.1
+
+
 def penalties(rows=BATCH):
     return [lambda pair, **o: pv.total_correlation(pair, 4.0, rows=rows, **o), lambda pair, **o: pv.mmd(pair, 9.0, **o)]
 

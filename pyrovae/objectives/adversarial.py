@@ -20,7 +20,7 @@ from pyrovae.objectives.particles import frame_of
 from pyrovae.objectives.penalised import Draw, depends_on, same_draw
 from pyrovae.pairs.implicit_draws import has_density
 from pyrovae.pairs.numbers import check_count
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, wrappers
 from pyrovae.pairs.registration import Registration
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import INTERNAL, batch_rows
@@ -100,6 +100,11 @@ class Adversarial(Wrapped):
             raise ArgumentError(f"adversarial takes a network (a torch.nn.Module) as discriminator, got {network!r}.")
         if isinstance(sites, str):
             raise ArgumentError(f"adversarial: sites is a list of names; write sites=[{sites!r}].")
+        if any(isinstance(inner, Adversarial) for inner in wrappers(pair)):
+            raise ArgumentError(
+                "adversarial: the pair has a discriminator in place of its KL already. Give one discriminator all "
+                "sites (sites=[...]), around the pair as it was before."
+            )
         self.pair, self.network, self.sites, self.data_plate = pair, network, sites, plate
         self.aggregate = bool(aggregate)
         self.rounds = check_count("rounds", rounds, least=0, where="adversarial: ")

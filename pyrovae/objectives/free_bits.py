@@ -20,7 +20,7 @@ from pyrovae.errors import ArgumentError
 from pyrovae.objectives.figures import TEMPERING, Tempering, data_size, is_data, untempered
 from pyrovae.objectives.penalised import same_draw
 from pyrovae.objectives.schedules import evaluate
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, wrappers
 from pyrovae.pairs.trace import INTERNAL, batch_rows
 
 
@@ -65,6 +65,12 @@ class FreeBits(Wrapped):
     def __init__(self, pair: HasPair, nats: Mapping[str, float], *, per_dim: bool, data_plate: str | None = None):
         if not isinstance(nats, Mapping) or any(map(callable, nats.values())):
             raise ArgumentError(f"free_bits takes a number of nats for each site, {{'z': 0.5}} say; got {nats!r}.")
+        for inner in wrappers(pair):
+            if isinstance(inner, FreeBits) and (twice := [site for site in nats if site in inner.nats]):
+                raise ArgumentError(
+                    f"free_bits names {twice[0]!r}, and the pair has free bits there already, "
+                    f"{inner.nats[twice[0]]:g} nats: name each site once, around the pair as it was before."
+                )
         self.pair = pair
         self.nats = {site: evaluate(value, 0) for site, value in nats.items()}
         self.per_dim = per_dim

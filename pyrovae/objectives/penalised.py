@@ -20,7 +20,7 @@ from pyrovae.objectives.figures import PARTICLES, data_size, holding_plate, is_d
 from pyrovae.objectives.particles import frame_of
 from pyrovae.pairs.masks import mask_around
 from pyrovae.pairs.numbers import finite
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, wrappers
 from pyrovae.pairs.trace import INTERNAL, batch_rows
 
 
@@ -63,7 +63,10 @@ class Term(Protocol):
 
 
 class Penalised(Wrapped):
-    """A pair whose loss holds `weight * term` more per datum; figures never see it, and temper leaves it alone."""
+    """A pair whose loss holds `weight * term` more per datum; figures never see it, and temper leaves it alone.
+
+    Around another one of its kind both are punished: discrepancies of two bandwidths, or at other sites.
+    """
 
     def __init__(self, pair: HasPair, weight: float, term: Any, sites: Sequence[str] | None, data_plate: str | None):
         self.name = term.name
@@ -77,6 +80,8 @@ class Penalised(Wrapped):
         self.settings = dataclasses.asdict(term)  # to be compared when a training goes on
         self.sites = None if sites is None else list(sites)
         self.data_plate = data_plate
+        before = sum(isinstance(inner, Penalised) and inner.name == self.name for inner in wrappers(pair))
+        self._factor = f"_{self.name}_{before + 1}" if before else f"_{self.name}"
         self._drawn: Draws | None = None  # by the guide, for the model to come
 
     @contextmanager
@@ -98,7 +103,7 @@ class Penalised(Wrapped):
         value = -self.weight * size * penalty
         unit = dist.Unit(value, has_rsample=False)
         mark: Any = {INTERNAL: None}  # of no site, so that temper leaves it alone
-        pyro.sample(f"_{self.name}", unit, obs=unit.sample(), infer=mark)
+        pyro.sample(self._factor, unit, obs=unit.sample(), infer=mark)
 
     def _chosen(self, drawn: Draws, prior: Draws, plate: str | None) -> list[str]:
         local = [name for name, draw in drawn.items() if name in prior and plate and frame_of(draw._asdict(), plate)]

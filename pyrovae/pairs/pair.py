@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -102,6 +102,13 @@ def guide_function(pair: HasPair) -> Callable[..., Any]:
     if not isinstance(pair.guide, GuideMessenger):
         return pair.guide
     return poutine.block(pair.guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
+
+
+def wrappers(pair: HasPair) -> Iterator[Wrapped]:
+    """What stands around the user's own pair, from outside to inside."""
+    while isinstance(pair, Wrapped):
+        yield pair
+        pair = pair.pair
 
 
 def unwrapped(pair: HasPair) -> HasPair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrovae.errors import ArgumentError
 from pyrovae.models.priors.stick_breaking_mixture import StickBreakingMixture
 from pyrovae.models.vaes.vae import VAE
+from pyrovae.pairs.blank import HasBlank
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.trust.epistemic.bayesian_weights import bayesian
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights
@@ -43,6 +44,11 @@ def bayesian_decoder(
         >>> sorted(pv.generate(pair, 3, seed=0))
         ['weights', 'x', 'z']
     """
+    if not isinstance(vae, HasBlank):
+        raise ArgumentError(
+            f"bayesian_decoder takes a VAE, got {type(vae).__name__}: any other pair goes into "
+            "pv.epistemic.bayesian_weights(pair, x)."
+        )
     blank = vae.blank(4)
     (rows,) = check_counts(rows=rows)
     return bayesian(vae, blank, {}, size=rows, rank=rank, prior_scale=prior_scale, scale=scale)
@@ -79,10 +85,11 @@ def bayesian_mixture(vae: VAE, rows: int, *, scale: float = 0.05) -> UncertainWe
         ...     0 < prior.used() <= 10
         True
     """
-    if not isinstance(vae.prior, StickBreakingMixture):
+    prior = getattr(vae, "prior", None)
+    if not isinstance(prior, StickBreakingMixture):
         raise ArgumentError(
-            f"bayesian_mixture: the prior is {type(vae.prior).__name__}; give a VAE with pv.StickBreakingMixture, "
-            "whose numbers are standard normal before any data."
+            f"bayesian_mixture: the prior of this {type(vae).__name__} is {type(prior).__name__}; give a VAE with "
+            "pv.StickBreakingMixture, whose numbers are standard normal before any data."
         )
     (rows,) = check_counts(rows=rows)
     return bayesian(vae, vae.blank(4), {}, size=rows, parameters=vae.prior, scale=scale)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyrovae.errors import PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.data_plate import find_data_plate
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.numbers import check_count, check_positive
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, wrappers
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import plates, run
 from pyrovae.sampling.use import arguments
 from pyrovae.trust.epistemic.choose_parameters import Chosen, likelihood_parameters, parameters_named
 from pyrovae.trust.epistemic.few_rows import few_rows
 from pyrovae.trust.epistemic.uncertain_weights import UncertainWeights, free_name
-from pyrovae.trust.epistemic.weight_distributions import NormalWeights
+from pyrovae.trust.epistemic.weight_distributions import EnsembleWeights, NormalWeights
 from pyrovae.trust.epistemic.weights import Weights
 from pyrovae.trust.epistemic.whole_data import whole_size
 
@@ -40,9 +40,25 @@ def bayesian(
     weights = Weights.of(
         pair, args, kwargs, likelihood_parameters if parameters is None else parameters_named(parameters)
     )
+    _check_no_posterior(pair, weights)
     distribution = NormalWeights(weights.vector(), rank=rank, prior_scale=prior_scale, scale=scale)
     site = free_name("weights", inspect(pair, args, kwargs, data_plate=plate).sites)
     return UncertainWeights(pair, weights, distribution, site=site, data_plate=plate, size=size)
+
+
+def _check_no_posterior(pair: HasPair, weights: Weights) -> None:
+    """Refuse a prior for what says how uncertain other weights are, which is no weight; members of an ensemble are."""
+    for inner in wrappers(pair):
+        if not isinstance(inner, UncertainWeights) or isinstance(inner.distribution, EnsembleWeights):
+            continue
+        known = {id(parameter) for parameter in inner.distribution.parameters()}
+        for name, tensor in zip(weights.names, weights.tensors, strict=True):
+            if id(tensor) in known:
+                raise ArgumentError(
+                    f"bayesian_weights: {name!r} is of the posterior of weights that are uncertain already, at the "
+                    f"site {inner.site!r}, and no weight. Name others ({argument('parameters')}), or make the "
+                    "posterior around the pair as it was before."
+                )
 
 
 def found_plate(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> str | None:

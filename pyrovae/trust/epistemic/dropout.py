@@ -11,9 +11,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import PairError
+from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Pair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Pair, Side, Wrapped, wrappers
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import batch_rows, run, with_rows
 from pyrovae.sampling.use import arguments
@@ -67,7 +67,7 @@ class Dropped(Wrapped):
         inside = None if modules is None else {id(part) for module in modules for part in module.modules()}
         structure = inspect(pair, args, kwargs)
         masks: dict[str, Mask] = {}
-        for number, mask in enumerate(found_masks(pair, args, kwargs, inside)):
+        for number, mask in enumerate(_masked_once(pair, found_masks(pair, args, kwargs, inside))):
             masks[free_name(f"dropout_{number}", structure.sites)] = mask
         return cls(pair, masks, data_plate=structure.data_plate, size=size)
 
@@ -126,6 +126,18 @@ def found_masks(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], inside: s
                 "give each place a module of its own."
             )
     return list(found.values())
+
+
+def _masked_once(pair: HasPair, masks: list[Mask]) -> list[Mask]:
+    """The masks, if no wrapper inside drops at the same modules: what two masks leave is less than either says."""
+    for inner in wrappers(pair):
+        known = {id(mask.module): site for site, mask in inner.masks.items()} if isinstance(inner, Dropped) else {}
+        if twice := [known[id(mask.module)] for mask in masks if id(mask.module) in known]:
+            raise ArgumentError(
+                f"dropout: the pair has masks for these modules already, at {twice[0]!r}. Take it as it is, or name "
+                f"other modules ({argument('modules')})."
+            )
+    return masks
 
 
 def _kind(module: nn.Module) -> type[nn.Module]:

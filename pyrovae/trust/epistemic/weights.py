@@ -19,7 +19,7 @@ from pyrovae.errors import PairError
 from pyrovae.pairs.held_objects import swapped
 from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, replaced_parameters
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import run
 
@@ -74,7 +74,7 @@ class Weights:
             structure = inspect(pair, args, kwargs, data_plate="-")
         names = list(structure.parameters) if choose is None else choose(pair, structure, args, kwargs)
         if not names:
-            raise PairError("the pair has no parameters here, so nothing of it can be uncertain.")
+            raise PairError(_without_weights(pair))
         return cls(structure, names, _param_sites(pair, args, kwargs), modules)
 
     @property
@@ -113,6 +113,15 @@ class Weights:
         values = [v if v.requires_grad else v.detach().requires_grad_() for v in self._cut(vector)]
         with _Answer(self, values), _swapped(self._holders, values), _swapped(self._buffer_holders, buffers):
             yield
+
+
+def _without_weights(pair: HasPair) -> str:
+    if replaced_parameters(pair):
+        return (
+            "all parameters that are meant are uncertain already, by a posterior that stands around the pair: take it "
+            "as it is, or make another one around the pair as it was before."
+        )
+    return "the pair has no parameters here, so nothing of it can be uncertain."
 
 
 Holder = tuple[dict[str, Any], str, int]  # the registry of a module, the name in it, the position among the tensors
