@@ -97,6 +97,18 @@ def test_trainings_that_cannot_be_are_refused_in_words():
         told(vae, contrast=1)
 
 
+def test_the_report_says_of_a_training_what_its_result_says(tmp_path):
+    run = pv.fit(told(implicit_vae()), X, epochs=5, seed=0, **QUIET)
+    kinds = [verdict.kind.name for verdict in run.verdicts]
+    assert kinds[0] == "NO_ELBO"
+    assert kinds[1] in ("ACTIVE", "COLLAPSED")
+    page = pv.write_report(run, X[:64], path=tmp_path / "report.html").read_text()
+    assert f'<div class="verdict {"bad" if "COLLAPSED" in kinds else "look"}"' in page
+    assert "Diverged" not in page
+    assert ">Loss<" in page
+    assert [axis.get_title() for axis in run.plot().axes] == ["loss", "distortion"]
+
+
 def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path):
     def trained(steps, folder, **options):
         torch.manual_seed(0)

@@ -33,7 +33,8 @@ def outcome(**changed) -> Outcome:
     [
         ({}, None),
         ({"gradients": {"weight": torch.tensor([1.0, 1e-6]), "small": torch.tensor([3e-8])}}, None),  # rounding
-        ({"figures": torch.tensor([3.01, -3.0, 1.0, 2.0])}, "the loss is 3 and was expected to be 3.01"),
+        ({"figures": torch.tensor([3.01, -3.0, 1.0, 2.0])}, "the loss is 3.01 and should be 3"),
+        ({"figures": torch.tensor([3.0, -3.0, 1.0, 2.01])}, "the distortion is 2.01 and should be 2"),
         ({"figures": torch.tensor([math.nan, -3.0, 1.0, 2.0])}, "the loss"),
         ({"gradients": {"weight": torch.tensor([1.0, 1e-3]), "small": torch.tensor([1e-8])}}, "gradient of 'weight'"),
         ({"gradients": {"weight": torch.tensor([1.0, 0.0])}}, "gradients of small come and go"),

@@ -106,7 +106,7 @@ def test_a_training_does_not_call_it_an_elbo():
     """Its history holds minus the loss, and the result says before all else that this is no bound."""
     with pytest.warns(pv.PyrovaeWarning, match="surplus-density"):
         run = trained(drawn)
-    assert run.verdicts[0].words == run.no_elbo
+    assert run.verdicts[0].words == f"What the history calls ELBO is none: {run.no_elbo}"
     assert "What the history calls ELBO is none: the guide draws 'u'" in run.verdict
     assert "  ELBO  " not in repr(run)
     assert run.plot().axes[0].get_title() == "log p - log q (no ELBO)"

@@ -124,6 +124,7 @@ CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     sites.plate_knows_the_data_set,
     sites.equal_scales,
     sites.equal_masks,
+    sites.nothing_hidden_feeds_what_counts,
     sites.angles_within_a_round,
     sites.author_scales,
     values.computable,

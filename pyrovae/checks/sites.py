@@ -12,6 +12,7 @@ from pyrovae.checks.supports import family_of
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, tensors
 from pyrovae.errors import argument
 from pyrovae.objectives.figures import author_scale
+from pyrovae.objectives.hidden_latents import hidden_latents
 from pyrovae.pairs.known_support import is_angle, is_real, known_support
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.points import is_delta
@@ -234,6 +235,12 @@ def equal_masks(traced: TracedPair) -> Iterator[Finding]:
     for name, node, other in traced.shared():
         if not same_elements(mask_of(node), mask_of(other)):
             yield Finding("one-sided-mask", "error", one_sided_words(name), name)
+
+
+def nothing_hidden_feeds_what_counts(traced: TracedPair) -> Iterator[Finding]:
+    """What a mask hides of a latent site moves nothing that counts."""
+    for name, words in hidden_latents(traced.pair, traced.args, traced.kwargs, traced.traces).items():
+        yield Finding("hidden-latent", "warning", words, name)
 
 
 def angles_within_a_round(traced: TracedPair) -> Iterator[Finding]:

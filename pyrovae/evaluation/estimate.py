@@ -36,26 +36,36 @@ class Estimate(NamedTuple):
 
 
 class Mean:
-    """The mean over draws in one pass, with its standard error, by the update of Chan, Golub and LeVeque (1983)."""
+    """The mean over draws in one pass, with its standard error, by the update of Chan, Golub and LeVeque (1983).
+
+    For sums of a few tensors: `prediction.moments.RunningMoments` does the same of arrays with millions of numbers,
+    in pieces that stay in the processor's cache.
+    """
 
     def __init__(self):
         self.count = 0
+        self.weight = 0.0  # of all that was taken in; that of a draw is 1 where nothing else is said
         self.mean: torch.Tensor = torch.zeros(())
-        self.squares: torch.Tensor = torch.zeros(())  # of the distances to the mean
+        self.squares: torch.Tensor = torch.zeros(())  # of the distances to the mean, weighted
 
-    def add(self, terms: torch.Tensor) -> None:
-        """Take in draws, (draws, ...)."""
-        count, mean = len(terms), terms.mean(0)
-        shift, total = mean - self.mean, self.count + count
-        self.squares = self.squares + (terms - mean).square().sum(0) + shift.square() * (self.count * count / total)
-        self.mean = self.mean + shift * (count / total)
-        self.count = total
+    def add(self, terms: torch.Tensor, weight: float = 1.0) -> None:
+        """Take in draws, (draws, ...), each of the same weight."""
+        mean, added = terms.mean(0), weight * len(terms)
+        shift, total = mean - self.mean, self.weight + added
+        self.squares = self.squares + weight * (terms - mean).square().sum(0)
+        self.squares = self.squares + shift.square() * (self.weight * added / total)
+        self.mean = self.mean + shift * (added / total)
+        self.count, self.weight = self.count + len(terms), total
+
+    def variance(self) -> torch.Tensor:
+        """The mean square of the distances to the mean."""
+        return self.squares / self.weight
 
     def estimate(self) -> Estimate:
         """The mean so far; one draw has no error."""
         if self.count < 2:
             return Estimate(self.mean, torch.full_like(self.mean, math.nan))
-        return Estimate(self.mean, (self.squares / (self.count - 1) / self.count).sqrt())
+        return Estimate(self.mean, (self.variance() / (self.count - 1)).sqrt())
 
 
 class LogMean:

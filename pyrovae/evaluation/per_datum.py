@@ -10,17 +10,15 @@ from pyrovae.checks.signatures import forgotten_words
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.hidden_draws import refuse_hidden_draws
 from pyrovae.evaluation.tied_rows import rows_are_tied
-from pyrovae.pairs.implicit_draws import no_density_words, sites_without_density
 from pyrovae.pairs.improper import improper_sites
-from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.pair import HasPair
-from pyrovae.pairs.surplus_densities import surplus_densities
-from pyrovae.pairs.trace import Traces, samples
+from pyrovae.pairs.trace import samples
 from pyrovae.sampling.author_weights import check_sums_over_rows, tell_of_weights, weights_in
 from pyrovae.sampling.capabilities import refuse_shapes
 from pyrovae.sampling.point_sites import point_sites
 from pyrovae.sampling.programs import WholePlate, run_once
 from pyrovae.sampling.sampler import Sampler, shared_last_words
+from pyrovae.sampling.sites_without_weights import why_no_weights
 from pyrovae.sampling.use import Use
 
 
@@ -50,8 +48,9 @@ def check_local_densities(use: Use) -> None:
             f"{forgotten[0]!r} is drawn by the model alone, so that draws have no weights. {given}Draw it in the "
             "guide, too, or mark it with pyro.infer.config_enumerate to have it summed out."
         )
+    if words := why_no_weights(use):
+        raise PairError(words)
     run = use.posterior_run
-    check_densities(run)
     _check_draws_differ(use)
     refuse_shapes(run, use.first(None).rows, use.structure.data_plate)
     if points := point_sites(use, run).local:
@@ -61,21 +60,7 @@ def check_local_densities(use: Use) -> None:
             "and log_likelihood at that point stand, and ais(..., start='prior') needs no guide; for the rest, draw "
             "the site from a distribution."
         )
-    if words := why_no_weights(use):
-        raise PairError(words)
     tell_of_weights(use, weights_in(run))
-
-
-def check_densities(run: Traces) -> None:
-    """Refuse draws of noise through a network, which have no density."""
-    if names := sites_without_density(run):
-        raise PairError(no_density_words(names[0]))
-
-
-def why_no_weights(use: Use) -> str:
-    """Why log p - log q of a draw is no weight, and makes no ELBO, in words; empty where it is one."""
-    run = use.posterior_run
-    return next(iter([*mixed_measures(run).values(), *surplus_densities(run, use.structure).values()]), "")
 
 
 def _check_draws_differ(use: Use) -> None:

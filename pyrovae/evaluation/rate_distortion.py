@@ -13,6 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches, tile_size
 from pyrovae.data.placement import Placement
 from pyrovae.errors import PairError
+from pyrovae.evaluation.estimate import Mean
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities
 from pyrovae.objectives.losses import Loss, is_of_several_draws, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
@@ -148,7 +149,7 @@ def measure(
     """Run a loss over batches in eval mode, isolated, and average what a recorder reads off it."""
     fixed = FixedPlate(pair, structure.data_plate)
     recorded = Recorded(fixed, data_plate=structure.data_plate)
-    sums, squares, bound, rows, parts = torch.zeros(3, dtype=torch.float64), 0.0, 0.0, 0, 0
+    average, bound = Mean(), 0.0
     several = is_of_several_draws(loss)
     with isolated(seed), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loss that is not finite is in the figures; it was warned of in training
@@ -162,14 +163,13 @@ def measure(
                 bound -= length * sum(losses) / draws / recorded.size()
             figures = recorded.figures()
             value = torch.stack([torch.as_tensor(f, dtype=torch.float64).cpu() for f in figures])
-            sums += length * value
-            squares += length * float(value[0]) ** 2
-            rows, parts = rows + length, parts + 1
-    _, rate, distortion = (sums / max(rows, 1)).tolist()
+            average.add(value[None], length)
+    found = average.estimate()
+    _, rate, distortion = found.value.expand(3).tolist()
     elbo = -(rate + distortion)  # exactly, whatever the rounding of sums
-    spread = max(squares / max(rows, 1) - elbo**2, 0.0)
-    figures = RateDistortion(elbo, rate, distortion, math.sqrt(spread / (parts - 1)) if parts > 1 else math.nan)
-    return Measured(figures, bound / max(rows, 1) if several else elbo)
+    error = float(found.error[0]) if average.count > 1 else math.nan
+    figures = RateDistortion(elbo, rate, distortion, error)
+    return Measured(figures, bound / max(average.weight, 1.0) if several else elbo)
 
 
 def _check_masks(recorded: Recorded) -> None:

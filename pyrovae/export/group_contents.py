@@ -14,9 +14,7 @@ from pyrovae.errors import DataError
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.masks import mask_of
-from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.surplus_densities import surplus_densities
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
@@ -26,6 +24,7 @@ from pyrovae.sampling.plate_size import plate_size
 from pyrovae.sampling.point_sites import PointSites, point_sites
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.sites_without_weights import sites_without_weights
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import merged
 
@@ -73,9 +72,7 @@ class GroupContents:
         if "sample_stats" in groups:
             run = sampler.use.posterior_run
             self._points, weights = point_sites(sampler.use, run), weights_in(run)
-            self._points.local.extend(
-                {**mixed_measures(run), **surplus_densities(run, self.structure)}
-            )  # nor have these
+            self._points.local.extend(sites_without_weights(sampler.use))
             tell_of_weights(sampler.use, weights)
             self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()

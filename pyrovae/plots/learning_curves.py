@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyrovae.plots.blank_figure import blank_figure
+
+_OF_AN_ELBO = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
+
+_OF_NONE = {**_OF_AN_ELBO, "elbo": "log p - log q (no ELBO)", "rate": "log q - log p (no rate)"}
+
+_WITHOUT_DENSITY = {"loss": "loss", "distortion": "distortion"}  # log q is NaN
+
+
+def curve_titles(history: Sequence[Any], *, is_elbo: bool) -> dict[str, str]:
+    """Which figures of the epochs make curves, and what each is called.
+
+    Args:
+        history: epochs.
+        is_elbo: whether what they call ELBO is one.
+    """
+    if is_elbo:
+        return _OF_AN_ELBO
+    return _WITHOUT_DENSITY if all(math.isnan(row.elbo) for row in history) else _OF_NONE
 
 
 def plot_learning_curves(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict, no_elbo_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, training_verdicts
 
 # What counts before the curve, the worst first.
 _BEFORE = (*TROUBLE, VerdictKind.NO_ELBO, VerdictKind.TOLD_APART, VerdictKind.MISCOVERED)
@@ -38,25 +38,28 @@ def overall_verdict(
 
     Where nothing is known of the training, what the latent sites show takes the place of the curve.
     """
-    latents = [active_verdict(site, units) for site, units in active.items()]
     if history is None:
         none = [Verdict(VerdictKind.NO_ELBO, f"There is no ELBO, rate or evidence of it: {no_elbo}")] if no_elbo else []
-        said = (*none, *table, *latents)
-        kinds = [verdict.kind for verdict in said]
-        kind = next((bad for bad in _BEFORE if bad in kinds), VerdictKind.ACTIVE)
-        return OverallVerdict(kind, tuple(one.words for one in said))
-    none = [no_elbo_verdict(no_elbo)] if no_elbo else []
-    diverged = outcome.get("reason") == "diverged"
+        said = (*none, *table, *training_verdicts((), active).latents)
+        return OverallVerdict(_worst(said) or VerdictKind.ACTIVE, tuple(one.words for one in said))
     first = outcome.get("first_elbo")
-    curve = (
-        Verdict(VerdictKind.DIVERGED, outcome["words"])
-        if diverged
-        else curve_verdict(history, math.nan if first is None else first)
-    )
-    first_said = [one.words for one in (*none, *table)]
-    kinds = [verdict.kind for verdict in (*none, curve, *latents, *table)]
-    kind = next((bad for bad in _BEFORE if bad in kinds), curve.kind)
+    found = training_verdicts(history, active, first=math.nan if first is None else first, no_elbo=no_elbo)
+    if outcome.get("reason") == "diverged":
+        found = found._replace(curve=Verdict(VerdictKind.DIVERGED, outcome["words"]))
     kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []
     if outcome.get("reason") == "interrupted":
         kept.append("The run was interrupted; train --resume goes on with it.")
-    return OverallVerdict(kind, (*first_said, curve.words, *kept, *(one.words for one in latents)))
+    none, curve = ([one] if one else [] for one in found[:2])
+    words = (
+        *(one.words for one in (*none, *table, *curve)),
+        *kept,
+        *(one.words for one in found.latents),
+    )
+    kind = _worst((*found.all(), *table)) or (found.curve.kind if found.curve else VerdictKind.ACTIVE)
+    return OverallVerdict(kind, words)
+
+
+def _worst(said: Sequence[Verdict]) -> VerdictKind | None:
+    """The kind that counts before the curve; None where there is none of these."""
+    kinds = [verdict.kind for verdict in said]
+    return next((bad for bad in _BEFORE if bad in kinds), None)

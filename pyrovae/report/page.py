@@ -14,7 +14,6 @@ import pyrovae as pv
 from pyrovae import __version__
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError, PyrovaeError
-from pyrovae.evaluation.per_datum import why_no_weights
 from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots import pictures
 from pyrovae.report.column_sections import column_sections
@@ -25,6 +24,7 @@ from pyrovae.report.sections import few_sections, make_sections, missing
 from pyrovae.report.table_figures import table_figures
 from pyrovae.report.table_verdict import table_verdicts
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.sites_without_weights import why_no_weights
 from pyrovae.tables.schema import Schema
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.verdict import Verdict

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pyrovae.plots.learning_curves import curve_titles
 from pyrovae.report import svg
 from pyrovae.report.image_sections import image_reconstructions, image_samples, image_traversal
 from pyrovae.report.report_data import ReportData
@@ -23,8 +24,8 @@ _ROWS = 2_000  # of which encodings are drawn
 def curves(history: Sequence[Epoch], no_elbo: str = "") -> Section:
     """ELBO, rate and distortion over the epochs; what they are where there is no ELBO, for the reason given."""
     held_out = any(row.validation_elbo is not None for row in history)
-    titles = _TITLES_OF_NONE if no_elbo else _TITLES
-    drawn = [_curve(history, name, title) for name, title in titles.items()]
+    titles = curve_titles(history, is_elbo=not no_elbo)
+    drawn = [_curve(history, name, _LONGER.get(title, title)) for name, title in titles.items()]
     marks = [("training", 0, False), *([("held-out rows", 1, True)] if held_out else [])]
     return Section(
         "Learning curves",
@@ -34,19 +35,22 @@ def curves(history: Sequence[Epoch], no_elbo: str = "") -> Section:
             if no_elbo
             else ""
         )
-        + f"The {'first curve' if no_elbo else 'ELBO'} should rise and level off; where the held-out curve turns down "
-        "while the training curve still rises, the model has begun to learn rows by heart.",
+        + _EXPECTED.get(next(iter(titles)), "").format("first curve" if no_elbo else "ELBO"),
     )
 
 
-_TITLES = {"elbo": "ELBO", "rate": "Rate: nats in the latent variables", "distortion": "Distortion: nats lost"}
+_EXPECTED = {
+    "elbo": "The {} should rise and level off; where the held-out curve turns down while the training curve still "
+    "rises, the model has begun to learn rows by heart.",
+    "loss": "The loss of such a training may go up and down at its best; the distortion should fall and level off.",
+}
 
-_TITLES_OF_NONE = {**_TITLES, "elbo": "log p - log q (no ELBO)", "rate": "log q - log p of the latents (no rate)"}
+_LONGER = {"rate": "Rate: nats in the latent variables", "distortion": "Distortion: nats lost", "loss": "Loss"}
 
 
 def _curve(history: Sequence[Epoch], name: str, title: str) -> str:
     lines = [ChartLine("training", [row.epoch for row in history], [getattr(row, name) for row in history])]
-    held_out = [(row.epoch, getattr(row, f"validation_{name}")) for row in history]
+    held_out = [(row.epoch, getattr(row, f"validation_{name}", None)) for row in history]
     known = [(epoch, figure) for epoch, figure in held_out if figure is not None]
     if known:
         lines.append(ChartLine("held-out rows", *map(list, zip(*known, strict=True)), color=1, dashed=True))

@@ -15,6 +15,9 @@ _OF_WHOLE_NORM = 1e-6
 _LOW_PRECISION = 500.0  # times as much for products in bfloat16, whose rounding is 2**-8
 
 
+_FIGURES = ("loss", "ELBO", "rate", "distortion")
+
+
 class Outputs(NamedTuple):
     """What a graph gives."""
 
@@ -41,9 +44,8 @@ def difference(plain: Outcome, staged: Outcome, *, low_precision: bool = False) 
         return f"gradients of {', '.join(names[:3])} come and go"
     if not torch.equal(plain.random, staged.random):
         return "it draws another number of random numbers"
-    figures = _far(plain.figures, staged.figures, 0.0, slack)
-    if figures:
-        return f"the loss is {float(plain.figures[0]):.7g} and was expected to be {float(staged.figures[0]):.7g}"
+    if _far(plain.figures, staged.figures, 0.0, slack):
+        return _most_different(plain.figures, staged.figures)
     whole = _whole(plain.gradients) * _OF_WHOLE_NORM * slack
     for kind, one, other in (
         ("the gradient of", plain.gradients, staged.gradients),
@@ -54,6 +56,11 @@ def difference(plain: Outcome, staged: Outcome, *, low_precision: bool = False) 
             if _far(one[name], other[name], whole if one is plain.gradients else 0.0, slack):
                 return f"{kind} {name!r} differs"
     return None
+
+
+def _most_different(plain: torch.Tensor, staged: torch.Tensor) -> str:
+    place = int((plain.double() - staged.double()).abs().argmax())  # of a NaN before all others
+    return f"the {_FIGURES[place]} is {float(staged[place]):.7g} and should be {float(plain[place]):.7g}"
 
 
 def _whole(gradients: Mapping[str, torch.Tensor]) -> float:

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.plots.in_words import bars
-from pyrovae.plots.learning_curves import plot_learning_curves
+from pyrovae.plots.learning_curves import curve_titles, plot_learning_curves
 from pyrovae.training.epoch import Epoch
-from pyrovae.training.verdict import TROUBLE, Verdict, VerdictKind, active_verdict, curve_verdict
+from pyrovae.training.verdict import TROUBLE, Verdict, training_verdicts
 
 if TYPE_CHECKING:
     from pyrovae.evaluation.active_units import ActiveUnits
-
-_CURVES = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
-
-_CURVES_OF_NONE = {**_CURVES, "elbo": "log p - log q (no ELBO)", "rate": "log q - log p (no rate)"}
 
 
 @dataclass(frozen=True)
@@ -72,12 +68,7 @@ class Fit:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
-        none = [Verdict(VerdictKind.NO_ELBO, self.no_elbo)] if self.no_elbo else []
-        latents = (active_verdict(*item) for item in self.active.items())
-        # A guide without a density has no curve of the ELBO, whose loss may be as good as any.
-        unknown = self.no_elbo and all(math.isnan(row.elbo) and math.isfinite(row.loss) for row in self.history)
-        curve = () if unknown else (curve_verdict(self.history, self.first_elbo),)
-        return *none, *curve, *latents
+        return training_verdicts(self.history, self.active, first=self.first_elbo, no_elbo=self.no_elbo).all()
 
     @property
     def verdict(self) -> str:
@@ -95,13 +86,16 @@ class Fit:
         Returns:
             A matplotlib `Figure`.
         """
-        titles = (_CURVES_OF_NONE if self.no_elbo else _CURVES).items()
+        titles = curve_titles(self.history, is_elbo=not self.no_elbo).items()
         validated = [row for row in self.history if row.validation_elbo is not None]
+        held_out = {
+            title: [getattr(row, f"validation_{name}", math.nan) for row in validated] for name, title in titles
+        }
         return plot_learning_curves(
             [row.epoch for row in self.history],
             {title: [getattr(row, name) for row in self.history] for name, title in titles},
             [row.epoch for row in validated],
-            {title: [getattr(row, f"validation_{name}") for row in validated] for name, title in titles},
+            held_out,
         )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pyro
@@ -41,7 +42,6 @@ from pyrovae.training.saved.run_description import describe_run
 from pyrovae.training.step import Step
 from pyrovae.training.trackers.tracking import Tracking
 from pyrovae.training.trainer import Trainer
-from pyrovae.training.verdict import no_elbo_verdict
 
 logger = logging.getLogger("pyrovae")
 verdicts = logging.getLogger("pyrovae.verdicts")
@@ -89,7 +89,7 @@ class Session:
             self._describe(options, plan)
         self.resumption.prepare()
         weight_files.keep_shapes(pair, plan.first)
-        self.trainer = Trainer(plan, self.resumption)
+        self.trainer = Trainer(plan, partial(self.resumption.batches, plan.batches))
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -170,6 +170,7 @@ class Session:
         """The steps and epochs, each when complete; where the loss goes bad, the weights before it are saved first."""
         try:
             for done in self.trainer.run():
+                self.resumption.after(done, self.trainer)
                 self.tracking.follow(done)
                 yield done
         except DivergedError as error:
@@ -235,11 +236,11 @@ class Session:
         return run
 
     def _why_no_elbo(self) -> str:
-        clauses = ("surplus-density", "mixed-measures")
+        clauses = ("surplus-density", "mixed-measures", "hidden-latent")
         found = [finding.message for finding in self.findings if finding.clause in clauses]
         if self.trainer.plan.implicit:
             found.append(no_density_words(self.trainer.plan.implicit[0]))
-        return no_elbo_verdict(found[0]).words if found else ""
+        return found[0] if found else ""
 
     @staticmethod
     def _log(run: Fit) -> None:

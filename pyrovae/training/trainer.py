@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -30,26 +29,20 @@ _ROWS_FOR_ACTIVE = 1_000
 _UNREAD = 32  # steps whose figures may wait on the device
 
 
-class Keeper(Protocol):
-    """Where a trainer's batches come from and its checkpoints go to."""
-
-    def batches(self, trainer: Trainer) -> Iterator[Batch]:
-        """The batches of the trainer's epoch, from its position on."""
-        ...
-
-    def after_step(self, trainer: Trainer) -> None:
-        """A step is complete."""
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        """An epoch is complete."""
+BatchesFrom = Callable[[int, int], Iterator[Batch]]  # of an epoch, from a position on
 
 
 class Trainer:
-    """A plan under way: everything that a checkpoint must hold is an attribute of this object."""
+    """A plan under way: everything that a checkpoint must hold is an attribute of this object.
 
-    def __init__(self, plan: Plan, keeper: Keeper):
+    Args:
+        plan: what is to be done.
+        batches_from: the batches of an epoch, from a position on.
+    """
+
+    def __init__(self, plan: Plan, batches_from: BatchesFrom):
         self.plan = plan
-        self.keeper = keeper
+        self._batches_from = batches_from
         self.passes = Passes(plan)
         self.staging = make_staging(plan, self.passes)
         self.step_maker = StepMaker(plan, self.passes, self.staging)
@@ -76,17 +69,15 @@ class Trainer:
         """Make steps until the plan is fulfilled; a step or an epoch is complete when it is yielded."""
         while not self.finished():
             self._started = time.monotonic()
-            for batch in self.keeper.batches(self):
+            for batch in self._batches_from(self.epoch, self.position):
                 step = self.advance(batch)
                 self._clock()
-                self.keeper.after_step(self)
                 yield step
                 self._started = time.monotonic()
                 if self.steps_done():
                     break
             if not self.steps_done() or self._epoch_complete():
                 self.end_epoch()
-                self.keeper.after_epoch(self)
                 yield self.history[-1]
 
     def finished(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import Enum
 from itertools import pairwise
 from statistics import fmean, median
@@ -47,6 +48,38 @@ class Verdict(NamedTuple):
 
     kind: VerdictKind
     words: str
+
+
+class TrainingVerdicts(NamedTuple):
+    """What is said of a training: that it has no ELBO, of its curve, of each latent site; the first two may be none."""
+
+    no_elbo: Verdict | None
+    curve: Verdict | None
+    latents: tuple[Verdict, ...]
+
+    def all(self) -> tuple[Verdict, ...]:
+        """Those that there are, in order."""
+        return *(one for one in (self.no_elbo, self.curve) if one is not None), *self.latents
+
+
+def training_verdicts(
+    history: tuple[Epoch, ...], active: Mapping[str, ActiveUnits], *, first: float = math.nan, no_elbo: str = ""
+) -> TrainingVerdicts:
+    """The verdicts on a training.
+
+    Args:
+        history: one row an epoch.
+        active: for each local latent site, how many of its dimensions are used.
+        first: the ELBO of the first step, per datum.
+        no_elbo: why what the history calls ELBO is no bound of the evidence; empty where it is one.
+    """
+    # A guide without a density has no curve of the ELBO, whose loss may be as good as any.
+    unknown = no_elbo and all(math.isnan(row.elbo) and math.isfinite(row.loss) for row in history)
+    return TrainingVerdicts(
+        no_elbo_verdict(no_elbo) if no_elbo else None,
+        None if unknown else curve_verdict(history, first),
+        tuple(active_verdict(*item) for item in active.items()),
+    )
 
 
 def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Verdict:

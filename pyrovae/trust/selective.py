@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.evaluation.estimate import Mean
 from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
@@ -227,19 +228,12 @@ def _judged(rows: PredictedRows, tolerance: float | None) -> tuple[torch.Tensor,
 
 def _averages(rows: PredictedRows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean and variance of the draws, and the probabilities of classes: those of draws, where there are no others."""
-    count = weight = 0
-    first: Any = None
-    total: Any = 0.0
-    squares: Any = 0.0
-    chances: Any = 0.0
+    values, chances = Mean(), Mean()
     for part in rows.parts:
-        first = part.draws[0].double() if first is None else first
-        off = part.draws.double() - first  # from near the mean, so that squares do not cancel
-        total, squares, count = total + off.sum(0), squares + off.square().sum(0), count + len(off)
+        values.add(part.draws.double())
         if part.chances is not None:
-            chances, weight = chances + part.weight * part.chances, weight + part.weight
-    mean = total / count
-    return first + mean, squares / count - mean.square(), chances / weight if weight else first + mean
+            chances.add(part.chances[None], part.weight)
+    return values.mean, values.variance(), chances.mean if chances.count else values.mean
 
 
 def _over_elements(values: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import units_document
 from pyrovae.errors import ArgumentError, FileError, argument, warn_user
 from pyrovae.pairs.isolation import reseed
+from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once
 from pyrovae.training.plan import Plan
@@ -33,13 +34,14 @@ from pyrovae.training.saved.random_states import (
 from pyrovae.training.saved.run_description import Description, difference, only_common_buffers, without_state
 from pyrovae.training.saved.trainer_state import restore_trainer, trainer_state
 from pyrovae.training.saved.weight_files import shapes_of, toml_of, write_in_place
+from pyrovae.training.step import Step
 from pyrovae.training.trainer import Trainer
 
 logger = logging.getLogger("pyrovae")
 
 
 class Resumption:
-    """The folder of a training's checkpoints: the keeper of a trainer."""
+    """The folder of a training's checkpoints: what is written there, when, and how a training goes on from it."""
 
     def __init__(self, folder: Path | None, every: float, *, resume: bool, team: SingleProcess):
         self.team = team
@@ -162,13 +164,9 @@ class Resumption:
         if not batches.random_access:
             self._start = {"random": random_tree(), "generators": generator_states(batches)}
 
-    def after_epoch(self, trainer: Trainer) -> None:
-        """Write a checkpoint."""
-        self.write_if_possible(trainer)
-
-    def after_step(self, trainer: Trainer) -> None:
-        """Write a checkpoint where the last one is long enough ago."""
-        if self.folder is not None and self._is_due(trainer.step):
+    def after(self, done: Step | Epoch, trainer: Trainer) -> None:
+        """Write a checkpoint after each epoch, and after a step where the last one is long enough ago."""
+        if isinstance(done, Epoch) or (self.folder is not None and self._is_due(trainer.step)):
             self.write_if_possible(trainer)
 
     def _is_due(self, step: int) -> bool:
@@ -270,17 +268,16 @@ class Resumption:
         )
         warn_user(f"the run of {self.last} {why}: they are drawn afresh from here on.")
 
-    def batches(self, trainer: Trainer) -> Iterator[Batch]:
-        """The batches of the trainer's epoch, from where it stands."""
-        batches = trainer.plan.batches
-        if batches.random_access or not trainer.position or self._start is None:
+    def batches(self, batches: Batches, epoch: int, position: int) -> Iterator[Batch]:
+        """The batches of an epoch, from a position on."""
+        if batches.random_access or not position or self._start is None:
             self.start_epoch(batches)
-            return batches.epoch(trainer.epoch, skip=trainer.position)
+            return batches.epoch(epoch, skip=position)
         _warn_of_chance(batches)
         now = random_tree()
         restore_random(self._start["random"])
         set_generator_states(batches, self._start["generators"])
-        remaining = batches.epoch(trainer.epoch, skip=trainer.position)
+        remaining = batches.epoch(epoch, skip=position)
         restore_random(now)
         return remaining
 
