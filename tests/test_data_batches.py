@@ -30,8 +30,8 @@ from pyrovae.checks.check_nonfinite import holes
 from pyrovae.data import inspection
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
+from pyrovae.data.move_batch import move_batch
 from pyrovae.data.placement import find_placement
-from pyrovae.data.to import to
 
 
 def look_through(batches):
@@ -667,19 +667,19 @@ def test_only_floating_leaves_change_their_type_unless_told():
     )
 
     def kinds(**options):
-        return [leaf.dtype for leaf in to(batch, "cpu", **options).leaves.values()]
+        return [leaf.dtype for leaf in move_batch(batch, "cpu", **options).leaves.values()]
 
     f = torch.float32
     assert kinds(dtype=f) == [torch.uint8, f, torch.int64, torch.bool, f]
     assert kinds(dtype=f, cast=[0, "n"]) == [f, f, f, torch.bool, f]
     assert kinds() == [leaf.dtype for leaf in batch.leaves.values()]
-    assert to(batch, "meta", f).args[0].device.type == "meta"
+    assert move_batch(batch, "meta", f).args[0].device.type == "meta"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_batch_travels_in_its_own_type():
     batch = as_batches(np.arange(10, dtype=np.uint8), batch_size=4).first()
-    there = to(batch, "cuda", torch.float32, cast=[0]).args[0]
+    there = move_batch(batch, "cuda", torch.float32, cast=[0]).args[0]
     assert (there.device.type, there.tolist()) == ("cuda", [0, 1, 2, 3])
     resident = as_batches(torch.arange(10, device="cuda"), batch_size=4, seed=1)
     assert sorted(flat(rows_of(resident.epoch(0)))) == list(range(10))

@@ -12,8 +12,8 @@ import torch
 from staged_pairs import QUIET, X, both_ways, pair_of, small
 
 import pyrovae as pv
-from pyrovae.staged.outcome import Outcome, difference
-from pyrovae.staged.routes.comparisons import Comparisons
+from pyrovae.staged.outcome_difference import Outcome, difference
+from pyrovae.staged.routes.comparison_schedule import ComparisonSchedule
 from pyrovae.staged.routes.step_route import StepRoute
 
 
@@ -55,7 +55,7 @@ def test_three_steps_in_a_row_are_compared_and_some_later_ones(monkeypatch):
     )
     pv.fit(small(), X, steps=90, batch_size=20, seed=0, staged="traced", **QUIET)
     assert compared == [2, 3, 4, 20, 68]
-    comparisons, due = Comparisons(), []
+    comparisons, due = ComparisonSchedule(), []
     for comparisons.since in range(1, 5_000):
         due += [comparisons.since] * comparisons.due()
     assert due == [16, 64, 256, 1_024, 2_048, 3_072, 4_096]

@@ -16,7 +16,7 @@ from staged_pairs import BATCH, QUIET, STEPS, X, fitted, fitted_plainly, same, s
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.staged.outcome import Outcome
+from pyrovae.staged.outcome_difference import Outcome
 
 LOSSES = {
     "own": lambda entry: entry.loss(),

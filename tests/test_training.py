@@ -21,7 +21,7 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.data.batches import as_batches
-from pyrovae.data.to import to
+from pyrovae.data.move_batch import move_batch
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.structure import inspect
 from pyrovae.training.verdict import VerdictKind, curve_verdict
@@ -65,7 +65,7 @@ def plain_losses(entry: Entry, *, epochs: int, seed: int) -> list[float]:
 
 def to_float(batch, structure):
     kinds = [p.dtype for p in structure.parameters.values()] or [torch.float32]
-    return to(batch, "cpu", kinds[0])
+    return move_batch(batch, "cpu", kinds[0])
 
 
 @pytest.mark.parametrize("entry", pairs())

@@ -11,8 +11,7 @@ from torch import nn
 
 from pyrovae.checks.finding import Finding
 from pyrovae.checks.traced_pair import TracedPair, listed, nodes, short
-from pyrovae.objectives.adversarial import Adversarial
-from pyrovae.objectives.losses import layers
+from pyrovae.objectives.adversarial import discriminators
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, replaced_parameters
 from pyrovae.pairs.structure import double_parts
@@ -118,7 +117,7 @@ def _baseline_parameters(traced: TracedPair) -> set[int]:
 
 def _discriminator_parameters(pair: HasPair) -> set[int]:
     """Parameters of discriminators, trained by a loss of their own, which is no log-probability."""
-    return {id(p) for layer in layers(pair) if isinstance(layer, Adversarial) for p in layer.network.parameters()}
+    return {id(p) for layer in discriminators(pair) for p in layer.network.parameters()}
 
 
 def all_registered(traced: TracedPair) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""All commands, in the order in which the help lists them."""
+"""All commands. The help lists them in the order in which these two modules define them, and are imported here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: `pyrovae demo | train | evaluate | sample | reconstruct | encode | export | report`, and others.
+"""What `pyrovae` runs: a command, its errors in words, and its exit status.
 
 Nothing here imports torch, pyro or numpy before a command needs them, so that `--help` answers at once.
 """

@@ -11,7 +11,7 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.data_checks import DataCheck, check_data, data_checks
-from pyrovae.data.to import to
+from pyrovae.data.move_batch import move_batch
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.isolation import isolated
@@ -32,12 +32,12 @@ class Placement(NamedTuple):
     def place(self, batch: Batch) -> Batch:
         """The batch on the device, floating leaves in the pair's type, after the pair's own checks of its data."""
         check_data(self.checks, batch.args, batch.kwargs)  # here, where no device has to be waited for
-        return to(batch, self.device, self.dtype, self.cast, keep_double=self.keep_double)
+        return move_batch(batch, self.device, self.dtype, self.cast, keep_double=self.keep_double)
 
     def leaf(self, key: int | str, tensor: torch.Tensor) -> torch.Tensor:
         """One leaf as `place` would bring it."""
         cast = [0] if key in self.cast else []
-        return to(Batch((tensor,), {}), self.device, self.dtype, cast, keep_double=self.keep_double).args[0]
+        return move_batch(Batch((tensor,), {}), self.device, self.dtype, cast, keep_double=self.keep_double).args[0]
 
 
 class Seen(NamedTuple):

@@ -100,7 +100,7 @@ class Adversarial(Wrapped):
             raise ArgumentError(f"adversarial takes a network (a torch.nn.Module) as discriminator, got {network!r}.")
         if isinstance(sites, str):
             raise ArgumentError(f"adversarial: sites is a list of names; write sites=[{sites!r}].")
-        if any(isinstance(inner, Adversarial) for inner in wrappers(pair)):
+        if discriminators(pair):
             raise ArgumentError(
                 "adversarial: the pair has a discriminator in place of its KL already. Give one discriminator all "
                 "sites (sites=[...]), around the pair as it was before."
@@ -191,6 +191,11 @@ class Adversarial(Wrapped):
                 f"adversarial: the discriminator gave {tuple(score.shape)} for {len(z)} rows; give one number a row."
             )
         return score.reshape(len(z))
+
+
+def discriminators(pair: HasPair) -> list[Adversarial]:
+    """Those around a pair, from outside."""
+    return [layer for layer in wrappers(pair) if isinstance(layer, Adversarial)]
 
 
 class _Sides:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,14 +16,14 @@ from pyro.infer.tracetmc_elbo import TraceTMC_ELBO
 from pyro.infer.util import torch_backward, torch_item
 
 from pyrovae.errors import ArgumentError, PyrovaeError
-from pyrovae.objectives.adversarial import Adversarial
+from pyrovae.objectives.adversarial import Adversarial, discriminators
 from pyrovae.objectives.free_bits import FreeBits
 from pyrovae.objectives.multi_sample import IWAE
 from pyrovae.objectives.penalised import Penalised
 from pyrovae.objectives.summed_elbo import SummedELBO
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import HasPair, Wrapped
+from pyrovae.pairs.pair import HasPair, Wrapped, wrappers
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, plates, samples
 
@@ -138,7 +138,7 @@ def check_objective(
             "TraceTailAdaptive_ELBO has gradients but no loss (Pyro returns inf for it), by which no training can be "
             "judged here. Use it in an SVI loop of your own, or take RenyiELBO(alpha=...)."
         )
-    if is_of_several_draws(loss) and any(isinstance(layer, Adversarial) for layer in layers(pair)):
+    if is_of_several_draws(loss) and discriminators(pair):
         raise ArgumentError(
             f"{type(elbo).__name__} weighs draws by the guide's density, in place of which adversarial puts a "
             "discriminator. Use Trace_ELBO()."
@@ -150,7 +150,7 @@ def check_objective(
             "Use loss=pyro.infer.TraceEnum_ELBO(), or draw it in the guide."
         )
     if elbo is not None and any(
-        isinstance(layer, FreeBits | Penalised | Adversarial) or _weights(layer) for layer in layers(pair)
+        isinstance(layer, FreeBits | Penalised | Adversarial) or _weights(layer) for layer in wrappers(pair)
     ):
         # What temper and free bits refuse shows in a pass; before a training is better than in its first step.
         with isolated(), torch.no_grad():
@@ -159,16 +159,9 @@ def check_objective(
 
 def check_rows(pair: HasPair, rows: int | None) -> None:
     """Refuse a penalty that was told of another number of rows than the data have."""
-    for layer in layers(pair):
+    for layer in wrappers(pair):
         if isinstance(layer, Penalised):
             layer.term.check_rows(rows)
-
-
-def layers(pair: Any) -> Iterator[Wrapped]:
-    """The wrappers around a pair, from outside."""
-    while isinstance(pair, Wrapped):
-        yield pair
-        pair = pair.pair
 
 
 def _weights(layer: Wrapped) -> bool:
@@ -176,7 +169,7 @@ def _weights(layer: Wrapped) -> bool:
 
 
 def _check_exponentiating(elbo: ELBO, pair: HasPair, structure: Structure, run: Traces) -> None:
-    around = list(layers(pair))
+    around = list(wrappers(pair))
     sizes = plates(run)
     scaled = [f"the plate {name!r}" for name, (length, size) in sizes.items() if size not in (length, -1)]
     scaled = scaled or [f"a scale at {name!r}" for trace in run for name, node in samples(trace) if _scaled(node)]

@@ -13,7 +13,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.batch_leaves import device_of, leaves_of, set_random
 from pyrovae.staged.compiler import Function
-from pyrovae.staged.outcome import Outcome, Outputs, difference
+from pyrovae.staged.outcome_difference import Outcome, Outputs, difference
 from pyrovae.staged.pair_code.fields import Field
 from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.rewriting.rewritten import rewritten
@@ -137,9 +137,7 @@ class GraphStep:
     # --- run ------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def run(
-        self, function: Function, batch: Batch
-    ) -> tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+    def run(self, function: Function, batch: Batch) -> Outputs:
         """Figures, gradients and the new state of the loss, by a function of `examples`."""
         outputs = function(*self.examples(batch))
         end = 1 + len(self.captured.graded)

@@ -22,8 +22,8 @@ from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
-from pyrovae.objectives.adversarial import Adversarial
-from pyrovae.objectives.losses import check_objective, check_rows, layers, own_loss, try_once
+from pyrovae.objectives.adversarial import discriminators
+from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.implicit_draws import loose_words, sites_without_density
@@ -164,7 +164,7 @@ def _check_trainable(structure: Structure) -> None:
 
 def _check_one_process(pair: HasPair, processes: int) -> None:
     """Steps of a discriminator are not averaged over processes, whose weights would part."""
-    if processes > 1 and any(isinstance(layer, Adversarial) for layer in layers(pair)):
+    if processes > 1 and discriminators(pair):
         raise ArgumentError(
             "the pair has a discriminator (adversarial), whose steps several processes do not share; train in one "
             "process."

@@ -15,8 +15,8 @@ from pyro.ops.provenance import detach_provenance
 from pyrovae.checks.supports import validates
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, DivergedError, argument
-from pyrovae.objectives.adversarial import Adversarial
-from pyrovae.objectives.losses import layers, loss_and_gradients
+from pyrovae.objectives.adversarial import Adversarial, discriminators
+from pyrovae.objectives.losses import loss_and_gradients
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.claims import claim, statements_of
 from pyrovae.pairs.fixed_plate import FixedPlate
@@ -82,7 +82,7 @@ class Passes:
         self.fixed = FixedPlate(self.weighted or plan.tempered, plan.structure.data_plate)
         self.recorded = Recorded(self.fixed, data_plate=plan.structure.data_plate)
         self.shown = Shown()
-        self.alternating = [layer for layer in layers(plan.pair) if isinstance(layer, Adversarial) and layer.rounds]
+        self.alternating = [layer for layer in discriminators(plan.pair) if layer.rounds]
         self.step = 0
         self.epoch = 0
         self.share = Share(1.0, 1.0, {}, 1.0)

@@ -12,7 +12,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.pairs.pair import unwrapped
 from pyrovae.staged.batch_leaves import device_of, set_random
-from pyrovae.staged.outcome import Outputs
+from pyrovae.staged.outcome_difference import Outputs
 from pyrovae.staged.routes.staging import NextStep, Staging
 from pyrovae.staged.routes.step_route import StepRoute
 from pyrovae.staged.routes.task import Task

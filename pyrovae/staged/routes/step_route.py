@@ -14,7 +14,7 @@ from pyrovae.staged.compiler import Compiling, Function, compile_graph, seconds_
 from pyrovae.staged.graph_step import GraphStep
 from pyrovae.staged.pair_code.changes import Changes
 from pyrovae.staged.pair_code.examination import Examination
-from pyrovae.staged.routes.comparisons import Comparisons
+from pyrovae.staged.routes.comparison_schedule import ComparisonSchedule
 from pyrovae.staged.routes.decision import Outlook, worth_compiling, worth_tracing
 from pyrovae.staged.routes.objection import Objection
 from pyrovae.staged.routes.step_times import MEASURED, StepTimes
@@ -58,7 +58,7 @@ class StepRoute:
         self._mode, self._settings, self._changes = mode, settings, changes
         self.count = 0
         self.times = StepTimes()
-        self._comparisons = Comparisons()
+        self._comparisons = ComparisonSchedule()
         self._broken, self._examining = 0, False
         self._closed = mode is False
         self._compiling: Compiling | None = None

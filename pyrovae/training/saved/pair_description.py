@@ -22,7 +22,7 @@ from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
 from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.pair import Wrapped, unwrapped
+from pyrovae.pairs.pair import unwrapped, wrappers
 from pyrovae.pairs.trace import run
 from pyrovae.staged.pair_code.fields import KEYED, PLAIN
 from pyrovae.staged.pair_code.reachable import Reachable, innermost
@@ -92,10 +92,9 @@ def _parts(modules: Iterable[nn.Module], say: Callable[[nn.Module], str | None],
 def _wrappers(pair: Any) -> dict[str, str]:
     """The settings of the package's own wrappers, such as free bits."""
     found = {}
-    while isinstance(pair, Wrapped):
-        held = {n: v for n, v in vars(pair).items() if not n.startswith("_") and isinstance(v, (*PLAIN, dict))}
-        found[f"{type(pair).__name__} around {type(pair.pair).__name__}"] = fingerprint(held)
-        pair = pair.pair
+    for layer in wrappers(pair):
+        held = {n: v for n, v in vars(layer).items() if not n.startswith("_") and isinstance(v, (*PLAIN, dict))}
+        found[f"{type(layer).__name__} around {type(layer.pair).__name__}"] = fingerprint(held)
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 
 
-def to(
+def move_batch(
     batch: Batch,
     device: torch.device | str,
     dtype: torch.dtype | None = None,
@@ -34,11 +34,11 @@ def to(
     Examples:
         >>> import torch
         >>> from pyrovae.data.batch_sources import Batch
-        >>> from pyrovae.data.to import to
+        >>> from pyrovae.data.move_batch import move_batch
         >>> batch = Batch((torch.zeros(2, dtype=torch.uint8), torch.zeros(2, dtype=torch.float64)), {})
-        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32).args]
+        >>> [leaf.dtype for leaf in move_batch(batch, "cpu", torch.float32).args]
         [torch.uint8, torch.float32]
-        >>> [leaf.dtype for leaf in to(batch, "cpu", torch.float32, cast=[0]).args]
+        >>> [leaf.dtype for leaf in move_batch(batch, "cpu", torch.float32, cast=[0]).args]
         [torch.float32, torch.float32]
     """
     device = torch.device(device)

@@ -9,7 +9,7 @@ _LATER = (16, 64, 256)  # steps after which it is compared again; then every _EV
 _EVERY = 1_024
 
 
-class Comparisons:
+class ComparisonSchedule:
     """Counts the steps of a graph, and says which of them are compared.
 
     Attributes:
