@@ -309,6 +309,9 @@ def test_what_does_not_apply_is_said():
     assert "--evidence-draws 3" in fails("evaluate run --evidence-draws 3")
     assert "--rows 0" in fails("evaluate run --rows 0")
     assert "--seeds 1" in fails("evaluate run --seeds 1")
+    assert "--seed -1; give a whole number from 0 to 2**63 - 1, or leave it out" in fails("sample run --seed -1")
+    assert "2**63 - 1 at most" in fails(f"sample run -n {10**20}")
+    assert "more than this machine's memory" in fails(f"sample run -n {10**14}")
 
 
 @pytest.mark.slow
@@ -451,7 +454,7 @@ def test_a_run_that_diverges_is_kept_and_said():
         ("--beta -1", "--beta -1"),
         ("--anneal -1", "--anneal"),
         ("--learning-rate -1", "--learning-rate"),
-        ("--seed -1", "--seed"),
+        ("--seed -1", "--seed -1; give a whole number from 0 to 2**63 - 1, or leave it out."),
         ("--latent 0", "--latent 0"),
         ("--hidden 3,x", "--hidden 3,x"),
         ("--likelihood bernuli", "Did you mean bernoulli?"),

@@ -15,6 +15,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.utils.data import TensorDataset
 
 import pyrovae as pv
 from pyrovae.pairs.numbers import as_whole, check_positive, check_share
@@ -210,7 +211,7 @@ def refusal(count: str, value) -> str:
 
 
 @points
-@pytest.mark.parametrize("value", [True, 2.0, "3", 0, -1], ids=repr)
+@pytest.mark.parametrize("value", [True, 2.0, "3", 0, -1, 2**63], ids=repr)
 def test_what_is_no_count_is_refused_in_the_same_words(name, count, value):
     if count == "rank" and value == 0 and type(value) is int and name != "LowRankNormal":
         pytest.skip("a rank of 0 is one")
@@ -218,6 +219,28 @@ def test_what_is_no_count_is_refused_in_the_same_words(name, count, value):
         pytest.skip("a page without rows is one")
     with pytest.raises(pv.ArgumentError, match=refusal(count, value)):
         CALLS[name](**{count: value})
+
+
+@pytest.mark.parametrize("size", [10**12, 2**63 - 1])
+def test_a_batch_of_more_rows_than_there_are_is_all_of_them(size):
+    x = TensorDataset(X)
+    losses = [
+        pv.fit(vae(), data, batch_size=one, steps=2, seed=0, progress=False, staged=False).history[-1].loss
+        for data, one in ((X, 16), (X, size), (x, size))
+        for _ in [torch.manual_seed(0)]
+    ]
+    assert losses[0] == losses[1] == losses[2]
+    assert pv.rate_distortion(truth(), X, batch_size=size)[:3] == pv.rate_distortion(truth(), X, batch_size=16)[:3]
+
+
+@pytest.mark.parametrize("name", ["posterior", "posterior_predictive", "psis", "loo_pit", "impute", "generate"])
+@pytest.mark.parametrize("number", [10**14, 2**62])
+def test_more_than_memory_holds_is_refused_before_it_is_drawn(name, number):
+    asked = (
+        (lambda: pv.generate(vae(), number)) if name == "generate" else lambda: asking(getattr(pv, name))(draws=number)
+    )
+    with pytest.raises(pv.ArgumentError, match="GiB, more than this machine's memory"):
+        asked()
 
 
 @points
@@ -229,7 +252,7 @@ def test_whole_numbers_of_numpy_and_of_torch_pass(name, count):
 @pytest.mark.parametrize("name", SEEDED)
 @pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, "1"], ids=repr)
 def test_what_is_no_seed_is_refused_in_the_same_words(name, seed):
-    words = rf"seed={re.escape(repr(seed))}; give a whole number from 0 to 2\*\*63 - 1, or None for a drawn one"
+    words = rf"seed={re.escape(repr(seed))}; give a whole number from 0 to 2\*\*63 - 1, or leave it out"
     with pytest.raises(pv.ArgumentError, match=words):
         CALLS[name](seed=seed)
 

@@ -48,9 +48,11 @@ _VISIBLE = 64
 
 
 def check_number(count: int) -> None:
-    """Refuse no rows."""
+    """Refuse no rows, and more than any machine can count."""
     if count < 1:
         raise ArgumentError(f"-n {count}: give 1 at least.")
+    if count >= 2**63:
+        raise ArgumentError(f"-n {count}: give 2**63 - 1 at most.")
 
 
 def raw_values(run: Trained, drawn: torch.Tensor, *, mean: bool) -> np.ndarray:

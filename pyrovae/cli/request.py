@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pyrovae.cli.advice import one_of
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.seeds import check_seed
 
 # Optimiser steps after which the usual small models have levelled off; epochs follow from it.
 _STEPS = 4_000
@@ -160,8 +161,7 @@ class TrainingSettings:
             raise ArgumentError(f"--patience {self.patience}; give the number of epochs, 0 to train to the end.")
         if not 0 <= self.beta < math.inf:
             raise ArgumentError(f"--beta {self.beta:g}; the weight of the rate is 0 or more.")
-        if not 0 <= self.seed < 2**63:
-            raise ArgumentError(f"--seed {self.seed}; give a whole number from 0 up.")
+        check_seed(self.seed)
         if not 0 < self.learning_rate < math.inf:
             raise ArgumentError(f"--learning-rate {self.learning_rate:g}; give a number above 0.")
         if self.patience and not self.validation:

@@ -13,10 +13,13 @@ import torch
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.evaluation.estimate import Estimate, LogMean
 from pyrovae.evaluation.tied_rows import rows_are_tied
+from pyrovae.pairs.check_room import check_room
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
 
 _LOCAL_DRAWS = 16  # for each global draw; the error of a log-mean falls off fast at first
+
+_FEWER = "Ask for fewer draws."
 
 _LOCAL = ("latent", "auxiliary", "unguided")
 
@@ -33,6 +36,7 @@ def each_datum(sampler: Sampler, draws: int) -> Iterator[Estimate]:
 def row_weights(sampler: Sampler, draws: int) -> Iterator[tuple[range, torch.Tensor]]:
     """All log weights of each datum, (draws, rows), tile by tile of rows."""
     for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
+        check_room(8 * draws * len(rows), f"all weights of {len(rows):,} rows", _FEWER)
         yield rows, torch.cat([part.densities.log_weights.cpu() for part in parts])
 
 
@@ -85,6 +89,7 @@ def _independent(sampler: Sampler, draws: int) -> Estimate:
 
 def joint_weights(sampler: Sampler, draws: int) -> torch.Tensor:
     """log p(x, z, w) - log q(z, w | x) of all data together, (draws,)."""
+    check_room(16 * draws, "the weights of the whole set", _FEWER)
     totals, common = torch.zeros(draws, dtype=torch.float64), torch.zeros(draws, dtype=torch.float64)
     for part in scored(sampler, draws):
         here, densities = slice(part.draws.start, part.draws.stop), part.densities
@@ -95,6 +100,7 @@ def joint_weights(sampler: Sampler, draws: int) -> torch.Tensor:
 
 def _on_a_grid(sampler: Sampler, shared: int, local: int) -> torch.Tensor:
     """log p(w) / q(w) and the estimates of the data's evidence given w, one sum for each w."""
+    check_room(16 * shared, "the weights of the whole set", _FEWER)
     totals, common = torch.zeros(shared, dtype=torch.float64), torch.zeros(shared, dtype=torch.float64)
     for (_, place), pieces in groupby(scored_grid(sampler, shared, local), key=attrgetter("rows", "part")):
         mean = LogMean()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
 from pyrovae.errors import ArgumentError, PairError
+from pyrovae.pairs.check_room import check_room
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
+
+_MANY = 1_000_000  # rows from which on their size is asked for first, by one of them
 
 
 @runtime_checkable
@@ -69,4 +74,7 @@ def blank_data(pair: HasPair, count: int, more: tuple = (), named: Collection[st
             "this pair does not say what its data look like. Give data of the shape wanted in place of the count, such "
             "as x[:100]: covariates are used, observed values are not. Or give the pair a method blank(count)."
         )
+    if count > _MANY:
+        each = sum(one.numel() * one.element_size() for one in known.blank(1) if isinstance(one, torch.Tensor))
+        check_room(count * each, f"the arguments of {count:,} rows", "Ask for fewer at a time.")
     return tuple(known.blank(count))

@@ -39,8 +39,11 @@ def as_whole(value: Any) -> int | None:
         return None
 
 
+_MOST = 2**63 - 1  # what torch and Python itself (sys.maxsize) take for a number of anything
+
+
 def check_count(name: str, value: Any, *, least: int = 1, where: str = "") -> int:
-    """A whole number of `least` or more, or an error that says so.
+    """A whole number of `least` or more, as torch can hold it, or an error that says so.
 
     Args:
         name: of the argument.
@@ -51,6 +54,10 @@ def check_count(name: str, value: Any, *, least: int = 1, where: str = "") -> in
     number = as_whole(value)
     if number is None or number < least:
         raise ArgumentError(f"{where}{argument(name, value)}; give a whole number, {least} at least.")
+    if number > _MOST:
+        raise ArgumentError(
+            f"{where}{argument(name, value)}; give a whole number, {least} at least, 2**63 - 1 at most."
+        )
     return number
 
 

@@ -27,9 +27,7 @@ def check_seed(seed: Any) -> int | None:
     """A whole number from 0 to 2**63 - 1, as torch takes it; None stays None."""
     number = as_whole(seed)
     if seed is not None and (number is None or not 0 <= number < 2**63):
-        raise ArgumentError(
-            f"{argument('seed', seed)}; give a whole number from 0 to 2**63 - 1, or None for a drawn one."
-        )
+        raise ArgumentError(f"{argument('seed', seed)}; give a whole number from 0 to 2**63 - 1, or leave it out.")
     return number
 
 

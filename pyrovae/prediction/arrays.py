@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 from typing import NamedTuple, Protocol
 
 import torch
 
 from pyrovae.data.placement import choose_device
-from pyrovae.errors import ArgumentError
+from pyrovae.pairs.check_room import check_room
 
 
 class Key(NamedTuple):
@@ -75,7 +75,11 @@ class Arrays:
             shape[0] = self.draws
         if part.axis is not None and self.rows is not None:
             shape[part.axis] = self.rows
-        _check_room(part, shape)
+        check_room(
+            math.prod(shape) * part.value.element_size(),
+            f"the draws of {part.key.name!r} have shape {tuple(shape)} and",
+            "Reduce them as they come, with reduce='moments' for one, or ask for fewer draws.",
+        )
         return torch.empty(shape, dtype=part.value.dtype, device=self.device)
 
     def result(self) -> dict[Key, torch.Tensor]:
@@ -85,12 +89,3 @@ class Arrays:
     @staticmethod
     def _joined(blocks: list[torch.Tensor], axis: int | None) -> torch.Tensor:
         return blocks[0] if axis is None or len(blocks) == 1 else torch.cat(blocks, axis)
-
-
-def _check_room(part: ArrayPart, shape: list[int]) -> None:
-    size = torch.Size(shape).numel() * part.value.element_size()
-    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        raise ArgumentError(
-            f"the draws of {part.key.name!r} have shape {tuple(shape)} and take {size / 2**30:,.0f} GiB, more than "
-            "this machine's memory. Reduce them as they come, with reduce='moments' for one, or ask for fewer draws."
-        )

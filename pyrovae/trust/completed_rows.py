@@ -13,6 +13,7 @@ import torch
 from pyrovae.errors import DataError
 from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.importance_weights import check
+from pyrovae.pairs.check_room import check_room
 from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.part_observed import completed
@@ -45,6 +46,8 @@ def completed_rows(sampler: Sampler, draws: int, candidates: int) -> CompletedRo
         draws: of each row.
         candidates: draws of the latents that are weighed for them.
     """
+    rows = sampler.tile_rows or 1
+    check_room(8 * candidates * rows, f"the weights of {rows:,} rows", "Ask for fewer draws or candidates.")
     parts = list(_of_tiles(sampler, draws, candidates))
     sites = parts[0].values
     return CompletedRows(

@@ -13,6 +13,7 @@ from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.estimate import LogMean
 from pyrovae.evaluation.importance_weights import check, global_and_local, row_weights
 from pyrovae.evaluation.per_datum import of_each_datum
+from pyrovae.pairs.check_room import check_room
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_delta
@@ -141,6 +142,7 @@ def loo_pit(
     if leaves_out:
         evidences = torch.cat(list(_evidences(sampler, shared, local)), 1)
     else:
+        check_room(4 * shared * _count(sampler), "the weights of all draws", "Ask for fewer draws.")
         evidences = torch.zeros(shared, _count(sampler))
     weights = _weights(evidences)
     return {
