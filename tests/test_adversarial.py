@@ -79,6 +79,24 @@ def test_annealing_from_the_prior_gives_the_evidence_of_the_model():
     assert float(found.lower.value.mean()) == pytest.approx(float(TRUTH.log_evidence(X[:20]).mean()), abs=0.1)
 
 
+FIGURES = {
+    "ais": lambda pair, x: pv.ais(pair, x, chains=2, steps=5).lower.value,
+    "inference_gap": lambda pair, x: pv.inference_gap(pair, x, draws=20).total.value,
+    "check_guide": lambda pair, x: pv.check_guide(pair, x, draws=20, warmup=20)["z"].nuts_mean,
+    "elbo": lambda pair, x: pv.elbo(pair, x, draws=20).value,
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_a_pair_with_a_density_are_those_without_the_discriminator(name):
+    """Also those that take gradients; neither temper nor a wrapper around the discriminator changes them."""
+    torch.manual_seed(0)
+    vae = pv.VAE(pv.StandardNormal(1), pv.Normal(pv.MLP(1, [], 3), scale=0.7), pv.DiagNormal(pv.MLP(3, [], 2)))
+    expected = FIGURES[name](vae, X[:4])
+    for pair in (told(vae), pv.temper(told(vae), 0.0), pv.free_bits(told(vae), {"z": 0.1})):
+        assert torch.equal(FIGURES[name](pair, X[:4]), expected)
+
+
 def test_trainings_that_cannot_be_are_refused_in_words():
     vae = implicit_vae()
     with pytest.raises(pv.PairError, match=r"Put a discriminator in its place: pv\.adversarial"):

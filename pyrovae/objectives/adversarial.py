@@ -85,6 +85,8 @@ class Adversarial(Wrapped):
         loss: of the discriminator in the last pass for it.
     """
 
+    of_the_loss = True
+
     def __init__(
         self,
         pair: HasPair,

@@ -62,6 +62,8 @@ def free_bits(
 class FreeBits(Wrapped):
     """A pair with free nats; see `free_bits`."""
 
+    of_the_loss = True
+
     def __init__(self, pair: HasPair, nats: Mapping[str, float], *, per_dim: bool, data_plate: str | None = None):
         if not isinstance(nats, Mapping) or any(map(callable, nats.values())):
             raise ArgumentError(f"free_bits takes a number of nats for each site, {{'z': 0.5}} say; got {nats!r}.")

@@ -68,6 +68,8 @@ class Penalised(Wrapped):
     Around another one of its kind both are punished: discrepancies of two bandwidths, or at other sites.
     """
 
+    of_the_loss = True
+
     def __init__(self, pair: HasPair, weight: float, term: Any, sites: Sequence[str] | None, data_plate: str | None):
         self.name = term.name
         if isinstance(sites, str):

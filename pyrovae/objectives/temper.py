@@ -62,6 +62,8 @@ def temper(pair: HasPair, weight: Weight | Mapping[str, Weight]) -> Tempered:
 class Tempered(Wrapped):
     """A pair whose latent sites are weighted; see `temper`."""
 
+    of_the_loss = True
+
     def __init__(self, pair: HasPair, weight: Weight | Mapping[str, Weight]):
         self.pair = pair
         self.schedules: dict[str | None, Any] = {**weight} if isinstance(weight, Mapping) else {None: weight}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -72,12 +73,14 @@ class Wrapped:
         replaced: parameters of the pair inside that others stand in for, so that nothing trains them.
         shares_codes: whether a local latent means the same under each draw of the global sites; not so in an ensemble.
         adds_data: whether model and guide take data that are not those of the pair inside.
+        of_the_loss: whether it changes what is minimised, and no figure of the pair.
     """
 
     pair: HasPair
     replaced: Sequence[torch.Tensor] = ()
     shares_codes: bool = True
     adds_data: bool = False
+    of_the_loss: bool = False
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """What a run of the pair's model or guide on these arguments happens in: a handler, or several."""
@@ -116,6 +119,18 @@ def unwrapped(pair: HasPair) -> HasPair:
     while isinstance(pair, Wrapped):
         pair = pair.pair
     return pair
+
+
+def for_figures(pair: HasPair) -> HasPair:
+    """The pair without what changes its loss alone, which figures would have to take out again."""
+    if not isinstance(pair, Wrapped):
+        return pair
+    inner = for_figures(pair.pair)
+    if pair.of_the_loss or inner is pair.pair:
+        return inner if pair.of_the_loss else pair
+    twin = copy(pair)
+    twin.pair = inner
+    return twin
 
 
 def shares_codes(pair: HasPair) -> bool:

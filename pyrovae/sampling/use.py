@@ -24,7 +24,7 @@ from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, for_figures
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run
 from pyrovae.sampling.first_look import UncutError, first_line, first_look, holes_in, of_a_distribution
@@ -61,6 +61,7 @@ class Use:
             PairError: the pair does not run on these data, or has rows of its own and these are others.
             UncutError: it takes its rows all at once or not at all.
         """
+        pair = for_figures(pair)
         return cls(pair, batches, *first_look(pair, batches, data_plate, ordered=ordered))
 
     @contextmanager
