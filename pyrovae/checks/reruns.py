@@ -15,7 +15,7 @@ from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, repl
 from pyrovae.pairs.by_row import ByRow, moving_with_others
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.isolation import restart
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.pair import guide_function
@@ -61,7 +61,7 @@ def _traced(traced: TracedPair, model: Callable[..., Any], key: int | str, leaf:
     """A run of the model with another argument, and the same random numbers each time."""
     args = tuple(leaf if place == key else one for place, one in enumerate(traced.args))
     kwargs = {name: leaf if name == key else one for name, one in traced.kwargs.items()}
-    reseed(1)
+    restart(1)
     return pyro.poutine.trace(model).get_trace(*args, **kwargs)
 
 
@@ -118,10 +118,10 @@ def fresh_noise(traced: TracedPair) -> Iterator[Finding]:
     ends: dict[str, list[torch.Tensor]] = {"guide": [], "model": []}
     runs = []
     for seed in (1, 2):
-        reseed(seed)
+        restart(seed)
         guide = pyro.poutine.trace(guide_function(traced.pair)).get_trace(*traced.args, **traced.kwargs)
         ends["guide"].append(torch.get_rng_state())
-        reseed(seed)
+        restart(seed)
         pyro.poutine.trace(replayed_model(traced.pair, guide)).get_trace(*traced.args, **traced.kwargs)
         ends["model"].append(torch.get_rng_state())
         runs.append(guide)

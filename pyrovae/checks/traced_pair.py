@@ -16,7 +16,7 @@ from torch import nn
 
 from pyrovae.errors import PyrovaeError
 from pyrovae.pairs.held_objects import StateKeeper
-from pyrovae.pairs.isolation import isolated, reseed
+from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure
@@ -65,13 +65,12 @@ def in_isolation() -> Iterator[StateKeeper]:
     taken, _DIM_ALLOCATOR._stack = _DIM_ALLOCATOR._stack, []  # plates around the caller take no dim of ours
     try:
         with (
-            isolated() as called,
+            isolated(0) as called,
             warnings.catch_warnings(),
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
             warnings.simplefilter("ignore")
-            reseed(0)
             yield called
     finally:
         _DIM_ALLOCATOR._stack = taken

@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.isolation import restart
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_deterministic
@@ -108,7 +108,7 @@ class ByRow:
     ) -> ByRow:
         """The pair on moved rows, with what was drawn for them."""
         args, kwargs = moved_rows(args, kwargs, move)
-        reseed(seed)
+        restart(seed)
         guide = poutine.trace(poutine.replay(pair.guide, trace=held)).get_trace(*args, **kwargs)
         # What the model draws alone, too, which it would enumerate elsewhere.
         alone = poutine.replay(pair.model, trace=held)

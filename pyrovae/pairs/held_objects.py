@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import copy
-import operator
 import threading
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
-from pyrovae.pairs.buffer_state import BufferState
+from pyrovae.pairs.container_state import CellState, ContainerState
+from pyrovae.pairs.generator_state import GENERATORS, GeneratorState
 from pyrovae.pairs.inside import MANY, inside
+from pyrovae.pairs.module_state import ModuleState
+from pyrovae.pairs.number_state import LargeState, NumberState
 
-# Containers of every module in which others put hooks, some for the time of a run.
-_OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
-
-_GONE = object()
+_State = ModuleState | ContainerState | CellState | NumberState | LargeState
 
 
 class StateKeeper:
     """Sees every module just before its first call, and every program; notes what they hold.
 
     Attributes:
-        restores: whether what objects hold is noted, too, and not the modes of modules alone.
+        restores: whether what objects hold is noted, too, and not modes of modules, numbers and generators alone.
+        seed: what the pair's own generators are seeded by; None lets them go on.
         found: the modules, in the order of their first calls.
         reached: modules that a program holds, called or not: a method of theirs may read their mode.
         set_up: whether anything was there that had not been there before; known after `restore`.
     """
 
-    def __init__(self, *, restores: bool = True):
+    def __init__(self, *, restores: bool = True, seed: int | None = None):
         self.restores = restores
+        self.seed = seed
         self.found: list[nn.Module] = []
         self.reached: list[nn.Module] = []
         self.set_up = False
-        self._before: list[ModuleState | ContainerState | CellState] = []
-        self._good: list[ModuleState | ContainerState | CellState] | None = None
+        self._before: list[_State] = []
+        self._good: list[_State] | None = None
         self._settled = 0
+        self._generators: list[GeneratorState] = []
         self._seen: set[int] = set()
         self._kept: set[int] = set()
-        self._noted: set[int] = set()  # modules; they are held, so that no other object gets their place
+        self._noted: set[int] = set()  # modules and numbers; they are held, so that none other gets their place
         self._thread = threading.get_ident()  # modules that other threads call are not ours
 
     def __iter__(self) -> Iterator[nn.Module]:
@@ -69,8 +72,7 @@ class StateKeeper:
         for one in inside(program):
             if id(one) not in self._kept:
                 self._kept.add(id(one))
-                if self.restores:
-                    self._note(one)
+                self._note(one)
                 if isinstance(one, nn.Module):
                     self.reached.append(one)
                     self._switch(one)
@@ -78,8 +80,16 @@ class StateKeeper:
     def _note(self, one: Any) -> None:
         if isinstance(one, nn.Module):
             self._note_module(one)
-            self._kept.update(map(id, vars(one).values()))
-        elif isinstance(one, types.CellType):
+            self._kept.update(id(held) for held in vars(one).values() if isinstance(held, dict | list | set))
+        elif isinstance(one, torch.Tensor | np.ndarray):
+            self._note_numbers(one)
+        elif isinstance(one, GENERATORS):
+            self._note_generator(one)
+        elif self.restores:
+            self._note_object(one)
+
+    def _note_object(self, one: Any) -> None:
+        if isinstance(one, types.CellType):
             self._before.append(CellState.of(one))
         elif isinstance(one, dict | list | set | deque):
             if len(one) < MANY:
@@ -91,15 +101,34 @@ class StateKeeper:
         if id(module) not in self._noted:
             self._noted.add(id(module))
             self._before.append(ModuleState.of(module))
+            for buffer in module._buffers.values():
+                self._note_numbers(buffer)
+
+    def _note_numbers(self, held: Any) -> None:
+        if id(held) not in self._noted and (state := NumberState.of(held)) is not None:
+            self._noted.add(id(held))
+            self._before.append(state)
+
+    def _note_generator(self, one: Any) -> None:
+        state = GeneratorState.of(one)
+        if state is not None:
+            self._generators.append(state)
+            if self.seed is not None:
+                state.seed(self.seed, len(self._generators))
 
     def restore(self, *, all_of_it: bool) -> None:
-        """Put everything back, or the modules' modes alone."""
+        """Put everything back, or the modules' modes, numbers and generators alone."""
         # Backwards: what was seen twice gets what it had at first.
         for state in reversed(self._before):
-            if all_of_it:
+            if all_of_it or isinstance(state, NumberState):
                 self.set_up |= state.restore()
             elif isinstance(state, ModuleState):
                 state.restore_mode()
+        for state in self._before:
+            if isinstance(state, LargeState):
+                state.tell()
+        for state in reversed(self._generators):
+            state.restore()
 
     def settle(self) -> None:
         """Take what the first run has set up for what a run that fails goes back to."""
@@ -114,140 +143,12 @@ class StateKeeper:
         for module in (*self.found, *self.reached):
             module.eval()
 
-
-class ContainerState(NamedTuple):
-    """A dictionary, list or set, and what was in it."""
-
-    held: Any
-    before: Any
-
-    @classmethod
-    def of(cls, held: Any) -> ContainerState:
-        """As it is now."""
-        return cls(held, copy.copy(held))
-
-    def again(self) -> ContainerState:
-        """What is there now."""
-        return ContainerState.of(self.held)
-
-    def restore(self) -> bool:
-        """Put it back where it is another one; whether something had come that was not there."""
-        held, before = self
-        if _same(held, before):
-            return False
-        came = len(held) > len(before)
-        if isinstance(held, dict):
-            came |= any(value is not None and before.get(key) is None for key, value in held.items())
-        held.clear()
-        held.extend(before) if isinstance(held, list | deque) else held.update(before)
-        return came
-
-
-def _same(held: Any, before: Any) -> bool:
-    if len(held) != len(before):
-        return False
-    if isinstance(held, dict):
-        return all(key in held and held[key] is value for key, value in before.items())
-    return held == before if isinstance(held, set) else all(map(operator.is_, held, before))
-
-
-class CellState(NamedTuple):
-    """A variable of a closure, and what was in it."""
-
-    cell: types.CellType
-    before: Any
-
-    @classmethod
-    def of(cls, cell: types.CellType) -> CellState:
-        """As it is now."""
-        return cls(cell, _content(cell))
-
-    def again(self) -> CellState:
-        """What is there now."""
-        return CellState.of(self.cell)
-
-    def restore(self) -> bool:
-        """Put it back; whether something had come that was not there."""
-        now = _content(self.cell)
-        if now is self.before:
-            return False
-        if self.before is _GONE:
-            del self.cell.cell_contents
-        else:
-            self.cell.cell_contents = self.before
-        return self.before is _GONE or self.before is None
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet bound
-        return _GONE
-
-
-class ModuleState(NamedTuple):
-    """What a module holds: its attributes, registries and containers, and the numbers in its buffers."""
-
-    module: nn.Module
-    training: bool
-    contents: list[ContainerState | BufferState]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> ModuleState:
-        """As it is now."""
-        if getattr(module, "has_uninitialized_params", None):  # lazy layers become others at their first call
-            return cls(module, module.training, [])
-        attributes = vars(module)
-        within = [
-            held
-            for name, held in attributes.items()
-            if name not in _OTHERS and isinstance(held, dict | list | set) and len(held) < MANY
-        ]
-        contents = [ContainerState.of(held) for held in (attributes, *within)]
-        for held, before in contents if _displaced else ():
-            for name, value in _displaced.get(id(held), {}).items():
-                before[name] = value
-        return cls(module, module.training, [*contents, *BufferState.all_of(module)])
-
-    def again(self) -> ModuleState:
-        """What is there now."""
-        return ModuleState.of(self.module)
-
-    def restore(self) -> bool:
-        """Put everything back; whether something had come that was not there."""
-        came = [one.restore() for one in self.contents]
-        self.restore_mode()
-        return any(came)
-
-    def restore_mode(self) -> None:
-        """Train or eval as before."""
-        self.module.training = self.training
-
-
-# --- tensors that stand in for others -------------------------------------------------------------------
-
-# By registry of a module what belongs there meanwhile.
-_displaced: dict[int, dict[str, Any]] = {}
-
-
-@contextmanager
-def swapped(places: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
-    """Other tensors in some places of modules' registries, for the time of a run."""
-    before = [entries[name] for entries, name in places]
-    displaced = [(entries, name) for entries, name in places if name not in _displaced.get(id(entries), {})]
-    for entries, name in displaced:
-        _displaced.setdefault(id(entries), {})[name] = entries[name]
-    try:
-        for (entries, name), value in zip(places, values, strict=True):
-            entries[name] = value
-        yield
-    finally:
-        for (entries, name), tensor in zip(places, before, strict=True):
-            entries[name] = tensor
-        for entries, name in displaced:
-            del _displaced[id(entries)][name]
-            if not _displaced[id(entries)]:
-                del _displaced[id(entries)]
+    def restart(self, seed: int) -> None:
+        """Everything as the first run has left it, and the pair's own generators as a seed says."""
+        self.undo()
+        self.seed = seed
+        for number, state in enumerate(self._generators, 1):
+            state.seed(seed, number)
 
 
 # --- who looks ------------------------------------------------------------------------------------------
@@ -273,21 +174,34 @@ def _kept(program: Any, keeper: StateKeeper) -> Iterator[None]:
     keeper.settle()
 
 
+def looking() -> StateKeeper | None:
+    """Who puts back what a run changes now; the innermost of several."""
+    return next((keeper for keeper in reversed(_open) if keeper.restores), None)
+
+
+def rewind() -> None:
+    """Before a run that is compared with another: what the pair keeps is as that one found it."""
+    if (keeper := looking()) is not None:
+        keeper.undo()
+
+
 @contextmanager
-def eval_mode(*, restores: bool = True) -> Iterator[StateKeeper]:
+def eval_mode(*, restores: bool = True, seed: int | None = None) -> Iterator[StateKeeper]:
     """Run every module that is called inside in eval mode, and give each its own mode back.
 
     Modules are switched just before their first call, and those that a program can reach, before it runs.
 
     Args:
-        restores: let the pair's objects forget what they set up inside. Guides draw their starting values, and note
+        restores: let the pair's objects forget what they set up inside, and not only what numbers they count in place
+            and draw by generators of their own. Guides draw their starting values, and note
             plates and sizes, at their first call; kept, these would be of other random numbers, or of other rows, than
             those of a plain loop.
+        seed: what generators of the pair's own are seeded by inside; None lets them go on.
 
     Returns:
         The modules that are called, as they are.
     """
-    keeper = StateKeeper(restores=restores)
+    keeper = StateKeeper(restores=restores, seed=seed)
     handle = nn.modules.module.register_module_forward_pre_hook(keeper.see)
     _open.append(keeper)
     try:

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
 MANY = 1_000  # entries of a container from which on it holds data, not state
 
 _MOST = 10_000  # objects that are looked at
 
-_CLOSED = (str, bytes, int, float, complex, bool, type(None), torch.Tensor, np.ndarray, types.ModuleType, type)
+_CLOSED = (str, bytes, int, float, complex, bool, type(None), types.ModuleType, type)
 
 _OF_LIBRARIES = ("torch", "pyro", "numpy", "pyrovae")
 
@@ -45,13 +44,15 @@ def _parts(one: Any) -> Iterable[Any]:
         return _contents(one)
     if isinstance(one, types.MethodType):
         return one.__self__, one.__func__
+    if isinstance(one, types.BuiltinMethodType | types.MethodWrapperType):
+        return (one.__self__,)  # a list's own `append`, say
     if isinstance(one, functools.partial):
         return one.func, *one.args, *one.keywords.values()
     if isinstance(one, dict):
         return tuple(one.values()) if len(one) < MANY else ()
     if isinstance(one, list | tuple | set | frozenset | deque):
         return tuple(one) if len(one) < MANY else ()
-    if isinstance(one, torch.nn.Module) or not _is_of_library(type(one).__module__):
+    if isinstance(one, torch.nn.Module | types.SimpleNamespace) or not _is_of_library(type(one).__module__):
         return tuple(getattr(one, "__dict__", {}).values())
     return ()
 

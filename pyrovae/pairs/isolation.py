@@ -17,7 +17,7 @@ import torch
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 
-from pyrovae.pairs.held_objects import StateKeeper, eval_mode
+from pyrovae.pairs.held_objects import StateKeeper, eval_mode, looking
 from pyrovae.pairs.turns import turn
 
 
@@ -61,6 +61,16 @@ def reseed(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what a user's model may use
     random.seed(seed)
+
+
+def restart(seed: int) -> None:
+    """Before a run, inside a look: the same random numbers and the same state of the pair's own each time.
+
+    Runs that are compared differ by nothing but what they were given: a count that the pair keeps would.
+    """
+    reseed(seed)
+    if (keeper := looking()) is not None:
+        keeper.restart(seed)
 
 
 @contextmanager
@@ -157,10 +167,13 @@ class IsolationBlock(BlockMessenger):
 def isolated(seed: int | None = None) -> Iterator[StateKeeper]:
     """Run pairs so that nothing is seen outside: random numbers, store, objects and modes, Pyro's outer handlers.
 
+    Args:
+        seed: what random numbers follow from inside, those of generators that a pair holds, too; None lets them go on.
+
     Returns:
         The modules that are called, as they are.
     """
-    with forked_random(seed), forked_store(), IsolationBlock(), eval_mode() as called:
+    with forked_random(seed), forked_store(), IsolationBlock(), eval_mode(seed=seed) as called:
         yield called
 
 

@@ -19,7 +19,8 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.objectives.figures import is_part_of_q
-from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.held_objects import rewind
+from pyrovae.pairs.isolation import restart
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Structure
@@ -143,7 +144,7 @@ def by_loop(ask: RunRequest, draws: int, shared: Any) -> list[Run]:
 
 
 def _one_of_loop(ask: RunRequest, shared: Trace | None, seed: int) -> Run:
-    reseed(seed)
+    restart(seed)
     run = _run(ask, ask.batch, 1, shared, ask.pair, fold_single)
     note_own_densities(run.traces.guide)
     return run
@@ -195,6 +196,7 @@ ROWS, LOOP = Route("rows", by_rows, together_in_rows), Route("loop", by_loop)
 def agrees(route: Route, ask: RunRequest, shared: Any = None) -> bool:
     """Whether two draws by a route are what two runs of one draw make of the same values."""
     try:
+        rewind()
         (run,) = route.make(ask._replace(kind="posterior"), 2, shared)
         return all(_agrees(run, ask, draw) for draw in range(2))
     except Exception:
@@ -213,6 +215,7 @@ def _agrees(run: Run, ask: RunRequest, draw: int) -> bool:
         if is_part_of_q(node) and not is_delta(node["fn"]):
             drawn.add_node(name, **given.nodes[name])
     ask.pair.turn_to(ask.batch)
+    rewind()
     guide = traced(poutine.replay(ask.pair.guide, trace=drawn), ask.batch)
     model = traced(poutine.replay(ask.pair.model, trace=given), ask.batch)
     single = Run(Traces(model, guide), 1, fold_single, ask.layout, ask.structure.data_plate)

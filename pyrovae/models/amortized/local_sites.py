@@ -122,7 +122,8 @@ def look_at(
         drawn: draw the values after all; the random numbers are given back.
     """
     still = _Still(like, tracked=tracked)
-    with torch.no_grad(), poutine.block(), eval_mode(restores=False), forked_random() if drawn else still:
+    with torch.no_grad(), poutine.block(), eval_mode(restores=False) as keeper, forked_random() if drawn else still:
+        keeper.keep(model)
         trace = poutine.trace(model).get_trace(*args, **kwargs)
     latent, observed = {}, []
     for name, node in trace.nodes.items():
