@@ -263,6 +263,27 @@ def test_a_large_tensor_that_is_written_is_left_alone_and_told_of_once():
     pv.check_pair(pair, X)  # no second warning
 
 
+def test_what_the_first_run_sets_up_in_place_and_notes_elsewhere_stays_together():
+    held, filled = torch.zeros(()), []
+
+    def count():
+        if not filled:
+            filled.append(True)
+            held.fill_(100.0)
+        return held
+
+    pair = pair_of(count)
+    SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.0}), Trace_ELBO()).step(X)
+    expected = pv.posterior_predictive(pair, X, draws=3, seed=0)["x"]
+    assert pv.check_pair(pair, X) == ()
+    filled.clear()
+    held.zero_()
+    assert pv.check_pair(pair, X) == ()
+    assert torch.equal(pv.posterior_predictive(pair, X, draws=3, seed=0)["x"], expected)
+    assert float(held) == 0
+    assert filled == []
+
+
 def test_data_that_a_pair_holds_and_only_reads_are_not_written():
     """They may stand in memory that cannot be: of a file, of another process, under a graph of the caller's."""
     held, weight = torch.ones(3), torch.ones(3, requires_grad=True)

@@ -6,6 +6,7 @@ import copy
 import operator
 import types
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 _GONE = object()
@@ -72,6 +73,60 @@ class CellState(NamedTuple):
         else:
             self.cell.cell_contents = self.before
         return self.before is _GONE or self.before is None
+
+
+class NamesState(NamedTuple):
+    """Variables of a module, attributes of a class, or what an object holds in slots."""
+
+    holder: Any
+    before: dict[str, Any]
+
+    @classmethod
+    def of(cls, holder: Any, names: Iterable[str]) -> NamesState:
+        """As they are now."""
+        return cls(holder, {name: _held(holder, name) for name in names})
+
+    @classmethod
+    def of_class(cls, holder: type) -> NamesState:
+        """All that a class holds by itself, as it is now."""
+        return cls.of(holder, [name for name in vars(holder) if name not in _OF_EVERY_CLASS])
+
+    def again(self) -> NamesState:
+        """What is there now."""
+        return (
+            NamesState.of_class(self.holder)
+            if isinstance(self.holder, type)
+            else NamesState.of(self.holder, self.before)
+        )
+
+    def restore(self) -> bool:
+        """Put back what is another one; whether something had come that was not there."""
+        holder, before = self
+        names = [name for name in vars(holder) if name not in _OF_EVERY_CLASS] if isinstance(holder, type) else before
+        other = [
+            name for name in {**dict.fromkeys(names), **before} if _held(holder, name) is not before.get(name, _GONE)
+        ]
+        for name in other:
+            _put(holder, name, before.get(name, _GONE))
+        return any(before.get(name) in (None, _GONE) for name in other)
+
+
+_OF_EVERY_CLASS = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__abstractmethods__"}
+
+
+def _held(holder: Any, name: str) -> Any:
+    if isinstance(holder, dict):
+        return holder.get(name, _GONE)
+    return vars(holder).get(name, _GONE) if isinstance(holder, type) else getattr(holder, name, _GONE)
+
+
+def _put(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder.pop(name, None) if value is _GONE else holder.__setitem__(name, value)
+        return
+    # Past what the author's class makes of it: a frozen dataclass, an enumeration.
+    kind: Any = type if isinstance(holder, type) else object
+    kind.__delattr__(holder, name) if value is _GONE else kind.__setattr__(holder, name, value)
 
 
 def _content(cell: types.CellType) -> Any:

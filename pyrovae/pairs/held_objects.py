@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import threading
 import types
 from collections import deque
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pyrovae.pairs.container_state import CellState, ContainerState
+from pyrovae.pairs.container_state import CellState, ContainerState, NamesState
 from pyrovae.pairs.generator_state import GENERATORS, GeneratorState
-from pyrovae.pairs.inside import MANY, inside
+from pyrovae.pairs.inside import MANY, inside, rebound_names, slots
+from pyrovae.pairs.iterator_state import IteratorState, is_iterator
 from pyrovae.pairs.module_state import ModuleState
 from pyrovae.pairs.number_state import LargeState, NumberState
 
-_State = ModuleState | ContainerState | CellState | NumberState | LargeState
+_State = ModuleState | ContainerState | CellState | NamesState | NumberState | LargeState
 
 
 class StateKeeper:
@@ -43,6 +45,7 @@ class StateKeeper:
         self._good: list[_State] | None = None
         self._settled = 0
         self._generators: list[GeneratorState] = []
+        self._iterators: list[IteratorState] = []
         self._seen: set[int] = set()
         self._kept: set[int] = set()
         self._noted: set[int] = set()  # modules and numbers; they are held, so that none other gets their place
@@ -69,7 +72,7 @@ class StateKeeper:
         """Note what a model or a guide can reach, before its first run, and put its modules into eval mode."""
         if id(program) in self._kept:
             return
-        for one in inside(program):
+        for one in inside(program, classes=True):
             if id(one) not in self._kept:
                 self._kept.add(id(one))
                 self._note(one)
@@ -81,10 +84,12 @@ class StateKeeper:
         if isinstance(one, nn.Module):
             self._note_module(one)
             self._kept.update(id(held) for held in vars(one).values() if isinstance(held, dict | list | set))
-        elif isinstance(one, torch.Tensor | np.ndarray):
+        elif isinstance(one, torch.Tensor | np.ndarray | array.array | bytearray):
             self._note_numbers(one)
         elif isinstance(one, GENERATORS):
             self._note_generator(one)
+        elif is_iterator(one):
+            self._iterators.append(IteratorState.of(one))
         elif self.restores:
             self._note_object(one)
 
@@ -94,8 +99,18 @@ class StateKeeper:
         elif isinstance(one, dict | list | set | deque):
             if len(one) < MANY:
                 self._before.append(ContainerState.of(one))
-        elif hasattr(one, "__dict__") and not isinstance(one, types.MethodType):
+        elif isinstance(one, type):
+            self._before.append(NamesState.of_class(one))
+        elif not isinstance(one, types.MethodType):
+            self._note_attributes(one)
+
+    def _note_attributes(self, one: Any) -> None:
+        if hasattr(one, "__dict__"):
             self._before.append(ContainerState.of(vars(one)))
+        if held := slots(type(one)):
+            self._before.append(NamesState.of(one, held))
+        if isinstance(one, types.FunctionType) and (names := rebound_names(one.__code__)):
+            self._before.append(NamesState.of(one.__globals__, names))
 
     def _note_module(self, module: nn.Module) -> None:
         if id(module) not in self._noted:
@@ -124,11 +139,10 @@ class StateKeeper:
                 self.set_up |= state.restore()
             elif isinstance(state, ModuleState):
                 state.restore_mode()
-        for state in self._before:
-            if isinstance(state, LargeState):
-                state.tell()
         for state in reversed(self._generators):
             state.restore()
+        for state in (*self._iterators, *(one for one in self._before if isinstance(one, LargeState))):
+            state.tell()
 
     def settle(self) -> None:
         """Take what the first run has set up for what a run that fails goes back to."""

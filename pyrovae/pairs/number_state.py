@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,22 +33,27 @@ class NumberState(NamedTuple):
         """
         if isinstance(held, torch.Tensor):
             return cls._of_tensor(held)
+        if isinstance(held, array.array | bytearray):
+            return cls(held, _copied(held)) if len(held) < NUMBERS else None
         copied = type(held) is np.ndarray and held.flags.writeable and held.size < NUMBERS and not held.dtype.hasobject
-        return cls(held, held.copy()) if copied else None
+        return cls(held, _copied(held)) if copied else None
 
     @classmethod
     def _of_tensor(cls, held: torch.Tensor) -> NumberState | LargeState | None:
         if type(held) not in (torch.Tensor, torch.nn.Parameter) or held.requires_grad or not _may_be_written(held):
             return None
-        return cls(held, held.detach().clone()) if held.numel() < NUMBERS else LargeState(held, held._version)
+        return cls(held, _copied(held)) if held.numel() < NUMBERS else LargeState(held, held._version)
 
     def again(self) -> NumberState:
         """What is there now."""
-        return NumberState(self.held, self.before.copy() if isinstance(self.held, np.ndarray) else self.before.clone())
+        return NumberState(self.held, _copied(self.held))
 
     def restore(self) -> bool:
         """Put the numbers back where they have changed; nothing new can have come."""
-        if isinstance(self.held, np.ndarray):
+        if isinstance(self.held, array.array | bytearray):
+            if self.held != self.before:
+                self.held[:] = self.before  # type: ignore[assignment]
+        elif isinstance(self.held, np.ndarray):
             if self.held.shape == self.before.shape and self.held.tobytes() != self.before.tobytes():
                 self.held[...] = self.before
         elif self.held.shape == self.before.shape and not self._unchanged():
@@ -84,6 +90,16 @@ class LargeState(NamedTuple):
                 "moves on beside the training. Write into it where its module is in training mode only "
                 "(if self.training: ...), which no look is."
             )
+
+
+def _copied(held: Any) -> Any:
+    return (
+        held.detach().clone()
+        if isinstance(held, torch.Tensor)
+        else held.copy()
+        if isinstance(held, np.ndarray)
+        else held[:]
+    )
 
 
 def _may_be_written(held: torch.Tensor) -> bool:
