@@ -143,6 +143,16 @@ def in_an_array():
     return noise
 
 
+def behind_a_tensor():
+    calls = torch.zeros(())
+
+    def noise(loc):
+        calls.data = calls.data + 1
+        return 0.5 * (calls > LATER)
+
+    return noise
+
+
 def held_as(start, go_on, reached):
     def make():
         held = SimpleNamespace(calls=start)
@@ -188,18 +198,33 @@ COUNTING = {
     "numpy": (held_as(np.int64(0), lambda n: n + 1, lambda n: n > LATER), r"calls was np.int64\(\d+\)"),
     "text": (held_as("", lambda text: text + "x", lambda text: len(text) > LATER), "calls was 'x+'"),
     "tensor": (held_as(torch.zeros(()), lambda n: n + 1, lambda n: n > LATER), "SimpleNamespace.calls"),
+    "data": (behind_a_tensor, r"puts other numbers behind a tensor that it holds, calls \(.data = ...\)"),
     "python_generator": (by_own_numbers(random.Random), "own is another one"),
     "numpy_generator": (by_own_numbers(np.random.default_rng), "own is another one"),
     "clock": (by_the_clock, r"reads the clock \(.*test_staged_counting.py, line \d+\)"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:the pair takes from an iterator")
 @pytest.mark.parametrize("name", COUNTING)
 def test_a_pair_that_keeps_something_from_pass_to_pass_is_not_staged(name, monkeypatch):
     monkeypatch.setitem(sys.modules, settings.__name__, settings)
     make, words = COUNTING[name]
     with pytest.raises(pv.ArgumentError, match=f"cannot be staged: .*{words}"):
         pv.fit(pair_of(make()), X, steps=20, batch_size=20, seed=0, staged="traced", **QUIET)
+
+
+def test_a_graph_that_is_refused_leaves_no_pass_behind(monkeypatch):
+    held = SimpleNamespace(calls=torch.zeros(()))
+
+    def noise(loc):
+        held.calls = held.calls + 1
+        return 0.001 * held.calls
+
+    monkeypatch.setattr(step_route, "worth_tracing", asked_to)
+    run = pv.fit(pair_of(noise), X, steps=10, batch_size=40, seed=0, **QUIET)
+    assert "SimpleNamespace.calls" in run.route
+    assert held.calls == 10
 
 
 def test_a_pair_that_was_looked_at_in_vain_is_looked_at_no_more(monkeypatch):

@@ -14,12 +14,12 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.staged.batch_leaves import device_of, leaves_of, set_random
 from pyrovae.staged.compiler import Function
 from pyrovae.staged.outcome_difference import Outcome, Outputs, difference
-from pyrovae.staged.pair_code.fields import Field
+from pyrovae.staged.pair_code.fields import Field, put_back
 from pyrovae.staged.replayed import Replayed
 from pyrovae.staged.rewriting.rewritten import rewritten
 from pyrovae.staged.routes.inert_reads import print_of, same_print
 from pyrovae.staged.settings import Settings
-from pyrovae.staged.tracing.capture import Inputs, capture, clipped
+from pyrovae.staged.tracing.capture import Captured, Inputs, capture, clipped
 from pyrovae.staged.unstageable import Unstageable, words_of
 from pyrovae.staged.weight_update import Fused, Update, make_update
 
@@ -58,7 +58,8 @@ class GraphStep:
         self._weights = {key: torch.tensor(weight, device=device_of(batch)) for key, weight in weights}
         inputs = self._inputs(batch)
         before = [(field.words, field.now()) for field in rebound]
-        self._trace = functools.partial(
+        self._rebound = rebound
+        self._capture = functools.partial(
             capture,
             settings.one,
             frozen={name for name in inputs.parameters if settings.optimiser.frozen(name)},
@@ -77,6 +78,10 @@ class GraphStep:
         self._held = [*inputs.parameters.values(), *inputs.buffers.values()]
         self._update: Update | None = None
         self._check_reads(batch)
+
+    def _trace(self, inputs: Inputs, like: Sequence[Any] | None = None) -> Captured:
+        with put_back(self._rebound):
+            return self._capture(inputs, like=like)
 
     def shorten(self, batch: Batch) -> None:
         """Take the shorter graph, where there is one that computes the same in less time; all is left as it was."""

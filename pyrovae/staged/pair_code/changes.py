@@ -12,7 +12,7 @@ import torch
 from pyrovae.staged.pair_code.fields import Field
 from pyrovae.staged.pair_code.reachable import Reachable
 from pyrovae.staged.pair_code.user_code import UserCode, profiled
-from pyrovae.staged.pair_code.watch import Watch, difference, rebound, steady, steady_contents
+from pyrovae.staged.pair_code.watch import Watch, difference, moved_numbers, rebound, steady, steady_contents
 from pyrovae.staged.settings import Shown
 from pyrovae.staged.unstageable import Unstageable
 
@@ -68,6 +68,11 @@ class Changes:
         words = difference(last, before, after)
         if words is not None:
             raise Unstageable(f"the pair counts its passes, or keeps something from one to the next: {words}")
+        if (words := moved_numbers(before, after)) is not None:
+            raise Unstageable(
+                f"the pair puts other numbers behind a tensor that it holds, {words} (.data = ...); write into it "
+                "(add_, copy_)"
+            )
         left_alone = steady(before, after)
         contents = steady_contents(before, after)
         self._watch = Watch([*left_alone, *self._stored()], after.registries, contents)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 import types
 from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +44,27 @@ class Field(NamedTuple):
             return getattr(self.holder, self.key, GONE)
         except (IndexError, ValueError):
             return GONE
+
+    def put(self, value: Any) -> None:
+        """Put a value there."""
+        if isinstance(self.holder, types.CellType):
+            self.holder.cell_contents = value
+        elif isinstance(self.holder, dict | list | deque):
+            self.holder[self.key] = value
+        elif not isinstance(self.holder, tuple | types.MappingProxyType):
+            setattr(self.holder, self.key, value)
+
+
+@contextmanager
+def put_back(fields: Iterable[Field]) -> Iterator[None]:
+    """What is in some places is there again afterwards."""
+    before = [(field, field.now()) for field in fields]
+    try:
+        yield
+    finally:
+        for field, value in before:
+            if value is not GONE and field.now() is not value:
+                field.put(value)
 
 
 class WatchedEntries(NamedTuple):

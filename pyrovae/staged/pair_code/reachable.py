@@ -44,6 +44,7 @@ class Reachable:
         self.registries: list[tuple[str, dict]] = []  # of modules, whose sizes tell of layers and hooks that came
         self.contents: list[WatchedEntries] = []
         self.cached: list[Any] = []  # functions of the user's that remember what they gave, and need not run again
+        self.storages: dict[int, tuple[str, torch.Tensor, int]] = {}  # by tensor where its numbers are
         self.marks: dict[tuple[str, int], Any] = {}  # what is compared before and after a pass, by words and number
         self._seen: set[int] = {id(code.names)}
         self._counts: Counter[str] = Counter()
@@ -69,6 +70,8 @@ class Reachable:
         if self.refuses and _is_iterator(field.value) and not isinstance(field.value, itertools.count):
             raise Unstageable(f"the pair holds an iterator ({field.words}), which would stand still in a graph")
         self._mark(field.words, _mark(field))
+        if isinstance(field.value, torch.Tensor) and field.value.layout is torch.strided:
+            self.storages[id(field.value)] = field.words, field.value, field.value.data_ptr()
         self.fields.append(field._replace(number=self._counts[field.words]))
         self._visit(field.words, field.value)
 

@@ -35,6 +35,14 @@ def _shown(mark: Any, now: Any) -> str:
     return " is another one after each pass"
 
 
+def moved_numbers(before: Reachable, after: Reachable) -> str | None:
+    """The first tensor of a pair's own behind which a pass has put other numbers, in words."""
+    for key, (words, _, pointer) in before.storages.items():
+        if after.storages.get(key, (words, None, pointer))[2] != pointer:
+            return words
+    return None
+
+
 def rebound(before: Reachable, after: Reachable) -> list[Field]:
     """Where a pass puts tensors in the place of others."""
     old = before.values()
