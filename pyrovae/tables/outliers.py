@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from pyrovae.data.holed_rows import taking_holes
+from pyrovae.data.holed_rows import split, taking_holes
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.from_prior import FromPrior
+from pyrovae.evaluation.per_datum import sampler_of
 from pyrovae.models.conditionals.background import background
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
@@ -131,10 +133,10 @@ def _probabilities(
     full = given[key]
     wide = background(schema.columns, full)
     none, every = torch.zeros_like(full, dtype=torch.bool), torch.ones_like(full, dtype=torch.bool)
-    alone = cell_densities(pair, given, key, every, **options).cells
     groups = torch.arange(full.shape[1]) % min(full.shape[1], _GROUPS)
     hidden = [(groups == group).expand(full.shape) for group in groups.unique()]
-    whole, *seen = seen_densities(pair, given, key, [none, *hidden], **options)
+    whole, none_seen, *seen = seen_densities(pair, given, key, [none, every, *hidden], **options)
+    alone = pooled(none_seen, _from_the_prior(pair, given, key, every, options), every).cells
     others = torch.full_like(full, math.nan, dtype=torch.float64)
     for one, of_all in zip(hidden, seen, strict=True):
         others = torch.where(one, _by_both(pair, given, key, one, of_all, options), others)
@@ -148,6 +150,15 @@ def _probabilities(
     apart = torch.logaddexp(math.log(_APART) + alone, math.log(1 - _APART) + wide).nansum(1)
     rows, _ = _two_components(whole.rows[:, None], apart[:, None])
     return cells, rows[:, 0]
+
+
+def _from_the_prior(pair: HasPair, given: Any, key: Any, every: torch.Tensor, options: dict) -> CellDensities:
+    """Log-densities of cells of which no other is known: the guide of an empty row may be anything, its prior is not.
+
+    Draws of the guide that saw the row belong beside these, which are few where a cell is far out.
+    """
+    structure = sampler_of(pair, *split(given), options["seed"], options["data_plate"]).structure
+    return cell_densities(FromPrior(pair, structure), given, key, every, **options)
 
 
 def _by_both(
