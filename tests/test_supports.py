@@ -174,3 +174,84 @@ def test_an_end_without_density_far_away_is_found():
 
 def test_what_a_transform_will_change_is_not_checked():
     check(model_of(dist.Poisson), far(-1), transform=torch.abs)
+
+
+# What is asked of a pair afterwards
+
+
+def latent(likelihood, *, loops=False):
+    """A pair with a latent of each row, and one that takes a draw at a time."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            rows = torch.stack([z.reshape(len(x)) if loops else z] * 3, -1)
+            pyro.sample("x", likelihood(rows).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    return pv.Pair(model, guide)
+
+
+ASKED = {
+    "elbo": lambda pair, x: pv.elbo(pair, x, draws=3),
+    "log_evidence": lambda pair, x: pv.log_evidence(pair, x, draws=3),
+    "joint": lambda pair, x: pv.log_evidence(pair, x, draws=3, joint=True),
+    "psis": lambda pair, x: pv.psis(pair, x, draws=30),
+    "rate_distortion": lambda pair, x: pv.rate_distortion(pair, x),
+    "impute": lambda pair, x: pv.impute(pair, x, draws=2, candidates=30),
+    "to_arviz": lambda pair, x: pv.to_arviz(pair, x, draws=3),
+    "log_likelihood": lambda pair, x: pv.log_likelihood(pair, x, draws=3),
+    "ais": lambda pair, x: pv.ais(pair, x, chains=1, steps=2),
+}
+POISSON = lambda z: dist.Poisson(z.exp())  # noqa: E731
+OUTSIDE = {
+    "Poisson": (POISSON, -1.0, "round them, or choose a continuous likelihood"),
+    "Bernoulli": (lambda z: dist.Bernoulli(logits=z), 0.5, "binarise them afresh"),
+    "Normal": (lambda z: dist.Normal(z, 1.0), float("nan"), r"count nowhere \(pv\.masked\(pair\)\)"),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("asked", ASKED)
+def test_every_question_says_which_value_is_outside_and_what_to_do(asked, name):
+    likelihood, value, mend = OUTSIDE[name]
+    if (asked, name) == ("impute", "Normal"):
+        pytest.skip("what is NaN is what it draws")
+    x = torch.ones(6, 3)
+    x[4, 1] = value
+    words = rf"'x' are outside the support of {name}: 1 of 6 rows, the first in row 4, column 1, with the value.*{mend}"
+    if (asked, name) == ("rate_distortion", "Normal"):  # as the training says it
+        words = rf"argument 0 has NaN or infinity in 1 of 6 rows, first at row 4, column 1\. .*{mend}"
+    with pytest.raises(pv.DataError, match=words):
+        ASKED[asked](latent(likelihood), x)
+
+
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize("asked", ["log_evidence", "rate_distortion"])
+def test_a_row_far_away_is_named_by_its_place_in_the_data(asked, loops):
+    x = torch.ones(9_000, 3)
+    x[8_500, 2] = -1.0
+    with pytest.raises(pv.DataError, match=r"outside the support of Poisson: .* in row 8500, column 2, with the v"):
+        ASKED[asked](latent(POISSON, loops=loops), x)
+
+
+def test_figures_that_are_not_finite_say_why():
+    def unchecked(z):
+        return dist.Poisson(z.exp(), validate_args=False)
+
+    for likelihood, value in ((unchecked, -1.0), (lambda z: dist.Gamma(z.exp(), 1.0), 0.0)):
+        x = torch.ones(6, 3)
+        x[4, 1] = value
+        with pytest.raises(pv.DataError, match="in row 4, column 1, with the value"):
+            pv.rate_distortion(latent(likelihood), x)
+
+
+def test_class_numbers_beyond_the_last_have_no_calibration():
+    def classes(z):
+        return dist.Categorical(logits=torch.stack([z, -z], -1))
+
+    with pytest.raises(pv.DataError, match="class numbers run from 0 to 2, and go from 0 to 1 here"):
+        pv.calibration(latent(classes), torch.tensor([[0, 1, 2]] * 4), draws=30)

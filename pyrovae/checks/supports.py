@@ -37,25 +37,56 @@ def validates(fn: Any) -> bool:
         fn = fn.base_dist
 
 
-def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
-    """In words, which observed values are outside the support of `fn`; None where all are inside."""
+def outside_support(name: str, fn: Any, value: torch.Tensor, mask: Any = None, *, start: int = 0) -> str | None:
+    """In words, which observed values are outside the support of `fn`; None where all are inside.
+
+    Args:
+        name: the site.
+        fn: its distribution.
+        value: what it observes.
+        mask: what `poutine.mask` hides of it.
+        start: which row of the data is the first one here.
+    """
+    outside = elements_outside(fn, value, mask)
+    if outside is None or not bool(outside.any()):
+        return None
+    rows = outside.reshape((*outside.shape[: outside.ndim - len(fn.event_shape)], -1)).any(-1)
+    return outside_words(name, fn, value.expand(outside.shape), outside, rows=rows, start=start)
+
+
+def elements_outside(fn: Any, value: torch.Tensor, mask: Any = None) -> torch.Tensor | None:
+    """Which elements of a value count and are outside the support; None where that cannot be told."""
     try:
         inside = elements_inside(fn, value)
     except (NotImplementedError, AttributeError, RuntimeError, ValueError):
         return None
     seen = mask_around(fn, mask, value)
-    outside = ~inside if seen is None else ~inside & seen
-    if not bool(outside.any()):
-        return None
+    return ~inside if seen is None else ~inside & seen
+
+
+def outside_words(
+    name: str, fn: Any, value: torch.Tensor, outside: torch.Tensor, *, rows: torch.Tensor, start: int = 0
+) -> str:
+    """In words, which of observed values are outside the support.
+
+    Args:
+        name: the site.
+        fn: its distribution.
+        value: what it observes, rows first.
+        outside: which elements are outside, of the same shape; one at least.
+        rows: which rows hold one.
+        start: which row of the data is the first one here.
+    """
     index = tuple(outside.nonzero()[0].tolist())
-    rows = outside.reshape((*outside.shape[: outside.ndim - len(fn.event_shape)], -1)).any(-1)
+    of_all = f"{rows.numel()} rows" + (f" from row {start} on" if start else "")
+    place = _place((index[0] + start, *index[1:]) if index else index)
     return (
-        f"{_outside(name, fn)}: {int(rows.sum())} of {rows.numel()} rows, the first {_place(index)} with the "
-        f"value {value.expand(outside.shape)[index].item():g}. {_mend(fn, value)}"
+        f"{_outside(name, fn)}: {int(rows.sum())} of {of_all}, the first {place} with the value "
+        f"{value[index].item():g}. {_mend(fn, value)}"
     )
 
 
-def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str | None:
+def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None, *, start: int = 0) -> str | None:
     """In words, which lawful values have no finite log-probability, such as the ends of an interval under Beta.
 
     None where draws of `fn` itself have none either: then its parameters are at fault, not the values.
@@ -74,12 +105,13 @@ def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None) -> str
         return None
     first = tuple(bad.nonzero()[0].tolist())
     first += (0,) * (value.ndim - len(first))  # an event that is one element, such as a vector of counts
+    place = _place((first[0] + start, *first[1:]) if first else first)
     shown = value.expand(torch.broadcast_shapes(value.shape, bad.shape))[first].item()
     rows = int(bad.reshape(len(bad), -1).any(1).sum()) if bad.ndim else 1
     family = type(base).__name__
     return (
         f"the observed values of {name!r} have no finite log-probability under {family}: {rows} of "
-        f"{len(bad) if bad.ndim else 1} rows, the first {_place(first)} with the value {shown:g}. {_mend(fn, value)}"
+        f"{len(bad) if bad.ndim else 1} rows, the first {place} with the value {shown:g}. {_mend(fn, value)}"
     )
 
 
@@ -94,7 +126,10 @@ def _outside(name: str, fn: Any) -> str:
 
 def _mend(fn: Any, value: torch.Tensor) -> str:
     if not bool(torch.isfinite(value).all()):
-        return "NaN and infinity have no density: drop these rows, or fill them and mask them (poutine.mask)."
+        return (
+            "NaN and infinity have no density: let what is missing count nowhere (pv.masked(pair)), drop these rows, "
+            "or fill them and mask them (poutine.mask)."
+        )
     low, high = value.min().item(), value.max().item()
     family = family_of(fn)
     if family.startswith("Bernoulli") and low >= 0 and high <= 1:

@@ -12,7 +12,7 @@ import torch
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches, tile_size
 from pyrovae.data.placement import Placement
-from pyrovae.errors import PairError
+from pyrovae.errors import DataError, PairError
 from pyrovae.evaluation.estimate import Mean
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities
 from pyrovae.objectives.losses import Loss, is_of_several_draws, loss_alone, own_loss
@@ -108,7 +108,10 @@ def rate_distortion(
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
     shuffled = batches.epoch(0) if batches.random_access else batches.in_order()
     with use.blaming_holes():
-        return measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed).figures
+        figures = measure(pair, shuffled, use.placement, loss, use.structure, draws=draws, seed=seed).figures
+    if not math.isfinite(figures.distortion) and (words := use.outside_words()):
+        raise DataError(words)
+    return figures
 
 
 def _runs_on_a_part(use: Use) -> bool:

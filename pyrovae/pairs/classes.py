@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pyrovae.errors import DataError
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.known_support import known_support
 
@@ -47,4 +48,10 @@ def as_indicators(value: torch.Tensor, form: str | None, classes: int) -> torch.
     """Labels as zeros and ones, one for each class: an order of classes means nothing. Other values as they are."""
     if form != _LABELS:
         return value
+    low, high = value.min().item(), value.max().item()
+    if not 0 <= low <= high < classes:
+        raise DataError(
+            f"the class numbers run from {low:g} to {high:g}, and go from 0 to {classes - 1} here: count them from 0, "
+            "or add classes."
+        )
     return torch.nn.functional.one_hot(value.long(), classes).to(torch.get_default_dtype())

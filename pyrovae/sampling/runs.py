@@ -10,8 +10,9 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.trace_struct import Trace
 
+from pyrovae.checks.supports import elements_outside, outside_words
 from pyrovae.checks.values import uncomputable_words
-from pyrovae.errors import PairError, PyrovaeError
+from pyrovae.errors import DataError, PairError, PyrovaeError
 from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.points import own_log_prob
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     layout: Layout
     data_plate: str | None
     guide_fold: Fold | None = None  # where guide and model were run by different routes
+    start: int = 0  # which row of the data is the first one here
 
     def node(self, name: str, side: str = "model") -> Mapping[str, Any]:
         """What a trace holds of a site."""
@@ -78,6 +80,7 @@ class Run(NamedTuple):
         except (PyrovaeError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError) as error:
+            self._check_support(name, side, node, error)
             raise PairError(uncomputable_words(name, side, node, error)) from error
         scale, mask = subsample_scale(node, without=self.data_plate), untempered(node)[1]
         log_prob = scale_and_mask(log_prob, scale, mask)
@@ -86,6 +89,23 @@ class Run(NamedTuple):
             raise PairError(_more_dims_words(name, side, node))
         log_prob = log_prob.expand(fn.batch_shape)
         return self._folded(log_prob, self.layout.place((side, name), batch=True), side)
+
+    def _check_support(self, name: str, side: str, node: Mapping[str, Any], error: Exception) -> None:
+        """Say of data outside a support which they are; the rows of a run may stand anywhere in its values."""
+        fn, value = node["fn"], node["value"]
+        outside = elements_outside(fn, value, node["mask"]) if node["is_observed"] and side == "model" else None
+        if outside is None or not bool(outside.any()):
+            return
+        place = self.layout.place((side, name), batch=True)
+        events, shape = len(fn.event_shape), fn.batch_shape + fn.event_shape
+        wide = Place(place.ndim + events, None if place.axis is None else place.axis - events)
+        parts = [self._folded(one.expand(shape), wide, side) for one in (outside, value)]
+        if wide.axis is not None:
+            parts = [part.movedim(wide.axis, 1) for part in parts]
+        draw = int(parts[0].flatten(1).any(1).nonzero()[0])
+        found, values = (part[draw] if part.ndim > 1 else part[draw : draw + 1] for part in parts)
+        words = outside_words(name, fn, values, found, rows=found.reshape(len(found), -1).any(1), start=self.start)
+        raise DataError(words) from error
 
     def _folded(self, tensor: torch.Tensor, place: Place, side: str) -> torch.Tensor:
         fold = self.guide_fold if side == "guide" and self.guide_fold is not None else self.fold

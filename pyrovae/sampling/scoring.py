@@ -89,7 +89,8 @@ class Scorer:
         """Guide and model with values."""
         draws = len(next(iter(values.values())))
         given = [self._single(values, draw, shared) for draw in range(draws)]
-        return self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
+        made = self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
+        return [run._replace(start=self.rows.start) for run in made]
 
     def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:
         """The densities of values."""

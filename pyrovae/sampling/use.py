@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pyrovae.checks.exceptions import clause_of
+from pyrovae.checks.supports import not_finite, outside_support
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import in_other_units
@@ -23,10 +24,11 @@ from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, wa
 from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
 from pyrovae.pairs.isolation import forked_random, isolated
+from pyrovae.pairs.lawful_values import given_value
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.pair import HasPair, for_figures
 from pyrovae.pairs.structure import Structure
-from pyrovae.pairs.trace import Traces, run
+from pyrovae.pairs.trace import Traces, run, samples
 from pyrovae.sampling.first_look import UncutError, first_line, first_look, holes_in, of_a_distribution
 from pyrovae.sampling.programs import WholePlate, run_once
 
@@ -105,6 +107,8 @@ class Use:
             if not (isinstance(error, NotImplementedError | ValueError | RuntimeError) or of_a_distribution(error)):
                 raise
             clause, mend = clause_of(str(error))
+            if clause == "support" and (words := self.outside_words()):
+                raise DataError(words) from error
             why = (
                 no_draws_words(error)
                 or (mend if clause in _TOLD else "")
@@ -116,6 +120,22 @@ class Use:
             raise PairError(
                 f"the pair runs on its data, but not as it is asked to here: {first_line(error)}. {why}"
             ) from error
+
+    def outside_words(self) -> str | None:
+        """In words, which observed values their distributions give no finite density; None where there are none."""
+        whole, start = WholePlate(self.pair, self.structure.data_plate, follows=False), 0
+        with isolated(0), torch.no_grad(), _without_warnings():
+            for batch in self.placed_batches():
+                whole.turn_to(batch)
+                for name, node in samples(run(whole, batch.args, batch.kwargs).model):
+                    value = given_value(node)
+                    if not node["is_observed"] or not isinstance(value, torch.Tensor):
+                        continue
+                    words = outside_support(name, node["fn"], value, node["mask"], start=start)
+                    if words := words or not_finite(name, node["fn"], value, node["mask"], start=start):
+                        return words
+                start += batch.rows
+        return None
 
     def first(self, rows: int | None) -> Batch:
         """The first rows where the pair takes them; None for those of the first batch."""
