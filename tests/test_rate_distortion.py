@@ -508,3 +508,31 @@ def test_the_error_is_that_of_the_batches_mean():
     x = torch.tensor([0.0, 2.0, 3.0])
     found = pv.rate_distortion(pv.Pair(model, lambda x: None), x, batch_size=1)
     assert found.error == pytest.approx(float((x**2 / 2).std()) / math.sqrt(3), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [16, 100])
+def test_few_rows_that_have_nothing_in_common_have_an_error_and_the_same_average(count):
+    truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)  # whose guide is the posterior
+    x = truth.sample(count, seed=0)
+    found, whole = pv.rate_distortion(truth, x), pv.rate_distortion(truth, x, batch_size=count)
+    exact = truth.log_evidence(x).double()
+    assert found.elbo == pytest.approx(float(exact.mean()), abs=1e-4)
+    assert whole.elbo == pytest.approx(found.elbo, abs=1e-4)
+    # Eight means tell their spread to a quarter.
+    assert found.error == pytest.approx(float(exact.std()) / math.sqrt(count), rel=0.6)
+    assert math.isnan(whole.error)
+
+
+def test_rows_that_share_a_site_stay_together():
+    """A batch alone would be charged for all of what the rows share."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    found = pv.rate_distortion(pv.Pair(model, lambda x: pyro.sample("w", dist.Normal(2.0, 0.1))), x, draws=200)
+    divergence = torch.distributions.kl_divergence(dist.Normal(2.0, 0.1), dist.Normal(0.0, 1.0))
+    assert found.rate == pytest.approx(float(divergence) / 64, rel=0.1)
+    assert math.isnan(found.error)
