@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pyro
@@ -16,6 +17,7 @@ from torch.distributions import kl_divergence
 import pyrovae as pv
 from pyrovae.evaluation import estimate
 from pyrovae.evaluation.arviz_versions import psislw
+from pyrovae.evaluation.weight_tails import WeightTails
 from pyrovae.pairs.pair import Pair
 
 
@@ -556,3 +558,58 @@ def test_a_single_row_of_an_enumerated_model_has_the_figures_that_it_has_among_o
             alone, among = found[0][0], found[1][0]
             noise = 0.0 if exact else math.hypot(alone.error[0], among.error[0])
             assert alone.value[0] == pytest.approx(float(among.value[0]), abs=1e-4 + 5 * noise)
+
+
+# --- weights that hang on a few draws ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draws", [25, 30, 512])
+def test_the_shape_of_the_largest_weights_is_that_of_all(draws):
+    spread = torch.linspace(0.1, 5, 200, dtype=torch.float64)
+    weights = torch.randn(draws, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * spread
+    tails = WeightTails(draws)
+    for part in weights.split(7):
+        tails.add(part)
+    torch.testing.assert_close(tails.khat(), torch.from_numpy(psislw(weights.T.numpy())[1]), rtol=0, atol=1e-10)
+
+
+def test_tails_that_cannot_be_fitted():
+    few, alike, tied, far = WeightTails(24), WeightTails(30), WeightTails(30), WeightTails(30)
+    few.add(torch.randn(24, 1))
+    alike.add(1e-5 * torch.randn(30, 1))
+    tied.add(torch.arange(30.0)[:, None] // 2)
+    far.add(1_000 * torch.arange(30.0)[:, None])
+    assert [float(one.khat()[0]) for one in (alike, far)] == [-math.inf, math.inf]
+    assert all(bool(one.khat().isnan().all()) for one in (few, tied))
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "told"),
+    [(1.0, 0.0, False), (1.3, 0.2, False), (0.8, 0.1, False), (0.45, 0.0, True), (1.0, 2.5, True)],
+)
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_guide_that_stands_badly_is_told_of_where_its_evidence_is_off(factor, shift, told, joint, caplog):
+    """Told where the evidence lies standard errors below the exact one on average, and silent where it does not."""
+    truth = gaussian()
+    x, scale = truth.sample(200, seed=1), truth.posterior(truth.sample(1)).scale_tril.diagonal(dim1=-2, dim2=-1)
+    pair = widened(truth, factor, shift * scale.mean())
+    found = pv.log_evidence(pair, x, draws=512, joint=joint)
+    words = r"stand badly for the posterior of \d+ of 200 rows \(khat above 0.7.*draws=.*pv.ais"
+    assert bool(re.search(words, caplog.text)) is told
+    assert caplog.text.count("stand badly") == int(told)
+    if not joint:
+        off = float(((found.value - truth.log_evidence(x)) / found.error.clamp(min=1e-5)).mean())
+        assert (off < -1.0) is told
+
+
+def test_the_weights_of_a_whole_set_are_told_of(caplog):
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    x, words = torch.ones(9), "stand badly for the posterior of all rows together"
+    for loc, told in ((1.0, False), (2.0, True)):  # the posterior is normal with mean 0.9 and scale 0.32
+        pair = Pair(model, lambda x, loc=loc: pyro.sample("w", dist.Normal(loc, 0.3)))
+        pv.log_evidence(pair, x, draws=2_000, joint=True)
+        assert (words in caplog.text) is told

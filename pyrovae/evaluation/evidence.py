@@ -154,7 +154,7 @@ def log_evidence(
             f"{argument('draws', draws)}; give a whole number, or a pair of them together with joint=True."
         )
     sampler = check_proper(of_each_datum(pair, data, named, seed, data_plate))
-    return joined(list(each_datum(sampler, draws)))
+    return each_datum(sampler, draws)
 
 
 @in_turn

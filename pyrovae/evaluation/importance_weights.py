@@ -13,6 +13,8 @@ import torch
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.evaluation.estimate import Estimate, LogMean
 from pyrovae.evaluation.tied_rows import rows_are_tied
+from pyrovae.evaluation.unreliable_weights import tell_of_unreliable_evidence
+from pyrovae.evaluation.weight_tails import WeightTails
 from pyrovae.pairs.check_room import check_room
 from pyrovae.sampling.densities import scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
@@ -24,13 +26,19 @@ _FEWER = "Ask for fewer draws."
 _LOCAL = ("latent", "auxiliary", "unguided")
 
 
-def each_datum(sampler: Sampler, draws: int) -> Iterator[Estimate]:
-    """The evidence of each datum, tile by tile of rows."""
+def each_datum(sampler: Sampler, draws: int) -> Estimate:
+    """The evidence of each datum; where the guide's draws stand badly for the posterior, that is told."""
+    found, shapes = [], []
     for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
-        mean = LogMean()
+        mean, tails = LogMean(), WeightTails(draws)
         for part in parts:
-            mean.add(part.densities.log_weights.cpu())
-        yield checked(mean.estimate(), rows)
+            weights = part.densities.log_weights.cpu()
+            mean.add(weights)
+            tails.add(weights)
+        found.append(checked(mean.estimate(), rows))
+        shapes.append(tails.khat())
+    tell_of_unreliable_evidence(torch.cat(shapes))
+    return joined(found)
 
 
 def row_weights(sampler: Sampler, draws: int) -> Iterator[tuple[range, torch.Tensor]]:
@@ -58,9 +66,12 @@ def of_the_set(sampler: Sampler, draws: int | tuple[int, int]) -> Estimate:
         terms = joint_weights(sampler, shared)
     else:
         terms = _on_a_grid(sampler, shared, inner)
-    mean = LogMean()
+    mean, tails = LogMean(), WeightTails(shared)
     mean.add(terms)
-    return checked(mean.estimate(), None)
+    tails.add(terms[:, None])
+    found = checked(mean.estimate(), None)
+    tell_of_unreliable_evidence(tails.khat()[0])
+    return found
 
 
 def global_and_local(draws: Any) -> tuple[int, int]:
@@ -76,13 +87,17 @@ def global_and_local(draws: Any) -> tuple[int, int]:
 
 def _independent(sampler: Sampler, draws: int) -> Estimate:
     """Without sites that data share, evidences add up, and so do their variances."""
-    parts = []
+    parts, shapes = [], []
     for rows, pieces in groupby(scored(sampler, draws), key=attrgetter("rows")):
-        mean = LogMean()
+        mean, tails = LogMean(), WeightTails(draws)
         for piece in pieces:
-            mean.add(piece.densities.log_weights.cpu())
+            weights = piece.densities.log_weights.cpu()
+            mean.add(weights)
+            tails.add(weights)
             common = float((piece.densities.global_model - piece.densities.global_guide)[0])
         parts.append(checked(mean.estimate(), rows))
+        shapes.append(tails.khat())
+    tell_of_unreliable_evidence(torch.cat(shapes))
     whole = joined(parts)
     return Estimate(whole.value.sum() + common, whole.error.square().sum().sqrt())
 

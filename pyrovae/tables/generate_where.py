@@ -12,13 +12,14 @@ from pyrovae.data.holed_rows import taking_holes
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.per_datum import sampler_of
+from pyrovae.evaluation.unreliable_weights import TRUSTED
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.given_cells import GivenCells, given_cells
-from pyrovae.tables.impute import TRUSTED, imputations
+from pyrovae.tables.impute import imputations
 from pyrovae.tables.imputed import Imputed
 from pyrovae.tables.schema import Schema
 from pyrovae.trust.without_mask_sites import without_mask_sites

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from pyrovae.data.holed_rows import split, taking_holes
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.evaluation.per_datum import check_each_datum, sampler_of
+from pyrovae.evaluation.unreliable_weights import TRUSTED, tell_of_unreliable_weights
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
@@ -22,10 +22,7 @@ from pyrovae.tables.imputed import Imputed, ImputedFrame
 from pyrovae.tables.missing_cells import marked, mask_of_rows
 from pyrovae.trust.completed_rows import completed_rows
 
-logger = logging.getLogger("pyrovae")
-
 _DRAWS = 100  # means of so many are off by a tenth of the spread of what is missing
-TRUSTED = 0.7  # khat up to which importance weights can be
 _CANDIDATES = 5  # for each draw that is asked for where weights are over all of them
 _FIT = 30  # weights of which a tail can be fitted by both generations of ArviZ
 _FEWEST = 500  # of 200, 20 draws covered 86 per cent where those of 400 covered 87 (diabetes, 30 % hidden)
@@ -139,9 +136,9 @@ def _tell(found: Imputed) -> None:
     holed = torch.stack([holes.reshape(len(holes), -1).any(1) for holes in found.missing.values()]).any(0)
     bad = holed & (found.khat > TRUSTED)
     if bad.any():
-        logger.warning(
-            "the guide's draws stand badly for the posterior of %d of %d rows with holes (khat above %g, effective "
-            "size down to %.3g): their imputations are too narrow. Train on data with holes, or give more candidates "
-            "(%s).",
-            int(bad.sum()), int(holed.sum()), TRUSTED, float(found.ess[bad].min()), argument("candidates"),
-        )  # fmt: skip
+        tell_of_unreliable_weights(
+            f"{int(bad.sum())} of {int(holed.sum())} rows with holes",
+            f"khat above {TRUSTED:g}, effective size down to {float(found.ess[bad].min()):.3g}",
+            "their imputations are too narrow. Train on data with holes, or give more candidates "
+            f"({argument('candidates')}).",
+        )
