@@ -117,8 +117,9 @@ def log_evidence(
 
     Where the pair has sites w that all data share, this is \(\log \mathbb E_{q(w)}\, p(x_n \mid w)\): weights are over
     local sites alone. `joint=True` gives the evidence of the whole set, \(\log p(x_1, \dots, x_N)\), with weights over
-    all sites. In expectation the estimate lies below the truth, the less the more draws. Temper and the scale of a
-    subsample do not enter; sites that the model enumerates are summed out.
+    all sites. In expectation the estimate lies below the truth, the less the more draws; where the tails of the
+    weights say that it lies below by more than its error (`psis`), a line of the log tells of it. Temper and the scale
+    of a subsample do not enter; sites that the model enumerates are summed out.
 
     Args:
         pair: any pair.
