@@ -347,6 +347,23 @@ def test_a_global_site_costs_its_kl_divided_by_the_size_of_the_data_plate():
     assert float(figures.rate) == pytest.approx(kl[0] / ROWS + kl[1] / ROWS, rel=1e-5)
 
 
+def test_a_global_site_is_charged_once_where_the_plate_is_as_long_as_each_batch():
+    """loc ~ N(0, 1), x ~ N(loc, 1), the guide N(1, 0.5): a rate of 0.807 nats, for all rows together."""
+    x = torch.randn(600, generator=torch.Generator().manual_seed(0)) + 1
+
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    pair = pv.Pair(model, lambda x: pyro.sample("loc", dist.Normal(1.0, 0.5)))
+    kl = float(torch.distributions.kl_divergence(dist.Normal(1.0, 0.5), dist.Normal(0.0, 1.0)))
+    found = pv.rate_distortion(pair, x, draws=2_000)
+    assert found.rate == pytest.approx(kl / 600, rel=0.1)
+    with pytest.raises(pv.PairError, match=r"'loc' belongs to all rows.*would count once in each batch"):
+        pv.rate_distortion(pair, torch.utils.data.DataLoader(x, batch_size=100))
+
+
 def frame(name, size, full=None):
     return type("Frame", (), {"name": name, "size": size, "full_size": full})()
 

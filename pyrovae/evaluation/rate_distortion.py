@@ -29,6 +29,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.observed_together import observed_together
 from pyrovae.sampling.programs import WholePlate
+from pyrovae.sampling.runs import plate_scale
 from pyrovae.sampling.use import Use, arguments
 
 _ROWS = 256  # worked on at a time
@@ -108,8 +109,15 @@ def rate_distortion(
     check_common_densities(use)
     use.tell_of_other_rows()
     use.tell_of_other_units()
-    several = batches.random_access and batches.batches_per_epoch != 1
-    if several and (not _runs_on_a_part(use) or _ties_its_rows(use)):
+    several = batches.batches_per_epoch != 1
+    charged = _charged_in_each_batch(use) if several else []
+    if charged and not batches.random_access:
+        raise PairError(
+            f"{charged[0]!r} belongs to all rows, and the plate of the data is as long as the batch, so that its rate "
+            "would count once in each batch of these data. Give arrays, or say in the model how many rows there are: "
+            "pyro.plate(name, size=N, subsample_size=len(x))."
+        )
+    if several and batches.random_access and (charged or not _runs_on_a_part(use) or _ties_its_rows(use)):
         batches = as_batches(given, batch_size=batches.rows)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
@@ -133,6 +141,13 @@ def _parted(pair: HasPair, given: Any, whole: Batches, data_plate: str | None) -
     except (PyrovaeError, UncutError):
         return None  # said, if it is so, of all rows
     return parts if alone and _runs_on_a_part(use) else None
+
+
+def _charged_in_each_batch(use: Use) -> list[str]:
+    """Sites that all rows share, where no size of the plate says what part of their rate a batch bears."""
+    nodes = [node for _, node in samples(use.posterior_run.model)]
+    scaled = any(plate_scale(node, use.structure.data_plate) != 1 for node in nodes)
+    return [] if scaled else use.structure.named("latent", local=False)
 
 
 def _runs_on_a_part(use: Use) -> bool:
