@@ -125,3 +125,40 @@ def test_a_class_that_is_summed_out_behind_a_mask_is_found_as_well():
     assert bool(pv.log_evidence(enumerated(hidden=False), X, draws=2).value.isfinite().all())
     with pytest.raises(pv.PairError, match="a mask hides values of 'k' on which 'x' depends"):
         pv.log_evidence(enumerated(hidden=True), X, draws=2)
+
+
+HISTORIES = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+SURVIVES, SEEN = 0.7, 0.6
+
+
+def captures(*, feeds_hidden):
+    """Animals alive from their first capture on, by masks; with `feeds_hidden` as Pyro's example has it."""
+
+    def model(history):
+        with pyro.plate("animals", len(history)):
+            alive, seen = torch.ones(len(history)), torch.zeros(len(history)).bool()
+            for t in range(3):
+                with poutine.mask(mask=seen):
+                    z = pyro.sample(f"z_{t}", dist.Bernoulli(SURVIVES * alive), infer={"enumerate": "parallel"})
+                    pyro.sample(f"y_{t}", dist.Bernoulli(SEEN * z), obs=history[:, t])
+                alive = z if feeds_hidden else torch.where(seen, z, 1.0)
+                seen = seen | history[:, t].bool()
+
+    return pv.Pair(model, lambda history: None)
+
+
+def test_capture_and_recapture_by_masks_has_its_likelihood_or_none():
+    gone = 1 - SURVIVES
+    once_more_unseen = gone + SURVIVES * (1 - SEEN)
+    exact = torch.tensor(
+        [
+            gone + SURVIVES * (1 - SEEN) * once_more_unseen,
+            SURVIVES * SEEN * once_more_unseen,
+            once_more_unseen,
+            SURVIVES * (1 - SEEN) * SURVIVES * SEEN,
+        ]
+    ).log()
+    found = pv.log_evidence(captures(feeds_hidden=False), HISTORIES, draws=2)
+    assert torch.allclose(found.value.float(), exact, atol=1e-5)
+    with pytest.raises(pv.PairError, match="a mask hides values of 'z_0' on which 'z_1' depends"):
+        pv.log_evidence(captures(feeds_hidden=True), HISTORIES, draws=2)

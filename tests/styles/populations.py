@@ -18,15 +18,17 @@ from styles.style import BOTH, SHARED, Made, style
 
 
 def jolly_seber(capture_history):
-    """Cormack, Jolly and Seber: who is alive is summed out."""
+    """Cormack, Jolly and Seber: who is alive is summed out, from the first capture on, at which an animal is alive."""
     animals, occasions = capture_history.shape
     phi, rho = pyro.sample("phi", dist.Uniform(0.0, 1.0)), pyro.sample("rho", dist.Uniform(0.0, 1.0))
     with pyro.plate("animals", animals, dim=-1):
         alive, seen_before = torch.ones(animals), torch.zeros(animals, dtype=torch.bool)
         for t in range(occasions):
             with poutine.mask(mask=seen_before):
-                alive = pyro.sample(f"z_{t}", dist.Bernoulli(phi * alive), infer={"enumerate": "parallel"})
-                pyro.sample(f"y_{t}", dist.Bernoulli(rho * alive), obs=capture_history[:, t])
+                z = pyro.sample(f"z_{t}", dist.Bernoulli(phi * alive), infer={"enumerate": "parallel"})
+                pyro.sample(f"y_{t}", dist.Bernoulli(rho * z), obs=capture_history[:, t])
+            # What a mask hides has no prior: fed on, as Pyro's example does, both of its values would count in full.
+            alive = torch.where(seen_before, z, 1.0)
             seen_before = seen_before | capture_history[:, t].bool()
 
 
