@@ -58,8 +58,8 @@ FAULTS = (
         "temper free_bits fixed_plate rate_distortion",
     ),
     (
-        "(terms - mean).square().sum(0) + shift.square() * (self.count * count / total)",
-        "(terms - mean).square().sum(0)",
+        "self.squares + shift.square() * (self.weight * added / total)",
+        "self.squares",
         "evidence",
     ),
     (
@@ -103,8 +103,8 @@ FAULTS = (
         "inference_gap",
     ),
     (
-        "math.sqrt(spread / (parts - 1))",
-        "math.sqrt(spread / (parts + 1))",
+        "average.add(value[None], length)",
+        "average.add(value[None])",
         "rate_distortion",
     ),
     (
@@ -354,6 +354,13 @@ FAULTS = (
         "made = completions(imputer, frame, frame.copy()",
         "imputation_scores",
     ),
+    ('torch.where(mask, value, node["fn"].sample()) if mask is not None else value', "value", "hidden_latents"),
+    (
+        "pooled(seen, cell_densities(FromPrior(pair, structure), given, key, every, **options), every)",
+        "seen",
+        "outliers",
+    ),
+    ('[] if scaled else use.structure.named("latent", local=False)', "[]", "rate_distortion"),
     ("first = skip * batch_size", "first = 0", "on_disk"),
     ("last.rows + sizes[block] <= rows", "len(last.blocks) < 9", "on_disk"),
     ("rows[here] = torch.arange(data.ends[number] - size, data.ends[number])", "rows[here] = here", "on_disk"),

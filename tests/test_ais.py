@@ -15,7 +15,7 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.evaluation import hamiltonian
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.sampling import sampler as sampler_module

@@ -13,7 +13,7 @@ from registry import born, pairs
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.pairs.held_objects import eval_mode
+from pyrovae.pairs.looks.state_keeper import eval_mode
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import run
 from pyrovae.trust import epistemic

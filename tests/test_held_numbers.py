@@ -14,7 +14,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.pairs import isolation
+from pyrovae.pairs.looks import isolation
 from pyrovae.pairs.trace import run
 from pyrovae.sampling.sampler import Sampler
 

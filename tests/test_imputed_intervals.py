@@ -12,7 +12,7 @@ import torch
 from test_masked import NOISE, WEIGHT, WIDTH, factorised
 
 import pyrovae as pv
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.tables.imputed import Imputed, ImputedFrame
 from pyrovae.trust.systematic import repeated, systematic
 

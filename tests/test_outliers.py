@@ -16,6 +16,7 @@ import pyrovae as pv
 from pyrovae.models.conditionals.background import background
 from pyrovae.models.conditionals.columns import KINDS, Column
 from pyrovae.tables.cell_densities import cell_densities, pooled, seen_densities
+from pyrovae.tables.outliers import by_themselves
 
 QUIET = {"progress": False, "seed": 0}
 
@@ -100,6 +101,21 @@ def test_of_two_guides_the_one_that_is_lost_decides_nothing(columns):
     absurd = found(frame, lost=False).cells.loc[7]
     assert absurd["c1"] > 0.99
     assert absurd.drop("c1").max() < 0.1
+
+
+def test_cells_by_themselves_have_their_densities_whatever_the_guide():
+    truth, x, frame, _ = linear_pair()
+
+    def narrow(x):  # all of its draws where a whole row is explained
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(truth.posterior(x.float()).mean, 0.05).to_event(1))
+
+    options, every = {"draws": 4_000, "seed": 0, "data_plate": None}, torch.ones_like(x, dtype=torch.bool)
+    schema = pv.tables.schema(frame, kinds=dict.fromkeys("abcd", "real"))
+    pair = pv.tables.with_schema(pv.masked(pv.Pair(truth.model, narrow)), schema)
+    (seen,) = seen_densities(pair, (x,), 0, [every], **options)
+    exact = torch.stack([_alone(truth, x, column) for column in range(4)], 1)
+    assert (by_themselves(pair, (x,), 0, seen, options) - exact).abs().quantile(0.9) < 0.15
 
 
 @pytest.mark.parametrize("hide", [[], [1], [1, 3], [0, 1, 2, 3]])

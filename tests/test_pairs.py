@@ -21,8 +21,8 @@ from torch import nn
 import pyrovae as pv
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.temper import temper
-from pyrovae.pairs import held_objects, isolation
 from pyrovae.pairs.blank import blank_data, has_blank
+from pyrovae.pairs.looks import isolation, state_keeper
 from pyrovae.pairs.names import canonical, fresh_name
 from pyrovae.pairs.pair import HasPair, Wrapped, bound_modules, owner, unwrapped
 from pyrovae.pairs.structure import inspect
@@ -253,7 +253,7 @@ def test_store_entries_made_inside_are_gone_and_others_are_the_same_objects():
 def test_modules_are_in_eval_mode_inside_and_as_they_were_outside():
     inner = nn.Dropout(0.5)
     net = nn.Sequential(inner, nn.Linear(2, 2).eval())
-    with held_objects.eval_mode() as called:
+    with state_keeper.eval_mode() as called:
         assert torch.equal(net(torch.ones(1, 2)), net(torch.ones(1, 2)))
         assert not inner.training
     assert called.found[0] is net
@@ -267,7 +267,7 @@ def test_modules_of_other_threads_are_left_alone():
         net(torch.ones(2))
         modes.append(net.training)
 
-    with held_objects.eval_mode():
+    with state_keeper.eval_mode():
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()

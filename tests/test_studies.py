@@ -12,7 +12,7 @@ import torch
 from children import Child
 
 import pyrovae as pv
-from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.pair import Pair
 from pyrovae.training.studies.separate_runs import folds_of, picked
 

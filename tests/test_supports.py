@@ -17,7 +17,7 @@ from pyrovae.checks.supports import check_supports, not_finite, outside_support,
 from pyrovae.data.batches import as_batches
 from pyrovae.data.placement import find_placement
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.trace import run
 
 ones = torch.ones(3)

@@ -15,7 +15,7 @@ from pyrovae.data.batches import Batches
 from pyrovae.data.inspection import Leaf, is_floating, nonfinite, nonfinite_words
 from pyrovae.data.placement import find_placement
 from pyrovae.errors import DataError, PyrovaeError
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import run, samples, unconstrained

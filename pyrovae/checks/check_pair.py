@@ -31,7 +31,7 @@ from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, warn_user
 from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import find_data_plate
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import roots, structure_of
 from pyrovae.pairs.trace import Traces, batch_rows, plates, samples

@@ -15,7 +15,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.placement import placed
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError, argument
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Site, inspected
 from pyrovae.pairs.trace import Traces, plates

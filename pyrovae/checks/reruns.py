@@ -15,9 +15,9 @@ from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, repl
 from pyrovae.pairs.by_row import ByRow, moving_with_others
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import restart
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.looks.isolation import restart
 from pyrovae.pairs.pair import guide_function
 from pyrovae.pairs.part_observed import without_masks
 from pyrovae.pairs.points import is_deterministic

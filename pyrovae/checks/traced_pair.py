@@ -15,9 +15,9 @@ from pyro.poutine.trace_struct import Trace
 from torch import nn
 
 from pyrovae.errors import PyrovaeError
-from pyrovae.pairs.held_objects import StateKeeper
-from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.lawful_values import filled
+from pyrovae.pairs.looks.isolation import isolated
+from pyrovae.pairs.looks.state_keeper import StateKeeper
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run, samples, with_rows

@@ -14,8 +14,8 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.origin import Data
 from pyrovae.data.placement import placed
 from pyrovae.errors import DataError, warn_user
-from pyrovae.pairs.isolation import isolated
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.trace import run, samples
 

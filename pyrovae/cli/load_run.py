@@ -16,7 +16,7 @@ from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import with_schema
 from pyrovae.cli.trained_run import opened_as
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.epoch import Epoch
 

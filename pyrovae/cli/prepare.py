@@ -26,7 +26,7 @@ from pyrovae.cli.threads import spare_threads
 from pyrovae.data.blocks.big_table import BigTable
 from pyrovae.data.origin import Data, DataSource, square_images
 from pyrovae.errors import ArgumentError, FileError
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.tables.read_schema import read_schema
 from pyrovae.tables.schema import Schema, schema, schema_by_column
 

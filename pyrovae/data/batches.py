@@ -14,7 +14,7 @@ from pyrovae.data.order_generator import order_generator
 from pyrovae.data.row_weights import row_weights, weighted_order
 from pyrovae.data.source_of import own_loader, source_of
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 
 # As in most published VAEs (100 to 128): large enough that a step is not all overhead.

@@ -15,7 +15,7 @@ from pyrovae.data.batch_sources import Batch, DatasetSource, NoSource, collate, 
 from pyrovae.data.batches import Batches
 from pyrovae.data.blocks.on_disk import OnDisk
 from pyrovae.data.inspection import Leaf, argument_words
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 
 _BYTES = 1 << 24  # of an array that are read at once
 

@@ -14,7 +14,7 @@ from pyrovae.data.data_checks import DataCheck, check_data, data_checks
 from pyrovae.data.move_batch import move_batch
 from pyrovae.errors import ArgumentError, argument
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import Structure, double_parts, inspect
 from pyrovae.pairs.trace import run, samples

@@ -18,7 +18,7 @@ from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.hamiltonian import Ends, chains_at, moved
 from pyrovae.evaluation.importance_weights import checked, joined
 from pyrovae.evaluation.per_datum import check_proper, of_each_datum
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for

@@ -17,7 +17,7 @@ from pyrovae.checks.exceptions import first_sentence
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.objectives.figures import untempered
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair

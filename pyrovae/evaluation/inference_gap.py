@@ -12,7 +12,7 @@ from pyrovae.evaluation.estimate import Estimate, LogMean, Mean
 from pyrovae.evaluation.importance_weights import checked, joined
 from pyrovae.evaluation.per_datum import of_each_datum
 from pyrovae.evaluation.refinement import Change, log_weights, refined
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 
 _HIDDEN = 64
 

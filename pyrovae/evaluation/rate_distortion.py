@@ -18,10 +18,10 @@ from pyrovae.evaluation.per_datum import check_common_densities, check_local_den
 from pyrovae.objectives.losses import Loss, is_of_several_draws, loss_alone, own_loss
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masks import mask_of, one_sided_words, same_elements
 from pyrovae.pairs.numbers import check_count
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, for_figures
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import run, samples
@@ -94,6 +94,7 @@ def rate_distortion(
         True
     """
     draws, seed = check_count("draws", draws), check_seed(seed)
+    pair = for_figures(pair)
     given = arguments(pair, data, named)
     batches = as_batches(given, batch_size=tile_size(given, _ROWS if batch_size is None else batch_size))
     if batch_size is None and (parts := _parted(pair, given, batches, data_plate)) is not None:

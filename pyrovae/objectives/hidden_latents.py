@@ -11,8 +11,8 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.objectives.figures import untempered
-from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import filled
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_deterministic

@@ -22,7 +22,7 @@ from pyrovae.objectives.multi_sample import IWAE
 from pyrovae.objectives.penalised import Penalised
 from pyrovae.objectives.summed_elbo import SummedELBO
 from pyrovae.objectives.temper import Tempered
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Wrapped, wrappers
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, plates, samples

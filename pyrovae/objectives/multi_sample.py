@@ -19,7 +19,7 @@ from pyro.util import warn_if_nan
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.boundaries import Boundaries
 from pyrovae.objectives.particles import Common, Terms, common_of, frame_of, plate_of, terms_of
-from pyrovae.pairs.isolation import isolated, log_level
+from pyrovae.pairs.looks.isolation import isolated, log_level
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import Pair
 from pyrovae.pairs.trace import INTERNAL, Traces, batch_rows, run, samples

@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
 from pyrovae.objectives.figures import Figures, Tally, data_size, is_data
-from pyrovae.pairs.isolation import IsolationBlock
+from pyrovae.pairs.looks.isolation import IsolationBlock
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.trace import Traces, batch_rows, samples
 

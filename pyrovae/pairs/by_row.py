@@ -12,8 +12,8 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import restart
 from pyrovae.pairs.lawful_values import filled
+from pyrovae.pairs.looks.isolation import restart
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import Traces, batch_rows, samples

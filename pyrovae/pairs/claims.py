@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.inside import is_inside
+from pyrovae.pairs.looks.inside import is_inside
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, Side, Wrapped, bound_modules, unwrapped
 from pyrovae.pairs.trace import Traces, unconstrained

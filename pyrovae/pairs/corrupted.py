@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.pairs.held_objects import kept
+from pyrovae.pairs.looks.state_keeper import kept
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.numbers import as_number
 from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, guide_function, unwrapped

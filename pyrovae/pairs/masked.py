@@ -13,9 +13,9 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.pairs.declared import declared
-from pyrovae.pairs.held_objects import kept
-from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.lawful_values import keep_missing
+from pyrovae.pairs.looks.isolation import forked_random
+from pyrovae.pairs.looks.state_keeper import kept
 from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, unwrapped
 from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing

@@ -11,8 +11,8 @@ from pyro.infer.autoguide import AutoContinuous
 
 from pyrovae.errors import PairError
 from pyrovae.pairs.by_row import ByRow, as_before, going_astray, moved_rows, rolled
-from pyrovae.pairs.held_objects import kept
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
+from pyrovae.pairs.looks.state_keeper import kept
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, guide_function, unwrapped
 from pyrovae.pairs.structure import Structure

@@ -12,7 +12,7 @@ from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import StoreEntries
+from pyrovae.pairs.looks.isolation import StoreEntries
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 
 

@@ -13,7 +13,7 @@ from pyro.poutine.guide import GuideMessenger
 from torch import nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.held_objects import kept
+from pyrovae.pairs.looks.state_keeper import kept
 
 
 @runtime_checkable

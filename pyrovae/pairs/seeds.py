@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import as_whole
 
 

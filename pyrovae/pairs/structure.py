@@ -13,7 +13,7 @@ from torch import nn
 from pyrovae.pairs.by_row import ByRow
 from pyrovae.pairs.claims import claiming
 from pyrovae.pairs.data_plate import check_rows_first, find_data_plate
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, bound_modules, replaced_parameters
 from pyrovae.pairs.points import is_deterministic

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 from pyro.poutine.messenger import Messenger
 
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 
 _DEPTHS = (1, 2, 3)  # of plates; a pair that does not run does not say how many it has

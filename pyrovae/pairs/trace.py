@@ -10,8 +10,8 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 
-from pyrovae.pairs.held_objects import kept
 from pyrovae.pairs.lawful_values import filled
+from pyrovae.pairs.looks.state_keeper import kept
 from pyrovae.pairs.pair import HasPair, guide_function, unwrapped
 
 

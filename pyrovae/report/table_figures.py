@@ -12,7 +12,7 @@ import torch
 import pyrovae as pv
 from pyrovae.evaluation.resemblance import classified
 from pyrovae.models.conditionals.columns import has_classes
-from pyrovae.pairs.isolation import log_level
+from pyrovae.pairs.looks.isolation import log_level
 from pyrovae.report.report_data import ReportData, chosen_rows
 from pyrovae.tables.imputation_scores import imputation_scores
 from pyrovae.tables.schema import Schema

@@ -14,7 +14,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.pairs.with_schema import WithSchema

@@ -10,7 +10,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from pyrovae.checks.exceptions import failing_site
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.own_rows import OwnRows, own_rows
 from pyrovae.pairs.pair import HasPair, bound_modules
 from pyrovae.pairs.structure import inspect

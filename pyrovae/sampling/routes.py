@@ -19,8 +19,8 @@ from pyro.poutine.trace_struct import Trace
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.objectives.figures import is_part_of_q
-from pyrovae.pairs.held_objects import rewind
-from pyrovae.pairs.isolation import restart
+from pyrovae.pairs.looks.isolation import restart
+from pyrovae.pairs.looks.state_keeper import rewind
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.structure import Structure

@@ -23,8 +23,8 @@ from pyrovae.data.source_of import reads_several
 from pyrovae.errors import ArgumentError, DataError, PairError, PyrovaeError, warn_user
 from pyrovae.pairs.by_row import ByRow, Moving, moved_rows, moving_with_others
 from pyrovae.pairs.improper import no_draws_words
-from pyrovae.pairs.isolation import forked_random, isolated
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.looks.isolation import forked_random, isolated
 from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.pair import HasPair, for_figures
 from pyrovae.pairs.structure import Structure

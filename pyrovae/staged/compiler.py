@@ -18,7 +18,7 @@ import torch
 from torch.fx import GraphModule
 from torch.fx._symbolic_trace import _Patcher
 
-from pyrovae.pairs.isolation import validation_restored
+from pyrovae.pairs.looks.isolation import validation_restored
 from pyrovae.staged.rewriting.gamma_functions import vectorise_gamma_functions
 
 Function = Callable[..., Sequence[torch.Tensor]]

@@ -12,7 +12,7 @@ import torch
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import has_classes, kind_of
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for

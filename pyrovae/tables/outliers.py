@@ -136,7 +136,7 @@ def _probabilities(
     groups = torch.arange(full.shape[1]) % min(full.shape[1], _GROUPS)
     hidden = [(groups == group).expand(full.shape) for group in groups.unique()]
     whole, none_seen, *seen = seen_densities(pair, given, key, [none, every, *hidden], **options)
-    alone = pooled(none_seen, _from_the_prior(pair, given, key, every, options), every).cells
+    alone = by_themselves(pair, given, key, none_seen, options)
     others = torch.full_like(full, math.nan, dtype=torch.float64)
     for one, of_all in zip(hidden, seen, strict=True):
         others = torch.where(one, _by_both(pair, given, key, one, of_all, options), others)
@@ -152,13 +152,14 @@ def _probabilities(
     return cells, rows[:, 0]
 
 
-def _from_the_prior(pair: HasPair, given: Any, key: Any, every: torch.Tensor, options: dict) -> CellDensities:
+def by_themselves(pair: HasPair, given: Any, key: Any, seen: CellDensities, options: dict) -> torch.Tensor:
     """Log-densities of cells of which no other is known: the guide of an empty row may be anything, its prior is not.
 
-    Draws of the guide that saw the row belong beside these, which are few where a cell is far out.
+    Draws of the guide that saw the row (`seen`) belong beside these, which are few where a cell is far out.
     """
+    every = torch.ones_like(given[key], dtype=torch.bool)
     structure = sampler_of(pair, *split(given), options["seed"], options["data_plate"]).structure
-    return cell_densities(FromPrior(pair, structure), given, key, every, **options)
+    return pooled(seen, cell_densities(FromPrior(pair, structure), given, key, every, **options), every).cells
 
 
 def _by_both(

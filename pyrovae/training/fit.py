@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyrovae.objectives.losses import Loss
-from pyrovae.pairs.isolation import IsolationBlock, forked_random
+from pyrovae.pairs.looks.isolation import IsolationBlock, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit

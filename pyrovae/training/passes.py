@@ -20,7 +20,7 @@ from pyrovae.objectives.losses import loss_and_gradients
 from pyrovae.objectives.record import Recorded
 from pyrovae.pairs.claims import claim, statements_of
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import isolated, validation
+from pyrovae.pairs.looks.isolation import isolated, validation
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.trace import run, samples, unconstrained
 from pyrovae.staged.precision import computing_in

@@ -16,7 +16,7 @@ from pyrovae.data.data_units import keep_units, trained_units
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError, PyrovaeError
 from pyrovae.evaluation.active_units import ActiveUnits
 from pyrovae.pairs.implicit_draws import no_density_words
-from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.looks.isolation import reseed
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
 from pyrovae.pairs.turns import turn

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.isolation import IsolationBlock, RandomState, forked_random
+from pyrovae.pairs.looks.isolation import IsolationBlock, RandomState, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitKeywords, FitOptions

@@ -14,7 +14,7 @@ from pyrovae.errors import DataError
 from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.pairs.check_room import check_room
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.part_observed import completed
 from pyrovae.pairs.seeds import seed_for

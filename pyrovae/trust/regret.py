@@ -10,7 +10,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.coordinates import Coordinates
 from pyrovae.evaluation.refinement import climb
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer, scorers

@@ -18,7 +18,7 @@ from pyrovae.export.compression.coding_order import CodingStep, Source, in_runs
 from pyrovae.export.compression.descents import Descent, pop, push
 from pyrovae.export.compression.exact_arithmetic import exact_arithmetic
 from pyrovae.export.compression.site_codes import SiteCode
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.sampling.programs import WholePlate
 
 

@@ -13,7 +13,7 @@ from pyrovae.errors import ArgumentError, PairError, PyrovaeError, argument
 from pyrovae.export.deployment.any_rows import TRACED_ROWS, for_any_rows
 from pyrovae.export.deployment.pair_parts import PARTS, PairPart
 from pyrovae.export.deployment.row_graph import Example, RowGraph, example_of, row_graph
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.sampling.sampler import Sampler
 
 LARGEST_DIFFERENCE = 1e-5  # of single precision, in which networks of some layers differ by 1e-6 between libraries

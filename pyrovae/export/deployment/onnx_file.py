@@ -13,7 +13,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.export.deployment.exported_part import PartProgram, Runner
-from pyrovae.pairs.isolation import log_level
+from pyrovae.pairs.looks.isolation import log_level
 
 
 class OnnxLibraries(NamedTuple):

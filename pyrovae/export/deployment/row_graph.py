@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyrovae.data.batch_sources import Batch
 from pyrovae.export.deployment.given_noise import GivenNoise, GraphNoise
 from pyrovae.export.deployment.pair_parts import PairPart
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.trace import with_rows
 from pyrovae.sampling.sampler import Sampler
 

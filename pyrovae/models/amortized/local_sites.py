@@ -16,9 +16,9 @@ from torch.distributions import biject_to, constraints
 
 from pyrovae.errors import ArgumentError, PairError
 from pyrovae.pairs.base_of import base_of
-from pyrovae.pairs.held_objects import eval_mode
-from pyrovae.pairs.isolation import forked_random
 from pyrovae.pairs.known_support import is_angle, known_support
+from pyrovae.pairs.looks.isolation import forked_random
+from pyrovae.pairs.looks.state_keeper import eval_mode
 from pyrovae.pairs.masks import mask_of
 
 

@@ -19,7 +19,7 @@ from pyrovae.models.nets import Event
 from pyrovae.models.priors.foreign_flow import ForeignFlow
 from pyrovae.models.priors.held_transform import Flow, HeldTransform, forget, parts_of
 from pyrovae.models.priors.normal_priors import StandardNormal
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 
 _BINS, _BOUND = 8, 5.0  # of splines; codes of a standard normal lie within 5

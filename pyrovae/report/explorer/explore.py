@@ -12,7 +12,7 @@ import torch
 
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, PairError, argument
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, shares_codes
 from pyrovae.pairs.turns import in_turn

@@ -12,7 +12,7 @@ from torch._subclasses.functional_tensor import dispatch_functionalize
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.report.explorer.page_operations import HANDLERS
 from pyrovae.report.explorer.page_program import NotInPageError, needed_nodes
 from pyrovae.staged.tracing.reads import unvalidated

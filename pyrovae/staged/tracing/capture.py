@@ -22,7 +22,7 @@ from pyrovae.objectives.losses import Loss, loss_and_gradients
 from pyrovae.objectives.record import Recorded
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.trace import Traces, samples, unconstrained
 from pyrovae.staged.precision import computing_in
 from pyrovae.staged.tracing.batch_reads import BatchReads

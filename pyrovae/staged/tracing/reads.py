@@ -17,7 +17,7 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.overrides import TorchFunctionMode
 
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.staged.pair_code.user_lines import place
 from pyrovae.staged.tracing.batch_reads import BatchReading, BatchReads
 from pyrovae.staged.tracing.provenance import Provenance

@@ -18,7 +18,7 @@ from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.models.recipes import table_vae
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.own_store import own_store

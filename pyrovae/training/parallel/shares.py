@@ -13,7 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.objectives.figures import SHARE
 from pyrovae.objectives.record import Recorded
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.subsample_scale import subsample_scale

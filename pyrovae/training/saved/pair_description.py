@@ -21,7 +21,7 @@ from torch import nn
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import unwrapped, wrappers
 from pyrovae.pairs.trace import run
 from pyrovae.staged.pair_code.fields import KEYED, PLAIN

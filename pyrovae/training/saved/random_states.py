@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pyrovae.data.batches import Batches
-from pyrovae.pairs.isolation import RandomState
+from pyrovae.pairs.looks.isolation import RandomState
 
 
 def random_tree() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import units_document
 from pyrovae.errors import ArgumentError, FileError, argument, warn_user
-from pyrovae.pairs.isolation import reseed
+from pyrovae.pairs.looks.isolation import reseed
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.parallel.team import SingleProcess, agreed
 from pyrovae.training.passes import once

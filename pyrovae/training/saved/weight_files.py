@@ -24,8 +24,8 @@ from pyrovae.data.read_as import read_as
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import DataError, FileError, PairError, PyrovaeError
 from pyrovae.pairs.blank import blank_data, has_blank
-from pyrovae.pairs.held_objects import eval_mode
-from pyrovae.pairs.isolation import forked_random, validation
+from pyrovae.pairs.looks.isolation import forked_random, validation
+from pyrovae.pairs.looks.state_keeper import eval_mode
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, owner, unwrapped
 from pyrovae.pairs.structure import Structure, inspect

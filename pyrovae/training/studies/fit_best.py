@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed

@@ -12,7 +12,7 @@ import torch
 from pyrovae.data.batches import as_batches
 from pyrovae.data.rows_of_frames import frames_among, rows_of_frame, with_each_frame
 from pyrovae.errors import ArgumentError, DataError
-from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit import fit

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from pyrovae.errors import warn_user
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit

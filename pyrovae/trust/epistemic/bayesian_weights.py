@@ -7,7 +7,7 @@ from typing import Any
 
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.data_plate import find_data_plate
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.numbers import check_count, check_positive
 from pyrovae.pairs.pair import HasPair, wrappers
 from pyrovae.pairs.structure import inspect

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Side, Wrapped, guide_function
 from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import batch_rows, run, samples, unconstrained, with_rows

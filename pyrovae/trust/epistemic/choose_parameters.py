@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.structure import Structure, parameters_of
 from pyrovae.pairs.trace import Traces, run, samples

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import ArgumentError, PairError, argument
-from pyrovae.pairs.isolation import isolated
+from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.pair import HasPair, Pair, Side, Wrapped, wrappers
 from pyrovae.pairs.structure import inspect
 from pyrovae.pairs.trace import batch_rows, run, with_rows

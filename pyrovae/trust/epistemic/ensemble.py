@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import torch
 
 from pyrovae.errors import ArgumentError, PairError, argument
-from pyrovae.pairs.isolation import forked_random, forked_store
+from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
 from pyrovae.errors import PairError
-from pyrovae.pairs.isolation import isolated
-from pyrovae.pairs.module_state import swapped
+from pyrovae.pairs.looks.isolation import isolated
+from pyrovae.pairs.looks.module_state import swapped
 from pyrovae.pairs.names import canonical
 from pyrovae.pairs.pair import HasPair, replaced_parameters
 from pyrovae.pairs.structure import Structure, inspect

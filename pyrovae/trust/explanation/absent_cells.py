@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 
 
 class AbsentCells(Protocol):

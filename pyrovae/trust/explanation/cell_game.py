@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError, DataError, PairError, argument
-from pyrovae.pairs.isolation import validation
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.trust.explanation.absent_cells import AbsentCells, Backgrounds, missing

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pyrovae.errors import PairError
 from pyrovae.evaluation.coordinates import Coordinates
-from pyrovae.pairs.isolation import validation
 from pyrovae.pairs.known_support import known_support
+from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae.data.rows_of_frames import frames_among
 from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, argument
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for

@@ -14,7 +14,7 @@ from pyrovae.errors import argument
 from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.importance_weights import check
 from pyrovae.evaluation.per_datum import of_each_datum
-from pyrovae.pairs.isolation import forked_random
+from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import with_holes

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from pyrovae.pairs.container_state import ContainerState
-from pyrovae.pairs.inside import MANY
+from pyrovae.pairs.looks.container_state import ContainerState
+from pyrovae.pairs.looks.inside import MANY
 
 # Containers of every module in which others put hooks, some for the time of a run.
 _OTHERS = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}

@@ -17,7 +17,7 @@ import torch
 from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 
-from pyrovae.pairs.held_objects import StateKeeper, eval_mode, looking
+from pyrovae.pairs.looks.state_keeper import StateKeeper, eval_mode, looking
 from pyrovae.pairs.turns import turn
 
 

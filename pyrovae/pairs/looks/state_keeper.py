@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pyrovae.pairs.container_state import CellState, ContainerState, NamesState
-from pyrovae.pairs.generator_state import GENERATORS, GeneratorState
-from pyrovae.pairs.inside import MANY, inside, rebound_names, slots
-from pyrovae.pairs.iterator_state import IteratorState, is_iterator
-from pyrovae.pairs.module_state import ModuleState
-from pyrovae.pairs.number_state import LargeState, NumberState
+from pyrovae.pairs.looks.container_state import CellState, ContainerState, NamesState
+from pyrovae.pairs.looks.generator_state import GENERATORS, GeneratorState
+from pyrovae.pairs.looks.inside import MANY, inside, rebound_names, slots
+from pyrovae.pairs.looks.iterator_state import IteratorState, is_iterator
+from pyrovae.pairs.looks.module_state import ModuleState
+from pyrovae.pairs.looks.number_state import LargeState, NumberState
 
 _State = ModuleState | ContainerState | CellState | NamesState | NumberState | LargeState
 
