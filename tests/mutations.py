@@ -354,7 +354,7 @@ FAULTS = (
         "made = completions(imputer, frame, frame.copy()",
         "imputation_scores",
     ),
-    ('torch.where(mask, value, node["fn"].sample()) if mask is not None else value', "value", "hidden_latents"),
+    ('torch.where(mask, value, node["fn"].sample())', "value", "hidden_latents"),
     (
         "pooled(seen, cell_densities(FromPrior(pair, structure), given, key, every, **options), every)",
         "seen",

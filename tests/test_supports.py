@@ -206,7 +206,12 @@ ASKED = {
     "log_likelihood": lambda pair, x: pv.log_likelihood(pair, x, draws=3),
     "ais": lambda pair, x: pv.ais(pair, x, chains=1, steps=2),
 }
-POISSON = lambda z: dist.Poisson(z.exp())  # noqa: E731
+
+
+def POISSON(z):
+    return dist.Poisson(z.exp())
+
+
 OUTSIDE = {
     "Poisson": (POISSON, -1.0, "round them, or choose a continuous likelihood"),
     "Bernoulli": (lambda z: dist.Bernoulli(logits=z), 0.5, "binarise them afresh"),

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from pyrovae.checks.exceptions import first_sentence
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import ArgumentError, DataError, PairError
-from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_counts
@@ -161,16 +160,16 @@ def _by_nuts(sampler: Sampler, draws: int, warmup: int) -> dict[str, torch.Tenso
 
 
 class _Unweighted(Messenger):
-    """Without what the author scales or temper leaves out: the posterior is that of the model, as in all figures."""
+    """Without what the author scales: the posterior is that of the model, as in all figures."""
 
     def _pyro_sample(self, msg) -> None:
-        msg["scale"], msg["mask"] = subsample_scale(msg), untempered(msg)[1]
+        msg["scale"] = subsample_scale(msg)
 
 
 def _check_takes(sampler: Sampler, batch: Batch) -> None:
     """Refuse a part of the data of a plate whose size is written into it, and latents that a mask hides."""
     with sampler.use.quietly(0):
-        nodes = dict(samples(traced(_Unweighted()(sampler.model_on(batch)), batch)))
+        nodes = dict(samples(traced(sampler.model_on(batch), batch)))
     scale = max((plate_scale(node, sampler.structure.data_plate) for node in nodes.values()), default=1.0)
     if scale != 1:  # the model scales what it is given
         raise ArgumentError(

@@ -97,10 +97,10 @@ def rate_distortion(
     pair = for_figures(pair)
     given = arguments(pair, data, named)
     batches = as_batches(given, batch_size=tile_size(given, _ROWS if batch_size is None else batch_size))
-    if batch_size is None and (parts := _parted(pair, given, batches, data_plate)) is not None:
-        batches = parts
+    parted = _parted(pair, given, batches, data_plate) if batch_size is None else None
     try:
-        use = Use.of(pair, batches, data_plate=data_plate, ordered=False)
+        use = parted or Use.of(pair, batches, data_plate=data_plate, ordered=False)
+        batches = use.batches
     except (PairError, UncutError):
         if not batches.random_access or batches.batches_per_epoch == 1:
             raise
@@ -118,7 +118,7 @@ def rate_distortion(
             "would count once in each batch of these data. Give arrays, or say in the model how many rows there are: "
             "pyro.plate(name, size=N, subsample_size=len(x))."
         )
-    if several and batches.random_access and (charged or not _runs_on_a_part(use) or _ties_its_rows(use)):
+    if several and batches.random_access and (charged or not (parted or _runs_on_a_part(use)) or _ties_its_rows(use)):
         batches = as_batches(given, batch_size=batches.rows)
     loss = own_loss(None, use.structure)
     # Shuffled, so that batches differ by chance alone, and their spread tells the error of the average.
@@ -130,7 +130,7 @@ def rate_distortion(
     return figures
 
 
-def _parted(pair: HasPair, given: Any, whole: Batches, data_plate: str | None) -> Batches | None:
+def _parted(pair: HasPair, given: Any, whole: Batches, data_plate: str | None) -> Use | None:
     """Few rows as several batches, where they have nothing in common: so the average has an error."""
     rows = whole.rows or 0
     if not whole.random_access or not 2 * _BATCHES <= rows <= (_BATCHES - 1) * _ROWS:
@@ -141,7 +141,7 @@ def _parted(pair: HasPair, given: Any, whole: Batches, data_plate: str | None) -
         alone = all(site.local for site in use.structure.sites.values()) and not use.moving_with_others.found
     except (PyrovaeError, UncutError):
         return None  # said, if it is so, of all rows
-    return parts if alone and _runs_on_a_part(use) else None
+    return use if alone and _runs_on_a_part(use) else None
 
 
 def _charged_in_each_batch(use: Use) -> list[str]:

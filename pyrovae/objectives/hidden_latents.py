@@ -13,7 +13,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.objectives.figures import untempered
 from pyrovae.pairs.lawful_values import filled
 from pyrovae.pairs.looks.isolation import forked_random
-from pyrovae.pairs.masks import mask_of
+from pyrovae.pairs.masks import hides_a_part, mask_of
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.points import is_deterministic
 from pyrovae.pairs.trace import Traces, samples
@@ -23,7 +23,7 @@ _TRIES = 8  # draws of a site with few values, of which one should be another va
 
 def may_hide(run: Traces) -> bool:
     """Whether a mask stands around a latent site of the model, whatever it hides on these rows."""
-    return any(_mask(node) is not None for node in _latents(run).values())
+    return any(mask_of(node) is not None for node in _latents(run).values())
 
 
 def hidden_latents(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], run: Traces) -> dict[str, str]:
@@ -39,39 +39,32 @@ def hidden_latents(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], run: T
         kwargs: and those given by name.
         run: a run of the pair on them.
     """
-    hidden = {name: node for name, node in _latents(run).items() if _hides(node)}
+    hidden = {name: node for name, node in _latents(run).items() if hides_a_part(node)}
     moved = {name: _moved(node) for name, node in hidden.items()}
     if not moved:
         return {}
-    before, after = (_scores(pair, args, kwargs, {**_values(run), **values}) for values in ({}, moved))
+    drawn = {name: node["value"] for name, node in _latents(run).items()}
+    before, after = (_scores(pair, args, kwargs, values) for values in (drawn, {**drawn, **moved}))
     feeds = [name for name in before if not _alike(before[name], after.get(name))]
     return {name: _words(name, feeds[0]) for name in hidden} if feeds else {}
 
 
 def _latents(run: Traces) -> dict[str, dict[str, Any]]:
-    return {name: node for name, node in samples(run.model) if not (node["is_observed"] or is_deterministic(node))}
-
-
-def _mask(node: Mapping[str, Any]) -> torch.Tensor | None:
-    """The author's: what temper or a discriminator takes out of the loss is in the figures."""
-    return mask_of({**node, "mask": untempered(node)[1]})
-
-
-def _hides(node: Mapping[str, Any]) -> bool:
-    mask = _mask(node)
-    return mask is not None and not bool(mask.all())
-
-
-def _values(run: Traces) -> dict[str, torch.Tensor]:
-    return {name: node["value"] for name, node in _latents(run).items()}
+    """Under the author's masks alone: what temper or a discriminator takes out of the loss is in the figures."""
+    return {
+        name: {**node, "mask": untempered(node)[1]}
+        for name, node in samples(run.model)
+        if not (node["is_observed"] or is_deterministic(node))
+    }
 
 
 def _moved(node: Mapping[str, Any]) -> torch.Tensor:
     """Another value where a mask hides the one there."""
-    value, mask = node["value"], _mask(node)
+    value, mask = node["value"], mask_of(node)
+    assert mask is not None  # it hides a part
     with torch.no_grad(), forked_random(0):
         for _ in range(_TRIES):
-            other = torch.where(mask, value, node["fn"].sample()) if mask is not None else value
+            other = torch.where(mask, value, node["fn"].sample())
             if not torch.equal(other, value):
                 break
     return other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -136,6 +136,11 @@ def _more_dims_words(name: str, side: str, node: Mapping[str, Any]) -> str:
         f"plates ({stands}) have a batch of shape {tuple(node['fn'].batch_shape)}: the other side draws it in a plate "
         "more. Use plates of the same name, dim and size on both sides."
     )
+
+
+def on_rows(rows: range, runs: Iterable[Run]) -> list[Run]:
+    """Runs that know which rows of the data theirs are, to name them."""
+    return [run._replace(start=rows.start) for run in runs]
 
 
 def plate_scale(node: Mapping[str, Any], data_plate: str | None) -> float:

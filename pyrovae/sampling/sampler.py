@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from pyrovae.sampling.first_look import UncutError
 from pyrovae.sampling.layout import Layout, fold_plate, fold_single
 from pyrovae.sampling.programs import Kind, only_global, run_once, traced
 from pyrovae.sampling.routes import InPlate, RunRequest, stacked_alike
-from pyrovae.sampling.runs import Run
+from pyrovae.sampling.runs import Run, on_rows
 from pyrovae.sampling.tiles import Tile, draw_ranges
 from pyrovae.sampling.use import Use, arguments
 
@@ -149,7 +149,7 @@ class Sampler:
 
     def _tiles_of(self, batch: Batch, rows: range, number: int, draws: int, kind: Kind) -> Iterator[Tile]:
         for tile, part in enumerate(draw_ranges(draws, self.tile_draws)):
-            yield Tile(part, rows, _on(rows, self._made(batch, kind, part, ("local", tile, number))), batch)
+            yield Tile(part, rows, on_rows(rows, self._made(batch, kind, part, ("local", tile, number))), batch)
 
     def grid(self, shared_draws: int, local_draws: int, kind: Kind = "posterior") -> Iterator[Tile]:
         """For each tile of rows and each of `shared_draws` draws of the global sites, `local_draws` of the others.
@@ -163,7 +163,7 @@ class Sampler:
                 for tile, inner in enumerate(draw_ranges(local_draws, max(1, _TILE_NUMBERS // self._tile_width))):
                     with self.use.quietly(seed_for(self.seed, "grid", part, tile, number)):
                         runs = self.found.inner.make(self.ask(batch, kind), len(inner), shared)
-                    yield Tile(inner, rows, _on(rows, runs), batch, part)
+                    yield Tile(inner, rows, on_rows(rows, runs), batch, part)
 
     def global_draw(self, draw: int, kind: Kind = "posterior") -> Trace:
         """One draw of the sites that all rows have in common, the same at every call."""
@@ -294,8 +294,3 @@ def _values_alone(trace: Trace) -> Trace:
     for node in trace.nodes.values():
         node["fn"] = None  # type: ignore[typeddict-item]  # Pyro types it as always there, but replays the value alone
     return trace
-
-
-def _on(rows: range, runs: Iterable[Run]) -> list[Run]:
-    """Runs that know which rows of the data theirs are, to name them."""
-    return [run._replace(start=rows.start) for run in runs]

@@ -14,7 +14,7 @@ from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import of_run
 from pyrovae.sampling.layout import comes_and_goes
 from pyrovae.sampling.programs import Kind, WholePlate
-from pyrovae.sampling.runs import Run
+from pyrovae.sampling.runs import Run, on_rows
 from pyrovae.sampling.sampler import Sampler
 
 Values = Mapping[str, torch.Tensor]  # by site, (draws, *plates, *event)
@@ -90,7 +90,7 @@ class Scorer:
         draws = len(next(iter(values.values())))
         given = [self._single(values, draw, shared) for draw in range(draws)]
         made = self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
-        return [run._replace(start=self.rows.start) for run in made]
+        return on_rows(self.rows, made)
 
     def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:
         """The densities of values."""

@@ -89,7 +89,7 @@ class NamesState(NamedTuple):
     @classmethod
     def of_class(cls, holder: type) -> NamesState:
         """All that a class holds by itself, as it is now."""
-        return cls.of(holder, [name for name in vars(holder) if name not in _OF_EVERY_CLASS])
+        return cls.of(holder, _own_names(holder))
 
     def again(self) -> NamesState:
         """What is there now."""
@@ -102,7 +102,7 @@ class NamesState(NamedTuple):
     def restore(self) -> bool:
         """Put back what is another one; whether something had come that was not there."""
         holder, before = self
-        names = [name for name in vars(holder) if name not in _OF_EVERY_CLASS] if isinstance(holder, type) else before
+        names = _own_names(holder) if isinstance(holder, type) else before
         other = [
             name for name in {**dict.fromkeys(names), **before} if _held(holder, name) is not before.get(name, _GONE)
         ]
@@ -112,6 +112,10 @@ class NamesState(NamedTuple):
 
 
 _OF_EVERY_CLASS = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__abstractmethods__"}
+
+
+def _own_names(holder: type) -> list[str]:
+    return [name for name in vars(holder) if name not in _OF_EVERY_CLASS]
 
 
 def _held(holder: Any, name: str) -> Any:

@@ -66,5 +66,7 @@ def _state(generator: Any) -> Any:
 
 
 def _of_the_process() -> tuple[Any, ...]:
+    # Behind numpy's and Python's functions of modules stand generators that have no public name.
     own: Any = np.random.mtrand
-    return torch.default_generator, *torch.cuda.default_generators, own._rand, random.seed.__self__  # type: ignore[attr-defined]
+    ours: Any = random.seed
+    return torch.default_generator, *torch.cuda.default_generators, own._rand, ours.__self__

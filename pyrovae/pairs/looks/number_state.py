@@ -52,7 +52,7 @@ class NumberState(NamedTuple):
         """Put the numbers back where they have changed; nothing new can have come."""
         if isinstance(self.held, array.array | bytearray):
             if self.held != self.before:
-                self.held[:] = self.before  # type: ignore[assignment]
+                self.held[:] = self.before  # type: ignore[assignment]  # a copy of the same type
         elif isinstance(self.held, np.ndarray):
             if self.held.shape == self.before.shape and self.held.tobytes() != self.before.tobytes():
                 self.held[...] = self.before

@@ -182,7 +182,7 @@ def _kept(program: Any, keeper: StateKeeper) -> Iterator[None]:
     keeper.keep(program)
     try:
         yield
-    except Exception:
+    except Exception:  # whatever the author's code raises, raised again
         keeper.undo()
         raise
     keeper.settle()
