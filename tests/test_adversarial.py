@@ -87,7 +87,9 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "inference_gap" else name for name in FIGURES]
+)
 def test_figures_of_a_pair_with_a_density_are_those_without_the_discriminator(name):
     """Also those that take gradients; neither temper nor a wrapper around the discriminator changes them."""
     torch.manual_seed(0)

@@ -33,6 +33,7 @@ def test_differences_and_their_errors_are_those_of_the_exact_evidences():
     assert len(found.plot().axes) == 1
 
 
+@pytest.mark.slow
 def test_what_chance_decides_is_said_to_be_undecided():
     ahead = 0
     for seed in range(20):

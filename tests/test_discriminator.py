@@ -47,6 +47,7 @@ def learnt():
     return pv.discriminator(FIXED, real(2_500), rows=2_000)
 
 
+@pytest.mark.slow
 def test_log_ratios_are_those_of_the_two_normals():
     found = learnt()
     assert found.classifier == "NetworkClassifier"

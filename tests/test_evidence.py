@@ -602,6 +602,7 @@ def test_a_guide_that_stands_badly_is_told_of_where_its_evidence_is_off(factor, 
         assert (off < -1.0) is told
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_whole_set_are_told_of(caplog):
     def model(x):
         w = pyro.sample("w", dist.Normal(0.0, 1.0))

@@ -195,7 +195,7 @@ def zuko():
     Distribution._validate_args, Distribution.arg_constraints = before
 
 
-@pytest.mark.parametrize("name", ["NSF", "MAF", "NICE"])
+@pytest.mark.parametrize("name", [pytest.param("NSF", marks=pytest.mark.slow), "MAF", "NICE"])
 def test_a_flow_of_zuko_as_it_is(zuko, name, tmp_path):
     torch.manual_seed(0)
     prior = pv.FlowPrior(getattr(zuko.flows, name)(features=2, transforms=2, hidden_features=[8]))

@@ -179,7 +179,7 @@ def test_a_training_leaves_what_a_plain_loop_leaves_and_questions_leave_that(mak
 
 
 @pytest.mark.parametrize("make", IN_TORCH)
-@pytest.mark.parametrize("staged", ["traced", "compiled"])
+@pytest.mark.parametrize("staged", ["traced", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_a_graph_carries_what_a_pair_counts_in_tensors(make, staged):
     expected = plain(make, 12)
     _, state, made = fitted(make, 12, staged)

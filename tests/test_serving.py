@@ -83,6 +83,7 @@ def test_codes_are_those_of_the_pair(app, vae):
     np.testing.assert_allclose(said["scale"], pv.encode(vae, X)["z"].scale, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bounds_are_those_of_the_pair(app, vae):
     status, said = asked(app, "POST", "/bound", {"rows": X.tolist()}, query="draws=2000")
     wanted = pv.elbo(vae, X, draws=2000)
@@ -90,12 +91,14 @@ def test_bounds_are_those_of_the_pair(app, vae):
     assert (abs(np.array(said) - wanted.value.numpy()) < 4 * 2**0.5 * wanted.error.numpy()).all()
 
 
+@pytest.mark.slow
 def test_another_seed_generates_other_rows(app):
     one, other = (asked(app, "GET", "/generate", query=f"count=2&seed={seed}")[1] for seed in (1, 2))
     assert np.shape(one) == (2, 64)
     assert one != other
 
 
+@pytest.mark.slow
 def test_what_the_pair_does_not_take_is_refused(app):
     assert asked(app, "POST", "/encode", {"rows": [[0.5] * 64]})[0] == 422
     assert asked(app, "POST", "/encode", {"rows": [[1.0]]})[0] == 422

@@ -38,7 +38,7 @@ class RunOutcome:
     seconds: float | None = None
     route: str | None = None
     verdict: str | None = None
-    first_elbo: float | None = None
+    first_elbos: list[float] | None = None
     model: str | None = None  # a digest of the file
     history: str | None = None
 

@@ -170,7 +170,7 @@ def _finished(run: Fit) -> RunOutcome:
         seconds=round(run.seconds, 1),
         route=run.route,
         verdict=run.verdict,
-        first_elbo=run.first_elbo if math.isfinite(run.first_elbo) else None,
+        first_elbos=[elbo for elbo in run.first_elbos if math.isfinite(elbo)],
     )
 
 

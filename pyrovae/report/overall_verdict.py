@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,8 +41,7 @@ def overall_verdict(
         none = [Verdict(VerdictKind.NO_ELBO, f"There is no ELBO, rate or evidence of it: {no_elbo}")] if no_elbo else []
         said = (*none, *table, *training_verdicts((), active).latents)
         return OverallVerdict(_worst(said) or VerdictKind.ACTIVE, tuple(one.words for one in said))
-    first = outcome.get("first_elbo")
-    found = training_verdicts(history, active, first=math.nan if first is None else first, no_elbo=no_elbo)
+    found = training_verdicts(history, active, first=outcome.get("first_elbos") or (), no_elbo=no_elbo)
     if outcome.get("reason") == "diverged":
         found = found._replace(curve=Verdict(VerdictKind.DIVERGED, outcome["words"]))
     kept = ["The weights kept are those of the best epoch."] if outcome.get("weights") == "best" else []

@@ -31,7 +31,7 @@ class Fit:
         active: for each local latent site, how many of its dimensions are used.
         checkpoint: the last checkpoint's path.
         route: how the steps were made (plain, traced, compiled) and why, in one line.
-        first_elbo: the ELBO of the first step, per datum.
+        first_elbos: the ELBO of each of the first steps, per datum.
         no_elbo: why what the history calls ELBO is no bound of the evidence, in words; empty where it is one.
 
     Examples:
@@ -52,7 +52,7 @@ class Fit:
     active: dict[str, ActiveUnits] = field(repr=False)
     checkpoint: Path | None = None
     route: str = ""
-    first_elbo: float = math.nan
+    first_elbos: tuple[float, ...] = field(default=(), repr=False)
     no_elbo: str = ""
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class Fit:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """On the curve, and on each latent site: a kind with its words."""
-        return training_verdicts(self.history, self.active, first=self.first_elbo, no_elbo=self.no_elbo).all()
+        return training_verdicts(self.history, self.active, first=self.first_elbos, no_elbo=self.no_elbo).all()
 
     @property
     def verdict(self) -> str:

@@ -223,7 +223,7 @@ class Session:
             step=trainer.step,
             seconds=trainer.seconds,
             seed=self.seed,
-            first_elbo=trainer.first_elbo,
+            first_elbos=tuple(trainer.first_elbos[: trainer.step]),
             no_elbo=self._why_no_elbo(),
             active=self._active_units(),
             checkpoint=self.resumption.last,

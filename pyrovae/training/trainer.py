@@ -23,6 +23,7 @@ from pyrovae.training.passes import Passes, is_of_bad_numbers
 from pyrovae.training.plan import Plan
 from pyrovae.training.step import Step
 from pyrovae.training.step_maker import Made, StepMaker, make_staging
+from pyrovae.training.verdict import BEGINNING
 
 _ROWS_FOR_ACTIVE = 1_000
 
@@ -52,7 +53,7 @@ class Trainer:
         self.position = 0  # batches of this epoch that are done
         self.sums = [0.0, 0.0, 0.0, 0.0]  # loss, elbo, rate, distortion, each times rows
         self.rows = 0
-        self.first_elbo = math.nan  # of the first step, per datum
+        self.first_elbos = [math.nan] * BEGINNING  # of the first steps, per datum
         self.seconds = 0.0
         self.epoch_seconds = 0.0
         self.averages: dict[str, torch.Tensor] = {}
@@ -156,8 +157,8 @@ class Trainer:
         read = self.step_maker.read([made for _, made, _ in unread])
         for (step, _, rows), figures in zip(unread, read, strict=True):
             step.give(figures)
-            if not step.index:
-                self.first_elbo = step.elbo
+            if step.index < BEGINNING:
+                self.first_elbos[step.index] = step.elbo
             self.plan.tempered.observe(step.rate, step.distortion)
             for slot, value in enumerate(figures):
                 self.sums[slot] += rows * value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import pairwise
 from statistics import fmean, median
@@ -15,6 +15,7 @@ from pyrovae.training.epoch import Epoch, Weight
 if TYPE_CHECKING:
     from pyrovae.evaluation.active_units import ActiveUnits
 
+BEGINNING = 9  # steps whose ELBOs are known one by one
 _FEWEST = 4  # epochs that make a curve
 _FEWEST_FOR_NOISE = 8
 
@@ -63,14 +64,14 @@ class TrainingVerdicts(NamedTuple):
 
 
 def training_verdicts(
-    history: tuple[Epoch, ...], active: Mapping[str, ActiveUnits], *, first: float = math.nan, no_elbo: str = ""
+    history: tuple[Epoch, ...], active: Mapping[str, ActiveUnits], *, first: Sequence[float] = (), no_elbo: str = ""
 ) -> TrainingVerdicts:
     """The verdicts on a training.
 
     Args:
         history: one row an epoch.
         active: for each local latent site, how many of its dimensions are used.
-        first: the ELBO of the first step, per datum.
+        first: the ELBO of each of the first steps, per datum.
         no_elbo: why what the history calls ELBO is no bound of the evidence; empty where it is one.
     """
     # A guide without a density has no curve of the ELBO, whose loss may be as good as any.
@@ -82,12 +83,13 @@ def training_verdicts(
     )
 
 
-def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Verdict:
+def curve_verdict(history: tuple[Epoch, ...], first: Sequence[float] = ()) -> Verdict:
     """The verdict on a learning curve.
 
     Args:
         history: its rows.
-        first: the ELBO of the first step, per datum: the average of a first epoch may be that of weights gone astray.
+        first: the ELBO of each of the first steps, per datum: the average of a first epoch may be that of weights gone
+            astray, and one step alone a lucky draw.
     """
     bad = _not_finite(history)
     if bad is not None:
@@ -97,7 +99,7 @@ def curve_verdict(history: tuple[Epoch, ...], first: float = math.nan) -> Verdic
         return _too_short(len(history))
     if len(full) < _FEWEST:
         # A weight may cost hundreds of nats, and not a thousand times as many as were there.
-        return _far_below(history, first, allowed=1_000 * (1 + abs(first))) or _weighted(history)
+        return _far_below(history, first, allowed=1_000 * _scale(first)) or _weighted(history)
     if not all(map(_is_elbo, full)):
         return _of_another_objective(full)
     return _far_below(full, first, allowed=_between_batches(full, first)) or _of_elbo(full)
@@ -129,20 +131,27 @@ def _not_finite(history: tuple[Epoch, ...]) -> Verdict | None:
     return None
 
 
-def _far_below(history: tuple[Epoch, ...], first: float, *, allowed: float) -> Verdict | None:
+def _far_below(history: tuple[Epoch, ...], first: Sequence[float], *, allowed: float) -> Verdict | None:
     """Whether the ELBO at the end lies below that of the first step by more than is allowed."""
     last = history[-1].elbo
-    if not last < first - allowed:
+    if not first or not last < first[0] - allowed:
         return None
-    return _diverged(f"the training ELBO ends at {last:.4g}, and was {first:.4g} at the first step")
+    return _diverged(f"the training ELBO ends at {last:.4g}, and was {first[0]:.4g} at the first step")
 
 
-def _between_batches(history: tuple[Epoch, ...], first: float) -> float:
-    """How far one batch may lie from another: what a training that goes astray swings by is no such noise."""
-    curve = [row.elbo for row in history]
+def _between_batches(history: tuple[Epoch, ...], first: Sequence[float]) -> float:
+    """How far one step may lie from another: what a training that goes astray swings by is no such noise.
+
+    A guide that fits hardly varies, and one that does not fit yet may: the first steps have a noise of their own.
+    """
     steps = max((history[-1].step - history[0].step) / (len(history) - 1), 1)
-    scale = 1 + abs(first)
-    return max(min(3 * _noise(curve) * math.sqrt(steps), 10 * scale), 0.1 * scale)
+    late = 3 * _noise([row.elbo for row in history]) * math.sqrt(steps)
+    scale = _scale(first)
+    return max(min(max(late, 4 * _deviation(first)), 10 * scale), 0.1 * scale)
+
+
+def _scale(first: Sequence[float]) -> float:
+    return 1 + abs(first[0]) if first else 1.0
 
 
 def _diverged(what: str, *, clip: bool = False) -> Verdict:
@@ -199,7 +208,8 @@ def _of_curves(training: list[float], validation: list[float], trained: str, val
 
 def _of_curve(curve: list[float], name: str) -> Verdict:
     """Whether it went up at all, by more than its own noise."""
-    if curve[-1] < curve[0] - max(4 * _noise(curve), 0.01 * (1 + abs(curve[0]))):
+    noise = max(_noise(curve), _deviation(curve[:BEGINNING]))
+    if curve[-1] < curve[0] - max(4 * noise, 0.01 * (1 + abs(curve[0]))):
         return _diverged(f"the {name} ends lower than it began ({curve[0]:.4g} to {curve[-1]:.4g})")
     return _of_the_end(curve, name)
 
@@ -224,9 +234,14 @@ def _of_the_end(curve: list[float], name: str) -> Verdict:
 
 def _noise(curve: list[float]) -> float:
     """The deviation of one row, from how differently the second half's neighbours differ; of a few nothing is known."""
-    if len(curve) < _FEWEST_FOR_NOISE:
+    return _deviation(curve[len(curve) // 2 - 1 :]) if len(curve) >= _FEWEST_FOR_NOISE else 0.0
+
+
+def _deviation(curve: Sequence[float]) -> float:
+    """The deviation of one row around a line, from how differently neighbours differ."""
+    if len(curve) < _FEWEST:
         return 0.0
-    steps = [after - before for before, after in pairwise(curve[len(curve) // 2 - 1 :])]
+    steps = [after - before for before, after in pairwise(curve)]
     centre = median(steps)
     return 1.48 * median(abs(step - centre) for step in steps) / math.sqrt(2)
 

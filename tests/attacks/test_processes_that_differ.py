@@ -14,6 +14,7 @@ import pytest
 from children import Child
 
 WORKER = Path(__file__).with_name("differing_processes.py")
+TWO_AND_THREE = [pytest.param(2, marks=pytest.mark.trial), pytest.param(3, marks=pytest.mark.slow)]
 
 EXPECTED = {
     "rows": "DataError: the number of rows of the data is 512 in process 0 and 500 in process",
@@ -42,8 +43,7 @@ def start(task, folder, processes):
     return [Child(WORKER, task, str(folder), environment={**common, "RANK": str(rank)}) for rank in range(processes)]
 
 
-@pytest.mark.trial
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", TWO_AND_THREE)
 def test_every_difference_is_named_in_every_process(processes, tmp_path):
     for child in start("differences", tmp_path, processes):
         _, words = child.communicate()
@@ -69,8 +69,7 @@ CAUGHT = {
 }
 
 
-@pytest.mark.trial
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", TWO_AND_THREE)
 def test_an_error_that_one_process_catches_ends_all_at_once_with_its_words(processes, tmp_path):
     for child in start("caught", tmp_path, processes):
         _, words = child.communicate()
@@ -93,8 +92,7 @@ def test_an_error_that_one_process_catches_ends_all_at_once_with_its_words(proce
             assert said[f"{name}, afterwards"] == 4
 
 
-@pytest.mark.trial
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", TWO_AND_THREE)
 def test_a_stopped_process_is_not_waited_for_without_end(processes, tmp_path):
     children = start("stopped", tmp_path, processes)
     begun = time.monotonic()

@@ -107,7 +107,7 @@ def scipy_says(path: Path) -> np.ndarray:
         return found.toarray()
 
 
-@pytest.mark.parametrize("cases", [60, pytest.param(1_500, marks=pytest.mark.trial)])
+@pytest.mark.parametrize("cases", [60, pytest.param(1_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", FORMS)
 def test_parts_that_lie_are_an_error_of_ours_or_what_scipy_reads(form, cases, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,7 @@ import pyro
 from pyrovae.training.trainer import Trainer
 
 _PLAIN = (
-    *("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "first_elbo"),
+    *("step", "epoch", "position", "sums", "rows", "seconds", "epoch_seconds", "first_elbos"),
     *("averages", "best", "best_bound"),
 )
 

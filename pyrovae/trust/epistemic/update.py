@@ -42,9 +42,9 @@ def update(
     Examples:
         >>> import torch, pyrovae as pv
         >>> truth = pv.truth.GammaPoisson(2.0, 1.0)
-        >>> pair, rate = truth.trainable(), pv.cosine(0.05, 0.0, steps=800)
-        >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=800, learning_rate=rate, seed=0, progress=False)
-        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=800, learning_rate=rate, seed=0, progress=False)
+        >>> pair, rate = truth.trainable(), pv.cosine(0.05, 0.0, steps=400)
+        >>> first = pv.fit(pair, torch.tensor([3.0, 5.0]), steps=400, learning_rate=rate, seed=0, progress=False)
+        >>> second = pv.update(first.pair, torch.tensor([9.0]), steps=400, learning_rate=rate, seed=0, progress=False)
         >>> found, exact = pair.guide.posterior(), truth.posterior(torch.tensor([3.0, 5.0, 9.0]))
         >>> bool((found.mean - exact.mean).abs() < 0.3 * exact.stddev)
         True
