@@ -190,6 +190,15 @@ def test_gaps_are_filled_and_what_is_there_stays():
     assert (values[0] != values[1])[missing].all()
 
 
+def test_intervals_of_gaps_hold_what_they_say():
+    vae, truth = linear()
+    x = truth.sample(400, 5, seed=2)
+    hole = torch.rand(400, 5, 1, generator=torch.Generator().manual_seed(3)).lt(0.4).repeat(1, 1, 2)
+    hole[:, 0] = False  # no series is empty
+    low, high = pv.impute(vae, x.masked_fill(hole, math.nan), draws=100, seed=0).interval(0.9)["x"]
+    assert 0.88 < float(((low <= x) & (x <= high))[hole].float().mean()) < 0.92
+
+
 def test_drawn_series_have_as_many_steps_as_said():
     vae = made(pv.Poisson)
     assert pv.generate(vae, 4, seed=0)["x"].shape == (4, 6, 3)
