@@ -42,7 +42,8 @@ def test_means_and_covariances_are_those_of_the_conditional(model, noise):
         if missing.any():
             mean, spread = conditional(given, WEIGHT @ WEIGHT.T + noise)
             drawn = values[:, row, missing]
-            error = (spread.diagonal() * (1 / draws + 1 / float(ess))).sqrt()
+            own = conditional(given, noise)[1].diagonal()  # of a cell whose latents are known: drawn anew each time
+            error = (own / draws + (spread.diagonal() - own) / float(ess)).sqrt()
             distances.append((drawn.mean(0) - mean) / error)
             scale = (spread.diagonal()[:, None] * spread.diagonal()).sqrt()
             room = 6 * (1 / draws + 1 / float(ess)) ** 0.5

@@ -14,7 +14,7 @@ from test_masked import NOISE, WEIGHT, WIDTH, factorised
 import pyrovae as pv
 from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.tables.imputed import Imputed, ImputedFrame
-from pyrovae.trust.systematic import repeated, systematic
+from pyrovae.trust.systematic import systematic
 
 
 def test_each_candidate_is_taken_as_often_as_its_weight_says_but_for_less_than_one():
@@ -32,11 +32,6 @@ def test_candidates_of_no_weight_at_the_end_are_never_taken():
     weights = torch.cat([torch.full((7, 1_000), 1e-3), torch.zeros(7, 3)], 1)
     with forked_random(1):
         assert int(systematic(weights, 5_000).max()) < 1_000
-
-
-def test_draws_that_share_a_candidate_are_counted():
-    chosen = torch.tensor([[3, 1], [3, 0], [2, 1], [3, 1]])
-    assert repeated(chosen).tolist() == [[0, 0], [1, 0], [0, 1], [2, 2]]
 
 
 def test_what_is_missing_is_drawn_anew_for_each_draw_of_a_candidate():

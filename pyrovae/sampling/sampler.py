@@ -245,17 +245,18 @@ class Sampler:
         fold = fold_single if draws is None else fold_plate
         return Run(traces, draws or 1, fold, self.layout, self.structure.data_plate)
 
-    def scored_given(self, batch: Batch, given: Sequence[Trace], *, alike: bool) -> list[Run]:
-        """Guide and model with given values, for their densities; use it inside `use.quietly`.
+    def run_given(self, batch: Batch, given: Sequence[Trace], kind: Kind, *, alike: bool) -> list[Run]:
+        """Guide and model with given values; use it inside `use.quietly`.
 
         Args:
             batch: the rows.
             given: values by site, a trace for each draw, global sites included.
+            kind: "scored" for their densities; see `run_once`.
             alike: whether the global sites are the same in all of them.
         """
         route = self.found.inner if alike else self.found.outer
         together = stacked_alike if alike and route.name == "plate" else route.together
-        return route.make(self.ask(batch, "scored"), len(given), together(given, self.layout, self.found.plates))
+        return route.make(self.ask(batch, kind), len(given), together(given, self.layout, self.found.plates))
 
     @property
     def _tile_width(self) -> int:

@@ -89,7 +89,7 @@ class Scorer:
         """Guide and model with values."""
         draws = len(next(iter(values.values())))
         given = [self._single(values, draw, shared) for draw in range(draws)]
-        made = self.sampler.scored_given(self.batch, given, alike=shared is None or _alike(shared))
+        made = self.sampler.run_given(self.batch, given, "scored", alike=shared is None or _alike(shared))
         return on_rows(self.rows, made)
 
     def scores(self, values: Values, shared: Sequence[Trace] | None) -> GuideScores:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
+from pyro.poutine.trace_struct import Trace
 
+from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import DataError
 from pyrovae.evaluation.arviz_versions import psislw
 from pyrovae.evaluation.importance_weights import check
+from pyrovae.objectives.figures import is_part_of_q
 from pyrovae.pairs.check_room import check_room
 from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.part_observed import completed
+from pyrovae.pairs.points import is_delta
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import densities_of
-from pyrovae.sampling.runs import Run
+from pyrovae.sampling.runs import Run, on_rows
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.sampling.tiles import Tile
+from pyrovae.sampling.tiles import Tile, draw_ranges
 from pyrovae.sampling.whole_sites import given_sites, merged, whole_of
 from pyrovae.trust.site_rows import rows_second, seen_in
-from pyrovae.trust.systematic import repeated, systematic
-
-_ANEW = 10  # times that missing cells are drawn for one candidate: a candidate that counts alone is told of
+from pyrovae.trust.systematic import systematic
 
 
 class CompletedRows(NamedTuple):
@@ -62,15 +64,15 @@ def _of_tiles(sampler: Sampler, draws: int, count: int) -> Iterator[CompletedRow
     together = _on_a_grid if sampler.global_sites else _by_rows
     for rows, weights, tiles in together(sampler, draws, count):
         chosen, khat, ess = _chosen(weights, rows, draws, sampler.seed)
-        yield _completed(sampler, tiles, chosen, khat, ess)
+        yield CompletedRows(*_completed(sampler, rows, tiles, chosen), khat, ess)
 
 
 def _by_rows(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
-    """For each tile of rows the log weights (1, candidates, rows) and a way to the tiles of their draws."""
-    scored, made = sampler.tiles_by_rows(count, "scored"), sampler.tiles_by_rows(count)
-    for scores, values in zip(scored, made, strict=True):
+    """For each tile of rows the log weights (1, candidates, rows) and the tiles of the guide's draws of them."""
+    scored, drawn = sampler.tiles_by_rows(count, "scored"), sampler.tiles_by_rows(count, "guide")
+    for scores, values in zip(scored, drawn, strict=True):
         found = [(tile.rows, densities_of(tile).log_weights.cpu()) for tile in scores()]
-        yield found[0][0], torch.cat([weights for _, weights in found])[None], values
+        yield found[0][0], torch.cat([weights for _, weights in found])[None], values()
 
 
 def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
@@ -78,15 +80,15 @@ def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
     by_rows = attrgetter("rows")
     pairs = zip(
         groupby(sampler.grid(draws, count, "scored"), key=by_rows),
-        groupby(sampler.grid(draws, count), key=by_rows),
+        groupby(sampler.grid(draws, count, "guide"), key=by_rows),
         strict=True,
     )
-    for (rows, scored), (_, made) in pairs:
+    for (rows, scored), (_, drawn) in pairs:
         parts = [
             torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
             for _, tiles in groupby(scored, key=attrgetter("part"))
         ]
-        yield rows, torch.stack(parts), partial(iter, made)
+        yield rows, torch.stack(parts), drawn
 
 
 def _chosen(
@@ -104,23 +106,48 @@ def _chosen(
 
 
 def _completed(
-    sampler: Sampler, tiles: Any, chosen: torch.Tensor, khat: torch.Tensor, ess: torch.Tensor
-) -> CompletedRows:
-    """The data of a tile of rows, completed by the candidates that were chosen."""
-    values: dict[str, torch.Tensor] = {}
+    sampler: Sampler, rows: range, tiles: Iterable[Tile], chosen: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The data of a tile of rows, completed by the model given the draws that were chosen, and what was missing.
+
+    Missing cells are drawn for each draw by itself, however often its candidate was taken.
+    """
+    batch, given = _given(sampler, tiles, chosen)
+    found: dict[str, list[torch.Tensor]] = {}
     missing: dict[str, torch.Tensor] = {}
-    grid = bool(sampler.global_sites)
-    again = torch.zeros_like(chosen) if grid else repeated(chosen) % _ANEW
-    for number, tile in enumerate(tiles()):
-        here = _here(chosen, tile, grid=grid)
-        with sampler.use.quietly(seed_for(sampler.seed, "completed", number, tile.rows.start)):
-            for time in range(int(torch.where(here, again, 0).max()) + 1):
-                for site, (full, holes) in completed_cells(sampler, tile).items():
-                    missing[site] = holes
-                    whole = values.setdefault(site, full.new_empty((len(chosen), *full.shape[1:])))
-                    draw, row = (here & (again == time)).nonzero(as_tuple=True)
-                    whole[draw, row] = full[chosen[draw, row] - tile.draws.start, row]
-    return CompletedRows(values, missing, khat, ess)
+    for part in draw_ranges(len(given), sampler.tile_draws):
+        with sampler.use.quietly(seed_for(sampler.seed, "completed", part.start, rows.start)):
+            runs = sampler.run_given(batch, given[part.start : part.stop], "posterior", alike=not sampler.global_sites)
+            cells = completed_cells(sampler, Tile(part, rows, on_rows(rows, runs), batch))
+        for site, (full, missing[site]) in cells.items():
+            found.setdefault(site, []).append(full)
+    return {site: torch.cat(parts) for site, parts in found.items()}, missing
+
+
+def _given(sampler: Sampler, tiles: Iterable[Tile], chosen: torch.Tensor) -> tuple[Batch, list[Trace]]:
+    """The rows, and for each draw the guide's sites, those of each row as in the candidate that was chosen for it."""
+    held: dict[str, torch.Tensor] = {}
+    for tile in tiles:
+        here = _here(chosen, tile, grid=bool(sampler.global_sites)).nonzero(as_tuple=True)
+        batch, nodes = tile.batch, dict(_drawn_by_guide(tile.runs[0]))
+        for name in nodes:
+            value, axis = tile.value(name, "guide"), sampler.layout.place(("guide", name)).axis
+            whole = held.setdefault(name, value.new_empty((len(chosen), *value.shape[1:])))
+            if axis is None:  # of the draw as a whole
+                whole[here[0]] = value[chosen[here] - tile.draws.start]
+            else:
+                by_row = whole.movedim(axis, 1)
+                by_row[here] = value.movedim(axis, 1)[chosen[here] - tile.draws.start, here[1]]
+    traces = [Trace() for _ in chosen]
+    for name, value in held.items():
+        for trace, drawn in zip(traces, value, strict=True):
+            trace.add_node(name, **{**nodes[name], "value": drawn})
+    return batch, traces
+
+
+def _drawn_by_guide(run: Run) -> Iterator[tuple[str, Any]]:
+    """Sites that the guide draws; what it makes of others it makes again."""
+    return ((name, node) for name, node in samples(run.traces.guide) if is_part_of_q(node) and not is_delta(node["fn"]))
 
 
 def _here(chosen: torch.Tensor, tile: Tile, *, grid: bool) -> torch.Tensor:

@@ -27,13 +27,3 @@ def systematic(weights: Tensor, draws: int) -> Tensor:
     last = (ends < ends[:, -1:]).sum(-1, keepdim=True)  # where rounding leads past the end: no candidate of weight 0
     order = torch.rand(found.shape).argsort(-1)
     return found.minimum(last).gather(-1, order)
-
-
-def repeated(chosen: Tensor) -> Tensor:
-    """How often each draw's candidate was chosen by draws before it, (draws, rows) of indices."""
-    in_order, order = chosen.sort(dim=0, stable=True)
-    new = torch.ones_like(in_order, dtype=torch.bool)
-    new[1:] = in_order[1:] != in_order[:-1]
-    place = torch.arange(len(chosen))[:, None].expand(chosen.shape)
-    first = torch.where(new, place, 0).cummax(0).values
-    return torch.empty_like(chosen).scatter_(0, order, place - first)
