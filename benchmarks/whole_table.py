@@ -1,4 +1,4 @@
-"""What a whole table takes: a schema from the frame, training with the default settings, draws for every hole.
+"""What a whole table takes: a schema from the frame, training, draws for every hole.
 
 Adult with the cells of its first published mask hidden, and its first 2,000 rows; each in a process of its own, so that
 peaks of memory are its own. The error of numbers is the root mean square over the column's range, of classes the share
@@ -36,9 +36,10 @@ def told(options: argparse.Namespace, rows: int | None, say: multiprocessing.Que
     frame = table.frame.mask(pd.DataFrame(hidden, columns=table.frame.columns))
     before, start = _peak(), time.perf_counter()
     pair = pv.recipes.table_vae(pv.tables.schema(frame, kinds=table.kinds))
-    pv.fit(pair, frame, epochs=options.epochs, seed=0, progress=False)
+    loss = pv.objectives.IWAE(options.k, vectorize_particles=True) if options.k > 1 else None
+    pv.fit(pair, frame, epochs=options.epochs, loss=loss, seed=0, progress=False)
     trained = time.perf_counter()
-    imputed = pv.impute(pair, frame, draws=options.draws, seed=0)
+    imputed = pv.impute(pair, frame, draws=options.draws, candidates=options.candidates, seed=0)
     drawn = time.perf_counter()
     numbers, classes = errors(table, hidden, imputed.filled())
     say.put((len(frame), trained - start, drawn - trained, _peak() - before, numbers, classes))
@@ -68,7 +69,9 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--k", type=int, default=1, help="draws of the bound that is trained")
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--candidates", type=int, help="left out, five times as many as draws")
     options = parser.parse_args()
     print(
         "| rows | training, s | draws, s | peak over the imports and the table, MiB | error of numbers | of classes |"
