@@ -44,6 +44,7 @@ from pyrovae.evaluation.linear_probe import linear_probe as linear_probe
 from pyrovae.evaluation.mutual_information import mutual_information as mutual_information
 from pyrovae.evaluation.rate_distortion import rate_distortion as rate_distortion
 from pyrovae.evaluation.resemblance import resemblance as resemblance
+from pyrovae.evaluation.reweighted import reweighted as reweighted
 from pyrovae.export.compression.compress import Compressed as Compressed
 from pyrovae.export.compression.compress import compress as compress
 from pyrovae.export.compression.decompress import decompress as decompress

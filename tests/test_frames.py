@@ -87,6 +87,7 @@ ASKED = {
     "counterfactual": lambda pair, x: pv.counterfactual(pair, x, calibration=x, alpha=0.2, steps=2, draws=2).p_value,
     "describe": lambda pair, x: torch.tensor([len(pv.describe(pair, x).sites)]),
     "disentanglement": lambda pair, x: pv.disentanglement(pair, x, factors=torch.arange(24) % 2).information,
+    "reweighted": lambda pair, x: pv.reweighted(pair, x, draws=1_000).factor(torch.zeros(3, 2)),
     "discriminator": lambda pair, x: pv.discriminator(pair, x, site="x", classifier=LogisticRegression()).score,
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),

@@ -98,6 +98,7 @@ CALLS = {
     "compare": lambda **given: pv.compare({"one": truth(), "two": truth()}, X, **{"draws": 4, **given}),
     "compress": lambda **given: compressed(**given),
     "total_correlation": lambda **given: pv.total_correlation(vae(), 1.0, **given),
+    "reweighted": asking(pv.reweighted),
     "discriminator": asking(pv.discriminator, classifier=LogisticRegression()),
     "elbo": asking(pv.elbo),
     "on_disk": lambda **given: pv.on_disk(arrow.dataset(pyarrow.table({"a": [1.0]})), **given),

@@ -74,6 +74,7 @@ class Wrapped:
         shares_codes: whether a local latent means the same under each draw of the global sites; not so in an ensemble.
         adds_data: whether model and guide take data that are not those of the pair inside.
         of_the_loss: whether it changes what is minimised, and no figure of the pair.
+        why_not_trained: in words, why nothing inside can be trained on; empty where it can.
     """
 
     pair: HasPair
@@ -81,6 +82,7 @@ class Wrapped:
     shares_codes: bool = True
     adds_data: bool = False
     of_the_loss: bool = False
+    why_not_trained: str = ""
 
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """What a run of the pair's model or guide on these arguments happens in: a handler, or several."""

@@ -28,7 +28,7 @@ from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
 from pyrovae.pairs.implicit_draws import loose_words, sites_without_density
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
-from pyrovae.pairs.pair import HasPair, check_is_pair
+from pyrovae.pairs.pair import HasPair, check_is_pair, wrappers
 from pyrovae.pairs.structure import Structure, inspected
 from pyrovae.pairs.trace import Traces
 from pyrovae.staged.precision import PRECISIONS
@@ -111,6 +111,7 @@ def make_plan(
         The plan, and what is probably wrong with the pair.
     """
     data_plate = options.data_plate
+    _check_may_train(pair)
     optimiser = make_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
     cut = Cut(
@@ -152,6 +153,12 @@ def make_plan(
         team=team, shares=shares, implicit=tuple(sites_without_density(traces)),
     )  # fmt: skip
     return plan, found
+
+
+def _check_may_train(pair: HasPair) -> None:
+    for layer in wrappers(pair):
+        if layer.why_not_trained:
+            raise PairError(layer.why_not_trained)
 
 
 def _check_trainable(structure: Structure) -> None:
