@@ -89,3 +89,43 @@ def test_one_value_is_given_for_each_column_whatever_its_name():
     assert len(pv.tables.generate_where(pair, 2, {0: 1.0})) == 2
     with pytest.raises(pv.ArgumentError, match="give one value"):
         pv.tables.generate_where(pair, 2, {0: [1.0, 2.0]})
+
+
+COLUMNS = {
+    "Float64": pd.array(X, dtype="Float64"),
+    "float32": X.astype("float32"),
+    "Int64": pd.array(np.rint(100 * X), dtype="Int64"),
+    "sparse": pd.arrays.SparseArray(np.where(X > 0, X, np.nan)),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_and_what_is_drawn_of_them_are_of_their_type(name):
+    frame = pd.DataFrame({"x": X, "v": COLUMNS[name]})
+    filled = frame.copy() if name in ("float32", "sparse") else frame.assign(v=frame["v"].mask(X > 1.5))
+    schema = pv.tables.schema(filled)
+    rows = schema.encode(filled).nan_to_num(nan=7.0)
+    for back in (schema.decode(rows), schema.decode(rows, like=filled)):
+        assert back["v"].dtype == frame["v"].dtype
+        assert not back["v"].isna().any()
+        there = filled["v"].notna()
+        assert (back["v"][there] == frame["v"][there]).all()
+
+
+def test_what_a_type_cannot_hold_is_of_another():
+    schema = pv.tables.schema(pd.DataFrame({"x": X, "small": (100 * X).round().clip(-127, 127).astype("int8")}))
+    assert list(schema.decode([[0.0, 3.4]])["small"]) == [3]
+    assert list(schema.decode([[0.0, 3000.0]])["small"]) == [3000]
+    narrow = pv.tables.schema(pd.DataFrame({"x": X, "half": X.astype("float16")}))
+    assert list(narrow.decode([[0.0, 1e9]])["half"]) == [1e9]
+
+
+def test_names_of_columns_are_those_that_went_in():
+    frame = pd.DataFrame({("a", "x"): X, ("b", "x"): -(X**2)}).rename_axis(columns=["group", "name"])
+    schema = pv.tables.schema(frame)
+    back = schema.decode(schema.encode(frame).nan_to_num(), like=frame)
+    assert back.equals(frame)
+    assert back.columns.equals(frame.columns)
+    assert back.columns.names == ["group", "name"]
+    assert isinstance(back.columns, pd.MultiIndex)
+    assert list(schema.decode(schema.encode(frame), like=frame[[("b", "x")]]).columns) == [("b", "x"), "('a', 'x')"]

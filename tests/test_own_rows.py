@@ -316,3 +316,21 @@ def test_on_a_device_the_plate_of_the_rows_is_found_without_an_index_beyond_them
             x = torch.zeros(6, device=device)
             assert find_data_plate(pair, (x,), {}, run(pair, (x,), {})) == "data"
     assert seen == [6, 5, 6, 7]
+
+
+def test_own_rows_beside_a_covariate_are_asked_about_together():
+    y = 0.5 * X
+
+    def line(x):
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(slope * x, NOISE))
+
+    def guide(x):
+        pyro.sample("slope", dist.Normal(0.5, 1e-4))
+
+    pair = pv.Pair(pyro.condition(line, data={"y": y}), guide)
+    found = pv.log_evidence(pair, X, draws=5).value
+    assert torch.allclose(found.double(), dist.Normal(0.0, NOISE).log_prob(torch.zeros(())).double(), atol=1e-3)
+    with pytest.raises(pv.PairError, match=f"{len(X)}"):
+        pv.log_evidence(pair, X[:20])

@@ -14,6 +14,7 @@ from pyrovae.evaluation.importance_weights import check, row_weights
 from pyrovae.evaluation.per_datum import check_proper, of_each_datum
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
@@ -181,7 +182,7 @@ def _check_same_numbers(name: str, sampler: Sampler, observed: dict[str, tuple[s
         if not node["is_observed"] or node["mask"] is not None:
             continue  # what a mask hides may be anything
         before, numbers = observed.setdefault(site, (name, value.double()))
-        if numbers.shape == value.shape and not torch.allclose(numbers, value.double(), rtol=1e-5, equal_nan=True):
+        if numbers.shape == value.shape and not same_numbers(numbers, value, rtol=1e-5, atol=1e-8):
             raise PairError(
                 f"compare: {site!r} of {name!r} holds other numbers than {site!r} of {before!r} on the same rows "
                 "(logarithms, say, standardised or binarised values), and densities in different units do not "

@@ -17,6 +17,7 @@ from pyrovae.pairs.masks import hides_a_part
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.pairs.points import is_delta
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.pairs.trace import samples
 from pyrovae.pairs.turns import in_turn
@@ -229,7 +230,7 @@ def _with(shape: torch.Size, axis: int, length: int) -> list[int]:
 def _summed(run: Run, sites: list[str]) -> torch.Tensor:
     for name in sites:
         fn, value = run.node(name, "guide")["fn"], run.node(name, "guide")["value"]
-        if is_delta(fn) and not torch.allclose(fn.sample(), value, rtol=1e-4, atol=1e-5):
+        if is_delta(fn) and not same_numbers(fn.sample(), value, rtol=1e-4, atol=1e-5):
             raise DataError(
                 f"the guide makes {name!r} by a function of the datum (behind an auxiliary site), so that the draws of "
                 "one datum are none of another, and have no density there."

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import given_sites, observed_wholes, whole_of
@@ -49,5 +50,5 @@ def framed_site(sampler: Sampler, key: int | str | None = None) -> str | None:
     values: dict[str, Any] = {site: run.nodes[site]["value"] for site in given_sites(sampler.structure)}
     near = [site for site, value in values.items() if tuple(value.shape) == shape]
     if len(near) > 1 and leaf is not None:
-        near = [site for site in near if torch.allclose(values[site].to(leaf), leaf, equal_nan=True)]
+        near = [site for site in near if same_numbers(values[site], leaf, rtol=1e-5, atol=1e-8)]
     return whole_of(sampler.structure, near[0]) if len(near) == 1 else None

@@ -12,6 +12,7 @@ from pyrovae.checks.shapes import misplaced
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.pairs.points import is_delta, own_log_prob
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.first_look import UncutError
@@ -104,7 +105,7 @@ class _Look:
         """A few rows, or all of the first ones where the pair takes its own number of rows only, and a run on them."""
         few = cut(first, min(first.rows, _FEW))
         one = self.tried(few) if few is not first else self.tried(first, self.on_first)
-        if one is not None and self.shows_all_sites(one):
+        if one is not None and self.shows_all_sites(one) and not self.observes_its_own_rows(few, one):
             if few is not first:
                 self.check_runs_on(first)
             return few, one
@@ -114,6 +115,13 @@ class _Look:
         if first.rows == self.rows:
             raise PairError(f"the model does not run against given draws: {self.trouble}")
         raise UncutError("the pair runs on all of its rows only")
+
+    def observes_its_own_rows(self, few: Batch, run: Traces) -> bool:
+        """Whether it observes the same numbers on fewer rows: data in a closure, or by `pyro.condition`."""
+        ill = [name for name, node in samples(run.model) if misplaced(node, few.rows, self.structure.data_plate)]
+        whole = self.tried(self.use.first(self.tile_rows), self.on_first) if ill else None
+        values = [(run.model.nodes[name]["value"], whole.model.nodes[name]["value"]) for name in ill if whole]
+        return bool(values) and all(one.shape == other.shape and torch.equal(one, other) for one, other in values)
 
     def shows_all_sites(self, run: Traces) -> bool:
         """Not so where each datum has a site of its own, `obs_0`, `obs_1`, ..."""
@@ -240,7 +248,7 @@ class _Look:
 def differs(node: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two runs that hold a site's value have another distribution there."""
     value, here, there = node["value"], node["fn"], other["fn"]
-    if is_delta(here) and not torch.allclose(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):
+    if is_delta(here) and not same_numbers(here.sample(), there.sample(), rtol=1e-4, atol=1e-5):
         return True
     return not torch.equal(own_log_prob(here, value), own_log_prob(there, value))
 

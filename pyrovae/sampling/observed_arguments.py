@@ -11,6 +11,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.trace import rows_moved, samples
 from pyrovae.sampling.programs import cut, traced
 from pyrovae.sampling.sampler import Sampler
@@ -73,7 +74,7 @@ def with_values(sampler: Sampler, batch: Batch, values: Mapping[str, torch.Tenso
     for site, value in values.items():
         held, axis = given_value(after.node(site)), sampler.layout.place(("model", site)).axis
         wanted = value if axis is None else value.narrow(axis, 0, min(few.rows, value.shape[axis]))
-        if held.shape != wanted.shape or not torch.allclose(held.double(), wanted.double(), equal_nan=True):
+        if not same_numbers(held, wanted, rtol=1e-5, atol=1e-8):
             raise PairError(
                 f"no argument of the model is what site {site!r} observes: the pair computes what it observes at "
                 f"{site!r} from its arguments, so other values cannot be given to it. Compute that beforehand, and "

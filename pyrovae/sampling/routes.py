@@ -23,6 +23,7 @@ from pyrovae.pairs.looks.isolation import restart
 from pyrovae.pairs.looks.state_keeper import rewind
 from pyrovae.pairs.pair import HasPair, Side, Wrapped
 from pyrovae.pairs.points import is_delta
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, samples
 from pyrovae.sampling.layout import Layout, fold_plate, fold_rows, fold_single, unfold_rows
@@ -221,11 +222,15 @@ def _agrees(run: Run, ask: RunRequest, draw: int) -> bool:
     single = Run(Traces(model, guide), 1, fold_single, ask.layout, ask.structure.data_plate)
     return all(
         _close(run.log_prob(name, side)[draw], single.log_prob(name, side)[0])
-        and _close(run.value(name, side)[draw], single.value(name, side)[0])
+        and _same(run.value(name, side), single.value(name, side)[0], draw)
         for side in ("model", "guide")
         for name, node in samples(getattr(single.traces, side))
         if side == "model" or is_part_of_q(node)  # a factor of a guide is in a loss alone
     )
+
+
+def _same(values: torch.Tensor, single: torch.Tensor, draw: int) -> bool:
+    return same_numbers(values[draw], single, rtol=1e-4, atol=1e-5, among=values)
 
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -15,6 +15,7 @@ from pyrovae.tables.less_skewed import less_skewed_by_logarithm
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
+_TINY = 1e-6  # below which the logit of a proportion says no more: farads are none
 _FEW = 20  # whole numbers of which there are no more are taken for codes
 _WRITTEN = {
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*": "dates as texts? Dates are datetime64 in a frame, and 2020-01-31 in a file",
@@ -125,9 +126,10 @@ def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
         # Counts vary as their mean at least; years and heights do not.
         if low >= 0 and high < 1e6 and numbers.var() > 0.8 * numbers.mean():
             return "count", ""
-    if low > 0 and high < 1:
+    inside = KINDS["proportion"]
+    if inside.lowest <= low and high <= inside.highest and np.median(numbers) > _TINY:
         return "proportion", ""
-    if low >= 0 and high <= 1:
+    if (low == 0 and high <= 1) or (low > 0 and high == 1):
         return "real", "between 0 and 1, the ends included: move these inside for a proportion"
     if low >= 0 and high > 0:
         if low == 0 and (numbers == 0).mean() > 0.01:

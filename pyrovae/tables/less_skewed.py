@@ -9,9 +9,10 @@ _NARROW = 0.05  # a spread, over the mean, below which a column is far from 0
 
 def less_skewed_by_logarithm(numbers: np.ndarray) -> bool:
     """Of numbers above 0; those far from it are not: there a logarithm is a straight line, and skewness is chance."""
-    if numbers.min() <= 0 or numbers.std() < _NARROW * numbers.mean():
+    if numbers.min() <= 0:
         return False
-    return abs(_skew(np.log(numbers))) < abs(_skew(numbers))
+    shares = numbers / numbers.max()  # squares of 1e200 are infinite
+    return shares.std() >= _NARROW * shares.mean() and abs(_skew(np.log(numbers))) < abs(_skew(shares))
 
 
 def _skew(numbers: np.ndarray) -> float:

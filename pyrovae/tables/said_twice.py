@@ -11,6 +11,7 @@ from pyrovae.tables.table_column import TableColumn
 
 _FEWEST = 20  # rows of which it is no chance
 _FIRST = 1_000  # rows that settle most pairs
+_LEAST = 1e-300  # of what is divided by
 _WIDEST = 200  # columns of which all pairs are looked at
 
 
@@ -42,7 +43,7 @@ def _words(one: TableColumn, values: np.ndarray, other: TableColumn, before: np.
 
 
 def _of_numbers(x: np.ndarray, y: np.ndarray, name: str, other: str) -> str:
-    x, y = x - x.mean(), y - y.mean()
+    x, y = ((one - one.mean()) / max(abs(one).max(), _LEAST) for one in (x, y))  # squares of 1e200 are infinite
     size = np.sqrt((x**2).sum() * (y**2).sum())
     return (
         f"a straight line of {other!r}: leave one out" if size > 0 and abs((x * y).sum()) > (1 - 1e-10) * size else ""

@@ -109,8 +109,9 @@ class Schema(NamedTuple):
                 found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
         frame = pd.DataFrame(found)
         if like is not None:
-            named = dict(zip(map(str, like.columns), like.columns, strict=True))
-            frame = frame.set_axis(like.index).rename(columns=named)
+            new = frame.columns[len(like.columns) :]
+            names = like.columns.append(new) if len(new) else like.columns
+            frame = frame.set_axis(like.index).set_axis(names, axis=1)
         return in_form_of(frame, form)
 
     def toml(self) -> str:
@@ -190,6 +191,8 @@ def _of_columns(columns: Iterable[TableColumn]) -> Schema:
 
 def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> Any:
     """The cells that are as they were, as they were written; the others decoded."""
+    import pandas as pd
+
     if before is None:
         return decoded
     known = one.numbers(before)[0]
@@ -200,6 +203,7 @@ def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> A
     try:
         filled, decoded = _able_to_hold(before, decoded[~same])
         filled[~same] = decoded
+        filled = filled.astype(before.dtype) if isinstance(before.dtype, pd.SparseDtype) else filled
     except (ValueError, TypeError):  # a type that cannot hold them
         return before.astype(object).where(same, decoded.astype(object)).infer_objects()
     return filled
@@ -212,6 +216,8 @@ def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
     if isinstance(before.dtype, pd.CategoricalDtype):
         new = [level for level in decoded.dropna().unique() if level not in before.cat.categories]
         before = before.cat.add_categories(new)
+    if isinstance(before.dtype, pd.SparseDtype):
+        return before.sparse.to_dense(), decoded.astype(before.dtype.subtype)  # cells of a sparse one cannot be set
     if isinstance(before.dtype, pd.DatetimeTZDtype):
         # Numbers of days are those of the clock on the wall, of whichever zone the frame has it.
         naive = decoded if decoded.dt.tz is None else decoded.dt.tz_localize(None)

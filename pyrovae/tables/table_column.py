@@ -12,12 +12,14 @@ from pyrovae.errors import DataError, argument
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import check_column, kind_of
 from pyrovae.tables.bands import band, intervals_of, place_of
+from pyrovae.tables.of_type import of_type
 
 Level = str | int | float | bool
 
 DATES = ("date", "day")  # forms of dates
 
 _DAY = 86_400e9  # nanoseconds
+_WIDEST = 1e150  # of a spread: densities square it
 
 
 class TableColumn(NamedTuple):
@@ -75,18 +77,13 @@ class TableColumn(NamedTuple):
                     f"{len(self.levels)}: decode single draws, not their means."
                 )
             return self._of_levels(np.where(missing, -1, numbers).astype(int))
-        kind = _numpy(self.dtype)
-        if not np.issubdtype(kind, np.integer) or missing.any():
-            return pd.Series(numbers)
-        whole, limits = np.rint(numbers), np.iinfo(kind)
-        fits = ((whole >= limits.min) & (whole <= limits.max)).all()
-        return pd.Series(whole.astype(kind if fits else np.int64))
+        return of_type(numbers, self.dtype)
 
     def _as_written(self, dates: Any) -> Any:
         """Dates in the column's own unit and timezone."""
         unit = re.fullmatch(r"datetime64\[(\w+)(?:, (.+))?\]", self.dtype)
         if unit is None:
-            return dates
+            return dates.astype(self.dtype) if re.fullmatch(r"timestamp\[\w+\]\[pyarrow\]", self.dtype) else dates
         dates = dates.astype(f"datetime64[{unit[1]}]")
         return dates if unit[2] is None else in_timezone(dates, unit[2])
 
@@ -169,7 +166,13 @@ def column_of(column: Column, numbers: np.ndarray) -> Column:
     """A column with what its numbers say: level and spread, or the shares of the classes."""
     import torch
 
-    return check_column(kind_of(column).learned(column, torch.from_numpy(numbers[~np.isnan(numbers)].astype(float))))
+    found = kind_of(column).learned(column, torch.from_numpy(numbers[~np.isnan(numbers)].astype(float)))
+    if not 1 / _WIDEST < found.spread < _WIDEST:
+        raise DataError(
+            f"column {column.name!r} varies by {found.spread:g}, whose square double precision does not hold: write it "
+            f"in another unit, or leave it out ({argument('kinds', {column.name: 'left out'})})."
+        )
+    return check_column(found)
 
 
 def in_timezone(dates: Any, zone: Any) -> Any:
@@ -204,10 +207,3 @@ def _is_number(value: Any) -> bool:
     except (ValueError, TypeError):
         return False
     return True
-
-
-def _numpy(dtype: str) -> np.dtype:
-    try:
-        return np.dtype(dtype.lower())  # pandas' own Int64 is numpy's int64
-    except TypeError:
-        return np.dtype(float)

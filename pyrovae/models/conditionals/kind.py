@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,8 +72,12 @@ class Kind:
     def learned(self, column: Column, seen: Tensor) -> Column:
         """The column with what its numbers say of it: center and spread."""
         scaled = self.transformed(column, seen).numpy() if len(seen) else torch.zeros(1).double().numpy()
-        center, spread = float(scaled.mean()), float(scaled.std())
-        return column._replace(center=center, spread=spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0)
+        # By powers of two, which change no digit: squares of 1e-200 are 0.
+        size = math.frexp(float(abs(scaled).max()))[1] if len(scaled) else 0
+        scaled = np.ldexp(scaled, -size)
+        center, spread = (math.ldexp(float(one), size) for one in (scaled.mean(), scaled.std()))
+        # Against the level alone: currents of 1e-13 A vary.
+        return column._replace(center=center, spread=spread if spread > 1e-12 * abs(center) else 1.0)
 
     def free_start(self, column: Column) -> float:
         """Where the free number of a column begins: a scale, in spreads of the column."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from pyrovae.errors import PairError
 from pyrovae.pairs.lawful_values import given_value
+from pyrovae.pairs.same_numbers import same_numbers
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import given_sites
 
@@ -17,7 +16,7 @@ def observed_leaf(sampler: Sampler, key: int | str) -> str:
     leaf, run = sampler.use.first(None).leaves[key], sampler.use.posterior_run.model
     for site in given_sites(sampler.structure):
         value: Any = given_value(run.nodes[site])
-        if value.shape == leaf.shape and torch.allclose(value.double(), leaf.double(), equal_nan=True):
+        if same_numbers(value, leaf, rtol=1e-5, atol=1e-8):
             return site
     raise PairError(
         f"no observed site of the pair holds argument {key!r} as it is given (a covariate, or rows that the "
