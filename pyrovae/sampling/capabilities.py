@@ -120,7 +120,7 @@ class _Look:
         """Whether it observes the same numbers on fewer rows: data in a closure, or by `pyro.condition`."""
         ill = [name for name, node in samples(run.model) if misplaced(node, few.rows, self.structure.data_plate)]
         whole = self.tried(self.use.first(self.tile_rows), self.on_first) if ill else None
-        values = [(run.model.nodes[name]["value"], whole.model.nodes[name]["value"]) for name in ill if whole]
+        values: list[Any] = [[one.model.nodes[name]["value"] for one in (run, whole)] for name in ill if whole]
         return bool(values) and all(one.shape == other.shape and torch.equal(one, other) for one, other in values)
 
     def shows_all_sites(self, run: Traces) -> bool:
