@@ -82,3 +82,27 @@ def test_pairs_that_observe_other_numbers_are_told_apart_in_every_unit():
 
     with pytest.raises(pv.PairError, match="holds other numbers"):
         pv.compare({"one": pair(1), "other": pair(2)}, 1e-10 * torch.from_numpy(X).float())
+
+
+def test_gaps_and_annealing_are_those_of_every_unit():
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]])
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    covariance = torch.linalg.inv(torch.eye(2) + weight.T @ weight / 0.25)
+    loc, scale = x @ weight @ covariance / 0.25, 1.3 * covariance.diagonal().sqrt()
+    gaps, bounds = [], []
+    for unit in (1.0, 2.0**-30):
+
+        def model(x, unit=unit):
+            with pyro.plate("rows", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), unit).to_event(1))
+                pyro.sample("x", dist.Normal(z @ weight.T, 0.5 * unit).to_event(1), obs=x)
+
+        def guide(x, unit=unit):
+            with pyro.plate("rows", len(x)):
+                pyro.sample("z", dist.Normal(unit * loc, unit * scale).to_event(1))
+
+        pair = pv.Pair(model, guide)
+        gaps.append(pv.inference_gap(pair, unit * x, steps=20, draws=50).approximation.value)
+        bounds.append(pv.ais(pair, unit * x, chains=2, steps=5).lower.value + 3 * np.log(unit))
+    assert torch.allclose(*gaps, atol=1e-3)
+    assert torch.allclose(*bounds, atol=1e-3)

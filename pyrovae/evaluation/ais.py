@@ -18,6 +18,7 @@ from pyrovae.evaluation.from_prior import FromPrior
 from pyrovae.evaluation.hamiltonian import Ends, chains_at, moved
 from pyrovae.evaluation.importance_weights import checked, joined
 from pyrovae.evaluation.per_datum import check_proper, of_each_datum
+from pyrovae.evaluation.spread_of import spread_of
 from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
@@ -222,7 +223,7 @@ def _pilot(scorer: Scorer, coordinates: Coordinates, plan: AnnealingPlan, exact:
     shared = exact.shared(count) if exact else scorer.shared(range(1))
     shared = shared and shared[:1] * count  # of one global draw, since a loop over several takes long
     drawn = _drawn(scorer, coordinates, count, shared)
-    scale = drawn.std(0).clamp(min=1e-4)
+    scale = spread_of(drawn)
     pilots = min(_PILOTS, count)
     ends = _ends(scorer, coordinates, shared[:pilots] if shared else None)
     here, step = chains_at(drawn[:pilots], ends), torch.full_like(scale[:, 0], 0.7 * scale.shape[1] ** -0.25)

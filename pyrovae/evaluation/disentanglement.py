@@ -217,7 +217,7 @@ def _separability(codes: np.ndarray, factors: np.ndarray, kinds: list[bool]) -> 
     """How well each dimension alone predicts each factor, by a linear model."""
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
-    codes = (codes - codes.mean(0)) / np.maximum(codes.std(0), 1e-12)
+    codes = (codes - codes.mean(0)) / np.where(codes.std(0) > 0, codes.std(0), 1.0)
     found, half = np.zeros((codes.shape[1], factors.shape[1])), len(codes) // 2
     for k, (factor, discrete) in enumerate(zip(factors.T, kinds, strict=True)):
         y = _labels(factor, discrete)

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.errors import ArgumentError
+from pyrovae.evaluation.spread_of import spread_of
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.pair import Side, Wrapped
 from pyrovae.sampling.densities import of_run
@@ -58,7 +59,7 @@ def changes_of(scorer: Scorer, *, full: bool) -> dict[str, Change]:
                 "have. Have it summed out by the model, if it is discrete."
             )
         free = biject_to(known_support(node["fn"])).inv(values[site])
-        middle, spread = free.mean(0), free.std(0).clamp(min=1e-4)
+        middle, spread = free.mean(0), spread_of(free)
         shear = torch.zeros_like(middle)[..., None].expand(*middle.shape, middle.shape[-1]).clone() if full else None
         shear = shear if len(node["fn"].event_shape) == 1 else None
         parts = torch.zeros_like(middle), torch.zeros_like(middle)

@@ -71,7 +71,7 @@ def _range_of(drawn: torch.Tensor) -> LevelRange:
 
 def _bytes(value: torch.Tensor, scale: LevelRange | None) -> torch.Tensor:
     if scale is not None:
-        value = (value - scale.low) / max(scale.high - scale.low, 1e-12) * 255
+        value = (value - scale.low) / ((scale.high - scale.low) or 1.0) * 255
     return value.round().nan_to_num(0).clamp(0, 255).to(torch.uint8)
 
 

@@ -10,6 +10,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.coordinates import Coordinates
 from pyrovae.evaluation.refinement import climb
+from pyrovae.evaluation.spread_of import spread_of
 from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
@@ -91,7 +92,7 @@ def _gain(scorer: Scorer, coordinates: Coordinates, drawn: Drawn, move: Move | N
 
 
 def _refined(scorer: Scorer, coordinates: Coordinates, pool: Drawn) -> Move:
-    centre, scale = pool.position.mean(0), pool.position.std(0).clamp(min=1e-6)
+    centre, scale = pool.position.mean(0), spread_of(pool.position)
     counted = _counted(scorer, coordinates, pool.position[:_TOGETHER])
     shift, stretch = (torch.zeros_like(centre).requires_grad_() for _ in range(2))
 
