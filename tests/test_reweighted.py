@@ -132,6 +132,7 @@ def test_a_top_level_is_reweighted():
         (lambda: pv.reweighted(pv.Pair(levels, both), X, site="low"), pv.PairError, "not the same for all rows"),
         (lambda: pv.reweighted(TRUTH, X, site="x"), pv.ArgumentError, r"site='x'.*'z'"),
         (lambda: pv.reweighted(TRUTH, X[:9]), pv.DataError, "9 rows are too few"),
+        (lambda: pv.reweighted(pv.reweighted(TRUTH, X, draws=99), X), pv.PairError, "reweighted already"),
         (lambda: pv.reweighted(TRUTH, X, most=0), pv.ArgumentError, "most=0"),
     ],
 )

@@ -18,7 +18,7 @@ from pyrovae.evaluation.network_classifier import LogOdds, trained_log_odds
 from pyrovae.evaluation.reweighted_distribution import ReweightedDistribution
 from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import as_number, check_count
-from pyrovae.pairs.pair import HasPair, Side, Wrapped
+from pyrovae.pairs.pair import HasPair, Side, Wrapped, wrappers
 from pyrovae.pairs.seeds import chosen_seed, seed_for
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.readings import rows_first
@@ -104,7 +104,7 @@ class _InPlaceOf(Messenger):
     def _pyro_sample(self, msg) -> None:
         if msg["name"] == self.pair.site:
             pair, batch = self.pair, msg["fn"].batch_shape
-            msg["fn"] = ReweightedDistribution(pair.base.expand(batch), pair.factor, pair.log_z, pair.factor.most)
+            msg["fn"] = ReweightedDistribution(pair.base, pair.factor, pair.log_z, pair.factor.most, batch)
 
 
 @in_turn
@@ -158,6 +158,10 @@ def reweighted(
     draws, seed, most = check_count("draws", draws), chosen_seed(seed), _bound(most)
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     name = _site(sampler, site)
+    if any(isinstance(layer, Reweighted) and layer.site == name for layer in wrappers(pair)):
+        raise PairError(
+            f"reweighted: the prior of {name!r} is reweighted already. Reweight the pair inside it (.pair)."
+        )
     base, codes = _prior(sampler, name), _codes(sampler, name)
     if len(codes) < _LEAST:
         raise DataError(f"{len(codes)} rows are too few to learn a prior from; give {_LEAST} at least.")
