@@ -550,6 +550,18 @@ def test_draws_of_every_source_are_whole_numbers(draws):
             pv.calibration(truth, truth.sample(5), draws=draws, source=source)
 
 
+def test_where_nothing_was_observed_nothing_is_said():
+    truth = pv.masked(pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5))
+    found = pv.calibration(truth, torch.full((5, 3), math.nan), draws=10)["x"]
+    assert bool(found.coverage.isnan().all())
+    assert bool(found.error.isnan().all())
+    assert found.verdict == "nothing was observed"
+    wide = 0.5 + (uniform(500) - 0.5) / 2
+    ranks = pv.Ranks.of(torch.stack([torch.full((500,), math.nan), wide], 1))
+    assert ranks.outside.tolist() == [False, True]  # by the band of 500 ranks, and not of none
+    assert ranks.verdict == "draws are too wide"
+
+
 def test_levels_come_as_numbers_lists_and_tensors():
     truth = pv.truth.LinearGaussian(torch.ones(3, 1), torch.zeros(3), 0.5)
     x = truth.sample(5)

@@ -135,7 +135,7 @@ def check(pair, data, **options):
     batch = placement.place(first)
     with isolated():
         traces = run(pair, *batch[:2])
-    check_supports(batches, batch, traces, placement)
+    check_supports(pair, batches, batch, traces, placement)
 
 
 def far(value, kind=np.float32):
@@ -159,6 +159,18 @@ def test_where_nothing_validates_a_bad_row_far_away_is_told_of():
         warnings.simplefilter("error")
         check(pair, far(3))
         check(pair, -np.ones((20, 3), dtype=np.float32))  # a finding of the first batch, which may be meant
+
+
+@pytest.mark.parametrize("hole", [np.float32("nan"), np.iinfo(np.int64).min])
+def test_a_hole_behind_a_first_batch_without_any_is_one_for_a_pair_that_takes_holes(hole):
+    data = far(hole, np.float32 if isinstance(hole, np.floating) else np.int64)
+    check(pv.masked(model_of(dist.Poisson)), data)
+    data[18_000, 0] = -1
+    found = r"1 of 20000 rows, the first in row 18000, column 0, with the value -1\. The values run from -1 to 1:"
+    with pytest.raises(pv.DataError, match=found):
+        check(pv.masked(model_of(dist.Poisson)), data)
+    with pytest.raises(pv.DataError, match=r"Poisson: 2 of 20000 rows, the first in row 17000"):
+        check(model_of(dist.Poisson), data)
 
 
 def test_rows_that_are_sound_pass():

@@ -139,6 +139,7 @@ def test_the_page_of_fifty_columns_says_all_in_their_own_units():
     assert all(name in page.words for name in frame.columns)
     assert "cook <b>" in page.text  # escaped, as a class may be called anything
     assert "an occupati…" in page.text
+    assert "columns of several classes have no variance ('" in page.text  # and predictions are finite
     assert page.text.count("2021-0") > 10
     assert "nan" not in html.lower().replace("dominan", "")
     assert "A classifier tells drawn rows from data" in page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from pyrovae.data.placement import Placement
 from pyrovae.errors import DataError, argument, warn_user
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.lawful_values import elements_inside, given_value
+from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.masks import mask_around, mask_of
+from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.part_observed import where_missing
 from pyrovae.pairs.trace import Traces, samples
 
 _CHUNK = 8_192  # rows looked at together
@@ -82,7 +86,7 @@ def outside_words(
     place = _place((index[0] + start, *index[1:]) if index else index)
     return (
         f"{_outside(name, fn)}: {int(rows.sum())} of {of_all}, the first {place} with the value "
-        f"{value[index].item():g}. {_mend(fn, value)}"
+        f"{value[index].item():g}. {_mend(fn, value, value[index].item())}"
     )
 
 
@@ -111,7 +115,7 @@ def not_finite(name: str, fn: Any, value: torch.Tensor, mask: Any = None, *, sta
     family = type(base).__name__
     return (
         f"the observed values of {name!r} have no finite log-probability under {family}: {rows} of "
-        f"{len(bad) if bad.ndim else 1} rows, the first {place} with the value {shown:g}. {_mend(fn, value)}"
+        f"{len(bad) if bad.ndim else 1} rows, the first {place} with the value {shown:g}. {_mend(fn, value, shown)}"
     )
 
 
@@ -124,13 +128,15 @@ def _outside(name: str, fn: Any) -> str:
     return f"the observed values of {name!r} are outside the support of {family_of(fn)}"
 
 
-def _mend(fn: Any, value: torch.Tensor) -> str:
-    if not bool(torch.isfinite(value).all()):
+def _mend(fn: Any, value: torch.Tensor, first: float) -> str:
+    """What to do about the first value outside; others may be holes, which are not at fault where it is a number."""
+    if not math.isfinite(first):
         return (
             "NaN and infinity have no density: let what is missing count nowhere (pv.masked(pair)), drop these rows, "
             "or fill them and mask them (poutine.mask)."
         )
-    low, high = value.min().item(), value.max().item()
+    numbers = value[torch.isfinite(value) & ((value == first) | ~where_missing(value))]
+    low, high = numbers.min().item(), numbers.max().item()
     family = family_of(fn)
     if family.startswith("Bernoulli") and low >= 0 and high <= 1:
         return (
@@ -164,18 +170,21 @@ def _is_inside(fn: Any, number: float) -> bool:
 
 
 # --- all rows, before training ------------------------------------------------------------------------
-def check_supports(batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
+def check_supports(pair: HasPair, batches: Batches, batch: Batch, traces: Traces, placement: Placement) -> None:
     """Look through arrays for values outside the support of the site that observes them.
+
+    Holes of a pair that takes them are none, though a first batch without any shows no mask.
 
     Only where the support does not depend on parameters; the rest is checked batch by batch by the site itself, if it
     validates its values. One that does not may be meant to take them, so that it is told of them.
     """
     if batches.transform is not None or not batches.leaves():
         return
+    holed = takes_holes(pair)
     for key, leaf in batch.leaves.items():
         for name, node in samples(traces.model):
             if node["is_observed"] and given_value(node) is leaf and mask_of(node) is None:
-                found = _outside_in(name, node["fn"], batches.leaves()[key], key, placement)
+                found = _outside_in(name, node["fn"], batches.leaves()[key], key, placement, holed=holed)
                 if found and validates(node["fn"]):
                     raise DataError(found.words)
                 if found and found.first >= batch.rows:  # those of the first batch were told of with the pair
@@ -187,7 +196,9 @@ class _Outside(NamedTuple):
     words: str
 
 
-def _outside_in(name: str, fn: Any, array: Any, key: int | str, placement: Placement) -> _Outside | None:
+def _outside_in(
+    name: str, fn: Any, array: Any, key: int | str, placement: Placement, *, holed: bool
+) -> _Outside | None:
     support = _constant_support(fn)
     if support is None or support is constraints.real:
         return None
@@ -198,13 +209,15 @@ def _outside_in(name: str, fn: Any, array: Any, key: int | str, placement: Place
         outside = ~support.check(placed)
         for end in ends:
             outside |= placed == end
+        if holed:
+            outside &= ~where_missing(placed)
         if bool(outside.any()):
             count += int(outside.reshape(len(rows), -1).any(1).sum())
             first = outside.nonzero()[0].tolist()
             if not message:
                 at = start + first[0]
                 value = placed[tuple(first)].item()
-                message = f"{_place((at, *first[1:]))} with the value {value:g}. {_mend(fn, placed)}"
+                message = f"{_place((at, *first[1:]))} with the value {value:g}. {_mend(fn, placed, value)}"
     return _Outside(at, f"{_outside(name, fn)}: {count} of {len(array)} rows, the first {message}") if message else None
 
 

@@ -18,7 +18,7 @@ from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.looks.state_keeper import kept
 from pyrovae.pairs.may_read import may_read
 from pyrovae.pairs.pair import HasPair, Wrapped, check_is_pair, unwrapped
-from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing
+from pyrovae.pairs.part_observed import holes_in, is_kept_by_casts, observing, where_missing
 from pyrovae.pairs.points import is_deterministic
 
 Fill = float | torch.Tensor | Mapping[int | str, "float | torch.Tensor"]
@@ -179,11 +179,7 @@ def _masks_for(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, A
     except (TypeError, ValueError):
         return {}
     leaves = {**dict(zip(_names(function, args), args, strict=True)), **kwargs}
-    seen = {
-        name: ~holes
-        for name, leaf in leaves.items()
-        if isinstance(leaf, torch.Tensor) and leaf.ndim and (holes := _holes_or_none(leaf)) is not None
-    }
+    seen = {name: ~where_missing(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor) and leaf.ndim}
     found = {f"{name}_mask": one for name, one in seen.items() if f"{name}_mask" in asked}
     if "mask" not in asked or not seen:
         return found
@@ -196,11 +192,11 @@ def _masks_for(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, A
 
 
 def _has_holes(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and bool(_holes_or_none(leaf).any())
+    return isinstance(leaf, torch.Tensor) and bool(where_missing(leaf).any())
 
 
 def _without_holes(leaf: Any) -> Any:
-    return torch.where(_holes_or_none(leaf), 0, leaf) if isinstance(leaf, torch.Tensor) else leaf
+    return torch.where(where_missing(leaf), 0, leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _with_holes_of(leaves: Mapping[int | str, Any], key: int | str) -> dict[int | str, Any]:
@@ -209,11 +205,6 @@ def _with_holes_of(leaves: Mapping[int | str, Any], key: int | str) -> dict[int 
 
 def _named(args: tuple, kwargs: Mapping[str, Any], names: Mapping[int | str, str]) -> dict[str, Any]:
     return {**{names[place]: leaf for place, leaf in enumerate(args)}, **kwargs}
-
-
-def _holes_or_none(leaf: torch.Tensor) -> torch.Tensor:
-    holes = holes_in(leaf)
-    return torch.zeros_like(leaf, dtype=torch.bool) if holes is None else holes
 
 
 def _counting(msg: Mapping[str, Any]) -> torch.Tensor:

@@ -175,6 +175,12 @@ def holes_in(value: torch.Tensor) -> torch.Tensor | None:
     return None
 
 
+def where_missing(value: torch.Tensor) -> torch.Tensor:
+    """The same as a mask, False everywhere for kinds that have no such element."""
+    holes = holes_in(value)
+    return torch.zeros_like(value, dtype=torch.bool) if holes is None else holes
+
+
 def with_holes(value: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Values of which those that are not seen are marked as missing.
 

@@ -47,7 +47,7 @@ def _tried(heading: str, make: Callable[[], Section]) -> Section:
 def _certain(about: ReportData, found: Certainty, limits: Limits) -> Section:
     numbers, words = _numbers(about, found, limits)
     if not np.isfinite(numbers).all():
-        raise ValueError("the predictions are not finite.")
+        raise ValueError(_no_number(about, found))
     order = np.argsort(numbers, kind="stable")
     count = min(_SHOWN if limits else _SHOWN_ROWS, len(order) // 2)
     parts = (("Most certain", order[:count]), ("Least certain", order[len(order) - count :][::-1]))
@@ -55,6 +55,17 @@ def _certain(about: ReportData, found: Certainty, limits: Limits) -> Section:
         f"<h3>{heading}</h3>{_group(about, found.rows[places], numbers[places], limits)}" for heading, places in parts
     )
     return Section("What the model is sure of", f"<p>{_split(found)}</p>{body}", words)
+
+
+def _no_number(about: ReportData, found: Certainty) -> str:
+    """Why rows have no number: columns of classes have no variance, all else should have one."""
+    lacking = np.atleast_1d(np.isnan(found.elements).all(0))
+    columns = about.schema.columns if about.schema else ()
+    if lacking.shape != (len(columns),) or not np.isfinite(found.elements[:, ~lacking]).all():
+        return "the predictions are not finite."
+    names = [repr(one.name) for one, lacks in zip(columns, lacking, strict=True) if lacks]
+    listed = ", ".join(names[:_COLUMNS]) + (", ..." if len(names) > _COLUMNS else "")
+    return f"columns of several classes have no variance ({listed}), so that no number holds of a whole row."
 
 
 def _split(found: Certainty) -> str:
@@ -193,7 +204,7 @@ def _places(scores: np.ndarray, ordinary: np.ndarray) -> list[float]:
 def _calibrated(about: ReportData) -> Section:
     found = calibration_of(about)
     if not bool(found.coverage.isfinite().all()):
-        raise ValueError("the predictions are not finite.")
+        raise ValueError("no value of these rows was observed.")
     said = {"model": "of a new row", "rest": "from the rest of the row", "residual": "around the row's own code"}
     ninety = LEVELS.index(0.9)
     coverage = svg.error_chart(

@@ -135,7 +135,7 @@ def make_plan(
         weight_files.initialise(pair, batch, seed)
     structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
     _check_implicit(traces, options)
-    check_supports(batches, batch, traces, placement)
+    check_supports(pair, batches, batch, traces, placement)
     _check_last_batch(batches, structure)
     _check_trainable(structure)
     optimiser.check_names(list(structure.parameters))

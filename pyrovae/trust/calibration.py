@@ -199,12 +199,12 @@ def _said(chances: torch.Tensor, rows: PredictedRows) -> tuple[torch.Tensor, tor
 def covered(ranks: torch.Tensor, levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The share of ranks within each central interval, and its standard error between rows.
 
-    One more row of nominal variance keeps the error from being 0 where all are inside.
+    One more row of nominal variance keeps the error from being 0 where all are inside. Of no rank both are NaN.
     """
     flat = ranks.reshape(len(ranks), -1).double()
     known = ~flat.isnan()
     number = known.sum(1)
-    total = number.sum().clamp(min=1)
+    total = number.sum()
     inside = torch.stack([(((flat - 0.5).abs() <= level / 2) & known).sum(1) for level in levels]).double()
     share = inside.sum(1) / total
     rows = (number > 0).sum().clamp(min=1)

@@ -32,7 +32,8 @@ class Ranks(NamedTuple):
     Attributes:
         values: (rows, *rest); NaN where nothing was observed.
         points: (points,), where the shares are looked at.
-        share: of the values up to each point, (points, *rest); (points,) where the rest was pooled.
+        share: of the values up to each point, (points, *rest); (points,) where the rest was pooled; NaN where nothing
+            was observed.
         lower: of the band that holds all shares, of all curves together, with probability `level`.
         upper: of that band.
         level: of the band.
@@ -96,9 +97,12 @@ class Ranks(NamedTuple):
     @property
     def verdict(self) -> str:
         """In words, whether draws are too narrow, too wide or off to one side."""
+        if bool(self.values.isnan().all()):
+            return "nothing was observed"
         if not bool(self.outside.any()):
             return "uniform within the band"
-        worst = int((self.share - self.points.reshape(-1, *[1] * (self.share.ndim - 1))).abs().amax(0).argmax())
+        off = (self.share - self.points.reshape(-1, *[1] * (self.share.ndim - 1))).abs().amax(0)
+        worst = int(off.nan_to_num(nan=0.0).argmax())
         values = self.values if self.share.ndim == 1 else self.values.reshape(len(self.values), -1)[:, worst]
         values = values[~values.isnan()] - 0.5
         middle, spread = float(values.mean()), float(values.square().mean() - 1 / 12)
@@ -118,11 +122,13 @@ def rank(truth: torch.Tensor, below: torch.Tensor, equal: torch.Tensor, draws: i
 
 def _mean(values: torch.Tensor, among: torch.Tensor, dim: int) -> torch.Tensor:
     known = ~among.isnan()
-    return torch.where(known, values.double(), 0.0).sum(dim) / known.sum(dim).clamp(min=1)
+    return torch.where(known, values.double(), 0.0).sum(dim) / known.sum(dim)
 
 
 def _fewest(values: torch.Tensor) -> int:
-    return max(1, int((~values.isnan()).sum(0).min()))
+    """Of the elements that are known of any row: one that is known of none has no curve, and says nothing of others."""
+    known = (~values.isnan()).sum(0)
+    return int(known[known > 0].min()) if bool((known > 0).any()) else 1
 
 
 def _pooled(values: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -133,9 +139,8 @@ def _pooled(values: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, i
     flat = values.reshape(len(values), -1)
     known = ~flat.isnan()
     number = known.sum(1).double()
-    total = number.sum().clamp(min=1)
     inside = torch.stack([((flat <= point) & known).sum(1) for point in points]).double()
-    share = inside.sum(1) / total
+    share, total = inside.sum(1) / number.sum(), number.sum().clamp(min=1)
     # Around the points, not the shares: where these stray by chance, the variance around them is too small.
     variance = (inside - points[:, None] * number).square().sum(1) / total.square()
     rows, ideal = max(1, int((number > 0).sum())), points * (1 - points)

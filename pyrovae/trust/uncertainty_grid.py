@@ -28,7 +28,8 @@ class Uncertainty(NamedTuple):
     """The uncertainty of one observed site, split; `total == aleatoric + latent + epistemic`.
 
     Attributes:
-        total: of the posterior predictive distribution, `(*plates, *event)`.
+        total: of the posterior predictive distribution, `(*plates, *event)`. A table's columns of several classes
+            have no variance: their parts are NaN, and so are `nats` and `information` of its rows.
         aleatoric: the likelihood's noise, which stays when everything else is known.
         latent: from the posterior of the local sites.
         epistemic: from the posterior of the global sites, which more data would narrow. NaN where there is none (the
