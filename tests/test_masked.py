@@ -311,3 +311,18 @@ def test_what_is_no_pair_and_a_fill_of_no_argument():
     pair = pv.masked(pv.Pair(factorised, wide))
     assert pv.masked(pair) is pair
     assert pv.masked(pair, fill=7.0).fill == 7.0
+
+
+def test_a_file_for_arviz_has_the_holes_of_later_rows():
+    def counts(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Poisson(torch.ones(2)).to_event(1), obs=x)
+
+    x = torch.ones(5000, 2)
+    x[4999, 0] = math.nan
+    groups = ("observed_data", "constant_data")
+    found = pv.to_arviz(pv.masked(pv.Pair(counts, lambda x: None)), x, draws=1, groups=groups)
+    observed, mask = found["observed_data"]["x"].values, found["constant_data"]["x_mask"].values
+    assert math.isnan(observed[4999, 0])
+    assert (observed[:4999] == 1).all()
+    assert (mask == ~x.isnan().numpy()).all()

@@ -77,7 +77,8 @@ class GroupContents:
             self._sums = not weights.by_row or declared(sampler.use.pair, "weighs_rows")
         observed = observed_arguments(sampler) if "constant_data" in groups else frozenset()
         self._whole_numbers = whole_numbers(sampler)
-        self._whole_observations = self._without_fractions() if "observed_data" in groups else set()
+        data = bool({"observed_data", "constant_data"} & set(groups))
+        self._whole_observations, self._masked = self._look_through() if data else (set(), set())
         self._residuals = self._of_latents() if "observed_data" in groups else set()
         self._covariates = [key for key in next(sampler.tiles(1)).batch.leaves if key not in observed]
 
@@ -182,7 +183,7 @@ class GroupContents:
         for site in self.structure.named("observed"):
             if site in self._residuals:
                 continue
-            value, mask = tile.value(site)[0], _mask(tile, site)
+            value, mask = tile.value(site)[0], self._mask(tile, site)
             if mask is None and site in self._whole_observations:
                 value = value.to(self._whole_numbers[site])
             if mask is not None:
@@ -200,12 +201,23 @@ class GroupContents:
                 logger.warning("%r is computed of latent sites, and no data: it is left out of observed_data.", site)
         return found
 
-    def _without_fractions(self) -> set[str]:
-        """Observed sites of whole numbers whose data are that: grey pixels under a Bernoulli are not."""
-        there = set(self.structure.named("observed")) & set(self._whole_numbers)
-        for tile in self.sampler.tiles(1) if there else ():
-            there = {site for site in there if bool((tile.value(site) == tile.value(site).round()).all())}
-        return there
+    def _look_through(self) -> tuple[set[str], set[str]]:
+        """Observed sites of whole numbers whose data are that, as grey pixels under a Bernoulli are not; those with a mask.
+
+        All rows decide: where a pair takes holes, rows without any have no mask.
+        """
+        sites = self.structure.named("observed")
+        whole, masked = set(sites) & set(self._whole_numbers), set()
+        for tile in self.sampler.tiles(1) if sites else ():
+            whole = {site for site in whole if bool((tile.value(site) == tile.value(site).round()).all())}
+            masked |= {site for site in sites if _mask(tile, site) is not None}
+        return whole, masked
+
+    def _mask(self, tile: Tile, site: str) -> torch.Tensor | None:
+        mask = _mask(tile, site)
+        if mask is None and site in self._masked:
+            return torch.ones_like(tile.value(site)[0], dtype=torch.bool)
+        return mask
 
     def _constant(self, tile: Tile) -> Iterator[VariablePart]:
         names = argument_names(self.sampler.use.pair, tile.batch.args, tile.batch.kwargs)
@@ -215,7 +227,7 @@ class GroupContents:
             plates = (plate, *[None] * (leaf.ndim - 1))
             yield VariablePart("constant_data", str(names[key]), leaf, plates, -leaf.ndim, tile.rows, None)
         for site in self.structure.named("observed"):
-            mask = _mask(tile, site)
+            mask = self._mask(tile, site)
             if mask is not None:
                 name = f"{self._wholes.get(site, site)}_mask"
                 yield from self._part(tile, "constant_data", name, site, mask, drawn=False)

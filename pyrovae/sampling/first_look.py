@@ -86,7 +86,7 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
             except Exception:
                 continue  # another plate may be the one
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in batch.leaves.values())
-        found, beside = "" if takes_holes(pair) else holes_in(batch.leaves), surplus_labels(pair.model, batch.args)
+        found, beside = "" if takes_holes(pair) else hole_words(batch.leaves), surplus_labels(pair.model, batch.args)
         if why := "" if found else no_draws_words(error) or summed_alone(pair, batch.args, batch.kwargs):
             raise PairError(f"the pair stops on these data with {first_line(error)}. {why}") from error
         if own := None if found else fitting_rows(pair, batch.args, batch.kwargs, error, data_plate):
@@ -99,7 +99,7 @@ def _look(pair: HasPair, batch: Batch, data_plate: str | None) -> Structure:
         ) from error
 
 
-def holes_in(leaves: Mapping[int | str, Any]) -> str:
+def hole_words(leaves: Mapping[int | str, Any]) -> str:
     """Which arguments hold numbers that are not finite, in words; nothing where none does."""
     return "; ".join(words for name, leaf in leaves.items() if (words := nonfinite_words(leaf, name)))
 

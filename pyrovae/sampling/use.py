@@ -29,7 +29,7 @@ from pyrovae.pairs.masked import takes_holes
 from pyrovae.pairs.pair import HasPair, for_figures
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import Traces, run, samples
-from pyrovae.sampling.first_look import UncutError, first_line, first_look, holes_in, of_a_distribution
+from pyrovae.sampling.first_look import UncutError, first_line, first_look, hole_words, of_a_distribution
 from pyrovae.sampling.programs import WholePlate, run_once
 
 _TOLD = ("dtype", "device", "support")  # clauses whose words leave no doubt about the cause
@@ -101,7 +101,7 @@ class Use:
         except (PyrovaeError, UncutError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            found = "" if takes_holes(self.pair) else holes_in(self.batches.leaves())
+            found = "" if takes_holes(self.pair) else hole_words(self.batches.leaves())
             if found:
                 raise DataError(f"{found}. The pair stopped there: {first_line(error)}") from error
             if not (isinstance(error, NotImplementedError | ValueError | RuntimeError) or of_a_distribution(error)):

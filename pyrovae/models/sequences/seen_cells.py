@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import DataError
-from pyrovae.pairs.part_observed import holes_in
+from pyrovae.pairs.part_observed import where_missing
 
 
 def seen_cells(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Which cells of series (rows, steps, *event) are there: inside of their row's length, and not missing (NaN)."""
-    holes = holes_in(x)
-    seen = torch.ones_like(x, dtype=torch.bool) if holes is None else ~holes
+    seen = ~where_missing(x)
     if lengths is None:
         return seen
     inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
