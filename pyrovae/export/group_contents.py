@@ -202,7 +202,7 @@ class GroupContents:
         return found
 
     def _look_through(self) -> tuple[set[str], set[str]]:
-        """Observed sites of whole numbers whose data are that, as grey pixels under a Bernoulli are not; those with a mask.
+        """Observed sites of whole numbers whose data are that, as grey pixels are not; those with a mask in some row.
 
         All rows decide: where a pair takes holes, rows without any have no mask.
         """
