@@ -293,6 +293,14 @@ def test_without_outliers_hardly_anything_is_called_one():
     assert (found.rows > 0.5).mean() < 0.01
 
 
+@pytest.mark.parametrize("epochs", [1, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_pair_that_has_learnt_nothing_of_rows_is_told_of(epochs, caplog):
+    frame = table(100)
+    found = pv.tables.outliers(trained(frame, epochs), frame, draws=50)
+    assert bool((found.rows > 0.5).mean() > 0.9) is (epochs == 1)
+    assert ("of the rows look like outliers as a whole" in caplog.text) is (epochs == 1)
+
+
 @pytest.mark.slow
 def test_cells_that_do_not_belong_together_make_a_strange_row():
     truth, _, frame, pair = linear_pair()

@@ -148,7 +148,13 @@ def _probabilities(
         again = _by_both(pair, given, key, suspects, of_all, options)
         cells = torch.where(suspects.any(1, keepdim=True), _probability(again, wide, shares), cells)
     apart = torch.logaddexp(math.log(_APART) + alone, math.log(1 - _APART) + wide).nansum(1)
-    rows, _ = _two_components(whole.rows[:, None], apart[:, None])
+    rows, share = _two_components(whole.rows[:, None], apart[:, None])
+    if float(share) > _MOST:
+        logger.warning(
+            "%.0f %% of the rows look like outliers as a whole, cells that have nothing to do with each other: the pair "
+            "knows little of how columns go together, and its verdicts on rows say nothing. Train it longer.",
+            100 * float(share),
+        )
     return cells, rows[:, 0]
 
 
