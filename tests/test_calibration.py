@@ -591,3 +591,28 @@ def test_a_site_that_is_observed_in_part_has_the_name_of_its_whole():
     assert set(pv.calibration(pair, *args, **asked)) == {"x", "y"} == set(pv.uncertainty(pair, *args, **asked))
     assert set(pv.uncertainty(pair, *args, sites=["y"], **asked)) == {"y"}
     assert len(pv.selective(pair, *args, site="y", **asked).loss) == len(args[0])
+
+
+def test_what_is_computed_of_latents_is_no_data():
+    """What a reparametrised model computes lies in its own intervals always; a residual has no data at all."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("twice", dist.Delta(2 * z, log_density=torch.zeros(()), event_dim=1), obs=2 * z)
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def residual(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(0.0, 1.0).expand([1]).to_event(1), obs=x - z)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.7).to_event(1))
+
+    x = torch.randn(30, 1)
+    with pytest.warns(pv.PyrovaeWarning, match="'twice': computed of latent sites"):
+        assert list(pv.calibration(pv.Pair(model, guide), x, draws=19)) == ["x"]
+    with pytest.raises(pv.PairError, match="no data to be calibrated against"):
+        pv.calibration(pv.Pair(residual, guide), x, draws=19)

@@ -16,7 +16,7 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evaluation import estimate
-from pyrovae.evaluation.arviz_versions import psislw
+from pyrovae.evaluation.arviz_versions import generation, psislw
 from pyrovae.evaluation.weight_tails import WeightTails
 from pyrovae.pairs.pair import Pair
 
@@ -563,6 +563,7 @@ def test_a_single_row_of_an_enumerated_model_has_the_figures_that_it_has_among_o
 # --- weights that hang on a few draws ---------------------------------------------------------------------
 
 
+@pytest.mark.skipif(generation() > 0, reason="ArviZ 1.x fits tails otherwise than 0.x: shapes up to 0.1 apart here")
 @pytest.mark.parametrize("draws", [25, 30, 512])
 def test_the_shape_of_the_largest_weights_is_that_of_all(draws):
     spread = torch.linspace(0.1, 5, 200, dtype=torch.float64)

@@ -20,8 +20,8 @@ class WeightTails:
 
     A generalised Pareto distribution is fitted to the \(M = \lceil \min(K/5,\, 3\sqrt K) \rceil\) largest of K weights
     by the profile estimate of Zhang and Stephens, with k pulled to a half as by ten weights more. ArviZ's own,
-    which `psis` asks and a test holds this one against, takes all weights of a row, one row at a time, and seconds to
-    import: too much for what every `log_evidence` asks beside its figure.
+    which `psis` asks and a test holds this one against (that of 0.x; 1.x fits otherwise), takes all weights of a row,
+    one row at a time, and seconds to import: too much for what every `log_evidence` asks beside its figure.
 
     Args:
         draws: K, how many there will be.

@@ -18,6 +18,7 @@ from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
+from pyrovae.sampling.computed_sites import computed_of_latents
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.plate_size import plate_size
@@ -193,13 +194,10 @@ class GroupContents:
 
     def _of_latents(self) -> set[str]:
         """Observed sites whose values change with the latents, as residuals do: they are not what was observed."""
-        tile, found = next(self.sampler.tiles(2)), set()
-        for site in self.structure.named("observed"):
-            one, other = tile.value(site)
-            if not torch.equal(one.nan_to_num(), other.nan_to_num()):
-                found.add(site)
-                logger.warning("%r is computed of latent sites, and no data: it is left out of observed_data.", site)
-        return found
+        found = computed_of_latents(self.sampler)
+        for site in found:
+            logger.warning("%r is computed of latent sites, and no data: it is left out of observed_data.", site)
+        return set(found)
 
     def _look_through(self) -> tuple[set[str], set[str]]:
         """Observed sites of whole numbers whose data are that, as grey pixels are not; those with a mask in some row.

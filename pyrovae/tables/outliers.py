@@ -151,8 +151,8 @@ def _probabilities(
     rows, share = _two_components(whole.rows[:, None], apart[:, None])
     if float(share) > _MOST:
         logger.warning(
-            "%.0f %% of the rows look like outliers as a whole, cells that have nothing to do with each other: the pair "
-            "knows little of how columns go together, and its verdicts on rows say nothing. Train it longer.",
+            "%.0f %% of the rows look like outliers as a whole, cells that have nothing to do with each other: the "
+            "pair knows little of how columns go together, and its verdicts on rows say nothing. Train it longer.",
             100 * float(share),
         )
     return cells, rows[:, 0]

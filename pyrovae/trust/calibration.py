@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pyrovae.errors import ArgumentError
+from pyrovae.errors import ArgumentError, PairError, warn_user
 from pyrovae.pairs.numbers import check_count, check_share
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import seed_for
@@ -15,6 +15,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
 from pyrovae.plots.in_words import in_words
+from pyrovae.sampling.computed_sites import computed_of_latents
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import whole_of
 from pyrovae.trust.predictions import SOURCES, PredictedPart, PredictedRows, Source, predicted, source_for
@@ -146,8 +147,23 @@ def calibrations(
         raise ArgumentError(f"source={source!r}; give one of {', '.join(map(repr, SOURCES))}, or leave it out.")
     return {
         whole_of(sampler.structure, site): _of_site(sampler, site, draws, levels, source or source_for(sampler, site))
-        for site in sampler.structure.named("observed")
+        for site in _of_data(sampler)
     }
+
+
+def _of_data(sampler: Sampler) -> list[str]:
+    """Observed sites that hold data; what is computed of latents is in its own intervals always."""
+    sites, computed = sampler.structure.named("observed"), computed_of_latents(sampler)
+    if computed and len(computed) == len(sites):
+        raise PairError(
+            f"what the pair observes at {', '.join(map(repr, computed))} is computed of latents (a residual, say), "
+            "so that there are no data to be calibrated against. Observe the data themselves: obs=x."
+        )
+    if computed:
+        warn_user(
+            f"{', '.join(map(repr, computed))}: computed of latent sites, and no data: left out of the calibration."
+        )
+    return [site for site in sites if site not in computed]
 
 
 def _as_list(levels: Any) -> list[Any]:

@@ -1,0 +1,17 @@
+"""Observed sites that hold no data, since what they hold is computed of latents."""
+
+from __future__ import annotations
+
+import torch
+
+from pyrovae.sampling.sampler import Sampler
+
+
+def computed_of_latents(sampler: Sampler) -> list[str]:
+    """Observed sites whose values change with the latents: residuals, or what a reparametrised model computes."""
+    tile, found = next(sampler.tiles(2)), []
+    for site in sampler.structure.named("observed"):
+        one, other = tile.value(site)
+        if not torch.equal(one.nan_to_num(), other.nan_to_num()):
+            found.append(site)
+    return found
