@@ -88,9 +88,11 @@ def test_guide_and_likelihood_are_trained_under_it(staged):
     found = pv.reweighted(vae(pv.StandardNormal(2)), X, draws=1_000)
     held = [parameter.clone() for parameter in found.factor.odds.parameters()]
     before = float(pv.elbo(found, X[:64], draws=100, seed=0).value.mean())
+    state = torch.get_rng_state()
     pv.fit(found, X[:64], steps=60, learning_rate=1e-2, seed=1, staged=staged, progress=False)
     assert float(pv.elbo(found, X[:64], draws=100, seed=0).value.mean()) > before + 0.1
     assert all(map(torch.equal, held, found.factor.odds.parameters()))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.filterwarnings("ignore:reweighted")

@@ -46,23 +46,24 @@ class Reweighted(Wrapped):
         acceptance: the share of the former prior's draws that is kept.
     """
 
-    def __init__(self, pair: HasPair, site: str, base: Any, factor: Factor, draws: int, seed: int):
+    def __init__(
+        self, pair: HasPair, site: str, base: Any, factor: Factor, log_z: tuple[float, float], held_out: Tensor
+    ):
         self.pair, self.site, self.base, self.factor = pair, site, base, factor
-        self.log_z, self.log_z_error = _log_mean_of(base, factor, draws, seed)
+        self.log_z, self.log_z_error = log_z
         self.acceptance = math.exp(self.log_z - factor.most)
-        self.gain = self.gain_error = math.nan
-
-    @property
-    def why_not_trained(self) -> str:
-        """A learned prior would move on, and leave Z behind."""
+        with torch.no_grad():
+            gains = factor(held_out).double() - self.log_z
+        self.gain = float(gains.mean())
+        self.gain_error = math.hypot(float(gains.std() / len(gains) ** 0.5), self.log_z_error)
+        # A learned prior would move on, and leave Z behind.
         with torch.enable_grad():
-            moves = self.base.log_prob(self.base.sample()).requires_grad
-        return (
-            f"the prior of {self.site!r} has parameters of its own, and was reweighted as it was then: trained on, its "
-            "normalising constant would be that of another prior. Train the pair inside, and reweight it again."
-            if moves
-            else ""
-        )
+            moves = base.log_prob(held_out[:1]).requires_grad
+        if moves:
+            self.why_not_trained = (
+                f"the prior of {site!r} has parameters of its own, and was reweighted as it was then: trained on, its "
+                "normalising constant would be that of another prior. Train the pair inside, and reweight it again."
+            )
 
     @contextmanager
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
@@ -171,19 +172,16 @@ def reweighted(
     with forked_random(seed_for(seed, "prior")), torch.no_grad():
         others = base.sample(torch.Size([len(learnt)])).reshape(learnt.shape).cpu()
     kind = torch.cat([torch.ones(len(learnt)), torch.zeros(len(others))])
-    odds = trained_log_odds(torch.cat([learnt, others]).flatten(1).float(), kind, seed_for(seed, "odds") % 2**31)
+    odds = trained_log_odds(torch.cat([learnt, others]).flatten(1).float(), kind, seed_for(seed, "odds"))
     factor = Factor(odds.to(sampler.device), most, len(base.event_shape))
-    found = Reweighted(pair, name, base, factor, draws, seed_for(seed, "log_z"))
-    _measure(found, codes[held].to(sampler.device))
+    log_z = _log_mean_of(base, factor, draws, seed_for(seed, "log_z"))
+    found = Reweighted(pair, name, base, factor, log_z, codes[held].to(sampler.device))
+    _tell(found)
     return found
 
 
-def _measure(found: Reweighted, codes: Tensor) -> None:
-    """By how much the evidence rises, and a warning where it does not."""
-    with torch.no_grad():
-        gains = found.factor(codes).double() - found.log_z
-    found.gain = float(gains.mean())
-    found.gain_error = math.hypot(float(gains.std() / len(gains) ** 0.5), found.log_z_error)
+def _tell(found: Reweighted) -> None:
+    """Say where the new prior is no better."""
     if found.gain < 2 * found.gain_error + _NOTHING:
         warn_user(
             f"reweighted: on codes that it has not seen the new prior of {found.site!r} is worth {found.gain:+.3f} ± "
