@@ -65,15 +65,6 @@ CHOICES = {
 }
 
 
-def rows_of(name: str, rows: int, root: Path) -> real_tables.Table:
-    """A table of as many rows, and as many others."""
-    if name in real_tables.BUNDLED:
-        return real_tables.bundled(name, 2 * rows)
-    if name in real_tables.KEEL:
-        return real_tables.keel(name, 2 * rows)
-    return real_tables.folder(root / "tabular", name, 2 * rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--tables", nargs="+", default=["diabetes", "wine", "adult", "magic", "wdbc"])
@@ -87,7 +78,7 @@ def main() -> None:
     print("| table | choice | seed | held-out evidence, nats a row | less the default | s |")
     print("|---|---|---:|---:|---:|---:|", flush=True)
     for name in options.tables:
-        table = rows_of(name, options.rows, options.data_root)
+        table = real_tables.named(name, 2 * options.rows, options.data_root)
         schema = pv.tables.schema(table.frame, kinds=table.kinds)
         order = np.random.default_rng(0).permutation(len(table.frame))
         half = min(options.rows, len(order) // 2)

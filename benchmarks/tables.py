@@ -104,15 +104,6 @@ def ranks(rows: list[dict], score: str) -> dict[str, list[float]]:
 
 
 # --- tables ---------------------------------------------------------------------------------------------
-def load(name: str, options: argparse.Namespace) -> real_tables.Table:
-    """By name, wherever it is."""
-    if name in real_tables.KEEL:
-        return real_tables.keel(name, options.rows)
-    if name in real_tables.BUNDLED:
-        return real_tables.bundled(name, options.rows)
-    return real_tables.folder(options.data_root / "tabular", name, options.rows)
-
-
 def holes(table: real_tables.Table, x: np.ndarray, options: argparse.Namespace):
     """Mechanism, number of the mask, and the mask."""
     for mechanism in options.mechanisms:
@@ -141,7 +132,7 @@ def run(options: argparse.Namespace) -> list[dict]:
     known = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
     done = {tuple(row[key] for key in ("table", "mechanism", "mask", "imputer")) for row in known}
     for name in options.tables:
-        table = load(name, options)
+        table = real_tables.named(name, options.rows, options.data_root)
         schema = pv.tables.schema(table.frame, kinds=table.kinds)
         full = schema.encode(table.frame).numpy()
         for mechanism, number, mask in holes(table, full, options):

@@ -83,6 +83,13 @@ def folder(root: Path, name: str, rows: int | None) -> Table:
     return Table(name, frame, _known(frame, kinds), masks)
 
 
+def named(name: str, rows: int, root: Path) -> Table:
+    """One by its name, wherever it comes from."""
+    if name in KEEL:
+        return keel(name, rows)
+    return bundled(name, rows) if name in BUNDLED else folder(root / "tabular", name, rows)
+
+
 def _cut(name: str, frame: pd.DataFrame, kinds: dict[str, str], rows: int) -> Table:
     chosen = np.sort(np.random.default_rng(0).permutation(len(frame))[:rows])
     frame = frame.iloc[chosen].reset_index(drop=True)
