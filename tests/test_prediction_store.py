@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import gc
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +114,31 @@ def test_two_writers_of_one_name_write_beside_each_other(tmp_path, ending):
         write_twice()
     assert list(tmp_path.iterdir()) == [path]
     np.testing.assert_array_equal(read_groups(path)["draws"]["z"].values, written[0])
+
+
+def test_writes_that_are_on_their_way_when_one_fails_leave_nothing(tmp_path, monkeypatch):
+    """Zarr writes in threads, and gives up at the first error without waiting for the others."""
+    usual, calls = Path.replace, []
+
+    def one_fails(self, target):
+        calls.append(self)
+        if len(calls) == 1:
+            raise OSError("full")
+        time.sleep(0.2)
+        return usual(self, target)
+
+    def write():
+        with new_store(tmp_path / "results.zarr") as store:
+            store.create(NewArray("", "z", (40, 2), np.float32, ("draw", "row"), {}, chunks=(1, 2)))
+            monkeypatch.setattr(Path, "replace", one_fails)
+            store.write("", "z", (slice(0, 40), slice(0, 2)), np.ones((40, 2), np.float32))
+
+    with pytest.raises(FileError, match="cannot be written: full"):
+        write()
+    assert len(calls) > 1
+    assert list(tmp_path.iterdir()) == []
+    time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_endings_are_refused(tmp_path):
