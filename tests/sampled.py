@@ -16,7 +16,7 @@ from zlib import crc32
 
 import pytest
 
-CASES = 4
+CASES = 3
 
 
 def parted(items: Iterable[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -303,6 +303,31 @@ def test_the_functions_are_those_of_the_library():
     assert torch.equal(exact_functions.log(bent[[1, 5, 0]]).nan_to_num(7, 8, -8), torch.tensor([8.0, -8, 7]).double())
 
 
+def test_what_is_left_as_it_is_is_rounded_correctly():
+    """torch's own square root is not: a mathematical library's, that takes another way on another processor."""
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 20_000)) * np.exp(random.normal(size=(2, 20_000)) * 10)
+    x, y = torch.from_numpy(a), torch.from_numpy(b)
+    with exact_arithmetic():
+        for found, expected in (
+            (x + y, a + b),
+            (x - y, a - b),
+            (x * y, a * b),
+            (x / y, a / b),
+            (x.abs().sqrt(), np.sqrt(np.abs(a))),
+            (x.abs().float().sqrt(), np.sqrt(np.abs(a).astype(np.float32))),
+            (x.abs() ** 0.5, np.sqrt(np.abs(a))),
+            (x.reciprocal(), 1 / a),
+            (x.abs().rsqrt(), 1 / np.sqrt(np.abs(a))),
+            (x.round(), np.round(a)),
+            (x.floor(), np.floor(a)),
+            (torch.frexp(x)[0], np.frexp(a)[0]),
+        ):
+            assert found.numpy().tobytes() == expected.tobytes()
+    roots = exact_functions.sqrt(x.abs())
+    assert roots.tolist() == [math.sqrt(one) for one in np.abs(a)]
+
+
 def test_a_product_is_the_same_in_any_order_and_any_company():
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(64, 700, generator=generator), torch.randn(700, 30, generator=generator)

@@ -19,7 +19,7 @@ from pyrovae.export.compression import exact_functions, exact_products
 # Rounded correctly by every processor, or no computation at all.
 _EXACT = frozenset(
     """
-    abs add sub rsub mul div neg sqrt minimum maximum clamp clamp_min clamp_max relu relu6 hardtanh threshold
+    abs add sub rsub mul div neg minimum maximum clamp clamp_min clamp_max relu relu6 hardtanh threshold
     where sign sgn floor ceil round trunc frac fmod remainder isnan isinf isfinite eq ne lt le gt ge logical_not
     logical_and logical_or logical_xor signbit copysign fill zero copy masked_fill view _unsafe_view reshape
     _reshape_alias expand permute transpose t squeeze unsqueeze select slice split split_with_sizes chunk unbind
@@ -48,7 +48,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "special_ndtr": lambda x: exact_functions.normal_tails(x).below,
     "lgamma": exact_functions.lgamma,
     "reciprocal": lambda x: 1 / x.double(),
-    "rsqrt": lambda x: 1 / x.double().sqrt(),
+    "sqrt": exact_functions.sqrt,
+    "rsqrt": lambda x: 1 / exact_functions.sqrt(x),
     "logit": lambda x, eps=None: _logit(x, eps),
     "softplus": lambda x, beta=1, threshold=20: exact_functions.softplus(x.double() * beta) / beta,
     "log_sigmoid_forward": lambda x: -exact_functions.softplus(-x.double()),
@@ -77,9 +78,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "var": lambda x, dim=None, unbiased=True, keepdim=False, correction=None: _var(
         x, dim, unbiased, keepdim, correction
     ),
-    "std": lambda x, dim=None, unbiased=True, keepdim=False, correction=None: _var(
-        x, dim, unbiased, keepdim, correction
-    ).sqrt(),
+    "std": lambda x, dim=None, unbiased=True, keepdim=False, correction=None: exact_functions.sqrt(
+        _var(x, dim, unbiased, keepdim, correction)
+    ),
     "cumsum": lambda x, dim, dtype=None: exact_products.running_total(x, dim),
     "avg_pool2d": lambda x, size, stride=(), padding=0, *rest: _avg_pool(x, size, stride or size, padding, *rest),
     "logsumexp": lambda x, dim, keepdim=False: _logsumexp(x.double(), _dims(dim), keepdim),
@@ -113,7 +114,7 @@ def _elu(x: Tensor, alpha: float, scale: float, input_scale: float) -> Tensor:
 
 def _power(x: Any, power: Any) -> Tensor:
     if isinstance(power, int | float) and power in (0, 1, 2, 3, 4, -1, -2, 0.5, -0.5):
-        root = x.double().sqrt() if power in (0.5, -0.5) else x.double()
+        root = exact_functions.sqrt(x) if power in (0.5, -0.5) else x.double()
         found = torch.ones_like(root)
         for _ in range(max(1, abs(int(power))) if power else 0):
             found = found * root
