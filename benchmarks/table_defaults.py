@@ -34,11 +34,11 @@ def of(**options: Any) -> Callable[[Any], Any]:
     return lambda schema: pv.recipes.table_vae(schema, **{"latent": LATENT, **options})
 
 
-def with_prior(make: Callable[[int], Any]) -> Callable[[Any], Any]:
-    """The recipe with another prior."""
+def with_prior(make: Callable[[int], Any], **options: Any) -> Callable[[Any], Any]:
+    """The recipe with another prior, and other options."""
 
     def pair(schema: Any) -> Any:
-        whole = pv.recipes.table_vae(schema, latent=LATENT)
+        whole = pv.recipes.table_vae(schema, latent=LATENT, **options)
         inner = whole
         while not isinstance(inner, pv.VAE):
             inner = inner.pair
@@ -57,11 +57,17 @@ CHOICES = {
     "default: 8 latents, (128, 64), standard normal": of(),
     "4 latents": of(latent=4),
     "16 latents": of(latent=16),
+    "hidden (32,)": of(hidden=(32,)),
     "hidden (64,)": of(hidden=(64,)),
+    "hidden (128,)": of(hidden=(128,)),
+    "hidden (256,)": of(hidden=(256,)),
     "hidden (256, 128)": of(hidden=(256, 128)),
     "hidden (128, 128, 64)": of(hidden=(128, 128, 64)),
     "prior: mixture of 10": with_prior(lambda d: pv.Mixture(10, d)),
     "prior: coupling flow": with_prior(flow),
+    "hidden (128,), 16 latents": of(hidden=(128,), latent=16),
+    "hidden (128,), coupling flow": with_prior(flow, hidden=(128,)),
+    "hidden (128,), mixture of 10": with_prior(lambda d: pv.Mixture(10, d), hidden=(128,)),
 }
 
 

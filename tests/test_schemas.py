@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import re
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -334,6 +336,26 @@ def test_complex_numbers_are_refused_and_not_cut():
     schema = pv.tables.schema(frame, kinds={"wave": "left out"})
     with pytest.raises(pv.DataError, match="'x' holds complex numbers"):
         schema.encode(frame.assign(x=frame["wave"]))
+
+
+def test_what_is_no_number_or_date_is_refused_with_the_line_that_makes_it_one():
+    start = datetime.datetime(2021, 3, 1, 12)
+    frame = pd.DataFrame(
+        {
+            "cost": [Decimal(7 * row) / 3 for row in range(40)],
+            "took": pd.to_timedelta(np.arange(40) ** 2, unit="min"),
+            "month": pd.period_range("2020-01", periods=40, freq="M"),
+            "born": [(start + datetime.timedelta(days=row)).date() for row in range(40)],
+            "hour": [(start + datetime.timedelta(minutes=row**2 % 700)).time() for row in range(40)],
+        }
+    )
+    for name in frame:
+        with pytest.raises(pv.DataError, match=r"make (numbers|dates) of it") as refused:
+            pv.tables.schema(frame[[name]])
+        line = re.search(r"of it, (.*), or leave", str(refused.value))
+        assert line is not None
+        made = frame.assign(**{str(name): eval(line[1])})
+        assert pv.tables.schema(made[[name]]).columns[0].kind in ("positive", "positive_or_zero", "count", "date")
 
 
 def test_missing_cells_of_any_sort_are_holes():

@@ -50,7 +50,8 @@ def explain(error: Exception, failed: FailedRun) -> Finding:
         clause, mend = _no_tensor(failed) or ("raises", "")
     hole = nonfinite_in(failed.args, failed.kwargs, failed.names)
     if hole and clause == "parameter":
-        clause, mend = "data", f"The cause is in the data: {hole[1]}. Drop these rows, or fill them and mask them."
+        mend = f"The cause is in the data: {hole[1]}. Drop these rows, or mask what is missing: pv.masked(pair)."
+        clause = "data"
     if clause in ("dtype", "device"):
         mend = f"{_kinds(failed, clause)}{mend}"
     if clause == "shape" and unequal:

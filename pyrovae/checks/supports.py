@@ -132,8 +132,7 @@ def _mend(fn: Any, value: torch.Tensor, first: float) -> str:
     """What to do about the first value outside; others may be holes, which are not at fault where it is a number."""
     if not math.isfinite(first):
         return (
-            "NaN and infinity have no density: let what is missing count nowhere (pv.masked(pair)), drop these rows, "
-            "or fill them and mask them (poutine.mask)."
+            "NaN and infinity have no density: let what is missing count nowhere (pv.masked(pair)), or drop these rows."
         )
     numbers = value[torch.isfinite(value) & ((value == first) | ~where_missing(value))]
     low, high = numbers.min().item(), numbers.max().item()

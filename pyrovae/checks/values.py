@@ -126,7 +126,8 @@ def _bad_parameters(traced: TracedPair, side: str, name: str, node: Mapping) -> 
         return Finding(
             "data",
             "error",
-            f"{start}, since the data hold NaN or infinity: {hole[1]}. Drop these rows, or fill them and mask them.",
+            f"{start}, since the data hold NaN or infinity: {hole[1]}. Drop these rows, or mask what is "
+            "missing: pv.masked(pair).",
             hole[0],
         )
     return Finding(

@@ -155,11 +155,23 @@ def _is_of_numbers(values: Any) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
+# How to make a column of what these hold one that has a kind.
+_MENDS = {
+    "Decimal": "make numbers of it, frame[{0!r}].astype(float)",
+    "Fraction": "make numbers of it, frame[{0!r}].astype(float)",
+    "Timedelta": "make numbers of it, frame[{0!r}].dt.total_seconds()",
+    "timedelta": "make numbers of it, pd.to_timedelta(frame[{0!r}]).dt.total_seconds()",
+    "Period": "make dates of it, frame[{0!r}].dt.to_timestamp()",
+    "date": "make dates of it, pd.to_datetime(frame[{0!r}])",
+    "time": "make numbers of it, pd.to_timedelta(frame[{0!r}].astype(str)).dt.total_seconds()",
+}
+
+
 def _level(name: str, value: Any) -> Level:
     value = plain_value(value)
     if not isinstance(value, str | int | float | bool):
         raise DataError(
-            f"column {name!r} holds {type(value).__name__}, which is no text, number or date (datetime64); make it one "
-            "of these, or leave the column out."
+            f"column {name!r} holds {type(value).__name__}, which is no text, number or date (datetime64); "
+            f"{_MENDS.get(type(value).__name__, 'make it one of these').format(name)}, or leave the column out."
         )
     return value
