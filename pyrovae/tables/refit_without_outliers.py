@@ -8,8 +8,8 @@ from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.tables.found_outliers import FoundOutliers
 from pyrovae.tables.outliers import outliers
-from pyrovae.training.fit import fit
 from pyrovae.training.fit_result import Fit
+from pyrovae.training.fit_whole import fit_whole
 
 
 class Refitted(NamedTuple):
@@ -59,5 +59,5 @@ def refit_without_outliers(
     for _ in range(rounds):
         found = outliers(pair, frame, draws=draws, seed=seed)
         cleaned = found.cleaned(above)
-        run = fit(pair, cleaned, seed=seed, **options)
+        run = fit_whole(pair, cleaned, seed=seed, **options)
     return Refitted(found, cleaned, run)

@@ -14,7 +14,7 @@ from pyrovae.pairs.looks.isolation import IsolationBlock, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit_options import FitOptions
 from pyrovae.training.fit_result import Fit
-from pyrovae.training.interrupts import interruptible
+from pyrovae.training.interrupts import Interruption, interruptible
 from pyrovae.training.progress import Display, display, show
 from pyrovae.training.session import Session, training_turn
 from pyrovae.training.step import Step
@@ -95,6 +95,9 @@ def fit(
     Returns:
         A `Fit`: the same pair, the history, why it ended, and what its weights are.
 
+    Ctrl-C ends it after the step it is in (`reason="interrupted"`, told in the log). So does a request that the
+    process end (SIGTERM), which takes its course once the checkpoint is written.
+
     Raises:
         ArgumentError: an argument that cannot work.
         DataError: holes in the data, or values outside the likelihood's support.
@@ -124,13 +127,15 @@ def fit(
     with training_turn():
         session = Session(pair, data, options)
         with closing(session):
-            return _run(
+            run, interruption = _run(
                 session,
                 display(progress and session.team.first, epochs=epochs, steps=session.trainer.plan.steps_in_all()),
             )
+    interruption.take_its_course()
+    return run
 
 
-def _run(session: Session, shown: AbstractContextManager[Display]) -> Fit:
+def _run(session: Session, shown: AbstractContextManager[Display]) -> tuple[Fit, Interruption]:
     with (
         session.telling(),
         IsolationBlock(),
@@ -146,6 +151,8 @@ def _run(session: Session, shown: AbstractContextManager[Display]) -> Fit:
                     session.interrupt()
                     break
         run = session.finish()
-        if interrupted.requested and run.reason != "interrupted":
+        if run.reason == "interrupted":
+            session.stopped(run)
+        elif interrupted.requested:
             session.came_too_late(run)
-        return run
+        return run, interrupted

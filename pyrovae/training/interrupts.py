@@ -18,11 +18,13 @@ class Interruption:
 
     Attributes:
         requested: whether one has come to this process.
+        to_end: whether it was a request that the process end, and not Ctrl-C, which is about the training.
     """
 
     def __init__(self, team: SingleProcess):
         self.team = team
         self.requested = False
+        self.to_end = False
 
     def __call__(self, step: int) -> bool:
         """Whether to end after a step, to be asked after each: one has come to any process, and all know of it."""
@@ -32,7 +34,15 @@ class Interruption:
         """The handler of the signals."""
         if self.requested:  # the second time it is urgent
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.to_end = True, number == signal.SIGTERM
+
+    def take_its_course(self) -> None:
+        """End the process as it had been asked to, now that all is saved.
+
+        Else the program would go on with a pair that is not trained, and nothing that asked it to end would know why.
+        """
+        if self.to_end:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

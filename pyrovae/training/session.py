@@ -193,12 +193,14 @@ class Session:
         self.trainer.reason = "interrupted"
 
     @staticmethod
+    def stopped(run: Fit) -> None:
+        """Say that the training is not whole: a program that goes on would take its pair for trained."""
+        logger.warning("training was interrupted after step %s, and %s.", f"{run.step:,}", _written(run))
+
+    @staticmethod
     def came_too_late(run: Fit) -> None:
         """Say what is written: an interrupt has come when the last step was made."""
-        written = (
-            "no checkpoint was asked for" if run.checkpoint is None else f"the last checkpoint is {run.checkpoint}"
-        )
-        logger.warning("the interrupt came when training was over: the result is whole, and %s.", written)
+        logger.warning("the interrupt came when training was over: the result is whole, and %s.", _written(run))
 
     def leave(self) -> None:
         """The user has left the loop: write a checkpoint, and say so where other processes wait for this one."""
@@ -262,3 +264,7 @@ class Session:
         for name in set(self.trainer.passes.shown.loss_state) - self._store_before:
             if name in store:
                 del store[name]
+
+
+def _written(run: Fit) -> str:
+    return "no checkpoint was asked for" if run.checkpoint is None else f"the last checkpoint is {run.checkpoint}"

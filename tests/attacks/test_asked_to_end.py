@@ -52,23 +52,68 @@ def sending(number, step):
     return transform
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_in_a_step_ends_after_it_with_a_checkpoint(number, tmp_path):
+def test_ctrl_c_in_a_step_ends_after_it_with_a_checkpoint_and_a_word(tmp_path, caplog):
     before = [signal.getsignal(one) for one in SIGNALS]
-    run = fit(tmp_path, transform=sending(number, 12))
+    run = fit(tmp_path, transform=sending(signal.SIGINT, 12))
     assert run.reason == "interrupted"
     assert 0 < run.step < 20
     assert run.checkpoint == tmp_path / f"checkpoint-{run.step:010d}.safetensors"
     assert run.checkpoint.exists()
     assert [signal.getsignal(one) for one in SIGNALS] == before
+    assert f"interrupted after step {run.step}, and the last checkpoint is {run.checkpoint}" in caplog.text
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_after_the_last_step_says_what_is_written(number, tmp_path, monkeypatch, caplog):
+ASKED = """
+import os, signal, sys
+import torch
+import pyrovae as pv
+calls = []
+def transform(x):
+    calls.append(x)
+    if len(calls) == 12:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return x
+vae = pv.VAE(pv.StandardNormal(2), pv.Normal(pv.MLP(2, [], 3), scale=1.0), pv.DiagNormal(pv.MLP(3, [], 4)))
+folder = sys.argv[1] if len(sys.argv) > 1 else None
+pv.fit(vae, torch.randn(64, 3), epochs=5, batch_size=16, staged=False, progress=False, transform=transform,
+       checkpoint=folder)
+print("went on with a pair that is not trained")
+"""
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_request_to_end_saves_and_ends_the_process(saved, tmp_path):
+    """A scheduler's. A program that went on behind it would take a pair of eleven steps for a trained one."""
+    child = Child(ASKED, *[str(tmp_path / "run")] * saved)
+    said, words = child.communicate()
+    assert (child.returncode, said) == (-signal.SIGTERM, "")
+    assert "training was interrupted after step" in words
+    written = [path.name for path in tmp_path.glob("run/*.safetensors")]
+    assert bool(written) == saved
+    assert not saved or max(written) in words
+
+
+STOPPED = {
+    "ensemble": lambda options: pv.epistemic.ensemble(vae, X, members=3, **options),
+    "fit_best": lambda options: pv.fit_best(vae, X, restarts=2, trial_epochs=2, progress=False, **options),
+    "over_seeds": lambda options: pv.over_seeds(vae, X, held_out=X, seeds=3, **options),
+    "choose_latent": lambda options: pv.choose_latent(lambda _: vae(), X, [1, 2], **options),
+}
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_ctrl_c_in_one_of_several_trainings_ends_them_all(name):
+    """Else the one that was stopped would count as one that was trained."""
+    options = {"epochs": 4, "batch_size": 16, "staged": False, "transform": sending(signal.SIGINT, 6)}
+    with pytest.raises(KeyboardInterrupt, match="stopped after step"):
+        STOPPED[name](options)
+
+
+def test_ctrl_c_after_the_last_step_says_what_is_written(tmp_path, monkeypatch, caplog):
     finish = Session.finish
 
     def late(self):
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
         return finish(self)
 
     monkeypatch.setattr(Session, "finish", late)

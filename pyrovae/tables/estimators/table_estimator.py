@@ -27,7 +27,7 @@ from pyrovae.pairs.with_schema import with_schema
 from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.impute import impute
 from pyrovae.tables.schema import Schema, schema
-from pyrovae.training.fit import fit
+from pyrovae.training.fit_whole import fit_whole
 from pyrovae.training.saved.weight_files import load, save
 
 _PASSES, _FEWEST, _MOST = 100, 300, 3_000  # of training: passes over the rows, and steps within which these stay
@@ -109,7 +109,7 @@ class TableEstimator(BaseEstimator):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fill = column_means(x)
         self.pair_ = self._new_pair()
-        run = fit(
+        run = fit_whole(
             self.pair_, x, epochs=self.epochs, steps=None if self.epochs else _steps(len(x), self.batch_size),
             batch_size=self.batch_size, learning_rate=self.learning_rate, row_weights=weights, seed=self._seed,
             progress=False,

@@ -16,9 +16,9 @@ from pyrovae.pairs.numbers import check_counts
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
-from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import StartKeywords
 from pyrovae.training.fit_result import Fit
+from pyrovae.training.fit_whole import fit_whole
 from pyrovae.training.studies.separate_runs import check_options, made, trained
 
 logger = logging.getLogger("pyrovae")
@@ -93,5 +93,5 @@ def _gone_on(
         begun = Path(folder)
     with forked_random(seed):
         pair = made(make)
-    run = fit(pair, data, epochs=epochs, seed=seed, checkpoint=begun, resume=True, progress=progress, **options)
+    run = fit_whole(pair, data, epochs=epochs, seed=seed, checkpoint=begun, resume=True, progress=progress, **options)
     return run if folder is not None else dataclasses.replace(run, checkpoint=None)

@@ -15,9 +15,9 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
-from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import StudyKeywords
 from pyrovae.training.fit_result import Fit
+from pyrovae.training.fit_whole import fit_whole
 
 Make = Callable[..., HasPair]
 
@@ -37,7 +37,7 @@ def trained(
     where the first ended.
     """
     with forked_random(seed), forked_store(empty=True):
-        yield fit(made(make), data, progress=False, seed=seed, checkpoint=checkpoint, **options)
+        yield fit_whole(made(make), data, progress=False, seed=seed, checkpoint=checkpoint, **options)
 
 
 def made(make: Callable[..., Any], *setting: Any) -> HasPair:

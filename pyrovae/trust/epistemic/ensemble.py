@@ -13,8 +13,8 @@ from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
-from pyrovae.training.fit import fit
 from pyrovae.training.fit_options import SeedlessKeywords
+from pyrovae.training.fit_whole import fit_whole
 from pyrovae.trust.epistemic.uncertain_weights import PairWeights, with_uncertain_weights
 from pyrovae.trust.epistemic.weight_distributions import EnsembleWeights
 from pyrovae.trust.epistemic.weights import Weights
@@ -78,7 +78,7 @@ def _trained(make_pair: Callable[[], HasPair], data: Any, seed: int, options: Se
     """A new pair, trained where there are options."""
     pair = make_pair()
     if options:
-        fit(pair, data, seed=seed, **options)
+        fit_whole(pair, data, seed=seed, **options)
     return PairWeights.of(pair, data)
 
 
