@@ -93,6 +93,8 @@ from pyrovae.models.priors.student_prior import StudentPrior as StudentPrior
 from pyrovae.models.priors.vamp_prior import VampPrior as VampPrior
 from pyrovae.models.sequences.gated_transition import GatedTransition as GatedTransition
 from pyrovae.models.sequences.series_reader import SeriesReader as SeriesReader
+from pyrovae.models.sequences.token_decoder import TokenDecoder as TokenDecoder
+from pyrovae.models.sequences.token_reader import TokenReader as TokenReader
 from pyrovae.models.vaes.categorical_vae import CategoricalVAE as CategoricalVAE
 from pyrovae.models.vaes.conditional_vae import ConditionalVAE as ConditionalVAE
 from pyrovae.models.vaes.guide_orders import BottomUp as BottomUp
@@ -102,6 +104,7 @@ from pyrovae.models.vaes.hierarchical_vae import HierarchicalVAE as Hierarchical
 from pyrovae.models.vaes.labelled_vae import LabelledVAE as LabelledVAE
 from pyrovae.models.vaes.mixture_vae import MixtureVAE as MixtureVAE
 from pyrovae.models.vaes.sequence_vae import SequenceVAE as SequenceVAE
+from pyrovae.models.vaes.text_vae import TextVAE as TextVAE
 from pyrovae.models.vaes.vae import VAE as VAE
 from pyrovae.objectives.adversarial import adversarial as adversarial
 from pyrovae.objectives.free_bits import free_bits as free_bits
@@ -133,6 +136,7 @@ from pyrovae.prediction.encode import Encoding as Encoding
 from pyrovae.prediction.encode import encode as encode
 from pyrovae.prediction.generate import generate as generate
 from pyrovae.prediction.generate import reconstruct as reconstruct
+from pyrovae.prediction.interpolate import interpolate as interpolate
 from pyrovae.prediction.reductions import Moments as Moments
 from pyrovae.prediction.reductions import Summary as Summary
 from pyrovae.prediction.traverse import traverse as traverse
@@ -140,6 +144,7 @@ from pyrovae.prediction.variations import variations as variations
 from pyrovae.report.explorer.explore import explore as explore
 from pyrovae.report.write_report import write_report as write_report
 from pyrovae.tables import estimators as estimators
+from pyrovae.tables import text as text
 from pyrovae.tables.impute import impute as impute
 from pyrovae.training import trackers as trackers
 from pyrovae.training.epoch import Epoch as Epoch

@@ -163,6 +163,8 @@ CALLS = {
     "LowRankNormal": lambda **given: pv.LowRankNormal(MLP, **given),
     "Mixture": lambda **given: pv.Mixture(shape=2, **given),
     "recipes.count_vae": lambda **given: pv.recipes.count_vae(**{"size": 3, "latent": 2, **given}),
+    "interpolate": lambda **given: pv.interpolate(vae(), X[:2], **given),
+    "recipes.text_vae": lambda **given: pv.recipes.text_vae(pv.text.vocabulary(["ab"]), **{"hidden": 3, **given}),
     "recipes.sequence_vae": lambda **given: pv.recipes.sequence_vae(3, **{"latent": 2, "steps": 3, **given}),
     "recipes.vector_vae": lambda **given: pv.recipes.vector_vae(**{"size": 3, "latent": 2, **given}),
     "recipes.image_vae": lambda **given: pv.recipes.image_vae((1, 8, 8), **given),

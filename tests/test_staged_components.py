@@ -29,6 +29,8 @@ with torch.random.fork_rng():
 
 SERIES = torch.randn(24, 3, 2, generator=torch.Generator().manual_seed(0))
 
+LINES = ["ab", "ba", "a"] * 8
+
 RECIPES = {
     "image_vae": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES),
     "image_vae-divided": (lambda: pv.recipes.image_vae((1, 6, 6), latent=2, hidden=[8]), IMAGES / 255),
@@ -44,6 +46,10 @@ RECIPES = {
         (BITS, torch.arange(24) % 4 - 1),
     ),
     "sequence_vae": (lambda: pv.recipes.sequence_vae(2, 2, 3, hidden=8), (SERIES, torch.arange(24) % 3 + 1)),
+    "text_vae": (
+        lambda: pv.recipes.text_vae(pv.text.vocabulary(LINES), 2, hidden=8, embedding=4, word_dropout=0.3),
+        pv.text.vocabulary(LINES).encode(LINES),
+    ),
     "table_vae": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), TABLE),
     "table_vae-holes": (lambda: pv.recipes.table_vae(EVERY_KIND, latent=2, hidden=[8]), HOLED),
     "table_vae-mechanism": (

@@ -71,6 +71,7 @@ PUBLIC_MODULES = {
     "plots",
     "tables",
     "tables.estimators",
+    "tables.text",
     "training.trackers",
     "trust.epistemic",
 }

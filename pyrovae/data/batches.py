@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pyrovae.data.batch_sources import Batch, nothing
+from pyrovae.data.grouped_order import grouped_order
 from pyrovae.data.inspection import Leaf, argument_words
 from pyrovae.data.order_generator import order_generator
 from pyrovae.data.row_weights import row_weights, weighted_order
@@ -31,7 +32,10 @@ class Batches:
         random_access: whether any row can be had at any time.
         generators: the DataLoader's own generators; what they hold at an epoch's start decides its order.
         weights: how often an epoch meets each row, of mean 1; None where it meets each once.
+        lengths: of each row, where those of a batch are to be of about one length.
     """
+
+    lengths: torch.Tensor | None = None
 
     def __init__(
         self,
@@ -98,6 +102,9 @@ class Batches:
             order = torch.arange(self.source.rows)
         else:
             order = torch.randperm(self.source.rows, generator=order_generator(self.seed, index))
+        if self.lengths is not None and self.batches_per_epoch != 1:
+            generator = order_generator(self.seed, index, "lengths")
+            order = grouped_order(order, self.lengths, self.batch_size or 1, generator)
         if len(devices := {getattr(leaf, "device", "cpu") for leaf in self.leaves().values()}) == 1:
             order = order.to(devices.pop())  # once, so that no batch waits for its indices
         chunks = order.split(self.batch_size or 1)[skip:]

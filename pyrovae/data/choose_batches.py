@@ -9,10 +9,11 @@ import torch
 
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches
+from pyrovae.data.grouped_order import row_lengths
 from pyrovae.data.placement import Placement, find_placement, seen_on
 from pyrovae.errors import ArgumentError, PairError, argument
 from pyrovae.pairs.own_rows import OwnRows, own_rows, remembered_rows
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.pairs.structure import Structure, inspect
 
 
@@ -65,6 +66,7 @@ def choose_batches(pair: HasPair, data: Any, cut: Cut) -> Chosen:
     placement, structure = seen_on(pair, batches.first(), cut.device, cut.data_plate)
     own = _own(pair, batches, cut, placement.place(batches.first()), structure)
     if own is None:
+        batches.lengths = row_lengths(unwrapped(pair), batches)
         return Chosen(batches, placement)
     if own.count != batches.rows and (own.subsampled or batches.batches_per_epoch == 1 or own.remembered):
         raise PairError(f"{own.refusal(batches.rows)}.")

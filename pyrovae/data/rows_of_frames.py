@@ -10,12 +10,15 @@ import numpy as np
 import torch
 
 from pyrovae.data.blocks.on_disk import as_on_disk
+from pyrovae.data.lines_of_text import as_lines, is_lines
 from pyrovae.errors import DataError
 from pyrovae.pairs.with_schema import schema_of
 
 
 def is_frame(thing: Any) -> bool:
-    """Whether something is a table with named columns: of pandas, or of any library that exchanges tables."""
+    """Whether something is what a schema makes rows of: lines of text, or a table with named columns of any library."""
+    if is_lines(thing):
+        return True
     if isinstance(thing, torch.Tensor | np.ndarray):
         return False
     # A single column exchanges itself as a stream as well, and is an array.
@@ -57,6 +60,9 @@ def rows_of_frames(pair: Any, given: Any) -> Any:
 
 def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
     """Some rows of a frame, as a frame of its own kind."""
+    if is_lines(frame):
+        lines = as_lines(frame)
+        return [lines[row] for row in rows.tolist()]
     if hasattr(frame, "iloc"):
         return frame.iloc[rows.numpy()]
     return frame.take(rows.numpy()) if hasattr(frame, "take") else frame[rows.tolist()]
@@ -64,6 +70,11 @@ def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
 
 def _rows(pair: Any, frame: Any) -> torch.Tensor:
     schema = schema_of(pair)
+    if schema is None and is_lines(frame):
+        raise DataError(
+            "this pair has no vocabulary, so that nothing says how a line of text becomes its rows. Make it with one: "
+            "pv.recipes.text_vae(pv.text.vocabulary(lines))."
+        )
     if schema is None:
         kind = type(frame)
         raise DataError(

@@ -37,10 +37,11 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
         >>> pv.tables.read_schema(path) == schema
         True
     """
-    return schema_from(_text(Path(path)), os.fspath(path))
+    return schema_from(schema_text(Path(path)), os.fspath(path))
 
 
-def _text(path: Path) -> str:
+def schema_text(path: Path) -> str:
+    """What a file says of a schema, as TOML: the file itself, or weights that were saved with one."""
     if path.suffix == ".safetensors":
         written = files.read(path)[1]
         text = written.get("schema") if isinstance(written, dict) else None

@@ -4,6 +4,7 @@ from pyrovae.models.recipes.by_class import categorical_vae, conditional_vae, mi
 from pyrovae.models.recipes.by_data import count_vae, image_vae, vector_vae
 from pyrovae.models.recipes.by_step import sequence_vae
 from pyrovae.models.recipes.of_tables import table_vae
+from pyrovae.models.recipes.of_text import text_vae
 from pyrovae.models.recipes.uncertain_parts import bayesian_decoder, bayesian_mixture
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "semi_supervised_vae",
     "sequence_vae",
     "table_vae",
+    "text_vae",
     "vector_vae",
 ]

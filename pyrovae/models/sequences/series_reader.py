@@ -52,13 +52,13 @@ class SeriesReader(nn.Module):
         seen = seen_cells(x) if seen is None else seen
         cells = torch.where(seen, x, 0).to(self.head.weight.dtype).asinh()
         read = torch.cat([cells.flatten(2), seen.flatten(2).to(cells)], -1)
-        turn = _turned(last_steps(seen), x.shape[1]).unsqueeze(-1)
+        turn = turned(last_steps(seen), x.shape[1]).unsqueeze(-1)
         backward = self.readers[0](read.gather(1, turn.expand_as(read)))[0]
         found = [backward.gather(1, turn.expand_as(backward)), *(reader(read)[0] for reader in self.readers[1:])]
         return self.head(torch.cat(found, -1))
 
 
-def _turned(last: Tensor, steps: int) -> Tensor:
+def turned(last: Tensor, steps: int) -> Tensor:
     """For each series its steps in reverse, and those behind its last one where they are, (rows, steps)."""
     here = torch.arange(steps, device=last.device)
     back = last.unsqueeze(-1) - 1 - here

@@ -1,0 +1,37 @@
+"""Lines of text among data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyrovae.errors import DataError
+
+
+def is_lines(thing: Any) -> bool:
+    """Whether something is lines of text: a list, tuple, array or column of texts."""
+    if isinstance(thing, np.ndarray):
+        return thing.ndim == 1 and thing.dtype.kind in "UO" and len(thing) > 0 and isinstance(thing[0], str)
+    if isinstance(thing, list | tuple):
+        return len(thing) > 0 and isinstance(thing[0], str)
+    return hasattr(thing, "to_list") and hasattr(thing, "dtype") and is_lines(thing.to_list())
+
+
+def as_lines(lines: Any) -> list[str]:
+    """Lines of text as a list.
+
+    Raises:
+        DataError: they are something else, or there are none.
+    """
+    if isinstance(lines, str):
+        raise DataError("this is one text; give a list of lines, such as text.splitlines().")
+    found = lines.to_list() if hasattr(lines, "to_list") else list(lines) if hasattr(lines, "__iter__") else None
+    if found is None:
+        raise DataError(f"lines are a list of texts; this is {type(lines).__name__}.")
+    if not found:
+        raise DataError("there are no lines.")
+    for place, line in enumerate(found):
+        if not isinstance(line, str):
+            raise DataError(f"line {place + 1} is {type(line).__name__}, and no text: {line!r:.40}.")
+    return [str(line) for line in found]
