@@ -75,6 +75,10 @@ def vae(vocabulary: pv.text.Vocabulary, **options: Any) -> Any:
     return pv.recipes.text_vae(vocabulary, LATENT, hidden=HIDDEN, embedding=EMBEDDING, **options)
 
 
+def rate_of(steps: int) -> Any:
+    return pv.cosine(3e-3, 3e-4, steps=steps)
+
+
 def ways(steps: int) -> dict[str, tuple[Callable[[Any], Any], dict[str, Any]]]:
     """How each pair is made, and what `fit` is told beside."""
     return {
@@ -83,7 +87,7 @@ def ways(steps: int) -> dict[str, tuple[Callable[[Any], Any], dict[str, Any]]]:
         "word dropout 0.3": (lambda words: vae(words, word_dropout=0.3), {}),
         "free bits 4": (lambda words: pv.free_bits(vae(words), {"z": 4.0}), {}),
         "cyclic": (vae, {"temper": pv.cyclic(0, 1, steps=steps)}),
-        "aggressive": (vae, {"guide_steps": 5}),
+        "aggressive": (vae, {"learning_rate": pv.Aggressive(rate_of(steps))}),
         "free bits 4, word dropout 0.3": (lambda words: pv.free_bits(vae(words, word_dropout=0.3), {"z": 4.0}), {}),
     }
 
@@ -94,9 +98,9 @@ def measured(name: str, words: pv.text.Vocabulary, train: torch.Tensor, held: to
     torch.manual_seed(options.seed)
     make, more = ways(options.steps)[name]
     pair, start = make(words), time.process_time()
-    rate = pv.cosine(3e-3, 3e-4, steps=options.steps)
-    pv.fit(pair, train, steps=options.steps, batch_size=BATCH, learning_rate=rate, clip_norm=5.0, seed=options.seed,
-           staged=False, progress=False, **more)  # fmt: skip
+    more = {"learning_rate": rate_of(options.steps), **more}
+    pv.fit(pair, train, steps=options.steps, batch_size=BATCH, clip_norm=5.0, seed=options.seed, staged=False,
+           progress=False, **more)  # fmt: skip
     spent = time.process_time() - start
     tokens = float((held != 0).sum() + len(held))
     nats = -pv.log_evidence(pair, held, draws=1 if name == "language model" else DRAWS).value.mean()

@@ -107,6 +107,7 @@ from pyrovae.models.vaes.sequence_vae import SequenceVAE as SequenceVAE
 from pyrovae.models.vaes.text_vae import TextVAE as TextVAE
 from pyrovae.models.vaes.vae import VAE as VAE
 from pyrovae.objectives.adversarial import adversarial as adversarial
+from pyrovae.objectives.aggressive import Aggressive as Aggressive
 from pyrovae.objectives.free_bits import free_bits as free_bits
 from pyrovae.objectives.mmd import mmd as mmd
 from pyrovae.objectives.record import record as record

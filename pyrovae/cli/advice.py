@@ -60,7 +60,7 @@ GUIDES = ("normal", "full", "mixture", "iaf")
 class Facts(NamedTuple):
     """What the choice depends on: `shape` is that of one datum, `top` the highest grey level, or 0 for no levels."""
 
-    kind: Literal["images", "table"]
+    kind: Literal["images", "table", "text"]
     rows: int
     shape: tuple[int, ...]
     low: float
@@ -105,7 +105,7 @@ class Advice(NamedTuple):
         )
 
 
-def look(values: np.ndarray, kind: Literal["images", "table"]) -> Facts:
+def look(values: np.ndarray, kind: Literal["images", "table", "text"]) -> Facts:
     """Look at data `(rows, *event)`.
 
     Examples:

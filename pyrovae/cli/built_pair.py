@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.cli.model_config import ModelConfig
-from pyrovae.cli.table_config import TableConfig
+from pyrovae.cli.table_config import AnyConfig
 from pyrovae.data.check_memory import check_memory
 from pyrovae.errors import FileError, PyrovaeError
 from pyrovae.pairs.pair import unwrapped
 
 
-def built_pair(model_config: ModelConfig | TableConfig, described_by: str, rows: np.ndarray | None = None) -> Any:
+def built_pair(model_config: AnyConfig, described_by: str, rows: np.ndarray | None = None) -> Any:
     """Build it, once it is known to fit into memory.
 
     Args:

@@ -59,7 +59,7 @@ def _print(found: dict[str, Any], title: str) -> None:
 
 def lines(found: dict[str, Any]) -> list[TableRow]:
     """The table's rows."""
-    parts = (_bound, _labels, _evidence, _thorough, _codes, _coverage, _resemblance, _spread)
+    parts = (_bound, _labels, _evidence, _perplexity, _thorough, _codes, _coverage, _resemblance, _spread)
     return [line for part in parts for line in part(found)]
 
 
@@ -112,6 +112,17 @@ def _evidence(found: dict[str, Any]) -> Iterator[TableRow]:
             f"{one['reliable_share']:.0%} of rows",
             f"where importance weights can be trusted; {one['draws']} draws are worth "
             f"{one['median_sample_size']:,.0f} of the posterior. With few such rows the evidence is a lower bound",
+        )
+
+
+def _perplexity(found: dict[str, Any]) -> Iterator[TableRow]:
+    if "perplexity" in found:
+        one = found["perplexity"]
+        yield TableRow(
+            "perplexity",
+            _number(one["value"]),
+            f"of each of {one['tokens']:,} tokens, the ends of lines among them, codes integrated out; lower is "
+            "better, and it compares with that of a language model",
         )
 
 

@@ -14,6 +14,8 @@ import torch
 from pyrovae.cli.run_folder import RunFolder
 from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import with_schema
+from pyrovae.cli.text_config import TextConfig
+from pyrovae.cli.text_outputs import with_vocabulary
 from pyrovae.cli.trained_run import opened_as
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.looks.isolation import forked_random
@@ -80,10 +82,11 @@ def load_run(
     _check_pair(found.path, config.pair, pair)
     with forked_random():
         opened = opened_as(found, config, config.pair, None if data is None else os.fspath(data), pair)
-    table, condition = isinstance(opened.model_config, TableConfig), opened.condition
-    rows = opened.data.frame if table else opened.rows()
+    table, text = (isinstance(opened.model_config, kind) for kind in (TableConfig, TextConfig))
+    condition = opened.condition
+    rows = opened.data.frame if table or text else opened.rows()
     return LoadedRun(
-        pair=with_schema(opened) if table else opened.pair,
+        pair=with_schema(opened) if table else with_vocabulary(opened) if text else opened.pair,
         data=rows if condition is None else (rows, condition),
         words=opened.words,
         labels=opened.data.labels,

@@ -14,6 +14,7 @@ from pyrovae.cli.model_config import bits_per_element
 from pyrovae.cli.trained_run import Trained, structure_of
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
 from pyrovae.export.card_figures import finite
+from pyrovae.models.sequences.token_sequence import before_end
 from pyrovae.report.report_data import chosen_rows
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -73,7 +74,8 @@ def measure(run: Trained, effort: Effort) -> dict[str, Any]:
     found["rows_looked_at_closely"] = len(few[0])
     if labels := labels_told(run):
         found["labels"] = labels
-    for name, figure in {**_CLOSE, **(_THOROUGH if effort.thorough else {})}.items():
+    close = _OF_LINES if run.data.kind == "text" else _CLOSE
+    for name, figure in {**close, **(_THOROUGH if effort.thorough else {})}.items():
         try:
             found[name] = finite(figure(run.pair, few, effort.evidence_draws))
         except (PyrovaeError, NotImplementedError) as error:
@@ -142,6 +144,12 @@ def _information(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
     }
 
 
+def _perplexity(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
+    nats = -pv.log_evidence(pair, *rows, draws=draws).value.double()
+    tokens = int(before_end(rows[0]).sum())
+    return {"value": math.exp(float(nats.sum()) / tokens), "tokens": tokens}
+
+
 def _coverage(pair: Any, rows: Rows, draws: int) -> dict[str, Any]:
     return {
         site: {
@@ -194,6 +202,15 @@ _CLOSE: Mapping[str, Callable[[Any, Rows, int], dict[str, Any]]] = {
     "mutual_information": _information,
     "coverage": _coverage,
     "resemblance": _resemblance,
+}
+
+
+# Numbers of tokens have no order: no interval of them, and no distance between them.
+_OF_LINES: Mapping[str, Callable[[Any, Rows, int], dict[str, Any]]] = {
+    "log_evidence": _evidence,
+    "weights": _weights,
+    "mutual_information": _information,
+    "perplexity": _perplexity,
 }
 
 

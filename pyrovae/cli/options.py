@@ -10,7 +10,7 @@ import typer
 
 from pyrovae.errors import ArgumentError
 
-_DATA = "digits, mnist, fashion-mnist, kmnist, a .npy, .npz, .csv or .parquet file, or a folder of images."
+_DATA = "digits, mnist, fashion-mnist, kmnist, a .npy, .npz, .csv, .parquet or .txt file, or a folder of images."
 
 _LIKELIHOODS = (
     "bernoulli, continuous-bernoulli, discretized-logistic, normal, laplace, student-t, log-normal, beta, poisson, "

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.table_config import TableConfig
+from pyrovae.cli.text_config import TextConfig
 from pyrovae.data.datasets.array_files import array_names
 from pyrovae.data.datasets.table_files import column_names
 from pyrovae.data.origin import BUNDLED, TABLES, Data, DataSource
@@ -46,6 +47,15 @@ def other_table(source: DataSource, name: str, model_config: TableConfig) -> tup
     other = replace(other, label=label, **names_beside(source, name, wanted))
     data = other.load_rows(model_config.read())
     return data, f"{len(data.values):,} rows of {Path(name).name}"
+
+
+def other_text(name: str, model_config: TextConfig) -> tuple[Data, str]:
+    """Other lines of text."""
+    other = DataSource(name)
+    if not other.is_text:
+        raise DataError(f"the run was trained on lines of text; give it a .txt file, and not {name}.")
+    data = other.load_tokens(model_config.read())
+    return data, f"{len(data.values):,} lines of {Path(name).name}"
 
 
 def names_beside(source: DataSource, name: str, wanted: Sequence[str]) -> dict[str, Any]:

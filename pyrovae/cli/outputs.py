@@ -15,6 +15,8 @@ import torch
 import pyrovae as pv
 from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import ELSEWHERE, new_file, with_schema, write_frame
+from pyrovae.cli.text_config import TextConfig
+from pyrovae.cli.text_outputs import reconstruct_lines
 from pyrovae.cli.trained_run import Trained
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.whole_file import whole_file
@@ -65,6 +67,8 @@ def raw_values(run: Trained, drawn: torch.Tensor, *, mean: bool) -> np.ndarray:
 def reconstruct(run: Trained, count: int, *, out: Path | None) -> list[Path]:
     """Write the first rows' reconstructions; images with the originals above them."""
     check_number(count)
+    if isinstance(run.model_config, TextConfig):
+        return [reconstruct_lines(run, count, out=out)]
     if isinstance(run.model_config, TableConfig):
         frame = pv.reconstruct(with_schema(run), run.data.frame.iloc[:count], *run.arguments(count)[1:])
         return [write_frame(run, frame, "reconstructions", out)]
@@ -146,6 +150,7 @@ def write_report(run: Trained, *, out: Path | None = None) -> Path:
         outcome=asdict(outcome),
         settings=_settings(run),
         table=_table(run),
+        decode=run.model_config.read().decode if isinstance(run.model_config, TextConfig) else None,
     )
     with whole_file(place, make_folder=True, mend=ELSEWHERE) as stream:
         stream.write(text.encode(errors="backslashreplace"))  # a name of a folder may be no text
@@ -163,7 +168,7 @@ def _settings(run: Trained) -> dict[str, str]:
     """What the report says about how the run was made."""
     config = run.config
     made = {"pair": config.pair} if run.model_config is None else asdict(run.model_config)
-    made = {name: value for name, value in made.items() if name not in ("schema", "annotation")}
+    made = {name: value for name, value in made.items() if name not in ("schema", "annotation", "vocabulary")}
     made |= {} if run.annotation is None else {run.annotation.role: ", ".join(run.annotation.names)}
     listed = {"data": config.data.name, **made, **asdict(config.fit), **config.versions}
     return {name.replace("_", " "): _text(value) for name, value in listed.items()}

@@ -17,11 +17,13 @@ from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.own_pair import make_pair
+from pyrovae.cli.read_text import read_text
 from pyrovae.cli.request import TrainingSettings, TrainRequest, given, resumed
 from pyrovae.cli.run_config import RunConfig
 from pyrovae.cli.run_data import RunData, run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig
+from pyrovae.cli.table_config import AnyConfig, TableConfig
+from pyrovae.cli.text_config import TextConfig
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.blocks.big_table import BigTable
 from pyrovae.data.origin import Data, DataSource, square_images
@@ -50,7 +52,7 @@ class Prepared(NamedTuple):
     settings: TrainingSettings
     transform: Any
     config: RunConfig
-    model_config: ModelConfig | TableConfig | None
+    model_config: AnyConfig | None
     split_data: SplitData
 
     @property
@@ -81,7 +83,9 @@ def _goes_on(request: TrainRequest) -> bool:
 # --- a new run ----------------------------------------------------------------------------------------
 def _new(request: TrainRequest) -> Prepared:
     if request.data is None:
-        raise ArgumentError("train needs DATA: digits, mnist, a .npy, .npz, .csv or .parquet file, a folder of images.")
+        raise ArgumentError(
+            "train needs DATA: digits, mnist, a .npy, .npz, .csv, .parquet or .txt file, a folder of images."
+        )
     folder = RunFolder.fresh(request.out or Path("runs") / Path(request.data).resolve().stem)
     source = DataSource(request.data, **vars(request.source))
     source, model_config, found = _read(request, source)
@@ -94,13 +98,17 @@ def _new(request: TrainRequest) -> Prepared:
         pair=request.pair,
         model_config=model_config if isinstance(model_config, ModelConfig) else None,
         table=model_config if isinstance(model_config, TableConfig) else None,
+        text=model_config if isinstance(model_config, TextConfig) else None,
         fit=settings,
     )
     return _prepared(folder, request.pair, parts, config)
 
 
-def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, ModelConfig | TableConfig | None, RunData]:
+def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, AnyConfig | None, RunData]:
     """The data, and what their pair is made of; None where it is somebody's own."""
+    if source.is_text:
+        config, data = read_text(request, source)
+        return source, config, RunData.in_memory(data, config)
     table = BigTable.of(source) if request.one_family in (None, "--pair") else None
     if table is not None:
         if not request.quiet:

@@ -16,6 +16,7 @@ from pyrovae.cli.advice import GUIDES, LIKELIHOODS, NETS, PRIORS, SCALINGS
 from pyrovae.cli.model_config import ModelConfig
 from pyrovae.cli.request import TrainingSettings
 from pyrovae.cli.table_config import TableConfig
+from pyrovae.cli.text_config import TextConfig
 from pyrovae.data.origin import DataSource
 from pyrovae.data.read_as import read_as
 from pyrovae.errors import ArgumentError, FileError
@@ -54,6 +55,7 @@ class RunConfig:
         pair: of the user's own, as he has called it.
         model_config: what a pair of arrays is made of.
         table: what a pair of a table is made of.
+        text: what a pair of lines of text is made of.
         fit: how it is trained.
         outcome: how the training ended; None before that.
         identity: of the training, as its checkpoints know it.
@@ -68,13 +70,14 @@ class RunConfig:
     fit: TrainingSettings
     outcome: RunOutcome | None = None
     table: TableConfig | None = None
+    text: TextConfig | None = None
     identity: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def made_of(self) -> ModelConfig | TableConfig | None:
+    def made_of(self) -> ModelConfig | TableConfig | TextConfig | None:
         """What the pair is made of; None where it is somebody's own."""
-        return self.table or self.model_config
+        return self.table or self.text or self.model_config
 
     @property
     def ended(self) -> RunOutcome:
@@ -134,9 +137,16 @@ def _check_meaning(config: RunConfig, path: Path) -> None:
         config.fit.check()
     except ArgumentError as error:
         raise FileError(f"{path}, fit is damaged: {error}") from error
-    if (config.pair, config.model_config, config.table).count(None) != 2:
+    if (config.pair, config.model_config, config.table, config.text).count(None) != 3:
         raise FileError(f"{path} is damaged: it says of the pair both or neither of what it is called and made of.")
-    one, table = config.model_config, config.table
+    one, table, text = config.model_config, config.table, config.text
+    if text is not None and (
+        not config.data.is_text
+        or min(text.latent, text.hidden, text.embedding) < 1
+        or text.free_nats < 0
+        or not text.read()
+    ):
+        raise FileError(f"{path}, text is damaged: there is no pair of that kind.")
     if table is not None and (
         not config.data.is_table
         or min(table.latent, *table.hidden) < 1

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from pyrovae.cli.model_config import ModelConfig
-from pyrovae.cli.table_config import TableConfig, data_of, digest_of
+from pyrovae.cli.table_config import AnyConfig, TableConfig, data_of, digest_of
 from pyrovae.data.blocks.big_table import BigTable
 from pyrovae.data.origin import Data, DataSource, split
 
@@ -21,7 +20,7 @@ class RunData(NamedTuple):
     split: Callable[[float, int], tuple[Data, Data | None]]
 
     @classmethod
-    def in_memory(cls, data: Data, model_config: ModelConfig | TableConfig | None) -> RunData:
+    def in_memory(cls, data: Data, model_config: AnyConfig | None) -> RunData:
         """Data that were read whole."""
         return cls(digest_of(data, model_config), data.names, len(data.values), partial(split, data))
 
@@ -33,9 +32,9 @@ class RunData(NamedTuple):
         return cls(table.digest, names, table.rows, partial(table.split, schema))
 
 
-def run_data(source: DataSource, model_config: ModelConfig | TableConfig | None) -> RunData:
+def run_data(source: DataSource, model_config: AnyConfig | None) -> RunData:
     """The data of a run that was made before."""
-    table = None if isinstance(model_config, ModelConfig) else BigTable.of(source)
-    if table is not None and not isinstance(model_config, ModelConfig):
+    table = BigTable.of(source) if model_config is None or isinstance(model_config, TableConfig) else None
+    if table is not None and (model_config is None or isinstance(model_config, TableConfig)):
         return RunData.on_disk(table, model_config)
     return RunData.in_memory(data_of(source, model_config), model_config)

@@ -37,8 +37,9 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
         self.schema = path / "schema.toml"
+        self.vocabulary = path / "vocabulary.toml"
         self.tensorboard = path / "tensorboard"
-        files = self.config, self.metrics, self.model, self.report, self.schema
+        files = self.config, self.metrics, self.model, self.report, self.schema, self.vocabulary
         check_plain(*files, self.checkpoints, self.tensorboard, links=False)
 
     @classmethod
@@ -83,6 +84,9 @@ class RunFolder:
         if config.table and not self.schema.exists():  # to be looked at: the run goes by its configuration
             with whole_file(self.schema) as stream:
                 stream.write(config.table.schema.encode())
+        if config.text and not self.vocabulary.exists():
+            with whole_file(self.vocabulary) as stream:
+                stream.write(config.text.vocabulary.encode())
 
     def write_metrics(self, rows: Iterable[Epoch], *, mode: str = "w") -> None:
         """One JSON line an epoch; `mode="a"` adds to what is there."""
@@ -123,7 +127,7 @@ class RunFolder:
         """Remove what a training has written before there was a checkpoint, and with `whole` the folder, too."""
         own = (self.checkpoints / name for name in ("checkpoint-history.jsonl", "checkpoint.lock"))
         events = self.tensorboard.glob("events.out.tfevents.*")
-        for path in (self.config, self.metrics, self.schema, *own, *events):
+        for path in (self.config, self.metrics, self.schema, self.vocabulary, *own, *events):
             remove(path)
         for folder in (self.checkpoints, self.tensorboard, *([self.path] if whole else [])):
             with suppress(OSError):  # somebody else's things in it stay

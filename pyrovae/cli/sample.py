@@ -10,6 +10,8 @@ from pyrovae.cli.annotated_samples import annotated_samples
 from pyrovae.cli.outputs import check_number, raw_values, repeated, value_range, written
 from pyrovae.cli.table_config import TableConfig
 from pyrovae.cli.table_outputs import sample_where, with_schema, write_frame
+from pyrovae.cli.text_config import TextConfig
+from pyrovae.cli.text_outputs import sample_lines
 from pyrovae.cli.trained_run import Trained
 from pyrovae.errors import ArgumentError
 from pyrovae.pairs.blank import has_blank
@@ -60,6 +62,8 @@ def _check_weighed(run: Trained, where: Sequence[str]) -> None:
 
 
 def _new_data(run: Trained, count: int, seed: int | None, mean: bool | None, out: Path | None) -> list[Path]:
+    if isinstance(run.model_config, TextConfig):
+        return [sample_lines(run, count, seed=seed, mean=bool(mean), out=out)]
     if isinstance(run.model_config, TableConfig):
         return [write_frame(run, pv.generate(with_schema(run), count, seed=seed, mean=bool(mean)), "samples", out)]
     # The mean of an image is what people want to see; the mean of a row would be a row without its noise.

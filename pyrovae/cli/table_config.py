@@ -10,6 +10,7 @@ import numpy as np
 import pyrovae as pv
 from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.model_config import ModelConfig
+from pyrovae.cli.text_config import TextConfig
 from pyrovae.data.origin import Data, DataSource
 from pyrovae.tables.read_schema import schema_from
 from pyrovae.tables.schema import Schema
@@ -67,12 +68,17 @@ class TableConfig:
         return pair.pair
 
 
-def data_of(source: DataSource, model_config: ModelConfig | TableConfig | None) -> Data:
-    """The data of a run; those of a table as the run's schema makes them."""
+AnyConfig = ModelConfig | TableConfig | TextConfig
+
+
+def data_of(source: DataSource, model_config: AnyConfig | None) -> Data:
+    """The data of a run; those of a table or of lines as the run's schema makes them."""
+    if isinstance(model_config, TextConfig):
+        return source.load_tokens(model_config.read())
     return source.load_rows(model_config.read()) if isinstance(model_config, TableConfig) else source.load()
 
 
-def digest_of(data: Data, model_config: ModelConfig | TableConfig | None) -> str:
+def digest_of(data: Data, model_config: AnyConfig | None) -> str:
     """By which data are known again, labels and conditions among them."""
     known = describe_array(data.values)
     if model_config is None or model_config.annotation is None:

@@ -31,8 +31,8 @@ def with_schema(run: Trained) -> Any:
     """The pair of a run, that takes frames."""
     if not isinstance(run.model_config, TableConfig):
         raise ArgumentError(
-            f"{run.folder.path} was trained on arrays of numbers without holes. A table of columns of all kinds is "
-            "trained on by: pyrovae train table.csv"
+            f"{run.folder.path} was trained on no table, but on arrays without holes or on text. A table of columns "
+            "of all kinds is trained on by: pyrovae train table.csv"
         )
     return pv.tables.with_schema(run.pair, run.model_config.read())
 
@@ -133,6 +133,8 @@ def encode(run: Trained, *, out: Path | None) -> Path:
         for index in np.ndindex(*array.shape[1:])
     }
     index = None if run.data.frame is None else run.data.frame.index
+    if run.data.kind == "text":
+        columns = {"line": run.data.frame, **columns}
     return write_frame(run, pd.DataFrame(columns, index=index), "encoded", out)
 
 

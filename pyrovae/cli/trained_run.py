@@ -15,13 +15,14 @@ from pyrovae.cli.annotation import Annotation
 from pyrovae.cli.built_pair import built_pair
 from pyrovae.cli.check_other_data import check_own_pair, check_units
 from pyrovae.cli.model_config import ModelConfig
-from pyrovae.cli.other_data import names_beside, other_data, other_table
+from pyrovae.cli.other_data import names_beside, other_data, other_table, other_text
 from pyrovae.cli.own_pair import make_pair
 from pyrovae.cli.prepare import Prepared, check_pair_option
 from pyrovae.cli.run_config import RunConfig
 from pyrovae.cli.run_data import run_data
 from pyrovae.cli.run_folder import RunFolder
-from pyrovae.cli.table_config import TableConfig
+from pyrovae.cli.table_config import AnyConfig, TableConfig
+from pyrovae.cli.text_config import TextConfig
 from pyrovae.cli.threads import spare_threads
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.origin import Data, DataSource
@@ -31,8 +32,6 @@ from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.training.saved.checkpoints import checkpoints_in, identity_of
 
 logger = logging.getLogger("pyrovae")
-
-AnyConfig = ModelConfig | TableConfig
 
 
 class Trained(NamedTuple):
@@ -129,6 +128,8 @@ def opened_as(folder: RunFolder, config: RunConfig, pair: str | None, data: str 
         chosen, words = _own(source, config, model_config)
     elif isinstance(model_config, TableConfig):
         chosen, words = other_table(source, data, model_config)
+    elif isinstance(model_config, TextConfig):
+        chosen, words = other_text(data, model_config)
     else:
         chosen, words = other_data(source, data, config.columns, model_config and model_config.annotation)
     if model_config is not None and model_config.annotation is not None and chosen.annotations is not None:
@@ -167,7 +168,8 @@ def _opened(
     opened = Trained(folder, config, pair, built, model_config, data, words)
     pv.load(built, _weights(folder, config), *opened.arguments(8))
     # Figures are of rows: what is asked for frames gets the schema back.
-    return opened._replace(pair=model_config.bare(built)) if isinstance(model_config, TableConfig) else opened
+    bare = isinstance(model_config, TableConfig | TextConfig)
+    return opened._replace(pair=model_config.bare(built)) if bare else opened
 
 
 def _weights(folder: RunFolder, config: RunConfig) -> Path:

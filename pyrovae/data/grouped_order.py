@@ -39,4 +39,5 @@ def row_lengths(pair: Any, batches: Any) -> torch.Tensor | None:
     if not callable(said) or not batches.random_access or batches.transform is not None or not batches.leaves():
         return None
     given = batches.take(torch.arange(batches.rows))
-    return said(*given.args, **given.kwargs).cpu()
+    found: Any = said(*given.args, **given.kwargs)
+    return found.cpu()

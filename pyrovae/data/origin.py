@@ -16,6 +16,7 @@ from pyrovae.data.datasets.array_files import existing, npz, only_array
 from pyrovae.data.datasets.labelled import digits
 from pyrovae.data.datasets.load import load
 from pyrovae.data.datasets.read_frame import read_frame
+from pyrovae.data.datasets.read_lines import read_lines
 from pyrovae.data.datasets.table_files import column_names, column_text
 from pyrovae.data.row_annotations import TABLES, row_annotations
 from pyrovae.errors import ArgumentError, DataError, FileError, argument
@@ -36,7 +37,7 @@ class Data(NamedTuple):
     """Rows of data, what they are, and what they and their classes are called, where that is known."""
 
     values: np.ndarray
-    kind: Literal["images", "table"]
+    kind: Literal["images", "table", "text"]
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     frame: Any = None  # whose rows the values are, where a schema makes them
@@ -121,6 +122,25 @@ class DataSource:
         labels = None if self.label is None else column_text(existing(self.name), self.label, header=self.header)
         names = tuple(column.name for column in schema.columns)
         return self._annotated(Data(schema.encode(frame).numpy(), "table", names, labels, frame))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a file of lines of text."""
+        return not self.bundled and Path(self.name).suffix.lower() == ".txt"
+
+    def load_lines(self) -> Any:
+        """The lines of a text file, as a column."""
+        import pandas as pd
+
+        given = {name: value for name, value in vars(self).items() if value is not None and name != "name"}
+        if given:
+            raise ArgumentError(f"{argument(next(iter(given)))} means nothing for {self.name}: leave it out.")
+        return pd.Series(read_lines(self.name), name="line", dtype=object)
+
+    def load_tokens(self, vocabulary: RowSchema, lines: Any = None) -> Data:
+        """The tokens that a vocabulary makes of the lines, and these."""
+        lines = self.load_lines() if lines is None else lines
+        return Data(vocabulary.encode(lines).numpy(), "text", frame=lines)
 
     def of_the_model(self, frame: Any) -> Any:
         """The columns of a frame that are neither labels nor a condition."""

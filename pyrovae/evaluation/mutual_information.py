@@ -94,14 +94,18 @@ def mutual_information(
         >>> pv.mutual_information(vae, torch.randn(64, 5)).mutual_information < 4.2  # log 64
         True
     """
-    sampler = sampler_of(pair, data, named, seed, data_plate)
+    queries = check_count("queries", queries)
+    return information_in(sampler_of(pair, data, named, seed, data_plate), queries=queries)
+
+
+def information_in(sampler: Sampler, *, queries: int) -> Information:
+    """`mutual_information` with a sampler at hand."""
     sites = [s.name for s in sampler.structure.sites.values() if s.local and s.role in ("latent", "auxiliary")]
     if not sites or sampler.rows is None:
         raise ArgumentError(
             "the pair has no local latent site in its guide, so there are no codes that could say anything."
         )
     _check_holds_values(sampler)
-    queries = check_count("queries", queries)
     with torch.no_grad():
         asked = list(_queries(sampler, sites, queries))
         aggregate = _aggregate(sampler, sites, asked) - math.log(sampler.rows)

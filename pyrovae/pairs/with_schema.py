@@ -17,7 +17,7 @@ class RowSchema(Protocol):
     @property
     def columns(self) -> Any: ...  # noqa: D102
 
-    def encode(self, frame: Any) -> torch.Tensor:
+    def encode(self, frame: Any, /) -> torch.Tensor:
         """The rows of a frame, (rows, columns), NaN for what is missing."""
         ...
 

@@ -47,6 +47,7 @@ def render(
     outcome: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     table: tuple[Schema, Any] | None = None,
+    decode: Callable[[torch.Tensor], list[str]] | None = None,
     key: int | str = 0,
 ) -> str:
     """Look at a trained pair with some rows and write down what is seen.
@@ -57,7 +58,7 @@ def render(
         history: the epochs of its training; None where nothing is known of it.
         title: of the page.
         data_words: what the rows are, in a few words.
-        kind: "images", or "table".
+        kind: "images", "table", or "text".
         names: of a table's columns.
         labels: classes of the rows, which colour the latent space.
         raw_range: what is black and what is white; left out, it is taken from the data.
@@ -65,6 +66,7 @@ def render(
         outcome: why the training ended, as in config.json.
         settings: what the page says about how the run was made.
         table: the schema of the rows and their frame, where the columns are of several kinds.
+        decode: from tokens to lines, where rows are lines of text.
         key: the position or name of the argument that holds what the pair observes.
 
     Returns:
@@ -79,7 +81,7 @@ def render(
         (True, True)
     """
     about = ReportData(pair, batch, restore or (lambda values: values.detach().numpy()), names, labels, key=key)
-    about = about._replace(schema=None if table is None else table[0])
+    about = about._replace(schema=None if table is None else table[0], decode=decode)
     given, originals = about.first(batch.rows), about.originals(1_000)
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None

@@ -48,6 +48,7 @@ class ReportData(NamedTuple):
     labels: np.ndarray | None = None
     seed: int = 0
     schema: Schema | None = None
+    decode: Callable[[torch.Tensor], list[str]] | None = None  # from tokens to lines of text
     key: int | str = 0
 
     @property

@@ -14,6 +14,7 @@ from pyrovae.report.report_data import ReportData
 from pyrovae.report.section import Section
 from pyrovae.report.svg import ChartLine
 from pyrovae.report.table_sections import table_reconstructions, table_samples, table_traversal
+from pyrovae.report.text_sections import text_sections
 from pyrovae.report.trust_sections import trust_sections
 from pyrovae.report.views import Latent, latent_of
 from pyrovae.training.epoch import Epoch
@@ -118,6 +119,10 @@ def make_sections(
         no_elbo: why what the history calls ELBO is none; empty where it is one.
     """
     first, last = _history(history, no_elbo), [settings(entries)] if entries else []
+    if about.decode is not None:
+        latent = latent_of(about, _ROWS)
+        seen = [] if latent is None else [latent_space(about, latent)]
+        return [*text_sections(about), *first, *seen, *last]
     if columns:
         return [*columns, *trust_sections(about, limits), *first, table_reconstructions(about),
                 *_of_latent(about, limits), *last]  # fmt: skip

@@ -15,14 +15,15 @@ from pyrovae.data.batches import as_batches
 from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.pairs.looks.isolation import forked_random
-from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.pair import HasPair, unwrapped
 from pyrovae.pairs.turns import in_turn
-from pyrovae.pairs.with_schema import WithSchema
+from pyrovae.pairs.with_schema import WithSchema, schema_of
 from pyrovae.report.page import render
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
 from pyrovae.tables.schema import Schema
+from pyrovae.tables.text.vocabulary import Vocabulary
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.fit_result import Fit
 
@@ -81,7 +82,9 @@ def write_report(
     pair, epochs = (trained.pair, trained.history) if isinstance(trained, Fit) else (trained, history)
     batch, words = _looked_at(pair, data, named)
     table, key = _table(pair, data, batch.rows), _observed(pair, batch)
-    bare = pair.pair if isinstance(pair, WithSchema) and table else pair  # its figures are of rows
+    vocabulary = schema if isinstance(schema := schema_of(pair), Vocabulary) else None
+    # Figures are of rows, and what is drawn are such.
+    bare = unwrapped(pair) if vocabulary else pair.pair if isinstance(pair, WithSchema) and table else pair
     with forked_random():
         text = render(
             bare,
@@ -95,6 +98,7 @@ def write_report(
             labels=_of_rows(labels, batch.rows),
             settings=settings,
             table=table,
+            decode=None if vocabulary is None else vocabulary.decode,
             key=key,
         )
     with whole_file(place, make_folder=True) as stream:

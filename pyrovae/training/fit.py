@@ -66,6 +66,7 @@ def fit(
             `parameters -> torch.optim.Optimizer`; left out, a fused Adam.
         learning_rate: a number, a schedule, or `{pattern of names: number or schedule}`, where 0 freezes and
             the first pattern that fits decides; left out, 1e-3 for the default Adam, and the optimiser's own otherwise.
+            `pv.Aggressive(rate)` lets the guide go ahead of the model.
         clip_norm: the largest norm of the gradient.
         loss: any `pyro.infer.ELBO`; left out, `Trace_ELBO()`, or `TraceEnum_ELBO()` if the model enumerates.
         temper: the weight of the rate: a number, a schedule, a `TargetRate`, or `{site: number or schedule}`.

@@ -33,11 +33,12 @@ from pyrovae.pairs.structure import Structure, inspected
 from pyrovae.pairs.trace import Traces
 from pyrovae.staged.precision import PRECISIONS
 from pyrovae.staged.routes.staging import MODES
+from pyrovae.training.choose_optimiser import choose_optimiser
 from pyrovae.training.fit_options import FitOptions
-from pyrovae.training.optimisers import make_optimiser
 from pyrovae.training.parallel.agreement import shared
 from pyrovae.training.parallel.team import SingleProcess
 from pyrovae.training.plan import Plan
+from pyrovae.training.resting_optimiser import let_model_rest
 from pyrovae.training.saved import weight_files
 from pyrovae.training.saved.description import describe_argument
 from pyrovae.training.trackers.tracker import check_tracker
@@ -112,7 +113,7 @@ def make_plan(
     """
     data_plate = options.data_plate
     _check_may_train(pair)
-    optimiser = make_optimiser(options.optim, options.learning_rate)
+    optimiser = choose_optimiser(options.optim, options.learning_rate)
     tempered = Tempered(pair, options.temper)
     cut = Cut(
         options.batch_size, options.transform, options.row_weights, options.validation is not None,
@@ -139,6 +140,7 @@ def make_plan(
     _check_last_batch(batches, structure)
     _check_trainable(structure)
     optimiser.check_names(list(structure.parameters))
+    let_model_rest(optimiser, pair, structure, batch)
     tempered.prepare(structure)
     own = own_loss(options.loss, structure)
     fixed = FixedPlate(tempered, structure.data_plate)  # as every step runs it

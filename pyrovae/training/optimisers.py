@@ -179,16 +179,20 @@ class TorchOptimiser:
         assert self.optimizer is not None
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def group_of(self, name: str) -> Any:
+        """What parameters of one group have in common."""
+        return self._pattern(name)
+
     def _pattern(self, name: str) -> str:
         patterns = self.rates if isinstance(self.rates, dict) else ()
         return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
 
     def _add(self, new: Parameters) -> None:
         """Put new parameters into groups; those that appear later get groups of their own."""
-        by_pattern: dict[str, list[str]] = {}
+        by_group: dict[Any, list[str]] = {}
         for name in new:
-            by_pattern.setdefault(self._pattern(name), []).append(name)
-        for names in by_pattern.values():
+            by_group.setdefault(self.group_of(name), []).append(name)
+        for names in by_group.values():
             self._add_group([name for name in names if not self.frozen(name)], new)
         self._known.update(new)
 

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.batches import as_batches
+from pyrovae.data.batches import Batches, as_batches
 from pyrovae.evaluation.active_units import ActiveUnits, active_in
+from pyrovae.evaluation.mutual_information import information_in
 from pyrovae.evaluation.rate_distortion import Measured, measure
 from pyrovae.objectives.losses import own_loss
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import Use
 from pyrovae.staged.routes.task import Task
+from pyrovae.training.aggressive_phase import AggressivePhase
 from pyrovae.training.epoch import Epoch
 from pyrovae.training.moving_averages import update_averages
 from pyrovae.training.parallel.shares import share_of
@@ -25,7 +27,9 @@ from pyrovae.training.step import Step
 from pyrovae.training.step_maker import Made, StepMaker, make_staging
 from pyrovae.training.verdict import BEGINNING
 
-_ROWS_FOR_ACTIVE = 1_000
+_ROWS_LOOKED_AT = 1_000
+
+_QUERIES = 500  # at which codes of all these rows are compared
 
 _UNREAD = 32  # steps whose figures may wait on the device
 
@@ -45,6 +49,7 @@ class Trainer:
         self.plan = plan
         self._batches_from = batches_from
         self.passes = Passes(plan)
+        self.aggressive = AggressivePhase(plan.optimiser, plan.team)
         self.staging = make_staging(plan, self.passes)
         self.step_maker = StepMaker(plan, self.passes, self.staging)
         self.history: tuple[Epoch, ...] = ()
@@ -180,6 +185,7 @@ class Trainer:
         self._share_buffers()
         row = self._row()
         self.plan.optimiser.end_epoch(row.loss)
+        self.aggressive.end_epoch(self.step, self._information)
         self.history = (*self.history, row)
         self.epoch, self.position = self.epoch + 1, 0
         self.sums, self.rows, self.epoch_seconds = [0.0, 0.0, 0.0, 0.0], 0, 0.0
@@ -268,11 +274,19 @@ class Trainer:
 
     def active_units(self) -> dict[str, ActiveUnits]:
         """How many latent dimensions are used, on about a thousand rows, in batches like those of the training."""
-        plan = self.plan
-        size = plan.batches.batch_size or _ROWS_FOR_ACTIVE
-        rows = plan.batches.first(max(_ROWS_FOR_ACTIVE // size, 1) * size)
+        return active_in(self._sampler(self.plan.batches))
+
+    def _information(self) -> float:
+        """What codes say of the validation rows, or else of those that are trained on."""
+        sampler = self._sampler(self.plan.validation or self.plan.batches)
+        return information_in(sampler, queries=_QUERIES).mutual_information
+
+    def _sampler(self, batches: Batches) -> Sampler:
+        """Of about a thousand rows, in batches like those of the training."""
+        plan, size = self.plan, self.plan.batches.batch_size or _ROWS_LOOKED_AT
+        rows = batches.first(max(_ROWS_LOOKED_AT // size, 1) * size)
         use = Use(plan.pair, as_batches(_as_given(rows), batch_size=size), plan.placement, plan.structure)
-        return active_in(Sampler(use, seed=0, tile_rows=None))
+        return Sampler(use, seed=0, tile_rows=None)
 
 
 def _as_given(batch: Batch) -> tuple | dict:

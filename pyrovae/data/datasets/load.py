@@ -88,6 +88,10 @@ def _read(path: Path, *, key, header, columns, size, mode) -> tuple[np.ndarray, 
         return (npy(path) if suffix == ".npy" else npz(path, key)), ()
     if "-ubyte" in path.name or ".idx" in path.name:
         return idx(path), ()
+    if suffix == ".txt":
+        raise FileError(
+            f"{path} is no array: `pyrovae train {path.name}` trains on its lines, and pv.text.read_lines reads them."
+        )
     raise FileError(
         f"{path} is of a kind that cannot be read. Known: .npy, .npz, .csv, .parquet, IDX, a folder of images. "
         "Pickles (.pkl, .pt) are never read, since they can execute code."

@@ -25,6 +25,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         # An ELBO that guesses the depth of plates draws random numbers to do so, once.
         "depth": getattr(trainer.plan.loss, "max_plate_nesting", None),
         "alike": None if trainer.passes.alike is None else trainer.passes.alike.state,
+        "aggressive": trainer.aggressive.state,
         "route": [list(switch) for switch in trainer.staging.switches],
         "temper": [[site, state] for site, state in trainer.plan.tempered.states.items()],
     }
@@ -49,6 +50,7 @@ def restore_trainer(trainer: Trainer, state: Mapping[str, Any]) -> None:
     if trainer.passes.alike is not None and state["alike"] is not None:
         trainer.passes.alike.state = state["alike"]
     trainer.staging.repeat([(step, rows, route) for step, rows, route in state["route"]])
+    trainer.aggressive.state = state.get("aggressive")  # older checkpoints have none
     store = pyro.get_param_store()
     for name, tensor in state["loss"].items():
         store.setdefault(name, tensor)
