@@ -78,6 +78,11 @@ def explored(pair, x):
     return torch.tensor([place for check in found["checks"] for place in check["at"]])
 
 
+def encoded(found):
+    """The rows of a frame, or of what stands in its place."""
+    return found["x"] if isinstance(found, dict) else SCHEMA.encode(found)
+
+
 QUIET = {"progress": False, "seed": 0}
 ASKED = {
     "ais": lambda pair, x: pv.ais(pair, x, chains=2, steps=2),
@@ -96,7 +101,7 @@ ASKED = {
     "fit": lambda pair, x: pv.fit(pair, x, validation=x, epochs=1, **QUIET).history[-1][:4],
     "steps": lambda pair, x: [step.loss for step in pv.steps(pair, x, epochs=1, seed=0)],
     "generate_with_uncertainty": lambda pair, x: pv.generate_with_uncertainty(pair, x, draws=3, seed=0),
-    "interpolate": lambda pair, x: pv.interpolate(pair, x[:2], points=2),
+    "interpolate": lambda pair, x: encoded(pv.interpolate(pair, x[:2], points=2)),
     "inference_gap": lambda pair, x: pv.inference_gap(pair, x, draws=4, steps=2, seed=0),
     "linear_probe": lambda pair, x: pv.linear_probe(pair, x, labels=torch.arange(24) % 2, folds=2),
     "log_evidence": lambda pair, x: pv.log_evidence(pair, x, draws=8),

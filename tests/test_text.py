@@ -13,6 +13,7 @@ import pyro
 import pytest
 import torch
 from test_frames import flat
+from test_text_vae import _same_numbers  # noqa: F401 - the fixture is taken by every test
 
 import pyrovae as pv
 from pyrovae.tables.text import foreign_tokens
@@ -21,12 +22,6 @@ LINES = ["a cat sat", "a dog ran", "the cat ran", "no", "a bird sat", "dogs ran"
 WORDS = pv.text.vocabulary(LINES)
 ROWS = WORDS.encode(LINES)
 QUIET = {"seed": 0, "progress": False}
-
-
-@pytest.fixture(autouse=True)
-def _same_numbers():
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
 
 
 def made(words=WORDS):
