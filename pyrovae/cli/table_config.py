@@ -16,7 +16,7 @@ from pyrovae.tables.read_schema import schema_from
 from pyrovae.tables.schema import Schema
 from pyrovae.training.saved.description import describe_array
 
-_HIDDEN, _LATENT = (128, 64), 8
+_HIDDEN, _LATENT = (128,), 8
 
 
 @dataclass(frozen=True)

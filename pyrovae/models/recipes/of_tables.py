@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ def table_vae(
     columns: Sequence[Column] | HasColumns,
     latent: int = 8,
     *,
-    hidden: Sequence[int] = (128, 64),
+    hidden: Sequence[int] = (128,),
+    prior: Callable[[int], Any] = StandardNormal,
     mechanism: SelfMasking | None = None,
     condition: Sequence[Column] | HasColumns | None = None,
     classes: int | None = None,
@@ -61,6 +62,7 @@ def table_vae(
         columns: what the columns are: `pv.tables.schema(frame)`, or a list of `Column`.
         latent: Dims of z.
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+        prior: what makes the prior of z of its dims, such as `lambda d: pv.Mixture(10, d)`.
         mechanism: how what a cell holds decides whether it is there: `pv.SelfMasking(columns)`.
         condition: other columns, under which these are modelled, without holes (`ConditionalVAE`): the pair takes
             `(rows, condition)`, the latter as `condition.encode(frame)` makes it.
@@ -86,7 +88,7 @@ def table_vae(
             f"table_vae takes one of {argument('mechanism')}, {argument('condition')} and {argument('classes')}."
         )
     given = None if condition is None else TableUnits(_columns(condition), position=1)
-    parts = _Parts(chosen, latent, tuple(hidden), given, outliers)
+    parts = _Parts(chosen, prior(latent), latent, tuple(hidden), given, outliers)
     if classes is not None:
         vae: Any = parts.labelled(*check_counts(classes=classes))
     elif given is not None:
@@ -105,13 +107,14 @@ class _Parts:
     def __init__(
         self,
         columns: tuple[Column, ...],
+        prior: Any,
         latent: int,
         hidden: tuple[int, ...],
         given: TableUnits | None,
         outliers: float | str | None,
     ):
-        self.columns, self.latent, self.hidden, self.given = columns, latent, hidden, given
-        self.outliers, self.units = outliers, TableUnits(columns)
+        self.columns, self.prior, self.latent, self.hidden = columns, prior, latent, hidden
+        self.given, self.outliers, self.units = given, outliers, TableUnits(columns)
 
     def three(self, width: int = 0) -> dict[str, Any]:
         """The three; `width` is that of a condition, or of a label, in the networks."""
@@ -123,7 +126,7 @@ class _Parts:
             encoder = EachInput(MLP([self.units.width, width], self.hidden, 2 * d), self.units, self.given)
             decoder = EachInput(decoder, None, self.given)
         return {
-            "prior": StandardNormal(d),
+            "prior": self.prior,
             "likelihood": ByColumn(decoder, self.columns, outliers=self.outliers, outlier_draws=False),
             "posterior": DiagNormal(_narrow(encoder, d)),
         }
