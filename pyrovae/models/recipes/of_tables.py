@@ -91,7 +91,8 @@ def table_vae(
             f"table_vae takes one of {argument('mechanism')}, {argument('condition')} and {argument('classes')}."
         )
     given = None if condition is None else TableUnits(_columns(condition), position=1)
-    parts = _Parts(chosen, prior(latent) if prior else Mixture(_NORMALS, latent), latent, tuple(hidden), given, outliers)
+    drawn = Mixture(_NORMALS, latent) if prior is None else prior(latent)
+    parts = _Parts(chosen, drawn, latent, tuple(hidden), given, outliers)
     if classes is not None:
         vae: Any = parts.labelled(*check_counts(classes=classes))
     elif given is not None:
