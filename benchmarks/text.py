@@ -81,13 +81,16 @@ def rate_of(steps: int) -> Any:
 
 def ways(steps: int) -> dict[str, tuple[Callable[[Any], Any], dict[str, Any]]]:
     """How each pair is made, and what `fit` is told beside."""
+    warm_up = pv.linear(0, 1, steps=steps // 2)
     return {
         "language model": (LanguageModel, {}),
         "plain": (vae, {}),
         "word dropout 0.3": (lambda words: vae(words, word_dropout=0.3), {}),
         "free bits 4": (lambda words: pv.free_bits(vae(words), {"z": 4.0}), {}),
         "cyclic": (vae, {"temper": pv.cyclic(0, 1, steps=steps)}),
+        "warm-up": (vae, {"temper": warm_up}),
         "aggressive": (vae, {"learning_rate": pv.Aggressive(rate_of(steps))}),
+        "warm-up, aggressive": (vae, {"temper": warm_up, "learning_rate": pv.Aggressive(rate_of(steps))}),
         "free bits 4, word dropout 0.3": (lambda words: pv.free_bits(vae(words, word_dropout=0.3), {"z": 4.0}), {}),
     }
 

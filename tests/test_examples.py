@@ -39,6 +39,7 @@ SAYS = {
     "sequences.py": "forecasts of 5 steps",
     "ship.py": "onnxruntime alone: 297 images of their codes",
     "selective_prediction.py": "to a person, so that the rest",
+    "text_vae.py": "from one line to another",
     "uncertainty.py": "8 generated digits",
     "vae_mnist.py": "drew 10 images",
     "parallel.py": "steps, ELBO",
