@@ -365,6 +365,18 @@ FAULTS = (
     ("last.rows + sizes[block] <= rows", "len(last.blocks) < 9", "on_disk"),
     ("rows[here] = torch.arange(data.ends[number] - size, data.ends[number])", "rows[here] = here", "on_disk"),
     ("inside = rows[here] - (self.ends[number] - self.reader.sizes[number])", "inside = rows[here] * 0", "on_disk"),
+    ("torch.where(alive[..., :steps], found, 0.0).sum(-1)", "found.sum(-1)", "text_vae"),
+    ("if not self.training or not self.word_dropout:", "if not self.word_dropout:", "text_vae"),
+    ("torch.cat([_without_end(logits[..., :1, :]), logits[..., 1:, :]], -2)", "logits", "text_vae"),
+    (
+        "last = (lengths - 1).reshape(-1, 1, 1)",
+        "last = (lengths * 0 + tokens.shape[1] - 1).reshape(-1, 1, 1)",
+        "text_vae",
+    ),
+    ("batches = torch.cat(parts).reshape(-1, size)", "batches = order[:whole].reshape(-1, size)", "text_vae"),
+    ("return step % (self.rounds + 1) != self.rounds", "return False", "aggressive"),
+    ("if not found > before:", "if False:", "aggressive"),
+    ('trainer.aggressive.state = state.get("aggressive")', "pass", "aggressive"),
 )
 
 

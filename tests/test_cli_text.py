@@ -36,7 +36,7 @@ def trained(tmp_path_factory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_run_of_lines_holds_what_it_is_asked_for(trained):
     written = {"config.json", "model.safetensors", "vocabulary.toml", "report.html"}
     assert {path.name for path in trained.iterdir()} >= written
@@ -50,7 +50,7 @@ def test_a_run_of_lines_holds_what_it_is_asked_for(trained):
     assert any(f"<td>{line}</td>" in report for line in LINES)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_lines_and_codes_come_as_files(trained, tmp_path):
     asked("sample", trained, "-n", 4, "--seed", 0, "--out", tmp_path / "new.txt")
     assert len((tmp_path / "new.txt").read_text().splitlines()) == 4
@@ -71,7 +71,7 @@ def test_lines_and_codes_come_as_files(trained, tmp_path):
     assert pv.log_evidence(loaded.pair, loaded.data, draws=5).value.isfinite().all()
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_figures_of_lines_are_of_their_tokens(trained):
     found = json.loads(asked("evaluate", trained, "--json").splitlines()[-1])
     loaded = pv.load_run(trained)
@@ -84,7 +84,7 @@ def test_figures_of_lines_are_of_their_tokens(trained):
     assert "perplexity" in asked("evaluate", trained)
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_a_run_of_lines_goes_on(trained):
     assert "Nothing to do" not in asked("train", "--resume", "--out", trained, "--epochs", 4, "--no-report")
     assert json.loads((trained / "config.json").read_text())["fit"]["epochs"] == 4
@@ -97,7 +97,7 @@ BAD = {
 }
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_files_that_are_no_lines_are_refused_in_words(tmp_path, name):
     content, words = BAD[name]
@@ -108,7 +108,7 @@ def test_files_that_are_no_lines_are_refused_in_words(tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.trial
+@pytest.mark.slow
 def test_options_and_data_of_other_kinds_are_refused_in_words(trained, tmp_path):
     lines = trained.parent / "lines.txt"
     (tmp_path / "strange.txt").write_text("the cat sat\nthe zebra sat\n")
