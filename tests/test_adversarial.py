@@ -103,7 +103,7 @@ def test_trainings_that_cannot_be_are_refused_in_words():
     vae = implicit_vae()
     with pytest.raises(pv.PairError, match=r"Put a discriminator in its place: pv\.adversarial"):
         pv.fit(vae, X, steps=2, **QUIET)
-    with pytest.raises(pv.ArgumentError, match="patience=1: 'z' has no density"):
+    with pytest.raises(pv.ArgumentError, match="patience=1: 'z' has no density here"):
         pv.fit(told(vae), X, epochs=1, patience=1, validation=X, **QUIET)
     with pytest.raises(pv.ArgumentError, match="IWAE weighs draws by the guide's density"):
         pv.fit(told(vae), X, steps=2, loss=pv.objectives.IWAE(2), **QUIET)

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.nn import PyroModule
 from torch import nn
 
 from pyrovae.checks.finding import Finding
-from pyrovae.checks.traced_pair import TracedPair, listed, nodes, short
+from pyrovae.checks.traced_pair import TracedPair, listed, log_prob, nodes, short
 from pyrovae.objectives.adversarial import discriminators
 from pyrovae.pairs.names import canonical
-from pyrovae.pairs.pair import HasPair, replaced_parameters
+from pyrovae.pairs.pair import guide_function, replaced_parameters
 from pyrovae.pairs.structure import double_parts
-from pyrovae.pairs.trace import samples, unconstrained
+from pyrovae.pairs.trace import INTERNAL, samples, unconstrained
 
 
 def names_are_free(traced: TracedPair) -> Iterator[Finding]:
@@ -88,16 +89,18 @@ def gradients_arrive(traced: TracedPair) -> Iterator[Finding]:
     """Every parameter that wants a gradient has a log-probability that depends on it."""
     if any(isinstance(score, Exception) for score in traced.scores.values()):
         return  # there is nothing to take the gradient of; the reason is another clause's
-    baselines = _baseline_parameters(traced) | _discriminator_parameters(traced.pair)
+    baselines = _baseline_parameters(traced)
     parameters = {n: p for n, p in traced.structure.parameters.items() if p.requires_grad and id(p) not in baselines}
     scores = [score for score in traced.scores.values() if isinstance(score, torch.Tensor)]
-    terms = [score.sum() for score in scores if score.requires_grad]
+    terms = [score.sum() for score in (*scores, *_own_terms(traced)) if score.requires_grad]
     if terms and parameters:
         total = torch.stack([term.cpu().double() for term in terms]).sum()
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True, retain_graph=True)
         idle = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     else:
         idle = list(parameters)
+    left = _left_alone(traced, {name: parameters[name] for name in idle})
+    idle = [name for name in idle if name not in left]
     if idle:
         yield Finding(
             "no-gradient",
@@ -115,9 +118,23 @@ def _baseline_parameters(traced: TracedPair) -> set[int]:
     return {id(p) for net in nets if isinstance(net, nn.Module) for p in net.parameters()}
 
 
-def _discriminator_parameters(pair: HasPair) -> set[int]:
-    """Parameters of discriminators, trained by a loss of their own, which is no log-probability."""
-    return {id(p) for layer in discriminators(pair) for p in layer.network.parameters()}
+def _left_alone(traced: TracedPair, idle: Mapping[str, torch.Tensor]) -> set[str]:
+    """Those of a guide that stands aside, while a discriminator teaches the model by its draws."""
+    layer = next((one for one in discriminators(traced.pair) if one.generates(traced.args, traced.kwargs)), None)
+    if layer is None or not idle:
+        return set()
+    guide = poutine.trace(guide_function(layer.pair)).get_trace(*traced.args, **traced.kwargs)
+    found = [part for _, node in samples(guide) for part in (log_prob(node), node["value"])]
+    terms = [part.double().sum() for part in found if isinstance(part, torch.Tensor) and part.requires_grad]
+    total = torch.stack([torch.zeros((), dtype=torch.float64, requires_grad=True), *terms]).sum()
+    gradients = torch.autograd.grad(total, list(idle.values()), allow_unused=True)
+    return {name for name, gradient in zip(idle, gradients, strict=True) if gradient is not None}
+
+
+def _own_terms(traced: TracedPair) -> list[torch.Tensor]:
+    """What wrappers add to the loss: of a discriminator and what it trains, say."""
+    added = (node for node in traced.traces.model.nodes.values() if INTERNAL in (node.get("infer") or {}))
+    return [torch.as_tensor(node["fn"].log_factor) for node in added]  # pyright: ignore[reportTypedDictNotRequiredAccess]  # sample sites all
 
 
 def all_registered(traced: TracedPair) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ class RunOutcome:
     route: str | None = None
     verdict: str | None = None
     first_elbos: list[float] | None = None
+    no_elbo: str | None = None
     model: str | None = None  # a digest of the file
     history: str | None = None
 

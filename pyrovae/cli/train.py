@@ -171,6 +171,7 @@ def _finished(run: Fit) -> RunOutcome:
         route=run.route,
         verdict=run.verdict,
         first_elbos=[elbo for elbo in run.first_elbos if math.isfinite(elbo)],
+        no_elbo=run.no_elbo or None,
     )
 
 

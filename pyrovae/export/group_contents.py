@@ -12,6 +12,7 @@ import torch
 from pyrovae.checks.signatures import argument_names
 from pyrovae.errors import DataError
 from pyrovae.pairs.declared import declared
+from pyrovae.pairs.implicit_draws import sites_without_density
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.masks import mask_of
 from pyrovae.pairs.structure import Structure
@@ -69,6 +70,7 @@ class GroupContents:
         self.structure: Structure = sampler.structure
         self._wholes = merged(self.structure)
         self._totals: dict[str, torch.Tensor] = {}
+        self._no_density = self._without_density() if set(DENSITIES) & set(groups) else frozenset()
         self._points, self._sums = PointSites([], []), True
         if "sample_stats" in groups:
             run = sampler.use.posterior_run
@@ -152,13 +154,15 @@ class GroupContents:
 
     def _log_likelihood(self, tile: Tile) -> Iterator[VariablePart]:
         for site in self.structure.named("observed"):
+            if site in self._no_density:
+                continue
             value = tile.log_prob(site)
             yield from self._part(tile, "log_likelihood", self._wholes.get(site, site), site, value, batch=True)
 
     def _log_prior(self, tile: Tile) -> Iterator[VariablePart]:
         there = set(tile.names())
         for site in (name for role in ("latent", "enumerated", "unguided") for name in self.structure.named(role)):
-            if site in there:
+            if site in there and site not in self._no_density:
                 yield from self._part(tile, "log_prior", site, site, tile.log_prob(site), batch=True)
 
     def _part(
@@ -191,6 +195,13 @@ class GroupContents:
                 value = value if value.is_floating_point() else value.double()
                 value = value.masked_fill(~mask.expand(value.shape), torch.nan)
             yield from self._part(tile, "observed_data", self._wholes.get(site, site), site, value, drawn=False)
+
+    def _without_density(self) -> frozenset[str]:
+        """Sites whose draws or data have no density, and so no variable of that."""
+        found = sites_without_density(self.sampler.use.posterior_run)
+        for words in found.values():
+            logger.warning("%s It is left out of log_likelihood and log_prior.", words)
+        return frozenset(found)
 
     def _of_latents(self) -> set[str]:
         """Observed sites whose values change with the latents, as residuals do: they are not what was observed."""

@@ -1,28 +1,28 @@
-"""A discriminator in place of a KL: guides without a density, and aggregate posteriors matched to any prior."""
+"""A discriminator in place of a KL or of a likelihood: guides, priors and whole models that need only be drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.compared_sides import ComparedSides
-from pyrovae.objectives.figures import PARTICLES, TEMPERING, Tempering, data_size, holding_plate, is_data
+from pyrovae.objectives.figures import PARTICLES, data_size, holding_plate
+from pyrovae.objectives.generated_sides import GeneratedSides, Program, check_program, covariates
+from pyrovae.objectives.left_out import LeftOut
 from pyrovae.objectives.particles import frame_of
 from pyrovae.objectives.penalised import Draw, same_draw
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair, Side, Wrapped, wrappers
 from pyrovae.pairs.registration import Registration
-from pyrovae.pairs.structure import inspect
+from pyrovae.pairs.structure import Structure, inspect
 from pyrovae.pairs.trace import INTERNAL, batch_rows
 
 Phase = Literal["both", "pair", "discriminator"]
@@ -38,7 +38,7 @@ def adversarial(
     contrast: int = 0,
     data_plate: str | None = None,
 ) -> Adversarial:
-    r"""Put a discriminator in place of the KL of latent sites: no density of the guide is asked for.
+    r"""Put a discriminator in place of the KL of latent sites, or of the likelihood: no density is asked for.
 
     \[ \operatorname{KL}(q(z \mid x) \,\|\, p(z)) = \mathbb E_q\, T^*(x, z), \qquad T^* = \arg\min_T\;
     \mathbb E_q \operatorname{softplus}(-T) + \mathbb E_p \operatorname{softplus}(T) \]
@@ -48,12 +48,20 @@ def adversarial(
     the steps of T and of the pair alternate, and T is in every checkpoint; in an `SVI` loop of your own both move at
     once. A prior with a density is trained by it, as ever.
 
+    With observed sites, T tells the model's own draws from data, and the model alone is trained, by
+    \(\mathbb E_{p(x)} T^*(x) = \operatorname{KL}(p \,\|\, p_{\text{data}})\): latent sites are drawn from the prior, no
+    likelihood is asked for (`dist.Delta` will do, or `pv.Implicit`), and the guide is left as it is; it may be empty.
+
     Args:
-        pair: any pair with continuous latent sites of each row, `pv.Implicit` in the guide say.
+        pair: any pair with continuous latent sites of each row, `pv.Implicit` in the guide say; or, with observed
+            sites, any model whose draws carry gradients.
         network: T. It takes the values of the sites, (rows, numbers), and unless `aggregate` the arguments of the
-            model after them: `pv.MLP([2, 784], [256, 256], 1)`.
-        sites: which; left out, every continuous latent site of each row.
-        aggregate: whether the aggregate posterior is matched, and not each row's.
+            model after them: `pv.MLP([2, 784], [256, 256], 1)`. Of observed sites these are the arguments that are not
+            observed, if there are any.
+        sites: which, latent or observed; left out, every continuous latent site of each row, and of a guide that draws
+            none all observed ones.
+        aggregate: whether the aggregate posterior is matched, and not each row's; of observed sites, whether T sees
+            draws and data without the arguments beside them.
         rounds: steps of T before each step of the pair; 0: both in one step.
         contrast: of how many draws of each row the guide's mean and scale are found: T then tells the guide from a
             normal with these, and sees how many scales z lies from the mean. It has less to learn, and the rest of the
@@ -62,10 +70,11 @@ def adversarial(
 
     Returns:
         A pair. `temper` weights what stands in place of the KL. Its ELBO is that of the guide's own densities, and NaN
-        where it has none: the evidence is never read from T.
+        where it has none, or where the likelihood was left out: the evidence is never read from T.
 
     References:
-        Mescheder et al., "Adversarial variational Bayes" (2017); Makhzani et al., "Adversarial autoencoders" (2015).
+        Mescheder et al., "Adversarial variational Bayes" (2017); Makhzani et al., "Adversarial autoencoders" (2015);
+        Goodfellow et al., "Generative adversarial nets" (2014).
 
     Examples:
         >>> import torch, pyrovae as pv
@@ -119,8 +128,12 @@ class Adversarial(Wrapped):
         self.phase: Phase = "both"
         self.loss: Tensor | None = None
         self._registration = Registration("adversarial")
-        self._names: tuple[str, ...] | None = None
+        self._target: ToldApart | None = None
         self._drawn: dict[str, Draw] | None = None
+
+    def generates(self, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+        """Whether the model's own draws are told from data, and the guide is left as it is."""
+        return self._target_on(args, kwargs).observed
 
     @contextmanager
     def turned(self, phase: Phase) -> Iterator[None]:
@@ -131,58 +144,75 @@ class Adversarial(Wrapped):
         finally:
             self.phase, self.loss = "both", None
 
+    def guide(self, *args: Any, **kwargs: Any) -> Any:
+        """The pair's guide, within `around`; nothing where the model's own draws are told from data."""
+        if not self.generates(args, kwargs):
+            return super().guide(*args, **kwargs)
+        self._drawn = {}
+        return None
+
     @contextmanager
     def around(self, side: Side, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[None]:
-        """Leave the sites' densities out on both sides, and add what stands in their place to a replayed model."""
+        """Leave the sites' densities out, and add what stands in their place to a model that runs after the guide."""
         drawn, self._drawn = self._drawn, None
-        names = self._chosen(args, kwargs)
-        with _LeftOut(names) as left:
+        target = self._target_on(args, kwargs)
+        if target.observed and drawn is None:
+            yield  # the model by itself
+            return
+        with Program() if target.observed else LeftOut(target.names) as noted:
             yield
         if side == "guide":
-            self._drawn = left.draws
-        elif drawn is not None and self._replayed(drawn, left.draws):
+            self._drawn = noted.draws
+        elif drawn is not None and (target.observed or self._replayed(drawn, noted.draws)):
             self._registration(self.network)
-            if self.phase != "discriminator" and not torch.is_grad_enabled():
-                return  # nothing is trained: figures never see it
-            rows = batch_rows(args, kwargs)
-            plate = holding_plate(left.data, rows, self.data_plate)
-            for draw in (*drawn.values(), *left.draws.values()):
-                _check(draw, str(plate))
-            data = () if self.aggregate else _row_arguments(args, kwargs, rows)
-            self._add(ComparedSides(drawn, left.draws, str(plate), data), data_size(left.data, rows, self.data_plate))
+            # Without gradients nothing is trained: figures never see it.
+            if self.phase == "discriminator" or torch.is_grad_enabled():
+                rows = batch_rows(args, kwargs)
+                data = () if self.aggregate else _row_arguments(args, kwargs, rows, target.arguments)
+                sides = self._sides(drawn, noted, holding_plate(noted.data, rows, self.data_plate), data)
+                self._add(sides, data_size(noted.data, rows, self.data_plate))
+
+    @staticmethod
+    def _sides(
+        drawn: dict[str, Draw], noted: Program | LeftOut, plate: str | None, data: tuple[Tensor, ...]
+    ) -> GeneratedSides | ComparedSides:
+        for draw in (*drawn.values(), *noted.draws.values()):
+            _check(draw, str(plate), pathwise=isinstance(noted, LeftOut))
+        if isinstance(noted, Program):
+            return GeneratedSides(noted, str(plate), data)
+        return ComparedSides(drawn, noted.draws, str(plate), data)
 
     @staticmethod
     def _replayed(drawn: Mapping[str, Draw], scored: Mapping[str, Draw]) -> bool:
         return all(name in scored and same_draw(drawn[name].value, scored[name].value) for name in drawn)
 
-    def _chosen(self, args: tuple, kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-        if self._names is None:
+    def _target_on(self, args: tuple, kwargs: Mapping[str, Any]) -> ToldApart:
+        if self._target is None:
             with torch.enable_grad():
                 structure = inspect(self.pair, args, kwargs, data_plate=self.data_plate)
-            known = [name for name in structure.named("latent", local=True) if not structure.sites[name].summed]
-            wrong = [name for name in self.sites or [] if name not in known]
-            if wrong or not known:
-                start = f"adversarial names {wrong[0]!r}, which is none: " if wrong else ""
-                raise ArgumentError(f"{start}the latent sites of each row are {', '.join(map(repr, known)) or 'none'}.")
-            self._names = tuple(self.sites or known)
-        return self._names
+            target = target_of(structure, self.sites)
+            if target.observed:
+                check_program(structure, target.names, self.contrast)
+                target = target._replace(arguments=covariates(self.pair, args, kwargs, structure.data_plate))
+            self._target = target
+        return self._target
 
     # --- what stands in place of the KL ---------------------------------------------------------------
 
-    def _add(self, sides: ComparedSides, size: int) -> None:
-        posterior, prior, known = sides.compared(self.contrast)
+    def _add(self, sides: GeneratedSides | ComparedSides, size: int) -> None:
+        drawn, other, known = sides.compared(self.contrast)
         if self.phase != "pair":
-            self.loss = loss = self._told_apart(posterior.detach(), prior.detach(), sides.data)
+            self.loss = loss = self._told_apart(drawn.detach(), other.detach(), sides.data)
             if self.phase == "both":
                 _factor("_discriminator", -size * loss, None)
         if self.phase != "discriminator":
-            score = self._score(posterior, sides.data, frozen=True).mean() + known
-            _factor("_adversarial", -size * score, next(iter(sides.posterior)))
+            score = self._score(drawn, sides.data, frozen=True).mean() + known
+            _factor("_adversarial", -size * score, sides.site)
 
-    def _told_apart(self, posterior: Tensor, prior: Tensor, data: tuple[Tensor, ...]) -> Tensor:
+    def _told_apart(self, drawn: Tensor, other: Tensor, data: tuple[Tensor, ...]) -> Tensor:
         # A pass for the discriminator alone has no gradients elsewhere.
         with torch.set_grad_enabled(torch.is_grad_enabled() or self.phase == "discriminator"):
-            told = softplus(-self._score(posterior, data)) + softplus(self._score(prior, data))
+            told = softplus(-self._score(drawn, data)) + softplus(self._score(other, data))
             return told.mean()
 
     def _score(self, z: Tensor, data: tuple[Tensor, ...], *, frozen: bool = False) -> Tensor:
@@ -195,23 +225,54 @@ class Adversarial(Wrapped):
         return score.reshape(len(z))
 
 
+class ToldApart(NamedTuple):
+    """What a discriminator tells apart.
+
+    Attributes:
+        names: the sites.
+        observed: whether these are observed: the model's draws are told from data.
+        arguments: of the pair, which it sees beside them; None: all.
+    """
+
+    names: tuple[str, ...]
+    observed: bool = False
+    arguments: tuple[int | str, ...] | None = None
+
+
+def target_of(structure: Structure, sites: Sequence[str] | None) -> ToldApart:
+    """The sites that were named, or else the latent ones of each row; of a guide that draws none the observed ones."""
+    latent = [name for name in structure.named("latent", local=True) if not structure.sites[name].summed]
+    observed = structure.named("observed", local=True)
+    names = list(sites or latent or observed)
+    for known in (latent, observed):
+        if names and set(names) <= set(known):
+            return ToldApart(tuple(names), known is observed)
+    wrong = [name for name in names if name not in (*latent, *observed)]
+    start = f"adversarial names {wrong[0]!r}, which is none: " if wrong else "adversarial: "
+    mixed = "" if wrong or not names else " Name sites of one kind."
+    latents, data = (", ".join(map(repr, found)) or "none" for found in (latent, observed))
+    raise ArgumentError(f"{start}the latent sites of each row are {latents}, the observed ones {data}.{mixed}")
+
+
 def discriminators(pair: HasPair) -> list[Adversarial]:
     """Those around a pair, from outside."""
     return [layer for layer in wrappers(pair) if isinstance(layer, Adversarial)]
 
 
-def _check(draw: Draw, plate: str) -> None:
+def _check(draw: Draw, plate: str, *, pathwise: bool) -> None:
     for reason, applies in {
         "is not drawn inside the data plate": not frame_of(draw._asdict(), plate),
-        "has no pathwise gradient (has_rsample)": not draw.fn.has_rsample,
+        "has no pathwise gradient (has_rsample)": pathwise and not draw.fn.has_rsample,
         "is drawn by vectorised particles; leave vectorize_particles out": frame_of(draw._asdict(), PARTICLES),
     }.items():
         if applies:
             raise ArgumentError(f"adversarial: a site {reason}. Name other sites: sites=[...].")
 
 
-def _row_arguments(args: tuple, kwargs: Mapping[str, Any], rows: int | None) -> tuple[Tensor, ...]:
-    given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+def _row_arguments(
+    args: tuple, kwargs: Mapping[str, Any], rows: int | None, keys: Collection[int | str] | None
+) -> tuple[Tensor, ...]:
+    given = [v for k, v in (*enumerate(args), *kwargs.items()) if isinstance(v, Tensor) and (keys is None or k in keys)]
     return tuple(value.nan_to_num() for value in given if value.dim() and len(value) == rows)
 
 
@@ -219,26 +280,3 @@ def _factor(name: str, value: Tensor, site: str | None) -> None:
     unit = dist.Unit(value, has_rsample=False)
     mark: Any = {INTERNAL: site}  # by the site's weight temper weights what stands in place of its KL
     pyro.sample(name, unit, obs=unit.sample(), infer=mark)
-
-
-class _LeftOut(Messenger):
-    """Leave log-probabilities out of the loss as temper does at 0, so that figures know of them; note the draws."""
-
-    def __init__(self, names: Sequence[str]):
-        super().__init__()
-        self.names = names
-        self.draws: dict[str, Draw] = {}
-        self.data: list[tuple] = []
-
-    def _pyro_sample(self, msg) -> None:
-        if msg["name"] in self.names and not site_is_subsample(msg):
-            before = msg.get(TEMPERING, Tempering())
-            if not before.dropped:
-                msg[TEMPERING] = before._replace(dropped=True, mask=msg["mask"])
-                msg["mask"] = False
-
-    def _pyro_post_sample(self, msg) -> None:
-        if is_data(msg):
-            self.data.append(msg["cond_indep_stack"])
-        elif msg["name"] in self.names:
-            self.draws[msg["name"]] = Draw(msg["fn"], msg["value"], msg["scale"], None, msg["cond_indep_stack"])

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import ArgumentError
-from pyrovae.objectives.particles import frame_of
-from pyrovae.objectives.penalised import Draw, depends_on
+from pyrovae.objectives.penalised import Draw, beside, by_row, depends_on
 from pyrovae.pairs.implicit_draws import has_density
 
 
@@ -18,6 +17,7 @@ class ComparedSides:
 
     def __init__(self, posterior: Mapping[str, Draw], prior: Mapping[str, Draw], plate: str, data: tuple[Tensor, ...]):
         self.posterior, self.prior, self.plate, self.data = posterior, prior, plate, data
+        self.site = next(iter(posterior))  # by whose weight temper weights what stands in place of its KL
         for name in posterior:
             parent = depends_on(prior[name], prior, plate) if has_density(prior[name].fn) else None
             if parent is not None:
@@ -44,8 +44,11 @@ class ComparedSides:
         known = normal.log_prob(z).sum(-1).mean() - self._log_prior().mean()
         return (z - loc) / scale, torch.randn_like(z), known
 
+    def _beside(self, values: Mapping[str, Tensor]) -> Tensor:
+        return beside(values, self.posterior, self.plate)
+
     def _log_prior(self) -> Tensor:
-        found = [_by_row(draw.fn.log_prob(draw.value), draw, self.plate, 0) for draw in self.prior.values()]
+        found = [by_row(draw.fn.log_prob(draw.value), draw, self.plate, 0) for draw in self.prior.values()]
         if not all(has_density(draw.fn) for draw in self.prior.values()):
             raise ArgumentError("adversarial: contrast needs a prior with a density; leave it out for an implicit one.")
         return torch.stack([one.flatten(1).sum(1) for one in found]).sum(0)
@@ -57,21 +60,6 @@ class ComparedSides:
             if has_density(draw.fn):
                 score = draw.fn.log_prob(draw.value.detach())
                 if score.requires_grad:
-                    rows = _by_row(score, draw, self.plate, 0).flatten(1).sum(1).mean()
+                    rows = by_row(score, draw, self.plate, 0).flatten(1).sum(1).mean()
                     total = total - (rows - rows.detach())
         return total
-
-    def _beside(self, values: Mapping[str, Tensor]) -> Tensor:
-        parts = [
-            _by_row(value, self.posterior[name], self.plate, len(self.posterior[name].fn.event_shape)).flatten(1)
-            for name, value in values.items()
-        ]
-        return torch.cat(parts, 1)
-
-
-def _by_row(value: Tensor, draw: Draw, plate: str, events: int) -> Tensor:
-    """Rows first; a value has batch dims and so many event dims."""
-    shape = draw.fn.batch_shape + draw.fn.event_shape[:events]
-    value = value.expand(shape) if value.dim() <= len(shape) else value
-    moved = value.movedim(frame_of(draw._asdict(), plate).dim - events, 0)
-    return moved if moved.dim() > 1 else moved.unsqueeze(1)

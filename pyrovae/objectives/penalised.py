@@ -177,6 +177,20 @@ def _gradient(total: Tensor, value: Tensor) -> bool:
     return torch.autograd.grad(total.sum(), value, retain_graph=True, allow_unused=True)[0] is not None
 
 
+def by_row(value: Tensor, draw: Draw, plate: str, events: int) -> Tensor:
+    """Rows first, one dim behind them at least; a value has batch dims and so many event dims."""
+    shape = draw.fn.batch_shape + draw.fn.event_shape[:events]
+    value = value.expand(shape) if value.dim() <= len(shape) else value
+    moved = value.movedim(frame_of(draw._asdict(), plate).dim - events, 0)
+    return moved if moved.dim() > 1 else moved.unsqueeze(1)
+
+
+def beside(values: Mapping[str, Tensor], draws: Draws, plate: str) -> Tensor:
+    """Values of several sites side by side, (rows, numbers)."""
+    parts = [by_row(v, draws[name], plate, len(draws[name].fn.event_shape)).flatten(1) for name, v in values.items()]
+    return torch.cat(parts, 1)
+
+
 def _discrete(fn: Any) -> bool:
     return bool(getattr(fn, "has_enumerate_support", False))
 

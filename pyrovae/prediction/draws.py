@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pyrovae.errors import PairError
+from pyrovae.pairs.implicit_draws import sites_without_density
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.prediction.drawn import Sites, drawn, sampler_for
@@ -263,4 +265,7 @@ def log_likelihood(
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     request = SiteRequest("posterior", log_probs_of(sampler.structure, sites))
+    none = sites_without_density(sampler.use.posterior_run)
+    if words := next((none[reading.site] for reading in request.readings if reading.site in none), ""):
+        raise PairError(words)
     return collect(sampler, draws, request, Output(reduce, out, device, memory))

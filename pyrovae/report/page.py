@@ -63,7 +63,8 @@ def render(
         labels: classes of the rows, which colour the latent space.
         raw_range: what is black and what is white; left out, it is taken from the data.
         restore: from what the pair gives to units of the raw data.
-        outcome: why the training ended, as in config.json.
+        outcome: why the training ended, as in config.json; `latents`: whether the guide was trained, so that latent
+            sites have something to show.
         settings: what the page says about how the run was made.
         table: the schema of the rows and their frame, where the columns are of several kinds.
         decode: from tokens to lines, where rows are lines of text.
@@ -85,14 +86,15 @@ def render(
     given, originals = about.first(batch.rows), about.originals(1_000)
     shown = kind == "images" and pictures.is_picture(originals.shape[1:])
     limits = (raw_range or pictures.value_range(originals)) if shown else None
+    ended = outcome or {}
     try:
-        active = pv.active_units(pair, *given.args, **given.named)
+        active = pv.active_units(pair, *given.args, **given.named) if ended.get("latents", True) else {}
     except PairError as error:  # weights that went bad: the curves say when
-        verdict = overall_verdict(history, {}, outcome or {})
+        verdict = overall_verdict(history, {}, ended)
         return page(title, data_words, verdict, _training(history), few_sections(history, settings or {}, error))
     columns, said = ([], []) if table is None else _of_a_table(about, *table)
-    no_elbo = why_no_weights(Sampler.of(pair, given.args, given.named, seed=0).use)
-    verdict = overall_verdict(history, active, outcome or {}, said, no_elbo)
+    no_elbo = ended.get("no_elbo") or why_no_weights(Sampler.of(pair, given.args, given.named, seed=0).use)
+    verdict = overall_verdict(history, active, ended, said, no_elbo)
     figures = _figures(_measured(pair, given), active, history)
     sections = make_sections(about, history, limits, settings or {}, columns, no_elbo)
     return page(title, data_words, verdict, figures, sections)

@@ -97,6 +97,7 @@ def write_report(
             names=tuple(names) or (tuple(column.name for column in table[0].columns) if table else ()),
             labels=_of_rows(labels, batch.rows),
             settings=settings,
+            outcome=_ended(trained),
             table=table,
             decode=None if vocabulary is None else vocabulary.decode,
             key=key,
@@ -104,6 +105,11 @@ def write_report(
     with whole_file(place, make_folder=True) as stream:
         stream.write(text.encode(errors="backslashreplace"))
     return place
+
+
+def _ended(trained: HasPair | Fit) -> dict[str, Any]:
+    """What a training says of itself that a look at the pair would not show."""
+    return {"no_elbo": trained.no_elbo, "latents": bool(trained.active)} if isinstance(trained, Fit) else {}
 
 
 def _looked_at(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> tuple[Batch, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyrovae.objectives.hidden_latents import hidden_latents, may_hide
-from pyrovae.pairs.implicit_draws import no_density_words, sites_without_density
+from pyrovae.pairs.implicit_draws import sites_without_density
 from pyrovae.pairs.mixed_measures import mixed_measures
 from pyrovae.pairs.surplus_densities import surplus_densities
 from pyrovae.sampling.programs import WholePlate, run_once
@@ -15,8 +15,12 @@ from pyrovae.sampling.use import Use
 def sites_without_weights(use: Use) -> dict[str, str]:
     """Why there is no weight, in words, by the site that it is for; empty where draws have weights."""
     run = use.posterior_run
-    none = {name: no_density_words(name) for name in sites_without_density(run)}
-    return {**none, **mixed_measures(run), **surplus_densities(run, use.structure), **_hidden(use)}
+    return {
+        **sites_without_density(run),
+        **mixed_measures(run),
+        **surplus_densities(run, use.structure),
+        **_hidden(use),
+    }
 
 
 def why_no_weights(use: Use) -> str:

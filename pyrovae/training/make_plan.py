@@ -23,10 +23,11 @@ from pyrovae.data.data_checks import check_training_data
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
 from pyrovae.objectives.adversarial import discriminators
+from pyrovae.objectives.generated_sides import generated_words
 from pyrovae.objectives.losses import check_objective, check_rows, own_loss, try_once
 from pyrovae.objectives.temper import Tempered
 from pyrovae.pairs.fixed_plate import FixedPlate
-from pyrovae.pairs.implicit_draws import loose_words, sites_without_density
+from pyrovae.pairs.implicit_draws import has_density, loose_words, sites_without_density
 from pyrovae.pairs.numbers import check_count, check_positive, check_share
 from pyrovae.pairs.pair import HasPair, check_is_pair, wrappers
 from pyrovae.pairs.structure import Structure, inspected
@@ -135,7 +136,7 @@ def make_plan(
     if resumed or team.size > 1:
         weight_files.initialise(pair, batch, seed)
     structure, traces = inspected(pair, batch.args, batch.kwargs, data_plate=data_plate, trains=True)
-    _check_implicit(traces, options)
+    none = _check_implicit(pair, traces, options, batch)
     check_supports(pair, batches, batch, traces, placement)
     _check_last_batch(batches, structure)
     _check_trainable(structure)
@@ -152,7 +153,7 @@ def make_plan(
         pair, batches, first, held_out, structure, placement, own, optimiser, tempered,
         epochs=options.epochs, steps=options.steps, clip_norm=options.clip_norm, patience=options.patience,
         average=options.average, seed=seed, staged=options.staged, precision=options.precision,
-        team=team, shares=shares, implicit=tuple(sites_without_density(traces)),
+        team=team, shares=shares, no_density=none,
     )  # fmt: skip
     return plan, found
 
@@ -180,17 +181,21 @@ def _check_one_process(pair: HasPair, processes: int) -> None:
         )
 
 
-def _check_implicit(run: Traces, options: FitOptions) -> None:
-    """A draw without a density has no KL; nor is there an ELBO by which epochs could be compared."""
+def _check_implicit(pair: HasPair, run: Traces, options: FitOptions, batch: Batch) -> str:
+    """A draw without a density has no KL; nor is there an ELBO by which epochs could be compared, which is said."""
     names = sites_without_density(run)
-    loose = [name for name in names for trace in run if name in trace and trace.nodes[name].get("mask") is not False]
+    nodes = [(name, trace.nodes[name]) for name in names for trace in run if name in trace]
+    loose = [name for name, node in nodes if node.get("mask") is not False and not has_density(node.get("fn"))]
     if loose and options.temper != 0:
         raise PairError(loose_words(loose[0]))
     if names and options.patience is not None:
         raise ArgumentError(
-            f"{argument('patience', options.patience)}: {names[0]!r} has no density (pv.Implicit), so that there is no "
+            f"{argument('patience', options.patience)}: {next(iter(names))!r} has no density here, so that there is no "
             "bound by which one epoch is better than another. Leave patience out."
         )
+    if any(layer.generates(batch.args, batch.kwargs) for layer in discriminators(pair)):
+        return generated_words(next(iter(names)))
+    return next(iter(names.values()), "")
 
 
 def _check_last_batch(batches: Batches, structure: Structure) -> None:

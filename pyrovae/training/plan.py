@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     precision: str | None
     team: SingleProcess
     shares: Shares | None
-    implicit: tuple[str, ...] = ()  # sites whose draws have no density
+    no_density: str = ""  # why there is no ELBO, in words
 
     def steps_in_all(self) -> int | None:
         """How many steps there are from first to last, where that is known."""

@@ -15,7 +15,6 @@ import torch
 from pyrovae.data.data_units import keep_units, trained_units
 from pyrovae.errors import ArgumentError, DivergedError, FileError, ParallelError, PyrovaeError
 from pyrovae.evaluation.active_units import ActiveUnits
-from pyrovae.pairs.implicit_draws import no_density_words
 from pyrovae.pairs.looks.isolation import reseed
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import check_seed
@@ -240,9 +239,7 @@ class Session:
     def _why_no_elbo(self) -> str:
         clauses = ("surplus-density", "mixed-measures", "hidden-latent")
         found = [finding.message for finding in self.findings if finding.clause in clauses]
-        if self.trainer.plan.implicit:
-            found.append(no_density_words(self.trainer.plan.implicit[0]))
-        return found[0] if found else ""
+        return next(iter([*found, self.trainer.plan.no_density]))
 
     @staticmethod
     def _log(run: Fit) -> None:
