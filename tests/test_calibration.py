@@ -612,7 +612,7 @@ def test_what_is_computed_of_latents_is_no_data():
             pyro.sample("z", dist.Normal(x / 2, 0.7).to_event(1))
 
     x = torch.randn(30, 1)
-    with pytest.warns(pv.PyrovaeWarning, match="'twice': computed of latent sites"):
+    with pytest.warns(pv.PyrovaeWarning, match="'twice' is computed of latent sites"):
         assert list(pv.calibration(pv.Pair(model, guide), x, draws=19)) == ["x"]
     with pytest.raises(pv.PairError, match="no data to be calibrated against"):
         pv.calibration(pv.Pair(residual, guide), x, draws=19)

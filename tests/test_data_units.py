@@ -42,7 +42,7 @@ ASKED = {
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize(("factor", "words"), [(1 / 16, "far smaller"), (255 / 16, "far larger")])
 def test_every_question_about_data_in_another_unit_is_told(trained, ask, factor, words):
-    with pytest.warns(pv.PyrovaeWarning, match=rf"\[other-unit\] .*argument 0 are {words}.* at most 16\."):
+    with pytest.warns(pv.PyrovaeWarning, match=rf"\[other-unit\] .*argument 'x' are {words}.* at most 16\."):
         ask(trained, IMAGES[:10] * factor)
 
 

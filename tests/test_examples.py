@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # What each one is there to show, in what it prints.
 SAYS = {
+    "adversarial.py": "area of draws told from held-out data",
     "amortized_guide.py": "heads: 1",
     "a_table.py": "pooled, 100 imputations",
     "arviz_analysis.py": "better by leave-one-out",
@@ -35,6 +36,7 @@ SAYS = {
     "own_loop.py": "pyro.infer.SVI",
     "posterior_predictive.py": "ink per image",
     "rare_class.py": "rare rows, of",
+    "reweighted.py": "ELBO of held-out digits",
     "semi_supervised.py": "error with 100 labels",
     "sequences.py": "forecasts of 5 steps",
     "ship.py": "onnxruntime alone: 297 images of their codes",
@@ -47,6 +49,7 @@ SAYS = {
     "vector_vae.py": "made 1,000 rows of 128 columns",
 }
 PICTURES = (
+    "adversarial.py",
     "amortized_guide.py",
     "a_table.py",
     "arviz_analysis.py",
@@ -61,6 +64,7 @@ PICTURES = (
     "hierarchical.py",
     "out_of_distribution.py",
     "posterior_predictive.py",
+    "reweighted.py",
     "selective_prediction.py",
     "semi_supervised.py",
     "sequences.py",

@@ -141,6 +141,18 @@ def test_completed_cells_have_the_mean_and_the_variance_of_the_exact_ones():
         assert (off.square().mean((0, 1)) - 1).abs().max() < 4 * math.sqrt(2 / (len(drawn) * len(X) / 2))
 
 
+def test_each_completion_has_cells_of_its_own():
+    """Also where one candidate is taken by all of them: the model draws for those that were chosen, not for each."""
+    sharp = pv.truth.LinearGaussian(torch.ones(CELLS, 1), torch.zeros(CELLS), 0.01)
+    x = sharp.sample(6, seed=0)
+    own = OwnImputation(sharp, {0: x}, 0, x, seed=0, data_plate=None)
+    seen = torch.tensor([True, True, False, False])
+    drawn = torch.stack(list(own.filled(seen, 0)))
+    assert own.few > 0  # of latents that fit
+    assert torch.equal(drawn[:, :, seen], x[:, seen].expand(len(drawn), 6, 2))
+    assert all(len(cell.unique()) == len(drawn) for row in drawn.unbind(1) for cell in row[:, ~seen].T)
+
+
 # --- noise ----------------------------------------------------------------------------------------------
 def noisy():
     """A guide far from the posterior, so that few draws give a noisy evidence; its last cell does nothing."""

@@ -369,6 +369,6 @@ def test_a_run_is_resumed_with_its_own_schema_and_frame_alone(tmp_path):
     noted = pv.tables.Schema(tuple(one._replace(dtype="float32") for one in SCHEMA.table))
     with pytest.raises(pv.ArgumentError, match="WithSchema around Masked was"):
         pv.fit(pv.tables.with_schema(table_vae().pair, noted), FRAME, **options)
-    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data"):
         pv.fit(table_vae(), FRAME.assign(height=FRAME["height"] + 1), **options)
     assert len(pv.fit(table_vae(), FRAME[FRAME.columns[::-1]], **options).history) == 2

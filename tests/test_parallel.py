@@ -197,7 +197,7 @@ def test_what_goes_bad_or_cannot_be_shared_ends_all_processes(tmp_path):
         assert process.returncode == 0, process.stderr
     first, second = (load(tmp_path / f"refused{rank}.pt") for rank in range(2))
     for said in (first, second):
-        assert said["other_data"].startswith("DataError: argument 0 of the data is ")
+        assert said["other_data"].startswith("DataError: argument 'x' of the data is ")
         assert "learning_rate is 0.00" in said["other_rate"]
         assert "batch_size=20 leaves 1 rows for 2 processes" in said["remainder"]
         assert "shuffles in an order of its own" in said["loader"]

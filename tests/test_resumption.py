@@ -183,7 +183,7 @@ def test_another_argument_is_an_error_that_names_it(change, named, tmp_path):
 def test_other_data_are_an_error(tmp_path):
     train(VAE, epochs=1, folder=tmp_path)
     pair, data = fresh(VAE)
-    with pytest.raises(pv.DataError, match="argument 0 of the data was"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data was"):
         pv.fit(pair, 1 - data, epochs=2, batch_size=BATCH, average=0.9, loss=VAE.loss(), checkpoint=tmp_path,
                resume=True, **OPTIONS)  # fmt: skip
 

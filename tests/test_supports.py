@@ -241,7 +241,7 @@ def test_every_question_says_which_value_is_outside_and_what_to_do(asked, name):
     x[4, 1] = value
     words = rf"'x' are outside the support of {name}: 1 of 6 rows, the first in row 4, column 1, with the value.*{mend}"
     if (asked, name) == ("rate_distortion", "Normal"):  # as the training says it
-        words = rf"argument 0 has NaN or infinity in 1 of 6 rows, first at row 4, column 1\. .*{mend}"
+        words = rf"argument 'x' has NaN or infinity in 1 of 6 rows, first at row 4, column 1\. .*{mend}"
     with pytest.raises(pv.DataError, match=words):
         ASKED[asked](latent(likelihood), x)
 

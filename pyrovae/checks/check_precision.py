@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.data.inspection import argument_words
 from pyrovae.data.placement import Placement
 from pyrovae.errors import DataError
+from pyrovae.pairs.argument_names import argument_words
 
 # The share of a column's standard deviation that rounding may take.
 _LOST = 0.05

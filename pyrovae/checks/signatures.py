@@ -17,6 +17,7 @@ from pyrovae.data.placement import placed
 from pyrovae.data.rows_of_frames import is_frame, rows_of_frames
 from pyrovae.data.sparse_rows import dense_rows, is_sparse
 from pyrovae.errors import DataError
+from pyrovae.pairs.argument_names import asked_of_nothing, positional_names
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.surplus_labels import surplus_labels
 
@@ -96,12 +97,8 @@ def _order(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> Iterator[Fi
 
 def _names(function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> dict[int | str, str]:
     """Position or key of each argument -> the name of the parameter that takes it, where it has one."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return {**dict(enumerate(positional[: len(args)])), **{key: key for key in kwargs}}
+    positional = positional_names(function)[: len(args)]
+    return {**dict(enumerate(positional)), **{key: key for key in kwargs}}
 
 
 def argument_names(pair: HasPair, args: tuple, kwargs: Mapping[str, Any]) -> dict[int | str, str]:
@@ -158,7 +155,8 @@ def _tensor(name: str, leaf: Any) -> Any:
     if not isinstance(leaf, np.ndarray):
         return leaf
     try:
-        array = np.asarray(leaves_of(leaf)[0])
+        with asked_of_nothing():
+            array = np.asarray(leaves_of(leaf)[0])
     except DataError as error:
         raise DataError(str(error).replace("argument 0", repr(name))) from None
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=True))

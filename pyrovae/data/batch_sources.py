@@ -20,8 +20,9 @@ from torch.utils.data import (
     default_collate,
 )
 
-from pyrovae.data.inspection import Leaf, argument_words, leaves_of, pick
+from pyrovae.data.inspection import Leaf, leaves_of, pick
 from pyrovae.errors import DataError
+from pyrovae.pairs.argument_names import argument_words
 
 
 class Batch(NamedTuple):

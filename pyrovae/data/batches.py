@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader
 
 from pyrovae.data.batch_sources import Batch, nothing
 from pyrovae.data.grouped_order import grouped_order
-from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.data.inspection import Leaf
 from pyrovae.data.order_generator import order_generator
 from pyrovae.data.row_weights import row_weights, weighted_order
 from pyrovae.data.source_of import own_loader, source_of
 from pyrovae.errors import ArgumentError, argument
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.looks.isolation import forked_random
 from pyrovae.pairs.numbers import check_count
 

@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset, default_collate
 from pyrovae.data.batch_sources import Batch, DatasetSource, NoSource, collate, items, length
 from pyrovae.data.batches import Batches
 from pyrovae.data.blocks.on_disk import OnDisk
-from pyrovae.data.inspection import Leaf, argument_words
+from pyrovae.data.inspection import Leaf
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.looks.isolation import forked_random
 
 _BYTES = 1 << 24  # of an array that are read at once

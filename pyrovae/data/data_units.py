@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pyrovae.data.batches import Batches
-from pyrovae.data.inspection import Leaf, argument_words, as_tensor
+from pyrovae.data.inspection import Leaf, as_tensor
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.pair import HasPair, owner
 
 _APART = 4.0  # times as far out as anything before: pixels of 0 to 1 beside those of 0 to 16, or to 255

@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrovae.errors import DataError
+from pyrovae.pairs.argument_names import argument_words
 
 # About 4 million numbers are looked at together: 16 MB of float32, small beside any data that matter,
 # large enough that Python's share of the time is nothing.
@@ -57,11 +58,6 @@ def leaves_of(data: Any) -> dict[int | str, Leaf]:
     leaves = {name: _as_array(item, argument_words(name)) for name, item in named.items()}
     _check_rows(leaves)
     return leaves
-
-
-def argument_words(name: int | str) -> str:
-    """How an argument is spoken of: `argument 0`, `argument 'counts'`."""
-    return f"argument {name!r}"
 
 
 def _are_rows(given: Any) -> bool:

@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from pyrovae.data.check_memory import check_memory
-from pyrovae.data.inspection import argument_words, leaves_of, pick
+from pyrovae.data.inspection import leaves_of, pick
 from pyrovae.errors import DataError, argument
+from pyrovae.pairs.argument_names import argument_words
 
 _LOOKED_AT = 2**28  # bytes of a batch above which free memory is asked for: that takes a while itself
 

@@ -192,8 +192,7 @@ def _tell(found: Reweighted) -> None:
 
 # --- what is learnt from ------------------------------------------------------------------------------
 def _site(sampler: Sampler, site: str | None) -> str:
-    structure = sampler.structure
-    known = [name for name in structure.named("latent", local=True) if not structure.sites[name].summed]
+    known = sampler.structure.local_latents()
     if (site is None and len(known) == 1) or site in known:
         return site or known[0]
     found = ", ".join(map(repr, known)) or "none"

@@ -19,7 +19,7 @@ from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import samples
 from pyrovae.prediction.readings import plates_of, unobserved_sites
 from pyrovae.sampling.author_weights import tell_of_weights, weights_in
-from pyrovae.sampling.computed_sites import computed_of_latents
+from pyrovae.sampling.computed_sites import computed_of_latents, computed_words
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.observed_arguments import observed_arguments
 from pyrovae.sampling.plate_size import plate_size
@@ -206,8 +206,8 @@ class GroupContents:
     def _of_latents(self) -> set[str]:
         """Observed sites whose values change with the latents, as residuals do: they are not what was observed."""
         found = computed_of_latents(self.sampler)
-        for site in found:
-            logger.warning("%r is computed of latent sites, and no data: it is left out of observed_data.", site)
+        if found:
+            logger.warning("%s", computed_words(found, "observed_data"))
         return set(found)
 
     def _look_through(self) -> tuple[set[str], set[str]]:

@@ -241,7 +241,7 @@ class ToldApart(NamedTuple):
 
 def target_of(structure: Structure, sites: Sequence[str] | None) -> ToldApart:
     """The sites that were named, or else the latent ones of each row; of a guide that draws none the observed ones."""
-    latent = [name for name in structure.named("latent", local=True) if not structure.sites[name].summed]
+    latent = structure.local_latents()
     observed = structure.named("observed", local=True)
     names = list(sites or latent or observed)
     for known in (latent, observed):

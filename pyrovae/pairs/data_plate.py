@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.by_row import ByRow
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.trace import Traces, batch_rows, plates, run, samples, tensors_of, with_rows
@@ -62,7 +63,7 @@ def check_rows_first(args: tuple, kwargs: Mapping[str, Any], traces: Traces, dat
         for one in (length, size)
         if isinstance(leaf, torch.Tensor) and one in leaf.shape
     ]
-    where = f" It stands along dimension {axes[0][1]} of argument {axes[0][0]!r}." if axes else ""
+    where = f" It stands along dimension {axes[0][1]} of {argument_words(axes[0][0])}." if axes else ""
     raise ArgumentError(
         f"the plate {data_plate!r} holds {length:,} rows, and the first dimension of the data {rows:,}.{where} Rows "
         "come first: give the data transposed (x.transpose(0, 1)), and turn them back inside model and guide, or name "

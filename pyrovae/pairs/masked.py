@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from pyrovae.errors import ArgumentError, PairError, PyrovaeError
+from pyrovae.pairs.argument_names import positional_names
 from pyrovae.pairs.declared import declared
 from pyrovae.pairs.lawful_values import keep_missing
 from pyrovae.pairs.looks.isolation import forked_random
@@ -165,10 +166,7 @@ def takes_holes(pair: HasPair) -> bool:
 
 def _names(function: Callable[..., Any], args: tuple) -> list[str]:
     """The names of positional arguments, as far as the function says."""
-    try:
-        known = [name for name, one in inspect.signature(function).parameters.items() if one.kind < one.VAR_POSITIONAL]
-    except (TypeError, ValueError):
-        known = []
+    known = positional_names(function)
     return [known[place] if place < len(known) else f"argument_{place}" for place in range(len(args))]
 
 

@@ -55,6 +55,10 @@ class Structure(NamedTuple):
         """Names of the sites with a role, in the order in which they ran."""
         return [s.name for s in self.sites.values() if s.role == role and local in (None, s.local)]
 
+    def local_latents(self) -> list[str]:
+        """The latent sites of each row that the guide draws, and does not sum out."""
+        return [name for name in self.named("latent", local=True) if not self.sites[name].summed]
+
     def buffers(self) -> dict[str, torch.Tensor]:
         """The modules' persistent buffers, those that a state dict would hold, by canonical name."""
         found: dict[str, torch.Tensor] = {}

@@ -14,6 +14,7 @@ import torch
 from pyro.poutine.runtime import _PYRO_STACK
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.argument_names import asked
 
 logger = logging.getLogger("pyrovae")
 
@@ -62,11 +63,14 @@ def turn() -> Iterator[None]:
 
 
 def in_turn(function: Callable[_In, _Out]) -> Callable[_In, _Out]:
-    """A function that runs pairs, from its beginning to its end in one turn: no other thread trains meanwhile."""
+    """A function that runs pairs, from its beginning to its end in one turn: no other thread trains meanwhile.
+
+    Its first argument is the pair, by whose names sentences call the data.
+    """
 
     @functools.wraps(function)
     def taking_turns(*args: _In.args, **kwargs: _In.kwargs) -> _Out:
-        with turn():
+        with turn(), asked(args[0] if args else None):
             return function(*args, **kwargs)
 
     return taking_turns

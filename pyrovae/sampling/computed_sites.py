@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pyrovae.sampling.sampler import Sampler
@@ -15,3 +17,10 @@ def computed_of_latents(sampler: Sampler) -> list[str]:
         if not torch.equal(one.nan_to_num(), other.nan_to_num()):
             found.append(site)
     return found
+
+
+def computed_words(sites: Sequence[str], left_out_of: str) -> str:
+    """What is said of them where they are left out of something."""
+    are, they_are = ("is", "it is") if len(sites) == 1 else ("are", "they are")
+    names = ", ".join(map(repr, sites))
+    return f"{names} {are} computed of latent sites, and no data: {they_are} left out of {left_out_of}."

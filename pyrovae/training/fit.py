@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pyrovae.objectives.losses import Loss
+from pyrovae.pairs.argument_names import asked
 from pyrovae.pairs.looks.isolation import IsolationBlock, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.fit_options import FitOptions
@@ -125,7 +126,7 @@ def fit(
         staged=staged, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
         tracker=tracker, data_plate=data_plate,
     )  # fmt: skip
-    with training_turn():
+    with training_turn(), asked(pair):
         session = Session(pair, data, options)
         with closing(session):
             run, interruption = _run(

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from pyrovae.errors import ArgumentError
+from pyrovae.pairs.argument_names import asked
 from pyrovae.pairs.looks.isolation import IsolationBlock, RandomState, forked_random
 from pyrovae.pairs.pair import HasPair
 from pyrovae.training.epoch import Epoch
@@ -116,7 +117,7 @@ def steps(pair: HasPair, data: Any = (), **options: Unpack[FitKeywords]) -> Step
     unknown = sorted(set(options) - {field.name for field in fields(FitOptions)})
     if unknown:
         raise TypeError(f"steps() got an unexpected argument {unknown[0]!r}; it takes those of fit")
-    with training_turn():
+    with training_turn(), asked(pair):
         return Steps(Session(pair, data, FitOptions(**{**options, "progress": False})))
 
 
@@ -131,11 +132,11 @@ def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
     with training_turn(), forked_random():
         session.begin()
         own = RandomState.capture()
-    running = session.run()
+    running, pair = session.run(), session.trainer.plan.pair
     try:
         while True:
             if session.draws_from_torch_alone():  # numpy's states are large, and cost as much as a small step
-                with training_turn(), IsolationBlock():
+                with training_turn(), asked(pair), IsolationBlock():
                     callers, _ = own.capture_torch(), own.restore_torch()
                     try:
                         done = next(running, None)
@@ -143,7 +144,7 @@ def _swapping(session: Session) -> Generator[Step | Epoch, None, Fit]:
                     finally:
                         callers.restore_torch()
             else:
-                with training_turn(), IsolationBlock(), forked_random():
+                with training_turn(), asked(pair), IsolationBlock(), forked_random():
                     own.restore()
                     done = next(running, None)
                     own = RandomState.capture()

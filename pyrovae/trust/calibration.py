@@ -15,7 +15,7 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.blank_figure import blank_figure
 from pyrovae.plots.calibration_curves import draw_coverage, draw_ranks, draw_reliability
 from pyrovae.plots.in_words import in_words
-from pyrovae.sampling.computed_sites import computed_of_latents
+from pyrovae.sampling.computed_sites import computed_of_latents, computed_words
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.whole_sites import whole_of
 from pyrovae.trust.predictions import SOURCES, PredictedPart, PredictedRows, Source, predicted, source_for
@@ -160,9 +160,7 @@ def _of_data(sampler: Sampler) -> list[str]:
             "so that there are no data to be calibrated against. Observe the data themselves: obs=x."
         )
     if computed:
-        warn_user(
-            f"{', '.join(map(repr, computed))}: computed of latent sites, and no data: left out of the calibration."
-        )
+        warn_user(computed_words(computed, "the calibration"))
     return [site for site in sites if site not in computed]
 
 

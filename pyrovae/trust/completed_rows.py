@@ -64,7 +64,7 @@ def _of_tiles(sampler: Sampler, draws: int, count: int) -> Iterator[CompletedRow
     together = _on_a_grid if sampler.global_sites else _by_rows
     for rows, weights, tiles in together(sampler, draws, count):
         chosen, khat, ess = _chosen(weights, rows, draws, sampler.seed)
-        yield CompletedRows(*_completed(sampler, rows, tiles, chosen), khat, ess)
+        yield CompletedRows(*completed_given(sampler, rows, tiles, chosen), khat, ess)
 
 
 def _by_rows(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
@@ -105,12 +105,21 @@ def _chosen(
     return taken, khat.reshape(shared, size).amax(0), ess.reshape(shared, size).amin(0)
 
 
-def _completed(
+def completed_given(
     sampler: Sampler, rows: range, tiles: Iterable[Tile], chosen: torch.Tensor
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The data of a tile of rows, completed by the model given the draws that were chosen, and what was missing.
 
     Missing cells are drawn for each draw by itself, however often its candidate was taken.
+
+    Args:
+        sampler: of the pair, on data with holes.
+        rows: which.
+        tiles: the guide's draws of all candidates for these rows, by whatever guide.
+        chosen: which candidate each draw of each row takes, (draws, rows).
+
+    Returns:
+        By site the completed values, (draws, rows, ...), and what of them was missing, (rows, ...).
     """
     batch, given = _given(sampler, tiles, chosen)
     found: dict[str, list[torch.Tensor]] = {}

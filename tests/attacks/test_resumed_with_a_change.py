@@ -93,7 +93,7 @@ def changed(values, row=1_234):
 ], ids=["tensor", "array", "tuple", "strided", "dataset", "tensors", "loader", "shuffled"])  # fmt: skip
 def test_one_changed_row(kind, tmp_path):
     run(tmp_path, Mine(), kind(X))
-    with pytest.raises(pv.DataError, match="argument 0 of the data was"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data was"):
         run(tmp_path, Mine(), kind(changed(X)), resume=True, steps=4)
     assert run(tmp_path, Mine(), kind(X), resume=True, steps=4).step == 4
 
@@ -113,7 +113,7 @@ def test_rows_fewer_and_in_another_order(tmp_path):
     run(tmp_path, Mine())
     with pytest.raises(pv.DataError, match=r"number of rows of the data was 3000 .* is 2999 now"):
         run(tmp_path, Mine(), X[:-1], resume=True)
-    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data"):
         run(tmp_path, Mine(), X.flip(0), resume=True)
     with pytest.raises(pv.DataError, match="shapes of the data"):
         run(tmp_path, Mine(), X.double(), resume=True)
@@ -132,7 +132,7 @@ def test_another_order(tmp_path):
 
 def test_a_stream_is_compared_as_far_as_it_can_be_and_says_so(tmp_path, caplog):
     run(tmp_path, Mine(), Stream(X))
-    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data"):
         run(tmp_path, Mine(), Stream(changed(X, 3)), resume=True, steps=4)
     assert run(tmp_path, Mine(), Stream(X), resume=True, steps=4).step == 4
     assert (
@@ -148,7 +148,7 @@ def test_a_long_dataset_is_compared_as_far_as_time_allows(tmp_path, monkeypatch,
         run(tmp_path, Mine(), Rows(X))
     run(tmp_path, Mine(), Rows(X), resume=True, steps=4)
     assert "128 of 3,000 rows" in caplog.text
-    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data"):
         run(tmp_path, Mine(), Rows(X + 1), resume=True, steps=4)
 
 

@@ -14,8 +14,9 @@ from pyrovae.data.blocks.check_stored import SMALLER, check_stored
 from pyrovae.data.blocks.reader import Leaves
 from pyrovae.data.check_memory import check_memory
 from pyrovae.data.datasets.array_files import said_in_a_line
-from pyrovae.data.inspection import argument_words, leaves_of, pick
+from pyrovae.data.inspection import leaves_of, pick
 from pyrovae.errors import DataError, FileError
+from pyrovae.pairs.argument_names import argument_words
 
 _BYTES = 2**22  # of a block at least: smaller ones cost more calls than they mix
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.evaluation.per_datum import check_common_densities, check_local_densities, check_plate
 from pyrovae.export.deployment.given_noise import WithoutMasks
+from pyrovae.pairs.argument_names import positional_names
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.pair import guide_function, unwrapped
 from pyrovae.pairs.points import is_delta
@@ -57,7 +57,7 @@ def data_inputs(sampler: Sampler, batch: Batch) -> dict[str, torch.Tensor]:
 def argument_names(sampler: Sampler, batch: Batch) -> dict[int | str, str]:
     """What each argument is called: as the model's signature has it, where it says."""
     pair = sampler.use.pair
-    known = _known_names(pair.model) or _known_names(unwrapped(pair).model)
+    known = positional_names(pair.model) or positional_names(unwrapped(pair).model)
     taken = {key for key in batch.leaves if isinstance(key, str)}
     found: dict[int | str, str] = {}
     for key in batch.leaves:
@@ -65,14 +65,6 @@ def argument_names(sampler: Sampler, batch: Batch) -> dict[int | str, str]:
         found[key] = f"argument_{key}" if isinstance(key, int) and name in taken else name
         taken.add(found[key])
     return found
-
-
-def _known_names(model: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = inspect.signature(model).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [one.name for one in parameters if one.kind < one.VAR_POSITIONAL]
 
 
 def _batch(sampler: Sampler, given: Mapping[str, torch.Tensor]) -> Batch:

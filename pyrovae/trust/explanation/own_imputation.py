@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 from pyrovae.data.holed_rows import split
@@ -19,11 +20,12 @@ from pyrovae.pairs.masked import masked, takes_holes
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.part_observed import with_holes
 from pyrovae.pairs.seeds import seed_for
+from pyrovae.pairs.trace import Traces
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer
 from pyrovae.sampling.tiles import Tile
-from pyrovae.trust.completed_rows import completed_cells, completed_rows
+from pyrovae.trust.completed_rows import completed_given, completed_rows
 from pyrovae.trust.explanation.absent_cells import missing
 from pyrovae.trust.explanation.observed_leaf import observed_leaf
 from pyrovae.trust.systematic import systematic
@@ -96,33 +98,23 @@ class OwnImputation:
             yield torch.where(known | missing(leaf), leaf, value.to(leaf))
 
     def _of_mixture(self, guide: Sampler, prior: Sampler) -> Tensor:
-        parts = []
-        by_rows = (one.tiles_by_rows(_CANDIDATES, "scored") for one in (guide, prior))
+        """Of candidates of both, weighed first: what is absent is drawn for those alone that were chosen."""
+        parts, by_rows = [], [one.tiles_by_rows(_CANDIDATES, "scored") for one in (guide, prior)]
         for of_guide, of_prior in zip(*by_rows, strict=True):
-            tiles = list(of_guide()), list(of_prior())
-            parts.append(self._completed(guide, tiles, self._chosen(guide, tiles)))
+            scored = [(_latents_of(tile, 0), _weights_of_guide(tile)) for tile in of_guide()]
+            scored += [(_latents_of(tile, _CANDIDATES), _weights_of_prior(guide, tile)) for tile in of_prior()]
+            candidates, weights = zip(*scored, strict=True)
+            chosen = self._chosen(guide, torch.cat(weights), candidates[0].rows)
+            parts.append(completed_given(guide, candidates[0].rows, candidates, chosen)[0][self.site])
         return torch.cat(parts, 1)
 
-    def _chosen(self, guide: Sampler, tiles: tuple[list[Tile], list[Tile]]) -> Tensor:
+    def _chosen(self, guide: Sampler, weights: Tensor, rows: range) -> Tensor:
         """Which candidates are taken, (fills, rows)."""
-        weights = torch.cat([*map(_weights_of_guide, tiles[0]), *(_weights_of_prior(guide, tile) for tile in tiles[1])])
-        check(weights.logsumexp(0), tiles[0][0].rows)
+        check(weights.logsumexp(0), rows)
         shares = weights.softmax(0).T
         self._count(1 / shares.square().sum(1))
-        with forked_random(seed_for(guide.seed, "chosen", tiles[0][0].rows.start)):
+        with forked_random(seed_for(guide.seed, "chosen", rows.start)):
             return systematic(shares, _FILLS).T
-
-    def _completed(self, guide: Sampler, tiles: tuple[list[Tile], list[Tile]], chosen: Tensor) -> Tensor:
-        values, start = torch.zeros(0), 0
-        for number, tile in enumerate([*tiles[0], *tiles[1]]):
-            with guide.use.quietly(seed_for(guide.seed, "completed", number, tile.rows.start)):
-                cells, _ = completed_cells(guide, tile)[self.site]
-            values = values if len(values) else cells.new_empty((*chosen.shape, *cells.shape[2:]))
-            here = (chosen >= start) & (chosen < start + len(tile.draws))
-            draw, row = here.nonzero(as_tuple=True)
-            values[draw, row] = cells[chosen[draw, row] - start, row]
-            start += len(tile.draws)
-        return values
 
     def _count(self, ess: Tensor) -> None:
         self.few, self.all = self.few + int((ess < _FEW).sum()), self.all + len(ess)
@@ -136,6 +128,12 @@ class OwnImputation:
                 "cells (%s), or fill them otherwise: %s.",
                 100 * self.few / self.all, _FEW, argument("groups"), argument("absent", "marginal"),
             )  # fmt: skip
+
+
+def _latents_of(tile: Tile, before: int) -> Tile:
+    """What the guide drew, without what the model made of it, which is far larger; so many candidates come before."""
+    runs = [run._replace(traces=Traces(Trace(), run.traces.guide)) for run in tile.runs]
+    return tile._replace(runs=runs, draws=range(tile.draws.start + before, tile.draws.stop + before))
 
 
 # --- weights --------------------------------------------------------------------------------------------

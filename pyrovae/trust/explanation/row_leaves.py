@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, DataError, argument
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.pair import HasPair
 
 
@@ -25,7 +26,7 @@ def key_of(leaves: Mapping[int | str, Tensor], cells_of: int | str | None) -> in
     if isinstance(key, bool) or key not in leaves:
         raise ArgumentError(f"{argument('cells_of', cells_of)}; the data are {', '.join(map(repr, leaves))}.")
     if leaves[key].ndim < 2:
-        raise DataError(f"the rows of argument {key!r} are single numbers, with no cells to tell apart.")
+        raise DataError(f"the rows of {argument_words(key)} are single numbers, with no cells to tell apart.")
     return key
 
 
