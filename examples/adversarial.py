@@ -100,7 +100,8 @@ def picture(path: Path, guides: dict[str, torch.Tensor], data: torch.Tensor, dra
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     axes, (one, two, density) = figure.subplots(1, 4), exact_density()
     for axis, (name, draws) in zip(axes, guides.items(), strict=False):
-        axis.contour(one, two, density, levels=density.max() * torch.tensor([0.05, 0.2, 0.5, 0.8]), colors="black")
+        levels = density.max() * torch.tensor([0.05, 0.2, 0.5, 0.8])
+        axis.contour(one, two, density, levels=levels, colors="black", linewidths=0.8)
         axis.scatter(*draws[:1_000].T, s=2)
         axis.set(title=f"exact, and draws of the\n{name}", xlim=(-2.6, 2.6), ylim=(-4, 2.5), xticks=[], yticks=[])
     for axis, (name, rows) in zip(axes[2:], {"data": data, "draws of the generator": drawn}.items(), strict=True):

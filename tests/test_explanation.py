@@ -121,7 +121,7 @@ EXPECTED = {("z", 1): lambda cells: latent(given(cells)[0]), "evidence": expecte
 @pytest.mark.slow
 @pytest.mark.parametrize("of", EXPECTED, ids=str)
 def test_conditional_shapley_values_are_the_exact_ones(of):
-    found = pv.explain(TRUTH, X, of=of, absent="imputed", draws=2, repeats=12)
+    found = pv.explain(TRUTH, X, of=of, absent="imputed", draws=2, repeats=20)
     exact = shapley(EXPECTED[of])
     assert within_error(found, exact)
     assert found.error.mean() < 0.25 * exact.std()  # so near that another game would be seen
