@@ -242,7 +242,7 @@ def test_a_run_goes_on_exactly(tmp_path, staged):
     for one, other in zip(whole.pair.parameters(), again.pair.parameters(), strict=True):
         assert torch.equal(one, other) if staged is False else torch.allclose(one, other, atol=1e-5)
     strange = made(WORDS._replace(symbols=WORDS.symbols[::-1]), word_dropout=0.4)
-    with pytest.raises(pv.DataError, match="argument 0 of the data"):
+    with pytest.raises(pv.DataError, match="argument 'x' of the data"):
         pv.fit(strange, LINES, epochs=5, checkpoint=tmp_path / "run", resume=True, **options)
 
 
