@@ -329,6 +329,63 @@ def test_what_is_written_as_something_else_is_asked_about():
     assert pv.tables.schema(frame, kinds={"number": "real"}).columns[2].name == "number"
 
 
+def edited(path, frame, **kinds):
+    """The file of a frame's schema, with other kinds in it."""
+    schema = pv.tables.schema(frame)
+    schema.save(path)
+    text = path.read_text(encoding="utf-8")
+    for name, kind in kinds.items():
+        before, _, behind = text.partition(f'name = "{name}"')
+        behind = re.sub(r'^kind = ".*"$', f'kind = "{kind}"', behind, count=1, flags=re.MULTILINE)
+        text = f'{before}name = "{name}"{behind}'
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_kind_that_was_changed_in_the_file_is_measured_anew(tmp_path):
+    """What was measured as another kind is in its units: the level of a logarithm is none of incomes."""
+    frame = a_frame()
+    kinds = {"income": "real", "height": "positive", "codes": "count", "share": "positive", "job": "left out"}
+    path = edited(tmp_path / "schema.toml", frame, **kinds)
+    found, expected = pv.tables.read_schema(path, frame), pv.tables.schema(frame, kinds=kinds)
+    assert found == expected
+    assert found.columns[1].center == pytest.approx(frame["income"].mean(), rel=0.2)
+    with pytest.raises(pv.FileError, match=r"'height'.*'positive' was changed from 'real'.*read_schema\(path, frame\)"):
+        pv.tables.read_schema(path)
+    with pytest.raises(pv.FileError, match="the frame has no such column"):
+        pv.tables.read_schema(path, frame.drop(columns="income"))
+    with pytest.raises(pv.FileError, match="'height' is positive, and holds"):
+        pv.tables.read_schema(path, frame.assign(height=-frame["height"]))
+    odd = edited(tmp_path / "odd.toml", frame, income="imaginary")
+    with pytest.raises(pv.FileError, match="kind='imaginary'; give one of"):
+        pv.tables.read_schema(odd, frame)
+
+
+def test_what_was_left_out_is_taken_back_in_the_file(tmp_path):
+    frame = a_frame().assign(number=np.arange(300))
+    path = tmp_path / "schema.toml"
+    pv.tables.schema(frame).save(path)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('name = "number"', 'name = "number"\nkind = "real"'), encoding="utf-8")
+    assert pv.tables.read_schema(path, frame) == pv.tables.schema(frame, kinds={"number": "real"})
+
+
+def test_the_order_of_texts_is_said_where_nobody_gave_one(tmp_path, caplog):
+    size = np.random.default_rng(0).choice(["low", "mid", "high"], 300, p=[0.6, 0.3, 0.1])
+    frame = pd.DataFrame({"size": size, "x": np.random.default_rng(1).normal(size=300)})
+    schema = pv.tables.schema(frame, kinds={"size": "ordinal"})
+    assert "in the order of the alphabet, high < low < mid" in str(schema)
+    assert "high < low < mid; for another order make it pd.Categorical" in caplog.text
+    path = edited(tmp_path / "schema.toml", frame, size="ordinal")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('["high", "low", "mid"]', '["low", "mid", "high"]'), encoding="utf-8")
+    caplog.clear()
+    found = pv.tables.read_schema(path, frame)
+    assert (found.table[0].levels, caplog.text) == (("low", "mid", "high"), "")
+    assert found.columns[0].shares == pytest.approx([0.6, 0.3, 0.1], abs=0.06)
+    assert found.decode(found.encode(frame)).equals(frame)
+
+
 def test_complex_numbers_are_refused_and_not_cut():
     frame = pd.DataFrame({"x": np.arange(30.0) / 7, "wave": np.arange(30) + 1j})
     with pytest.raises(pv.DataError, match=r"'wave' holds complex numbers.*make two columns"):

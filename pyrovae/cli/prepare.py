@@ -29,7 +29,8 @@ from pyrovae.data.blocks.big_table import BigTable
 from pyrovae.data.origin import Data, DataSource, square_images
 from pyrovae.errors import ArgumentError, FileError
 from pyrovae.pairs.looks.isolation import forked_random
-from pyrovae.tables.read_schema import read_schema
+from pyrovae.tables.as_frame import as_frame
+from pyrovae.tables.read_schema import ReadColumn, read_schema, schema_from, schema_text
 from pyrovae.tables.schema import Schema, schema, schema_by_column
 
 
@@ -117,7 +118,11 @@ def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, AnyCon
             None
             if request.pair
             else _table_config(
-                request, table.rows, table.columns, lambda: schema_by_column(table.columns, table.column)
+                request,
+                table.rows,
+                table.columns,
+                lambda: schema_by_column(table.columns, table.column),
+                lambda name: as_frame(table.column(name))[name] if name in table.columns else None,
             )
         )
         return source, guessed, RunData.on_disk(table, guessed)
@@ -126,7 +131,7 @@ def _read(request: TrainRequest, source: DataSource) -> tuple[DataSource, AnyCon
         data, source = _pictured(source.load(), source, own=request.pair is not None)
         model_config = None if request.pair else _model_config(request, data)
     else:
-        model_config = _table_config(request, len(frame), frame.columns, lambda: schema(frame))
+        model_config = _table_config(request, len(frame), frame.columns, lambda: schema(frame), frame.get)
         data = source.load_rows(model_config.read(), frame)
     if model_config is not None and data.annotations is not None:
         model_config = replace(model_config, annotation=_annotation(request, data))
@@ -148,9 +153,10 @@ def _frame(request: TrainRequest, source: DataSource) -> Any:
 
 
 def _table_config(
-    request: TrainRequest, rows: int, columns: Sequence[str], guessed: Callable[[], Schema]
+    request: TrainRequest, rows: int, columns: Sequence[str], guessed: Callable[[], Schema], column: ReadColumn
 ) -> TableConfig:
-    found = guessed() if request.schema is None else read_schema(request.schema)
+    path = request.schema
+    found = guessed() if path is None else schema_from(schema_text(path), str(path), column)
     beside = (request.source.label, request.source.labels, *(request.source.condition or ()))
     found = found._replace(table=tuple(one for one in found.table if one.name not in beside))
     if not request.quiet:

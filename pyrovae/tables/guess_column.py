@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -13,6 +14,8 @@ from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.guess_bands import banded_column
 from pyrovae.tables.less_skewed import less_skewed_by_logarithm
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
+
+logger = logging.getLogger("pyrovae")
 
 _EXACT = 2**53  # up to which doubles hold all whole numbers
 _TINY = 1e-6  # below which the logit of a proportion says no more: farads are none
@@ -104,9 +107,23 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     counts = np.bincount(numbers[~np.isnan(numbers)].astype(int), minlength=len(levels))
     rare = int((counts < _RARE).sum())
     notes = [note] if note else []
+    if chosen == "ordinal" and not ordered and all(isinstance(level, str) for level in levels):
+        notes.append(_by_alphabet(name, levels))
     if rare and len(seen) >= 10 * _RARE:
         notes.append(f"{rare} of {len(levels)} classes in fewer than {_RARE} rows")
     return one._replace(column=column_of(one.column, numbers), note="; ".join(notes))
+
+
+def _by_alphabet(name: str, levels: list[Level]) -> str:
+    """What to know of texts whose order nobody has said: the alphabet's is hardly ever the one that is meant."""
+    words = f"in the order of the alphabet, {' < '.join(map(str, levels[:5]))}{' ...' * (len(levels) > 5)}"
+    logger.warning(
+        "column %r is ordinal %s; for another order make it pd.Categorical(..., categories=[...], ordered=True), "
+        "or put its levels in order in the file of the schema",
+        name,
+        words,
+    )
+    return words
 
 
 def _written_as(levels: list[Level]) -> str:

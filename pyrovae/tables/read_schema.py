@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import check_column, has_classes
+from pyrovae.tables.as_frame import as_frame
+from pyrovae.tables.edited_column import edited_column, is_edited
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import TableColumn
 from pyrovae.training.saved import files
@@ -19,15 +22,23 @@ from pyrovae.training.saved import files
 _LARGEST = 2**24  # bytes; one of a hundred thousand columns has about as much
 _FORMS = ("number", "classes", "date", "day", "constant", "identifier")
 
+ReadColumn = Callable[[str], Any]  # from a name to the values of the table's column
 
-def read_schema(path: str | os.PathLike[str]) -> Schema:
+
+def read_schema(path: str | os.PathLike[str], frame: Any = None) -> Schema:
     """Read a schema that `Schema.save` has written, and somebody may have edited; or that of a pair that was saved.
+
+    To correct a guess change `kind`, to any that `pv.tables.schema` takes, "left out" included. What was measured of
+    the column as another kind (`center`, `spread`, `shares`, `form`) is measured anew, of the frame: the level of a
+    positive column is a logarithm, that of a real one is not.
 
     Args:
         path: of the TOML file, or of a pair's weights or checkpoint (`.safetensors`).
+        frame: the table, where a kind was changed.
 
     Raises:
-        FileError: it is no TOML, says something that no schema says, or is of a pair without a schema.
+        FileError: it is no TOML, says something that no schema says, has a changed kind and no frame is given, or is of
+            a pair without a schema.
 
     Examples:
         >>> import pandas as pd, pyrovae as pv, tempfile, pathlib
@@ -37,7 +48,7 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
         >>> pv.tables.read_schema(path) == schema
         True
     """
-    return schema_from(schema_text(Path(path)), os.fspath(path))
+    return schema_from(schema_text(Path(path)), os.fspath(path), None if frame is None else as_frame(frame).get)
 
 
 def schema_text(path: Path) -> str:
@@ -59,8 +70,14 @@ def schema_text(path: Path) -> str:
         raise FileError(f"{os.fspath(path)!r} cannot be read: {error}.") from None
 
 
-def schema_from(text: str, path: str) -> Schema:
-    """The schema that a text says, which is called by its path where it says none."""
+def schema_from(text: str, path: str, column: ReadColumn | None = None) -> Schema:
+    """The schema that a text says, which is called by its path where it says none.
+
+    Args:
+        text: as TOML.
+        path: where it stood.
+        column: gives the values of a column, of which an edited one is measured anew; None where it is not there.
+    """
     try:
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -69,7 +86,7 @@ def schema_from(text: str, path: str) -> Schema:
     if set(found) != {"column"} or not isinstance(sections, list) or not all(isinstance(one, dict) for one in sections):
         raise FileError(f"{path!r} is no schema: it has to be a list of [[column]] tables.")
     try:
-        table = tuple(map(_column, sections))
+        table = tuple(_edited(one, column) if is_edited(one) else _column(one) for one in sections)
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise FileError(f"{path!r}: {error}") from None
     names = [one.name for one in table]
@@ -78,8 +95,20 @@ def schema_from(text: str, path: str) -> Schema:
     return Schema(table)
 
 
+def _edited(entries: dict[str, Any], column: ReadColumn | None) -> TableColumn:
+    name, kind = entries.get("name"), entries.get("kind")
+    values = column(name) if column is not None and isinstance(name, str) else None
+    if values is None and kind != "left out":
+        there = "no frame is given" if column is None else "the frame has no such column"
+        raise ValueError(
+            f"column {name!r}: kind = {kind!r} was changed from {entries.get('measured_as', 'left out')!r}, so that it "
+            f"is to be measured anew, and {there}: pv.tables.read_schema(path, frame)"
+        )
+    return edited_column(entries, values)
+
+
 def _column(entries: dict[str, Any]) -> TableColumn:
-    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "ends", "note"}
+    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "measured_as", "ends", "note"}
     if strange := sorted(set(entries) - known):
         raise ValueError(f"a column has {strange[0]!r}, which no schema has")
     name, form = entries.get("name"), entries.get("form")

@@ -23,6 +23,7 @@ def _section(one: TableColumn) -> str:
             "center": column.center,
             "spread": column.spread,
             "shares": list(column.shares),
+            "measured_as": column.kind,
         }
         if column.ends:
             entries["ends"] = [list(ends) for ends in column.ends]
