@@ -228,6 +228,10 @@ def test_frames_with_intervals_go_in_and_out(fitted):
     assert made["cut"].dtype == frame["cut"].dtype
     old = pv.tables.generate_where(pair, 200, {"age": (50, None)}, seed=0)
     assert set(old["age"]) == {"50-59", "60+"}
+    cut = pv.tables.generate_where(pair, 200, {"age": (30, 52)}, seed=0)
+    assert set(cut["age"]) == {"30-39", "40-49"}  # and none that sticks out
+    with pytest.raises(pv.ArgumentError, match="no interval of 'age' lies within; they are"):
+        pv.tables.generate_where(pair, 5, {"age": (31, 35)})
     young = pv.tables.generate_where(pair, 200, {"age": "<30"}, seed=0)
     assert young["pressure"].mean() < old["pressure"].mean() - 10  # which follows the age
 

@@ -25,7 +25,7 @@ def known_pair(columns, *, mechanism=True):
     intercepts = {one.name: KNOWN[one.name][0] for one in columns}
     slopes = {one.name: KNOWN[one.name][1] for one in columns}
     held = pv.SelfMasking(columns, intercepts=intercepts, slopes=slopes) if mechanism else None
-    pair = pv.recipes.table_vae(columns, latent=1, hidden=[], mechanism=held)
+    pair = pv.recipes.table_vae(columns, latent=1, hidden=[], prior=pv.StandardNormal, mechanism=held)
     with torch.no_grad():
         weight, bias = pair.pair.likelihood.network.parameters()
         weight.copy_(torch.linspace(0.9, -0.7, len(weight))[:, None])
@@ -121,6 +121,19 @@ def test_the_ordinary_recipe_is_off_by_the_bias_that_is_known():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("slopes", [{}, {"a": 1.0}, {"a": 1.0, "b": 0.0}])
+def test_that_a_slope_is_learned_is_said_with_what_to_do(slopes, caplog):
+    """It may be learned with the wrong sign, and the curve is as level then."""
+    columns = [pv.Column("a", "real"), pv.Column("b", "real")]
+    pair = pv.recipes.table_vae(columns, latent=1, hidden=[], mechanism=pv.SelfMasking(columns, slopes=slopes))
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    x[:5, 0] = torch.nan
+    pv.fit(pair, x, steps=1, seed=0, progress=False, loss=pv.objectives.IWAE(2, vectorize_particles=True))
+    said = {0: "slopes of 'a', 'b'", 1: "slopes of 'b'", 2: ""}[len(slopes)]
+    assert ("wrong sign: train from several starts" in caplog.text) == bool(said)
+    assert said in caplog.text
+
+
 def test_cells_that_are_asked_for_are_not_missing_by_what_they_hold():
     """Rows that are generated given a cell, and densities of cells, are those of the pair without its mechanism."""
     frame = pd.DataFrame({"a": [1.5, 2.0, 9.0, np.nan] * 25, "b": [0.3, 0.1, -0.6, 0.2] * 25})

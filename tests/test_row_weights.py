@@ -36,6 +36,19 @@ def small_vae():
     )
 
 
+@pytest.mark.parametrize("numbers", [[1.0, 1.0, 1.0, 1.0], [0.0, 0.5, 1.0, 2.5]])
+def test_a_series_is_its_numbers_in_their_order(numbers):
+    """Whatever it is indexed by, which is nothing to the rows."""
+    x = torch.arange(4.0)
+    found = []
+    for weights in (np.array(numbers), pd.Series(numbers), pd.Series(numbers, index=[3, 2, 1, 0])):
+        pair = level()
+        pv.fit(pair, x, steps=60, batch_size=4, learning_rate=0.1, row_weights=weights, **QUIET)
+        found.append(pv.elbo(pair, x, draws=1).value)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_each_epoch_meets_a_row_as_often_as_its_weight_says():
     weights = torch.tensor([0.0, 0.3, 1.0, 2.5, 1.2])
     batches = as_batches(torch.arange(5), batch_size=2, weights=weights, seed=3)

@@ -10,6 +10,7 @@ import torch
 
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.models.conditionals.columns import kind_of
+from pyrovae.tables.bands import band
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES, TableColumn
 
@@ -70,12 +71,27 @@ def _range(one: TableColumn, ends: tuple[Any, Any]) -> tuple[float, float]:
         raise ArgumentError(f"{words}: {one.name!r} is {one.column.kind}, and its classes have no order: give one.")
     if ends == (None, None):
         raise ArgumentError(f"{words}: give one end at least.")
+    if one.column.ends and all(end is None or isinstance(end, int | float) for end in ends):
+        return _intervals_within(one, ends)
     low, high = (
         far if end is None else _number(one, end) for end, far in zip(ends, (-math.inf, math.inf), strict=True)
     )
     if low > high:
         raise ArgumentError(f"{words}: the lowest comes first, and nothing lies between.")
     return low, high
+
+
+def _intervals_within(one: TableColumn, ends: tuple[float | None, float | None]) -> tuple[float, float]:
+    """The first and the last interval of which no part is outside."""
+    low, high = (far if end is None else end for end, far in zip(ends, (-math.inf, math.inf), strict=True))
+    bands = [band(level) for level in one.levels]
+    inside = [place for place, found in enumerate(bands) if found and found.low >= low and found.high <= high]
+    if not inside:
+        raise ArgumentError(
+            f"{argument('where', {one.name: ends})}: no interval of {one.name!r} lies within; they are "
+            f"{', '.join(map(str, one.levels[:_SHOWN]))}{', ...' * (len(one.levels) > _SHOWN)}."
+        )
+    return float(inside[0]), float(inside[-1])
 
 
 def _unknown(schema: Schema, name: str) -> str:

@@ -74,6 +74,11 @@ class SelfMasking(Conditional):
             self.register_buffer(f"known_{field}", values)
             start.requires_grad_(bool(values[self._used(values)].isnan().any()))
 
+    def learned_slopes(self) -> list[str]:
+        """The columns whose slope, or one of whose slopes, is learned."""
+        open_ = (self.known_slopes.isnan() & self._used(self.known_slopes)).any(1).tolist()
+        return [column.name for column, learned in zip(self.columns, open_, strict=True) if learned]
+
     def forward(self, *given: Tensor) -> Any:
         """Of complete rows `(..., columns)` what is there; event shape (columns,)."""
         (rows,) = given

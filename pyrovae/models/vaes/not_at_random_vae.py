@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from pyrovae.models.conditionals.self_masking import SelfMasking
 from pyrovae.models.vaes.vae import VAE
 from pyrovae.pairs.part_observed import observing
+
+logger = logging.getLogger("pyrovae")
 
 
 class NotAtRandomVAE(VAE):
@@ -39,6 +42,15 @@ class NotAtRandomVAE(VAE):
     ):
         super().__init__(prior, likelihood, posterior)
         self.mechanism = mechanism
+
+    def check_training_data(self, x: Tensor) -> None:
+        """Say before the first step that a slope which is learned may get the wrong sign: evidence tells, no curve."""
+        if learned := self.mechanism.learned_slopes():
+            logger.warning(
+                "how cells hide themselves is learned (slopes of %s), and may be learned with the wrong sign: train "
+                "from several starts (pv.fit_best), compare their evidence, and look at mechanism.slopes",
+                ", ".join(map(repr, learned[:5])),
+            )
 
     def model(self, x: Tensor) -> Tensor:
         """Sites `z`, `x_observed`, `x_unobserved`, `x` and `x_mask` in the plate `data`; returns z."""
