@@ -45,6 +45,7 @@ REFUSED: dict[str, dict[str, str]] = {
     **{name: dict.fromkeys(PARTS, OWN_ROWS) for name in OF_ROWS},
     "enumerated_mixture_map": {"elbo": POINT},
     "table_vae-mechanism": {"elbo": NO_NOISE},
+    "text_vae": dict.fromkeys(PARTS, "looks at a value"),  # up to which step any line goes
     **{name: {"decode": "neither parameters nor a mean"} for name in ("transformed_likelihood", "masked_mixture")},
 }
 
