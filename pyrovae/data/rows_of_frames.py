@@ -55,7 +55,8 @@ def rows_of_frames(pair: Any, given: Any) -> Any:
     if (rows := as_on_disk(given)) is not None:
         schema = schema_of(pair)
         return (None if schema is None else rows.encoded(schema.encode)) or rows
-    return with_each_frame(given, partial(_rows, pair))
+    several = isinstance(given, dict | tuple | list) and not is_frame(given) and len(given) > 1
+    return with_each_frame(given, partial(_rows, pair, alone=not several))
 
 
 def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
@@ -68,9 +69,11 @@ def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
     return frame.take(rows.numpy()) if hasattr(frame, "take") else frame[rows.tolist()]
 
 
-def _rows(pair: Any, frame: Any) -> torch.Tensor:
+def _rows(pair: Any, frame: Any, *, alone: bool) -> Any:
     schema = schema_of(pair)
     if schema is None and is_lines(frame):
+        if not alone:
+            return frame  # texts beside data are whatever the model makes of them
         raise DataError(
             "this pair has no vocabulary, so that nothing says how a line of text becomes its rows. Make it with one: "
             "pv.recipes.text_vae(pv.text.vocabulary(lines))."

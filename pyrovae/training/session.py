@@ -191,10 +191,10 @@ class Session:
         """Note that the user stopped the run."""
         self.trainer.reason = "interrupted"
 
-    @staticmethod
-    def stopped(run: Fit) -> None:
+    def stopped(self, run: Fit) -> None:
         """Say that the training is not whole: a program that goes on would take its pair for trained."""
-        logger.warning("training was interrupted after step %s, and %s.", f"{run.step:,}", _written(run))
+        if self.team.first:  # which writes, and knows what is written
+            logger.warning("training was interrupted after step %s, and %s.", f"{run.step:,}", _written(run))
 
     @staticmethod
     def came_too_late(run: Fit) -> None:

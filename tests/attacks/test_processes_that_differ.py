@@ -119,12 +119,15 @@ def test_a_stopped_process_is_not_waited_for_without_end(processes, tmp_path):
 
 @pytest.mark.trial
 def test_a_request_to_end_one_process_ends_all_with_a_checkpoint(tmp_path):
-    children = start("terminated", tmp_path, 2)
-    for child in children:
-        _, words = child.communicate()
-        assert child.returncode == 0, words
-    said = {(tmp_path / f"said{rank}.txt").read_text() for rank in range(2)}
-    assert len(said) == 1
-    reason, step = said.pop().split()
+    """The one that was asked ends, as it was asked to; the other has a training that was interrupted."""
+    first, asked = start("terminated", tmp_path, 2)
+    (_, words), (_, others) = first.communicate(), asked.communicate()
+    assert (first.returncode, asked.returncode) == (0, -signal.SIGTERM), (words, others)
+    reason, step = (tmp_path / "said0.txt").read_text().split()
     assert reason == "interrupted"
-    assert (tmp_path / "run" / f"checkpoint-{int(step):010d}.safetensors").exists()
+    written = f"checkpoint-{int(step):010d}.safetensors"
+    assert (tmp_path / "run" / written).exists()
+    assert f"interrupted after step {step}, and the last checkpoint is" in words
+    assert written in words
+    assert "interrupted after step" not in others  # which knows nothing of checkpoints
+    assert not (tmp_path / "said1.txt").exists()
