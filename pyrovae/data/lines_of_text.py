@@ -15,7 +15,7 @@ def is_lines(thing: Any) -> bool:
         return thing.ndim == 1 and thing.dtype.kind in "UO" and len(thing) > 0 and isinstance(thing[0], str)
     if isinstance(thing, list | tuple):
         return len(thing) > 0 and isinstance(thing[0], str)
-    return hasattr(thing, "to_list") and hasattr(thing, "dtype") and is_lines(thing.to_list())
+    return hasattr(thing, "to_list") and hasattr(thing, "dtype") and isinstance(next(iter(thing), None), str)
 
 
 def as_lines(lines: Any) -> list[str]:

@@ -18,7 +18,7 @@ def row_weights(weights: Any, rows: int) -> torch.Tensor | None:
     """
     try:
         given = weights.detach().cpu() if isinstance(weights, torch.Tensor) else weights
-        found = torch.as_tensor(np.asarray(given, dtype=np.float64))
+        found = torch.tensor(np.asarray(given, dtype=np.float64))  # a copy: a series gives what may not be written to
     except (TypeError, ValueError):
         raise ArgumentError(f"{argument('row_weights')} is no array of numbers; give one for each row.") from None
     if found.shape != (rows,):

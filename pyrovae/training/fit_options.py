@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
 
 from pyrovae.objectives.losses import Loss
@@ -41,11 +40,6 @@ class FitOptions:
     progress: bool = True
     tracker: Tracker | None = None
     data_plate: str | None = None
-
-    def __post_init__(self) -> None:
-        """A series of a frame is its numbers, in their order: what it is indexed by is nothing to the rows."""
-        if hasattr(self.row_weights, "to_numpy"):
-            object.__setattr__(self, "row_weights", np.array(self.row_weights.to_numpy()))
 
 
 # What type checkers see where a function hands arguments on to `fit`: all of them, but those that it names itself.

@@ -35,7 +35,9 @@ class Tails(NamedTuple):
 def sqrt(x: Tensor) -> Tensor:
     """The square root in double precision."""
     with np.errstate(invalid="ignore"):  # of a negative number NaN, without a word, as torch has it
-        return torch.from_numpy(np.sqrt(x.detach().double().numpy(), out=np.empty(x.shape)))
+        return torch.from_numpy(
+            np.sqrt(x.detach().double().numpy(), out=np.empty(x.shape))
+        )  # out: else a single one is no array
 
 
 # --- exp and log ----------------------------------------------------------------------------------------

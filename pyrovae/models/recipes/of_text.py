@@ -19,10 +19,10 @@ class HasTokens(RowSchema, Protocol):
     """What turns lines into tokens and back, such as `pv.text.Vocabulary`."""
 
     @property
-    def size(self) -> int: ...  # noqa: D102
+    def size(self) -> int: ...  # noqa: D102 - how many tokens there are
 
     @property
-    def steps(self) -> int: ...  # noqa: D102
+    def steps(self) -> int: ...  # noqa: D102 - the longest line, its end included
 
 
 def text_vae(

@@ -133,6 +133,10 @@ class _Reading:
             return value.__name__
         if hasattr(value, "__next__"):  # how far an iterator has come is no setting
             return type(value).__qualname__
+        if (
+            hasattr(value, "to_numpy") and getattr(value, "ndim", 0) == 1
+        ):  # a series: what is inside is its library's own
+            return f"{type(value).__qualname__}({self.text(np.asarray(value.to_numpy()))})"
         text = repr(value)
         readable = not _ADDRESS.search(text)
         if is_of_library(type(value).__module__):
