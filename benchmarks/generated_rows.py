@@ -33,14 +33,14 @@ Generate = Callable[[pd.DataFrame, dict[str, str], int, int], pd.DataFrame]
 
 
 # --- generators -----------------------------------------------------------------------------------------
-def ours(latent: int, k: int, most: int) -> Generate:
-    """A pair of the schema, in which whole numbers of no more than so many different ones are codes."""
+def ours(latent: int, k: int, most: int, kind: str = "categorical") -> Generate:
+    """A pair of the schema, in which whole numbers of no more than so many different ones are codes, or ordered."""
 
     def generate(frame: pd.DataFrame, kinds: dict[str, str], epochs: int, seed: int) -> pd.DataFrame:
         torch.manual_seed(seed)
-        few = {name: "categorical" for name in frame if name not in kinds and frame[name].nunique() <= most}
+        few = {name: kind for name in frame if name not in kinds and frame[name].nunique() <= most}
         schema = pv.tables.schema(frame, kinds={**kinds, **few})
-        pair = pv.recipes.table_vae(schema, latent=latent, hidden=(256, 128))
+        pair = pv.recipes.table_vae(schema, latent=latent)
         loss = pv.objectives.IWAE(k, vectorize_particles=True) if k > 1 else None
         rate = pv.cosine(2e-3, 2e-5, steps=epochs * -(-len(frame) // 256))
         pv.fit(pair, frame, epochs=epochs, batch_size=256, learning_rate=rate, loss=loss, seed=seed, progress=False)
@@ -115,6 +115,7 @@ def main() -> None:
     generators: dict[str, tuple[Generate, int]] = {
         "pyrovae": (ours(options.latent, options.k, 20), options.our_epochs),
         "pyrovae, numbers as codes": (ours(options.latent, options.k, 200), options.our_epochs),
+        "pyrovae, numbers as ordered codes": (ours(options.latent, options.k, 200, "ordinal"), options.our_epochs),
         "TVAE": (of_package("TVAE"), options.epochs),
         "CTGAN": (of_package("CTGAN"), options.epochs),
     }

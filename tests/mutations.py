@@ -28,6 +28,16 @@ NOTHING = 5  # pytest's status where no test is left
 # A line, or a part of one, that stands once in the package; what stands there instead; the tests that hold it.
 FAULTS = (
     (
+        "found.value.masked_fill(unseen, 0.0)",
+        "found.value",
+        "unseen_rows",
+    ),
+    (
+        "_without_guide(sampler, found, weighed.unseen, alone(), count) if weighed.unseen.any() else found",
+        "found",
+        "unseen_rows",
+    ),
+    (
         "self.terms[0].scale * (weights * torch.where(weights > 0, values, 0.0)).sum()",
         "(weights * torch.where(weights > 0, values, 0.0)).sum()",
         "multi_sample",

@@ -315,9 +315,9 @@ def test_what_is_no_frame_is_said(caplog):
     empty = FRAME.copy()
     empty.loc[empty.index[3]] = None
     with caplog.at_level(logging.WARNING, "pyrovae"):
-        value, error = pv.log_evidence(wide_table_vae(), empty, draws=500)
+        value, error = pv.log_evidence(wide_table_vae(), empty, draws=50)
     assert "1 rows are missing entirely" in caplog.text
-    assert abs(float(value[3])) < 4 * float(error[3])
+    assert (float(value[3]), float(error[3])) == (0.0, 0.0)
     with pytest.raises(pv.DataError, match="none of the schema's columns"):
         pv.log_evidence(table_vae(), NUMBERS, draws=8)
     with pytest.raises(pv.DataError, match="two columns 'height'"):

@@ -119,7 +119,8 @@ def log_evidence(
     local sites alone. `joint=True` gives the evidence of the whole set, \(\log p(x_1, \dots, x_N)\), with weights over
     all sites. In expectation the estimate lies below the truth, the less the more draws; where the tails of the
     weights say that it lies below by more than its error (`psis`), a line of the log tells of it. Temper and the scale
-    of a subsample do not enter; sites that the model enumerates are summed out.
+    of a subsample do not enter; sites that the model enumerates are summed out. Where masks hide all of a row, its
+    evidence is 0, whatever the draws.
 
     Args:
         pair: any pair.

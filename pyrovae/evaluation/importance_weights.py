@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,8 +16,9 @@ from pyrovae.evaluation.tied_rows import rows_are_tied
 from pyrovae.evaluation.unreliable_weights import tell_of_unreliable_evidence
 from pyrovae.evaluation.weight_tails import WeightTails
 from pyrovae.pairs.check_room import check_room
-from pyrovae.sampling.densities import scored, scored_grid
+from pyrovae.sampling.densities import densities_of, scored, scored_grid
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.unseen_rows import unseen_rows
 
 _LOCAL_DRAWS = 16  # for each global draw; the error of a log-mean falls off fast at first
 
@@ -28,17 +29,38 @@ _LOCAL = ("latent", "auxiliary", "unguided")
 
 def each_datum(sampler: Sampler, draws: int) -> Estimate:
     """The evidence of each datum; where the guide's draws stand badly for the posterior, that is told."""
-    found, shapes = [], []
-    for rows, parts in groupby(scored(sampler, draws), key=attrgetter("rows")):
-        mean, tails = LogMean(), WeightTails(draws)
-        for part in parts:
-            weights = part.densities.log_weights.cpu()
+    parts = list(_by_rows(sampler, draws))
+    tell_of_unreliable_evidence(torch.cat([part.khat for part in parts]))
+    return joined([part.evidence for part in parts])
+
+
+class _OfRows(NamedTuple):
+    """The evidence of each datum of a tile of rows, the tails of its weights, and log p(w) / q(w) of the first draw."""
+
+    evidence: Estimate
+    khat: torch.Tensor
+    common: float
+
+
+def _by_rows(sampler: Sampler, draws: int) -> Iterator[_OfRows]:
+    for tiles in sampler.tiles_by_rows(draws, "scored"):
+        mean, tails, common = LogMean(), WeightTails(draws), 0.0
+        unseen: torch.Tensor | None = None
+        for tile in tiles():
+            densities = densities_of(tile)
+            weights = densities.log_weights.cpu()
             mean.add(weights)
             tails.add(weights)
-        found.append(checked(mean.estimate(), rows))
-        shapes.append(tails.khat())
-    tell_of_unreliable_evidence(torch.cat(shapes))
-    return joined(found)
+            common, rows = float((densities.global_model - densities.global_guide)[0]), tile.rows
+            unseen = unseen_rows(sampler, tile, unseen)
+        assert unseen is not None  # there is a draw
+        found = checked(mean.estimate(), rows)
+        # Of nothing the probability is 1, whatever the weights of a guide that is far from the prior say.
+        yield _OfRows(
+            Estimate(found.value.masked_fill(unseen, 0.0), found.error.masked_fill(unseen, 0.0)),
+            tails.khat().masked_fill(unseen, -math.inf),
+            common,
+        )
 
 
 def row_weights(sampler: Sampler, draws: int) -> Iterator[tuple[range, torch.Tensor]]:
@@ -87,19 +109,10 @@ def global_and_local(draws: Any) -> tuple[int, int]:
 
 def _independent(sampler: Sampler, draws: int) -> Estimate:
     """Without sites that data share, evidences add up, and so do their variances."""
-    parts, shapes = [], []
-    for rows, pieces in groupby(scored(sampler, draws), key=attrgetter("rows")):
-        mean, tails = LogMean(), WeightTails(draws)
-        for piece in pieces:
-            weights = piece.densities.log_weights.cpu()
-            mean.add(weights)
-            tails.add(weights)
-            common = float((piece.densities.global_model - piece.densities.global_guide)[0])
-        parts.append(checked(mean.estimate(), rows))
-        shapes.append(tails.khat())
-    tell_of_unreliable_evidence(torch.cat(shapes))
-    whole = joined(parts)
-    return Estimate(whole.value.sum() + common, whole.error.square().sum().sqrt())
+    parts = list(_by_rows(sampler, draws))
+    tell_of_unreliable_evidence(torch.cat([part.khat for part in parts]))
+    whole = joined([part.evidence for part in parts])
+    return Estimate(whole.value.sum() + parts[0].common, whole.error.square().sum().sqrt())
 
 
 def joint_weights(sampler: Sampler, draws: int) -> torch.Tensor:

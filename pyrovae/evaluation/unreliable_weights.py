@@ -34,7 +34,7 @@ def tell_of_unreliable_evidence(khat: torch.Tensor) -> None:
     Args:
         khat: the shapes of the weights' tails, (rows,), NaN where there is none to be fitted; () for a whole set.
     """
-    if not _stands_badly(khat.reshape(-1)):
+    if not stand_badly(khat.reshape(-1)):
         return
     whom = f"{int((khat > TRUSTED).sum())} of {len(khat)} rows" if khat.ndim else "all rows together"
     tell_of_unreliable_weights(
@@ -45,6 +45,7 @@ def tell_of_unreliable_evidence(khat: torch.Tensor) -> None:
     )
 
 
-def _stands_badly(khat: torch.Tensor) -> bool:
+def stand_badly(khat: torch.Tensor) -> bool:
+    """Whether more rows have weights that cannot be trusted than would by chance, (rows,)."""
     limits = ((TRUSTED, _MOST_DOUBTFUL), (_BEYOND, _MOST_BEYOND))
     return any(float((khat > limit).double().mean()) > most for limit, most in limits)

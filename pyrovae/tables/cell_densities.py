@@ -19,9 +19,9 @@ from pyrovae.prediction.framed import framed_site
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.site_rows import rows_second
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import observed_part
-from pyrovae.trust.site_rows import rows_second
 
 
 class CellDensities(NamedTuple):

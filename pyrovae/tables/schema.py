@@ -65,7 +65,9 @@ class Schema(NamedTuple):
                 logger.warning("columns %s %s", ", ".join(map(repr, sorted(found, key=str)[:5])), words)
         rows = np.stack([self._numbers(frame, one) for one in self.table if one.column is not None], 1)
         if empty := int(np.isnan(rows).all(1).sum()):
-            logger.warning("%d rows are missing entirely: they count nowhere, and nothing tells their cells", empty)
+            logger.warning(
+                "%d rows are missing entirely: they count nowhere, and the model alone tells their cells", empty
+            )
         return torch.from_numpy(rows)
 
     def _numbers(self, frame: Any, one: TableColumn) -> np.ndarray:

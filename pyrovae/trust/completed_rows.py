@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -25,9 +26,10 @@ from pyrovae.pairs.trace import samples
 from pyrovae.sampling.densities import densities_of
 from pyrovae.sampling.runs import Run, on_rows
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.site_rows import rows_second, seen_in
 from pyrovae.sampling.tiles import Tile, draw_ranges
+from pyrovae.sampling.unseen_rows import unseen_rows
 from pyrovae.sampling.whole_sites import given_sites, merged, whole_of
-from pyrovae.trust.site_rows import rows_second, seen_in
 from pyrovae.trust.systematic import systematic
 
 
@@ -62,20 +64,58 @@ def completed_rows(sampler: Sampler, draws: int, candidates: int) -> CompletedRo
 
 def _of_tiles(sampler: Sampler, draws: int, count: int) -> Iterator[CompletedRows]:
     together = _on_a_grid if sampler.global_sites else _by_rows
-    for rows, weights, tiles in together(sampler, draws, count):
-        chosen, khat, ess = _chosen(weights, rows, draws, sampler.seed)
-        yield CompletedRows(*completed_given(sampler, rows, tiles, chosen), khat, ess)
+    model_alone = sampler.tiles_by_rows(draws, "generative")
+    for (weighed, tiles), alone in zip(together(sampler, draws, count), model_alone, strict=True):
+        chosen, khat, ess = _chosen(weighed.log_weights, weighed.rows, draws, sampler.seed)
+        found = CompletedRows(*completed_given(sampler, weighed.rows, tiles, chosen), khat, ess)
+        yield _without_guide(sampler, found, weighed.unseen, alone(), count) if weighed.unseen.any() else found
 
 
-def _by_rows(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
-    """For each tile of rows the log weights (1, candidates, rows) and the tiles of the guide's draws of them."""
+def _without_guide(
+    sampler: Sampler, found: CompletedRows, unseen: torch.Tensor, tiles: Iterable[Tile], count: int
+) -> CompletedRows:
+    """Rows of which nothing is there as the model draws them, however far from the prior the guide is."""
+    drawn: dict[str, list[torch.Tensor]] = {site: [] for site in found.values}
+    parts = {whole_of(sampler.structure, part): whole for part, whole in merged(sampler.structure).items()}
+    for tile in tiles:
+        for site, values in drawn.items():
+            name = parts.get(site, site)
+            values.append(rows_second(sampler, tile.value(name), name).cpu())
+    for site, values in drawn.items():
+        found.values[site][:, unseen] = torch.cat(values)[:, unseen].to(found.values[site])
+    return found._replace(
+        khat=found.khat.masked_fill(unseen, -math.inf), ess=found.ess.masked_fill(unseen, float(count))
+    )
+
+
+class _Weighed(NamedTuple):
+    """The log weights of candidates (global draws, candidates, rows), and which rows have nothing observed."""
+
+    rows: range
+    log_weights: torch.Tensor
+    unseen: torch.Tensor
+
+
+def _weighed(sampler: Sampler, parts: Iterable[Iterable[Tile]]) -> _Weighed:
+    """Of the same rows, for each global draw the tiles of its candidates."""
+    weights, unseen, rows = [], None, range(0)
+    for tiles in parts:
+        weights.append([])
+        for tile in tiles:
+            weights[-1].append(densities_of(tile).log_weights.cpu())
+            unseen, rows = unseen_rows(sampler, tile, unseen), tile.rows
+    assert unseen is not None
+    return _Weighed(rows, torch.stack([torch.cat(part) for part in weights]), unseen)
+
+
+def _by_rows(sampler: Sampler, draws: int, count: int) -> Iterator[tuple[_Weighed, Iterator[Tile]]]:
+    """For each tile of rows its candidates' weights, and the tiles of the guide's draws of them."""
     scored, drawn = sampler.tiles_by_rows(count, "scored"), sampler.tiles_by_rows(count, "guide")
     for scores, values in zip(scored, drawn, strict=True):
-        found = [(tile.rows, densities_of(tile).log_weights.cpu()) for tile in scores()]
-        yield found[0][0], torch.cat([weights for _, weights in found])[None], values()
+        yield _weighed(sampler, [scores()]), values()
 
 
-def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
+def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple[_Weighed, Iterator[Tile]]]:
     """The same with global draws in front: for each row, candidates beside every one of them."""
     by_rows = attrgetter("rows")
     pairs = zip(
@@ -83,12 +123,8 @@ def _on_a_grid(sampler: Sampler, draws: int, count: int) -> Iterator[tuple]:
         groupby(sampler.grid(draws, count, "guide"), key=by_rows),
         strict=True,
     )
-    for (rows, scored), (_, drawn) in pairs:
-        parts = [
-            torch.cat([densities_of(tile).log_weights.cpu() for tile in tiles])
-            for _, tiles in groupby(scored, key=attrgetter("part"))
-        ]
-        yield rows, torch.stack(parts), drawn
+    for (_, scored), (_, drawn) in pairs:
+        yield _weighed(sampler, (tiles for _, tiles in groupby(scored, key=attrgetter("part")))), drawn
 
 
 def _chosen(

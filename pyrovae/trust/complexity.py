@@ -12,7 +12,7 @@ import torch
 from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.known_support import known_support
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
+from pyrovae.sampling.site_rows import observed_in, rows_second, seen_in
 
 _NATS = 8 * math.log(2)  # in a byte
 

@@ -13,10 +13,10 @@ from pyrovae.errors import ArgumentError
 from pyrovae.pairs.classes import as_indicators, class_form, extra_dims, probabilities
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.site_rows import observed_in, rows_second, seen_in
 from pyrovae.sampling.tiles import Tile
 from pyrovae.sampling.whole_sites import observed_part, observed_wholes
 from pyrovae.trust.amortisation import guide_reads
-from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
 Source = Literal["rest", "model", "residual"]
 

@@ -16,8 +16,8 @@ from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.in_words import in_words
 from pyrovae.plots.predictive_statistics import plot_test_statistics
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.site_rows import observed_in, rows_second, seen_in
 from pyrovae.sampling.whole_sites import given_sites, whole_of
-from pyrovae.trust.site_rows import observed_in, rows_second, seen_in
 
 Statistic = Callable[[torch.Tensor], Any]
 

@@ -20,10 +20,10 @@ from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.programs import Kind
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
+from pyrovae.sampling.site_rows import rows_second, seen_in
 from pyrovae.sampling.tiles import Tile
 from pyrovae.trust.amortisation import changed_sites
 from pyrovae.trust.ranks import Ranks, rank
-from pyrovae.trust.site_rows import rows_second, seen_in
 
 LIKELIHOOD = "log-likelihood"
 

@@ -15,7 +15,7 @@ from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import Scorer
-from pyrovae.trust.site_rows import rows_second
+from pyrovae.sampling.site_rows import rows_second
 
 _RATE = 0.15  # of Adam, in free coordinates, where priors are about 1 wide: of 0.05 to 0.3 the nearest to exact borders
 _RISE, _FALL = 1.1, 0.95  # of a condition's weight where it does not hold, and where it does

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.sampling.sampler import Sampler
-from pyrovae.trust.site_rows import rows_second
+from pyrovae.sampling.site_rows import rows_second
 
 
 def predictive_spread(sampler: Sampler, site: str, scale: Tensor, draws: int) -> Tensor:
