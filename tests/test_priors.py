@@ -15,6 +15,7 @@ import pyrovae as pv
 from pyrovae.checks.testing import check_conditional
 from pyrovae.models.conditionals.conditional import bounded
 from pyrovae.models.nets import event_shape
+from pyrovae.models.priors.normal_mixture import mixture_of
 
 
 @components(PRIORS)
@@ -58,6 +59,39 @@ def test_mixture_is_the_sum_of_its_components():
     parts = torch.distributions.Normal(prior.loc, scale).log_prob(z.unsqueeze(1)).sum(-1)
     expected = (parts + prior.logits.log_softmax(0)).logsumexp(-1)
     assert torch.allclose(prior().log_prob(z), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-4])
+@pytest.mark.parametrize("event", [(3,), (2, 3)])
+def test_mixtures_have_torchs_density_and_gradients(event, spread):
+    """Narrow components far from 0 as well, where squares of 1e9 cancel; in plates, and of draws in front."""
+    torch.manual_seed(0)
+    loc, scale = 3 * torch.randn(4, *event), spread * torch.rand(4, *event) + spread
+    logits = torch.randn(4)
+    rows = (loc[torch.randint(4, (6, 5))] + scale[0] * torch.randn(6, 5, *event)).double()
+    found = []
+    for kind in (mixture_of, pyro.distributions.MixtureSameFamily):
+        leaves = [one.double().requires_grad_() for one in (logits, loc, scale)]
+        parts = pyro.distributions.Normal(*leaves[1:]).to_event(len(event))
+        mixture = kind(pyro.distributions.Categorical(logits=leaves[0]), parts)
+        single = mixture.log_prob(rows.float() if kind is mixture_of else rows.float().double())
+        assert single.dtype == (torch.float32 if kind is mixture_of else torch.float64)
+        wide = mixture.expand([6, 5])
+        assert (wide.batch_shape, wide.sample().shape) == ((6, 5), rows.shape)
+        z = rows.clone().requires_grad_()
+        total = wide.log_prob(z)
+        total.sum().backward()
+        assert wide.log_prob(rows[0, 0]).shape == (6, 5)
+        found.append([single.detach().double(), total.detach(), z.grad, *(one.grad for one in leaves)])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-6, atol=1e-7 * float(other.abs().max()))
+
+
+def test_what_is_no_normal_stays_torchs():
+    parts = pyro.distributions.Laplace(torch.zeros(2, 3), 1.0).to_event(1)
+    assert (
+        type(mixture_of(pyro.distributions.Categorical(torch.ones(2)), parts)) is pyro.distributions.MixtureSameFamily
+    )
 
 
 def test_mixture_components_differ():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyrovae.models.conditionals.conditional import Conditional, bounded
 from pyrovae.models.nets import Event, event_shape
+from pyrovae.models.priors.normal_mixture import mixture_of
 from pyrovae.pairs.numbers import check_count
 
 
@@ -37,7 +38,7 @@ class Mixture(Conditional):
 
     def forward(self) -> Any:
         """Batch shape `()`, event shape as given."""
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.component(slice(None)))
+        return mixture_of(dist.Categorical(logits=self.logits), self.component(slice(None)))
 
     def component(self, number: int | slice | Tensor) -> Any:
         """The normals of these components; batch shape: that of their numbers."""

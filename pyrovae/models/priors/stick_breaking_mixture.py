@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyrovae.models.conditionals.conditional import Conditional, bounded
 from pyrovae.models.nets import Event, event_shape
+from pyrovae.models.priors.normal_mixture import mixture_of
 from pyrovae.pairs.numbers import check_count, check_positive
 
 
@@ -70,4 +71,4 @@ class StickBreakingMixture(Conditional):
         """Batch shape `()`, event shape as given."""
         loc, scale = self.spread * self.loc, (bounded(self.log_scale) / 2).exp()
         components = dist.Normal(loc, scale).to_event(loc.dim() - 1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.log_weights()), components)
+        return mixture_of(dist.Categorical(logits=self.log_weights()), components)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.errors import ArgumentError
 from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.nets import Event, event_shape
+from pyrovae.models.priors.normal_mixture import mixture_of
 from pyrovae.pairs.numbers import check_count
 
 
@@ -65,9 +66,7 @@ class VampPrior(Conditional):
                 f"pv.VampPrior: the posterior of pseudo-inputs {tuple(self.pseudo_inputs.shape)} has batch shape "
                 f"{tuple(components.batch_shape)}: give them as (K, *event of x)"
             )
-        return dist.MixtureSameFamily(
-            dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs))), components
-        )
+        return mixture_of(dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs))), components)
 
 
 def _start(pseudo_inputs: Any, shape: Event | None) -> Tensor:
