@@ -236,6 +236,41 @@ def test_whole_numbers_that_are_no_counts():
     assert kind_of(np.array([*noise.normal(size=50), None], dtype=object)) == "real"
 
 
+NEVER_NEGATIVE = {
+    "large whole numbers": (lambda noise: noise.integers(1, 2**40, 400, dtype="uint64"), "positive"),
+    "the same with a zero": (lambda noise: np.r_[0, noise.integers(1, 2**40, 400)], "positive_or_zero"),
+    "a range": (lambda noise: noise.uniform(1, 100, 400), "positive"),
+    "half a normal": (lambda noise: abs(noise.normal(0, 50, 400)) + 1e-3, "positive"),
+    "two groups": (lambda noise: np.r_[noise.normal(1.4, 0.2, 133), noise.normal(5, 0.6, 267)], "positive"),
+    "of 1e300": (lambda noise: noise.uniform(0.01, 1, 400) * 1e300, "positive"),
+}
+
+
+@pytest.mark.parametrize("name", NEVER_NEGATIVE)
+def test_numbers_that_are_never_negative_are_not_drawn_so(name):
+    """A normal as wide as these has several of a hundred draws below 0."""
+    make, kind = NEVER_NEGATIVE[name]
+    values = make(np.random.default_rng(0))
+    assert kind_of(values) == kind
+    schema = pv.tables.schema(pd.DataFrame({"x": values}))
+    likelihood = pv.ByColumn(pv.MLP(1, [], pv.ByColumn.outputs(schema.columns)), schema.columns)
+    torch.manual_seed(0)
+    drawn = schema.decode(likelihood(torch.randn(4000, 1)).sample())["x"].astype(float)
+    assert drawn.min() >= 0
+
+
+def test_near_zero_a_real_column_says_so():
+    normal = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(400.0) + 0.5) / 400).numpy()
+    notes = {
+        far: pv.tables.schema(pd.DataFrame({"x": normal + far, "y": normal**3})).table[0].note for far in (3.6, 4.5, 6)
+    }
+    assert "never below 0, where a normal as wide has 0.0002 of its draws: positive has none" in notes[3.6]
+    assert "has 3e-06 of its draws" in notes[4.5]
+    assert notes[6] == ""
+    bounded = pd.DataFrame({"x": np.r_[0.0, 1.0, np.random.default_rng(0).random(300)]})
+    assert "taken for real, which goes past them" in pv.tables.schema(bounded).table[0].note
+
+
 @pytest.mark.parametrize("values", [["a", "b", "c", "d"], [True, False, True, True], pd.Categorical([1, 2, 1, 2])])
 def test_a_kind_that_cannot_be_is_refused(values):
     frame = pd.DataFrame({"x": values, "y": [1.5, 2.5, 0.5, -1.0]})

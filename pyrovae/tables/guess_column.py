@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from typing import Any
 
@@ -26,6 +27,8 @@ _WRITTEN = {
     r"[+-]?\d+([.,]\d+)?": "numbers as texts? These are classes until numbers are made of them",
 }
 _RARE = 10  # rows of a class below which it is hardly learned
+_NEAR, _FAR = 3.0, 5.0  # means in spreads: a normal has 1 in 700 of its draws below 0, and 1 in 3 millions
+_WIDE = 4.0  # a spread of logarithms that is that of other numbers and a few written for zeros, such as 1e-40
 
 
 def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
@@ -69,7 +72,7 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
             raise DataError(f"column {name!r} holds infinity; make it a hole.")
         chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
         if chosen != "categorical":
-            note = note or ("" if kind else heaped_words(numbers, chosen))
+            note = "; ".join(filter(None, [note, "" if kind else heaped_words(numbers, chosen)]))
             return _with_numbers(TableColumn(Column(name, chosen), name, "number", (), dtype, note), values)
         return _classes(name, values, None, note)
     return _classes(name, values, kind, "")
@@ -149,13 +152,26 @@ def _kind_of_numbers(numbers: np.ndarray) -> tuple[str, str]:
     if inside.lowest <= low and high <= inside.highest and np.median(numbers) > _TINY:
         return "proportion", ""
     if (low == 0 and high <= 1) or (low > 0 and high == 1):
-        return "real", "between 0 and 1, the ends included: move these inside for a proportion"
-    if low >= 0 and high > 0:
-        if low == 0 and (numbers == 0).mean() > 0.01:
-            return "positive_or_zero", ""
-        if less_skewed_by_logarithm(numbers):
-            return "positive", ""
-    return "real", ""
+        words = "between 0 and 1, the ends included: taken for real, which goes past them; move these inside for a"
+        return "real", f"{words} proportion"
+    return _kind_from_zero_up(numbers) if low >= 0 and high > 0 else ("real", "")
+
+
+def _kind_from_zero_up(numbers: np.ndarray) -> tuple[str, str]:
+    """Real where they are far from 0, so that a normal has next to no draws below it."""
+    with_zeros = numbers.min() == 0
+    if with_zeros and (numbers == 0).mean() > 0.01:
+        return "positive_or_zero", ""
+    if less_skewed_by_logarithm(numbers):
+        return "positive", ""
+    shares = numbers / numbers.max()  # squares of 1e200 are infinite
+    distance = float(shares.mean() / max(shares.std(), 1e-12))
+    other = "positive_or_zero" if with_zeros else "positive"
+    if distance < _NEAR and np.log(numbers[numbers > 0]).std() < _WIDE:
+        return other, ""
+    below = math.erfc(distance / math.sqrt(2)) / 2
+    odd = f"never below 0, where a normal as wide has {below:.1g} of its draws: {other} has none"
+    return "real", odd if distance < _FAR else ""
 
 
 def _may_be_numbers(values: Any) -> bool:

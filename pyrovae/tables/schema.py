@@ -132,7 +132,7 @@ class Schema(NamedTuple):
 def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     """Guess what the columns of a frame are.
 
-    Numbers above 0 whose logarithms are less skewed are positive (or zero); whole numbers from 0 up are counts where
+    Numbers above 0 whose logarithms are less skewed, or that are not far from it, are positive (or zero); whole numbers from 0 up are counts where
     there are more than 20 different ones (or hardly one twice), and codes of classes otherwise; texts and booleans are
     classes; texts such as 30-39, <5 or 100+, and pandas' intervals, are intervals in which a number lies; a column that
     is the same everywhere, or texts that are all different, are left out. `print(schema)` shows it, with what is worth
