@@ -308,6 +308,27 @@ def test_other_libraries_get_their_own_frames_back(library):
     assert type(pv.generate(pair, frame, seed=0)) is type(frame)
 
 
+@pytest.mark.parametrize("library", ["pyarrow", "polars"])
+def test_whole_numbers_of_other_libraries_keep_type_and_digits(library):
+    """Numbers with holes came as doubles, and what their type cannot hold went back as holes."""
+    module = pytest.importorskip(library)
+    of = pa.Table.from_pandas if library == "pyarrow" else module.from_pandas
+    large = [2**53 + 1, 2**53 + 3, None, 2**53 + 7] * 6
+    small = pd.Series([250, 3, None, 200, 255, 0] * 4)
+    frame = of(pd.DataFrame({"large": pd.array(large, "Int64"), "small": small.astype("UInt8"), "x": range(0, 48, 2)}))
+    schema = pv.tables.schema(frame, kinds=dict.fromkeys(["large", "small", "x"], "real"))
+    pair = pv.recipes.table_vae(schema, latent=1, hidden=(4,))
+    for found in pv.impute(pair, frame, draws=20, candidates=40).frames():
+        assert list(zip(*types(found), strict=True)) == list(zip(*types(frame), strict=True))
+        back = found.to_pandas()
+        assert not back.isna().any().any()
+        assert [int(one) for one in found["large"].to_pylist()][1::4] == large[1::4] if library == "pyarrow" else True
+    doubles = pv.tables.schema(pd.DataFrame({"small": small * 10.5, "x": range(0, 48, 2)}), kinds={"small": "real"})
+    made = pv.generate(pv.recipes.table_vae(doubles, latent=1, hidden=(4,)), frame, seed=0)
+    assert dict(zip(*types(made), strict=True))["small"] == dict(zip(*types(frame), strict=True))["small"]
+    assert not made.to_pandas()["small"].isna().any()
+
+
 def test_what_is_no_frame_is_said(caplog):
     with caplog.at_level(logging.WARNING, "pyrovae"):
         pv.log_evidence(table_vae(), FRAME.drop(columns="job"), draws=8)

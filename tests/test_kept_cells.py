@@ -112,12 +112,78 @@ def test_columns_and_what_is_drawn_of_them_are_of_their_type(name):
         assert (back["v"][there] == frame["v"][there]).all()
 
 
-def test_what_a_type_cannot_hold_is_of_another():
-    schema = pv.tables.schema(pd.DataFrame({"x": X, "small": (100 * X).round().clip(-127, 127).astype("int8")}))
-    assert list(schema.decode([[0.0, 3.4]])["small"]) == [3]
-    assert list(schema.decode([[0.0, 3000.0]])["small"]) == [3000]
-    narrow = pv.tables.schema(pd.DataFrame({"x": X, "half": X.astype("float16")}))
-    assert list(narrow.decode([[0.0, 1e9]])["half"]) == [1e9]
+# Of each type what the nearest to 3.4, to 3e30, to -3e30 and to 1e-30 is, of a real column.
+NEAREST = {
+    "int8": [3, 127, -128, 0],
+    "uint8": [3, 255, 0, 0],
+    "UInt8": [3, 255, 0, 0],
+    "uint8[pyarrow]": [3, 255, 0, 0],
+    "Sparse[int8]": [3, 127, -128, 0],
+    "int64": [3, 2**63 - 1024, -(2**63), 0],
+    "uint64": [3, 2**64 - 2048, 0, 0],
+    "float16": [3.4, 65504, -65504, 0],
+    "float32": [3.4, 3e30, -3e30, 1e-30],
+    "float64": [3.4, 3e30, -3e30, 1e-30],
+    "Float32": [3.4, 3e30, -3e30, 1e-30],
+}
+
+
+@pytest.mark.parametrize("dtype", NEAREST)
+def test_all_draws_of_a_column_are_of_its_type_and_none_is_wrapped_around(dtype):
+    small = pd.Series((20 * X).round().clip(0, 100)).astype(dtype)
+    schema = pv.tables.schema(pd.DataFrame({"x": X, "n": small}), kinds={"n": "real"})
+    drawn = torch.tensor([3.4, 3e30, -3e30, 1e-30], dtype=torch.float64)
+    rows = torch.stack([drawn * 0, drawn], 1)
+    back = schema.decode(rows)["n"]
+    assert (back.dtype, list(back)) == (small.dtype, pytest.approx(NEAREST[dtype], rel=1e-3, abs=0))
+    holed = pd.DataFrame({"x": 0.0, "n": pd.Series([1, 2, 3, 4]).astype(dtype)})
+    for shift in (0.0, 300.0):  # some cells as they were, all others drawn; of a mask even in types without holes
+        rows[0, 1] = 1 + shift
+        filled = schema.decode(rows, like=holed)["n"]
+        assert filled.dtype == small.dtype
+        assert list(filled)[1:] == pytest.approx(NEAREST[dtype][1:], rel=1e-3, abs=0)
+
+
+def test_frames_of_one_call_are_of_one_type():
+    """Draws of a wide column: some fit into 8 bits and some do not."""
+    narrow = pd.Series((60 * X).round().clip(-128, 127))
+    pair = untrained(pd.DataFrame({"x": X, "n": narrow.astype("int8")}))
+    holed = pd.DataFrame({"x": X, "n": narrow.mask(X > 0)})
+    for dtype in ("Int8", "float64"):
+        frames = pv.impute(pair, holed.astype({"n": dtype}), draws=30, candidates=30).frames()
+        assert {str(frame["n"].dtype) for frame in frames} == {dtype}
+        assert max(frame["n"].max() for frame in frames) == 127
+        assert all((frame["n"] % 1 == 0).all() for frame in frames)
+    masked = pd.DataFrame({"x": X, "n": narrow.astype("int8")})
+    mask = masked.notna().assign(n=X < 0)
+    frames = pv.impute(pair, masked, mask=mask, draws=30, candidates=30).frames()
+    assert {str(frame["n"].dtype) for frame in frames} == {"int8"}
+    assert {str(pv.generate(pair, 100, seed=seed)["n"].dtype) for seed in range(5)} == {"int8"}
+
+
+def test_what_is_rounded_is_still_what_its_column_can_be():
+    """A positive number is not rounded to 0, which the schema itself would refuse, nor a proportion to 1."""
+    prices = np.exp(3 * X).round() + 1
+    share = (1 / (1 + np.exp(X))).astype("float32")
+    frame = pd.DataFrame({"price": prices.astype("int64"), "share": share})
+    schema = pv.tables.schema(frame, kinds={"price": "positive", "share": "proportion"})
+    back = schema.decode(torch.tensor([[0.2, 1 - 1e-9], [1e-30, 1e-30]], dtype=torch.float64))
+    assert (back["price"] == 1).all()
+    assert (str(back["share"].dtype), back["share"].max() < 1, back["share"].min() > 0) == ("float32", True, True)
+    assert not schema.encode(back).isnan().any()
+
+
+def test_classes_that_a_type_cannot_hold_are_not_wrapped_around():
+    pair = untrained(pd.DataFrame({"x": X, "code": np.where(X > 0, 300, 5)}))
+    narrow = pd.DataFrame({"x": X, "code": np.full(200, 5, dtype="uint8")})
+    filled = pv.impute(pair, narrow, mask=narrow.notna().assign(code=X < 0))
+    assert set(filled["code"]) == {5, 300}
+
+
+def test_a_type_that_pandas_does_not_make_of_its_name_is_none():
+    schema = pv.tables.schema(pd.DataFrame({"x": X, "y": X}))
+    odd = schema._replace(table=(schema.table[0]._replace(dtype="decimal128(5, 2)[pyarrow]"), schema.table[1]))
+    assert str(odd.decode([[0.5, 0.5]])["x"].dtype) == "float64"
 
 
 def test_names_of_columns_are_those_that_went_in():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.tables.of_type import of_type
 
 
 def as_frame(frame: Any, *, names: bool = True) -> Any:
@@ -30,8 +31,7 @@ def _exchanged(frame: Any) -> Any:
 
     try:
         if hasattr(frame, "__arrow_c_stream__"):
-            # Dates as pandas has them, and not as objects.
-            return _arrow(frame).to_pandas(date_as_object=False)
+            return _from_arrow(_arrow(frame))
         if hasattr(frame, "__dataframe__"):
             return pd.api.interchange.from_dataframe(frame)
     except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's own are ValueErrors
@@ -40,6 +40,19 @@ def _exchanged(frame: Any) -> Any:
         return frame.to_pandas()
     lazy = " (of a lazy one, .collect() it first)" if hasattr(frame, "collect") else ""
     raise DataError(f"give a DataFrame (pandas, polars, pyarrow){lazy}; this is {type(frame).__name__}.")
+
+
+def _from_arrow(table: Any) -> Any:
+    """With dates as pandas has them, and not as objects, and whole numbers whole, holes or none."""
+    import pandas as pd
+    import pyarrow
+
+    found = table.to_pandas(date_as_object=False)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count and pyarrow.types.is_integer(column.type):  # as doubles they lose their last digits
+            nullable = str(column.type).replace("int", "Int").replace("u", "U")  # such as UInt8
+            found[name] = column.to_pandas(types_mapper=lambda _, name=nullable: pd.api.types.pandas_dtype(name))
+    return found
 
 
 def in_form_of(frame: Any, other: Any) -> Any:
@@ -56,7 +69,11 @@ def in_form_of(frame: Any, other: Any) -> Any:
     import polars  # pyright: ignore[reportMissingImports] - a user's own
 
     made: Any = polars.from_arrow(table)
-    return made.cast({name: kind for name, kind in other.schema.items() if name in made.columns}, strict=False)
+    cast = {name: made[name].cast(kind, strict=False) for name, kind in other.schema.items() if name in made.columns}
+    # A cell that its type cannot hold, such as a level that an Enum has not, would be a hole.
+    return made.with_columns(
+        **{name: one for name, one in cast.items() if one.null_count() == made[name].null_count()}
+    )
 
 
 def _arrow(frame: Any) -> Any:
@@ -66,8 +83,11 @@ def _arrow(frame: Any) -> Any:
 
 
 def _cast(column: Any, kind: Any) -> Any:
+    import pandas as pd
     import pyarrow
 
+    if kind is not None and pyarrow.types.is_integer(kind) and pyarrow.types.is_floating(column.type):
+        return pyarrow.Array.from_pandas(of_type(column.to_pandas().to_numpy(dtype=float), pd.ArrowDtype(kind)))
     try:
         return column if kind is None else column.cast(kind)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):  # a type that cannot hold what was drawn

@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 
-def of_type(numbers: np.ndarray, dtype: str) -> Any:
-    """A column of numbers, NaN for what is missing, of a type by its name where that can hold them."""
+def of_type(numbers: np.ndarray, dtype: Any, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A column of numbers, NaN for what is missing, of a type: of each the nearest number that it holds.
+
+    So all draws of a column are of one type, and a number that is too large for it is its largest, and not one that
+    was wrapped around. Doubles where the type is none of numbers, or has none for holes.
+
+    Args:
+        numbers: (rows,).
+        dtype: of pandas, or its name.
+        low: the lowest number that the column can be: what is not below it is not rounded to below it.
+        high: the highest one, likewise.
+    """
     import pandas as pd
 
-    plain = pd.Series(numbers)
     try:
-        kind = pd.api.types.pandas_dtype(dtype)
-    except (TypeError, ImportError):  # a type of a library that is not here
-        return plain
-    if pd.api.types.is_integer_dtype(kind):
-        plain = pd.Series(np.rint(numbers))
-        if not plain.isna().any():
-            plain = _in_type(plain, np.dtype("int64"))
-    elif not pd.api.types.is_float_dtype(kind):
-        return plain
-    return _in_type(plain, kind)
+        kind: Any = pd.api.types.pandas_dtype(dtype)
+    except (TypeError, ImportError, NotImplementedError):  # a type of a library that is not here, or with parameters
+        return pd.Series(numbers)
+    if pd.api.types.is_float_dtype(kind):
+        return pd.Series(_rounded(numbers, _inner(kind), low, high)).astype(kind)
+    if not pd.api.types.is_integer_dtype(kind):
+        return pd.Series(numbers)
+    missing = np.isnan(numbers)
+    whole = pd.Series(_whole(np.where(missing, 0.0, numbers), _inner(kind), low, high))
+    if not missing.any():
+        return whole.astype(kind)
+    has_holes = not isinstance(kind, np.dtype | pd.SparseDtype)
+    return whole.astype(kind if has_holes else "float64").mask(missing)
 
 
-def _in_type(numbers: Any, kind: Any) -> Any:
-    """Numbers of another type, or as they are where it changes more than their last digits."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = numbers.astype(kind)
-            again = found.astype("float64")
-    except (ValueError, TypeError, OverflowError):  # no type for holes, or for numbers of this size
-        return numbers
-    same = np.isclose(again, numbers, rtol=1e-2, atol=0.0, equal_nan=True)
-    return found if bool(same.all()) else numbers
+def _inner(kind: Any) -> np.dtype:
+    """Numpy's type of the numbers in a column."""
+    return np.dtype(getattr(kind, "numpy_dtype", None) or getattr(kind, "subtype", None) or kind)
+
+
+def _whole(numbers: np.ndarray, inner: np.dtype, low: float, high: float) -> np.ndarray:
+    whole = np.rint(numbers)
+    whole = np.where((whole < low) & (numbers >= low), np.ceil(low), whole)
+    whole = np.where((whole > high) & (numbers <= high), np.floor(high), whole)
+    least, most = (int(end) for end in (np.iinfo(inner).min, np.iinfo(inner).max))
+    last = float(most)  # of 64 bits one more than there is, which would be wrapped around
+    return whole.clip(least, last if int(last) <= most else math.nextafter(last, 0.0)).astype(inner)
+
+
+def _rounded(numbers: np.ndarray, inner: np.dtype, low: float, high: float) -> np.ndarray:
+    most = float(np.finfo(inner).max)
+    near = np.where(np.isinf(numbers), numbers, numbers.clip(-most, most)).astype(inner)
+    rounded = near.astype(float)
+    with np.errstate(over="ignore", under="ignore"):  # of neighbours that nobody takes
+        up, down = (np.nextafter(near, inner.type(end)) for end in (np.inf, -np.inf))
+    near = np.where((rounded < low) & (numbers >= low), up, near)
+    return np.where((rounded > high) & (numbers <= high), down, near)

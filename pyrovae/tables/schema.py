@@ -105,8 +105,7 @@ class Schema(NamedTuple):
         found = {} if like is None else dict(as_frame(like).reset_index(drop=True).items())
         for one in self.table:
             if one.name in places:
-                decoded = one.values(numbers[:, places[one.name]])
-                found[one.name] = _kept(found.get(one.name), decoded, one, numbers[:, places[one.name]])
+                found[one.name] = _kept(found.get(one.name), one, numbers[:, places[one.name]])
             elif one.form == "constant" and one.name not in found:
                 found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
         frame = pd.DataFrame(found)
@@ -191,28 +190,36 @@ def _of_columns(columns: Iterable[TableColumn]) -> Schema:
     return Schema(table)
 
 
-def _kept(before: Any, decoded: Any, one: TableColumn, numbers: np.ndarray) -> Any:
-    """The cells that are as they were, as they were written; the others decoded."""
+def _kept(before: Any, one: TableColumn, numbers: np.ndarray) -> Any:
+    """The cells that are as they were, as they were written; the others decoded, of the same type."""
     import pandas as pd
 
-    if before is None:
-        return decoded
+    if before is None or before.isna().all():  # of which the type says nothing
+        return one.values(numbers)
     known = one.numbers(before)[0]
     # A class that the schema does not know was not seen by the model, and is there all the same.
-    same = (known == numbers) | (np.isnan(known) & before.notna().to_numpy())
-    if same.all() or not same.any():
-        return before if same.all() else decoded
+    same = (known == numbers) | (np.isnan(known) & (np.isnan(numbers) | before.notna().to_numpy()))
+    if same.all():
+        return before
+    decoded = one.values(numbers[~same]).set_axis(before.index[~same])  # whole where the schema's type is
+    if one.form == "number" and pd.api.types.is_numeric_dtype(before):
+        decoded = one.of_type(decoded, before.dtype)
     try:
-        filled, decoded = _able_to_hold(before, decoded[~same])
+        filled, decoded = _able_to_hold(before, decoded)
         filled[~same] = decoded
         filled = filled.astype(before.dtype) if isinstance(before.dtype, pd.SparseDtype) else filled
     except (ValueError, TypeError):  # a type that cannot hold them
-        return before.astype(object).where(same, decoded.astype(object)).infer_objects()
+        decoded = decoded.astype(object).reindex(before.index)
+        return before.astype(object).where(same, decoded).infer_objects()
     return filled
 
 
 def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
-    """A copy of a column that can hold what was decoded, and that in its type: its classes, its timezone."""
+    """A copy of a column that can hold what was decoded, and that in its type: its classes, its timezone.
+
+    Raises:
+        ValueError, TypeError: there is no way to.
+    """
     import pandas as pd
 
     if isinstance(before.dtype, pd.CategoricalDtype):
@@ -224,7 +231,10 @@ def _able_to_hold(before: Any, decoded: Any) -> tuple[Any, Any]:
         # Numbers of days are those of the clock on the wall, of whichever zone the frame has it.
         naive = decoded if decoded.dt.tz is None else decoded.dt.tz_localize(None)
         decoded = in_timezone(naive, before.dt.tz)
-    return before.copy(), decoded.astype(before.dtype)
+    changed = decoded.astype(before.dtype)
+    if pd.api.types.is_integer_dtype(before.dtype) and (changed != decoded).any():
+        raise ValueError(f"{before.dtype} does not hold all classes")  # of numbers it would wrap them around
+    return before.copy(), changed
 
 
 def _lines(table: Sequence[TableColumn]) -> Iterator[str]:

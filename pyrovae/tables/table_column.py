@@ -61,7 +61,7 @@ class TableColumn(NamedTuple):
         return numbers, []
 
     def values(self, numbers: np.ndarray) -> Any:
-        """Numbers as values of the frame's column, of its own type where that can hold them."""
+        """Numbers as values of the frame's column, of its own type."""
         import pandas as pd
 
         missing = np.isnan(numbers)
@@ -77,7 +77,14 @@ class TableColumn(NamedTuple):
                     f"{len(self.levels)}: decode single draws, not their means."
                 )
             return self._of_levels(np.where(missing, -1, numbers).astype(int))
-        return of_type(numbers, self.dtype)
+        return self.of_type(pd.Series(numbers), self.dtype)
+
+    def of_type(self, values: Any, dtype: Any) -> Any:
+        """A column of numbers as one of another type, and still what its kind can be."""
+        assert self.column is not None
+        low, high, _ = kind_of(self.column).range_of(self.column)
+        numbers = values.astype("float64").to_numpy(dtype=float, na_value=np.nan)
+        return of_type(numbers, dtype, low, high).set_axis(values.index)
 
     def _as_written(self, dates: Any) -> Any:
         """Dates in the column's own unit and timezone."""
