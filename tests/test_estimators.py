@@ -270,6 +270,14 @@ def test_frames_of_other_libraries_and_names_that_are_numbers():
     model = pv.estimators.VAEImputer(**QUICK, kinds={1: "categorical"}).fit(numbered)
     assert list(model.transform(numbered).columns) == [0, 1]
     assert list(model.get_feature_names_out()) == ["x0", "x1"]
+    assert list(pv.estimators.VAEDensity(**QUICK).fit(numbered).sample(2, random_state=0).columns) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_sparse_matrices_are_refused_with_what_takes_them(kind):
+    sparse = pytest.importorskip("scipy.sparse").csr_array(np.eye(30))
+    with pytest.raises(pv.DataError, match=r"sparse matrix.*whole columns.*X\.toarray.*pv\.fit\(pair, X\)"):
+        ESTIMATORS[kind](**QUICK).fit(sparse)
 
 
 def test_columns_of_another_frame_are_refused():

@@ -194,4 +194,56 @@ def test_names_of_columns_are_those_that_went_in():
     assert back.columns.equals(frame.columns)
     assert back.columns.names == ["group", "name"]
     assert isinstance(back.columns, pd.MultiIndex)
-    assert list(schema.decode(schema.encode(frame), like=frame[[("b", "x")]]).columns) == [("b", "x"), "('a', 'x')"]
+    assert list(schema.decode(schema.encode(frame), like=frame[[("b", "x")]]).columns) == [("b", "x"), ("a", "x")]
+
+
+NAMES = {
+    "numbers": range(3),
+    "numbers and texts": ["a", 7, 2.5],
+    "dates": pd.date_range("2024-01-31", periods=3, freq="D"),
+    "tuples": pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)]),
+    "texts": ["0", "1", "2"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_rows_have_the_names_of_the_frame_that_the_schema_was_made_from(name, tmp_path):
+    frame = pd.DataFrame(np.stack([X, X**2 + 1, -X], 1), columns=NAMES[name])
+    schema = pv.tables.schema(frame)
+    schema.save(tmp_path / "schema.toml")
+    assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
+    pair = pv.recipes.table_vae(pv.tables.read_schema(tmp_path / "schema.toml"), latent=1, hidden=[4])
+    second = frame.columns[1]
+    for made in (
+        pv.generate(pair, 5, seed=0),
+        pv.tables.generate_where(pair, 5, {second: (1.0, None)}),
+        pv.reconstruct(pair, frame),
+        pv.impute(pair, frame.mask(frame < 0)),
+    ):
+        assert made.columns.equals(frame.columns)
+        assert list(made[[second]].columns) == [second]
+    texts = frame.set_axis([str(one) for one in frame.columns], axis=1)
+    assert pv.impute(pair, texts.mask(texts < 0)).columns.equals(texts.columns)
+    assert list(pv.impute(pair, texts.iloc[:, :2].mask(texts.iloc[:, :2] < 0)).columns) == list(texts.columns)
+
+
+def test_outliers_have_the_names_of_the_frame():
+    frame = pd.DataFrame(np.stack([X, X + 0.01, -X], 1))
+    frame.loc[3, 1] = 80.0
+    found = pv.tables.outliers(untrained(frame), frame, draws=50)
+    assert found.cells[1].idxmax() == 3
+    assert found.expected["column"].iloc[0] == 1
+    assert found.cleaned().columns.equals(frame.columns)
+    assert found.cleaned().loc[3].isna().tolist() == [False, True, False]
+
+
+def test_a_name_that_no_file_holds_becomes_a_text(tmp_path):
+    frame = pd.DataFrame({None: X, pd.Period("2024-01", "M"): -X, "a": X**2})
+    schema = pv.tables.schema(frame)
+    schema.save(tmp_path / "schema.toml")
+    assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
+    assert list(pv.generate(untrained(frame), 2).columns) == [str(one) for one in frame.columns]
+    text = (tmp_path / "schema.toml").read_text(encoding="utf-8")
+    (tmp_path / "schema.toml").write_text(text.replace('name = "a"', 'name = "a"\nlabel = {b = 1}'), encoding="utf-8")
+    with pytest.raises(pv.FileError, match=r"column 'a': label = .* a label is a number"):
+        pv.tables.read_schema(tmp_path / "schema.toml")

@@ -169,6 +169,14 @@ def test_a_schema_is_written_and_read(tmp_path):
         assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
 
 
+def of_column(text, name, entry, value):
+    """The file with another value for an entry of one column."""
+    before, _, behind = text.partition(f'name = "{name}"')
+    behind, changes = re.subn(rf"^{entry} = .*$", lambda _: f"{entry} = {value}", behind, count=1, flags=re.MULTILINE)
+    assert changes == 1
+    return f'{before}name = "{name}"{behind}'
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -178,7 +186,28 @@ def test_a_schema_is_written_and_read(tmp_path):
         (lambda text: text.replace("center = ", "centre = ", 1), "has 'centre', which no schema has"),
         (lambda text: text.replace("spread = ", "spread = -", 1), "spread=-"),
         (lambda text: text.replace('name = "income"', 'name = "height"'), "twice"),
-        (lambda text: text.replace('levels = ["clerk", "cook", "nurse"]', 'levels = ["clerk"]'), "1 classes"),
+        (lambda text: of_column(text, "job", "levels", '["clerk"]'), "'cook' is in one"),
+        (lambda text: of_column(text, "job", "levels", '["clerk", "chef", "nurse"]'), "'chef' is in one list"),
+        (lambda text: of_column(text, "job", "shares", "[0.2, 0.3, 0.6]"), "'job': the shares sum to 1.1;"),
+        (lambda text: of_column(text, "debt", "shares", "[0.3, 0.3]"), "'debt': the shares sum to 0.6;"),
+        (lambda text: of_column(text, "job", "shares", "[0.5, 0.5]"), "'job' has 2 shares of 3 classes"),
+        (lambda text: of_column(text, "job", "shares", "[0.5, 0.5, -0.0]"), "'job': shares are finite numbers above"),
+        (lambda text: of_column(text, "height", "dtype", '"flaot64"'), "'height': dtype = 'flaot64' is no type that"),
+        (
+            lambda text: of_column(text, "height", "dtype", '"str"'),
+            "'height': form = 'number' is one of numbers, which",
+        ),
+        (lambda text: of_column(text, "height", "form", '"date"'), "'height': form = 'date' is one of dates, which"),
+        (lambda text: of_column(text, "seen", "dtype", '"int64"'), "'seen': form = 'day' is one of dates, which"),
+        (lambda text: of_column(text, "job", "dtype", '"int64"'), "'job': form = 'classes' is one of these levels"),
+        (
+            lambda text: of_column(text, "codes", "dtype", '"datetime64[ns]"'),
+            "'codes': form = 'classes' is one of these",
+        ),
+        (
+            lambda text: of_column(text, "codes", "note", '""\nends = [[0,1],[1,2],[2,3],[3,4]]'),
+            "'codes': ends are those",
+        ),
     ],
 )
 def test_a_schema_that_says_nothing_sensible_is_refused(change, match, tmp_path):
@@ -419,6 +448,66 @@ def test_the_order_of_texts_is_said_where_nobody_gave_one(tmp_path, caplog):
     assert (found.table[0].levels, caplog.text) == (("low", "mid", "high"), "")
     assert found.columns[0].shares == pytest.approx([0.6, 0.3, 0.1], abs=0.06)
     assert found.decode(found.encode(frame)).equals(frame)
+
+
+def test_shares_follow_the_levels_whatever_order_is_made_of_these(tmp_path, caplog):
+    size = np.repeat(["high", "low", "mid"], [30, 180, 90])
+    frame = pd.DataFrame({"size": size, "x": np.random.default_rng(1).normal(size=300)})
+    schema, path = pv.tables.schema(frame, kinds={"size": "ordinal"}), tmp_path / "schema.toml"
+    schema.save(path)
+    text = path.read_text(encoding="utf-8").replace(
+        '\nlevels = ["high", "low", "mid"]', '\nlevels = ["low", "mid", "high"]'
+    )
+    path.write_text(text, encoding="utf-8")
+    meant = frame.assign(size=pd.Categorical(size, ["low", "mid", "high"], ordered=True))
+    for found in (pv.tables.read_schema(path), pv.tables.read_schema(path, frame)):
+        assert found.columns == pv.tables.schema(meant).columns
+        assert found.columns[0].shares == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
+        assert "alphabet" not in str(found)
+        found.save(tmp_path / "again.toml")
+        assert pv.tables.read_schema(tmp_path / "again.toml") == found
+    path.write_text(text.replace("measured_levels", "# measured_levels"), encoding="utf-8")  # a file of before
+    assert pv.tables.read_schema(path).columns[0].shares == schema.columns[0].shares
+
+
+def test_intervals_keep_their_order(tmp_path):
+    frame = pd.DataFrame({"age": ["0-9", "10-19", "20-29", "30-39"] * 20, "x": np.arange(80) / 7})
+    pv.tables.schema(frame).save(tmp_path / "schema.toml")
+    text = (
+        (tmp_path / "schema.toml")
+        .read_text(encoding="utf-8")
+        .replace('levels = ["0-9", "10-19"', 'levels = ["10-19", "0-9"', 1)
+    )
+    (tmp_path / "schema.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(pv.FileError, match="'age': intervals have the order of their numbers"):
+        pv.tables.read_schema(tmp_path / "schema.toml")
+
+
+TYPES = {
+    "sparse": pd.arrays.SparseArray([0.0, 1.5, -2.0, 0.0] * 20, fill_value=0.0),
+    "sparse whole": pd.arrays.SparseArray([0, 1, -2, 30] * 20, fill_value=0),
+    "nullable": pd.array([1.5, None, -2.0, 0.5] * 20, dtype="Float32"),
+    "objects": pd.Series([1.5, None, -2.0, 0.5] * 20, dtype=object),
+    "booleans": pd.array([True, None, False, False] * 20, dtype="boolean"),
+    "codes": pd.Series([1, 2, 3, 300] * 20, dtype="int16"),
+    "categories": pd.Series(["a", "b", "c", None] * 20, dtype="category"),
+    "intervals": pd.Series(pd.cut([1, 3, 5, 7] * 20, [0, 2, 4, 6, 8])),
+    "texts": pd.Series(["a", "b", "c", None] * 20, dtype="string"),
+    "zoned": pd.Series(pd.to_datetime(["2020-01-31", None, "2021-05-05", "2022-01-01"] * 20)).dt.tz_localize("UTC"),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_type_of_every_column_is_one_that_a_file_may_say(name, tmp_path):
+    frame = pd.DataFrame({"v": TYPES[name], "x": np.random.default_rng(0).normal(size=80)})
+    kinds = {"v": "real"} if name.startswith(("sparse", "obj")) else {}
+    schema = pv.tables.schema(frame, kinds=kinds)
+    schema.save(tmp_path / "schema.toml")
+    assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
+    full = frame.dropna()
+    assert str(schema.decode(schema.encode(full))["v"].dtype) == (
+        "float64" if name == "objects" else str(full["v"].dtype)
+    )
 
 
 def test_complex_numbers_are_refused_and_not_cut():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.tables.column_label import column_text
 from pyrovae.tables.of_type import of_type
 
 
@@ -20,7 +21,7 @@ def as_frame(frame: Any, *, names: bool = True) -> Any:
     except ImportError:
         raise ArgumentError("tables need pandas: pip install pandas.") from None
     found = frame if isinstance(frame, pd.DataFrame) else _exchanged(frame)
-    known = [str(name) for name in found.columns]
+    known = [column_text(name) for name in found.columns]
     if twice := [name for name in known if known.count(name) > 1]:
         raise DataError(f"the frame has two columns {twice[0]!r}; rename one.")
     return found.set_axis(known, axis=1) if names else found
@@ -71,9 +72,7 @@ def in_form_of(frame: Any, other: Any) -> Any:
     made: Any = polars.from_arrow(table)
     cast = {name: made[name].cast(kind, strict=False) for name, kind in other.schema.items() if name in made.columns}
     # A cell that its type cannot hold, such as a level that an Enum has not, would be a hole.
-    return made.with_columns(
-        **{name: one for name, one in cast.items() if one.null_count() == made[name].null_count()}
-    )
+    return made.with_columns(**{name: one for name, one in cast.items() if one.null_count() == made[name].null_count()})
 
 
 def _arrow(frame: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrovae.models.conditionals.columns import KINDS
+from pyrovae.tables.column_label import of_lists
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.table_column import TableColumn
 
@@ -34,6 +35,10 @@ def edited_column(entries: Mapping[str, Any], values: Any) -> TableColumn:
     Raises:
         DataError, ArgumentError: the values are none of this kind.
     """
+    return _measured(entries, values)._replace(label=of_lists(entries.get("label")))
+
+
+def _measured(entries: Mapping[str, Any], values: Any) -> TableColumn:
     name, kind = entries["name"], entries.get("kind", "left out")
     if kind == "left out":
         return TableColumn(None, name, "identifier", dtype=entries.get("dtype", ""), note="left out")

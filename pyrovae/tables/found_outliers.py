@@ -11,6 +11,8 @@ from pyrovae.data.row_words import LINE
 from pyrovae.models.conditionals.columns import kind_of
 from pyrovae.pairs.numbers import check_share
 from pyrovae.pairs.with_schema import RowSchema
+from pyrovae.tables.as_frame import as_frame
+from pyrovae.tables.column_label import column_text
 
 _SHOWN = 10
 
@@ -92,17 +94,19 @@ def found_outliers(
     """
     import pandas as pd
 
-    names = [column.name for column in schema.columns]
+    own = {column_text(name): name for name in frame.columns}
+    texts = [column.name for column in schema.columns]
+    names = [own.get(name, name) for name in texts]
     probabilities = pd.DataFrame(cells.numpy(), index=frame.index, columns=names)
     suspect = (cells > 0.5).numpy()
     expected = pd.DataFrame(columns=["row", "column", "value", "low", "high", "probability"])
     if likely is not None:
         where = np.flatnonzero(suspect.any(1))
-        ends = [schema.decode(_end(likely, schema, share), nearest=True) for share in (0.05, 0.95)]
+        ends = [as_frame(schema.decode(_end(likely, schema, share), nearest=True)) for share in (0.05, 0.95)]
         expected = pd.DataFrame(
             {
                 "row": frame.index[row], "column": names[place], "value": frame.iloc[row][names[place]],
-                "low": ends[0][names[place]].iloc[number], "high": ends[1][names[place]].iloc[number],
+                "low": ends[0][texts[place]].iloc[number], "high": ends[1][texts[place]].iloc[number],
                 "probability": float(cells[row, place]),
             }
             for number, row in enumerate(where) for place in np.flatnonzero(suspect[row])

@@ -11,6 +11,7 @@ import torch
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.models.conditionals.columns import kind_of
 from pyrovae.tables.bands import band
+from pyrovae.tables.column_label import column_text
 from pyrovae.tables.schema import Schema
 from pyrovae.tables.table_column import DATES, TableColumn
 
@@ -47,7 +48,7 @@ def given_cells(schema: Schema, where: Any) -> GivenCells:
     if not isinstance(where, Mapping) or not where:
         raise ArgumentError(f"where={where!r}; give values of columns by name, such as {{'class': 'rare'}}.")
     known = [one for one in schema.table if one.column is not None]
-    where = {str(name): value for name, value in where.items()}
+    where = {column_text(name): value for name, value in where.items()}
     for name, value in where.items():
         if name not in {one.name for one in known}:
             raise ArgumentError(f"{argument('where', {name: value})}: {_unknown(schema, name)}")

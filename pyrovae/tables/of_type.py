@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ def of_type(numbers: np.ndarray, dtype: Any, low: float = -math.inf, high: float
     """
     import pandas as pd
 
-    try:
-        kind: Any = pd.api.types.pandas_dtype(dtype)
-    except (TypeError, ImportError, NotImplementedError):  # a type of a library that is not here, or with parameters
+    kind = type_of(dtype)
+    if kind is None:
         return pd.Series(numbers)
     if pd.api.types.is_float_dtype(kind):
         return pd.Series(_rounded(numbers, _inner(kind), low, high)).astype(kind)
@@ -36,6 +36,19 @@ def of_type(numbers: np.ndarray, dtype: Any, low: float = -math.inf, high: float
         return whole.astype(kind)
     has_holes = not isinstance(kind, np.dtype | pd.SparseDtype)
     return whole.astype(kind if has_holes else "float64").mask(missing)
+
+
+def type_of(dtype: Any) -> Any:
+    """Pandas' type by its name; None where there is none, such as that of a library that is not here."""
+    import pandas as pd
+
+    try:
+        return pd.api.types.pandas_dtype(dtype)
+    except (TypeError, ImportError, NotImplementedError):
+        sparse = re.fullmatch(
+            r"Sparse\[((?:u?int|float)\d+), ([\d.+-]+)\]", str(dtype)
+        )  # pandas reads not all it writes
+        return pd.SparseDtype(sparse[1], np.dtype(sparse[1]).type(sparse[2]).item()) if sparse else None
 
 
 def _inner(kind: Any) -> np.dtype:

@@ -106,7 +106,7 @@ def outliers(
     own = outlier_posteriors(pair, given, key, **options)
     cells, rows = _probabilities(pair, schema, given, key, options) if own is None else own
     likely = _likely(pair, given, key, cells > _SUSPECT, options)
-    return found_outliers(as_frame(frame), schema, cells, rows, likely)
+    return found_outliers(as_frame(frame, names=False), schema, cells, rows, likely)
 
 
 def _likely(pair: HasPair, given: Any, key: Any, suspects: torch.Tensor, options: dict) -> torch.Tensor | None:

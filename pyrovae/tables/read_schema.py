@@ -12,10 +12,13 @@ from typing import Any
 from pyrovae.data.check_plain import check_plain
 from pyrovae.errors import FileError
 from pyrovae.models.conditionals.column import Column
-from pyrovae.models.conditionals.columns import check_column, has_classes
+from pyrovae.models.conditionals.columns import check_column, has_classes, kind_of
 from pyrovae.tables.as_frame import as_frame
+from pyrovae.tables.column_label import is_label, of_lists
 from pyrovae.tables.edited_column import edited_column, is_edited
 from pyrovae.tables.schema import Schema
+from pyrovae.tables.stated_shares import check_shares, stated_shares
+from pyrovae.tables.stated_type import wrong_type
 from pyrovae.tables.table_column import TableColumn
 from pyrovae.training.saved import files
 
@@ -108,7 +111,8 @@ def _edited(entries: dict[str, Any], column: ReadColumn | None) -> TableColumn:
 
 
 def _column(entries: dict[str, Any]) -> TableColumn:
-    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "measured_as", "ends", "note"}
+    known = {"name", "form", "dtype", "levels", "kind", "center", "spread", "shares", "measured_as", "ends", "note",
+             "label", "measured_levels"}  # fmt: skip
     if strange := sorted(set(entries) - known):
         raise ValueError(f"a column has {strange[0]!r}, which no schema has")
     name, form = entries.get("name"), entries.get("form")
@@ -120,20 +124,31 @@ def _column(entries: dict[str, Any]) -> TableColumn:
     texts = {key: entries.get(key, "") for key in ("dtype", "note")}
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError(f"column {name!r}: dtype and note are texts")
-    column = None
-    if "kind" in entries:
-        numbers = {key: entries.get(key, default) for key, default in (("center", 0.0), ("spread", 1.0))}
-        shares = tuple(entries.get("shares", ()))
-        if not all(_is_finite(number) for number in (*numbers.values(), *shares)) or any(
-            share <= 0 for share in shares
-        ):
-            raise ValueError(f"column {name!r}: center, spread and shares are finite numbers, shares above 0")
-        classes = len(levels) if form == "classes" else 0
-        ends = tuple((float(low), float(high)) for low, high in entries.get("ends", ()))
-        column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares, ends=ends))
-        if (form == "classes") != has_classes(column) or form not in _FORMS[:4]:
-            raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
-    return TableColumn(column, name, form, levels, **texts)
+    label = of_lists(entries.get("label"))
+    if label is not None and not is_label(label):
+        raise ValueError(f"column {name!r}: label = {label!r}; a label is a number, a date or a list of such and texts")
+    column = _of_model(entries, name, form, levels) if "kind" in entries else None
+    if column is not None and (words := wrong_type(form, texts["dtype"], levels)):
+        raise ValueError(f"column {name!r}: {words}")
+    if column is not None and entries.get("measured_levels", list(levels)) != list(levels):
+        texts["note"] = "its levels are in an order made by hand"  # the guess may have said which one they had
+    return TableColumn(column, name, form, levels, **texts, label=label)
+
+
+def _of_model(entries: dict[str, Any], name: str, form: str, levels: tuple[Any, ...]) -> Column:
+    numbers = {key: entries.get(key, default) for key, default in (("center", 0.0), ("spread", 1.0))}
+    if not all(_is_finite(number) for number in numbers.values()):
+        raise ValueError(f"column {name!r}: center and spread are finite numbers")
+    shares = stated_shares(entries, name, levels) if form == "classes" else tuple(entries.get("shares", ()))
+    check_shares(name, shares)
+    ends = tuple((float(low), float(high)) for low, high in entries.get("ends", ()))
+    classes = len(levels) if form == "classes" else 0
+    column = check_column(Column(name, entries["kind"], classes, **numbers, shares=shares, ends=ends))
+    if (form == "classes") != has_classes(column) or form not in _FORMS[:4]:
+        raise ValueError(f"column {name!r}: a {column.kind} column has another form than {form!r}")
+    if ends and getattr(kind_of(column), "units", None) is None:
+        raise ValueError(f"column {name!r}: ends are those of intervals, and a {column.kind} column has none")
+    return column
 
 
 def _is_finite(number: Any) -> bool:

@@ -14,6 +14,7 @@ from pyrovae.errors import ArgumentError, DataError
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.as_frame import as_frame, in_form_of
+from pyrovae.tables.column_label import column_label, column_text
 from pyrovae.tables.guess_column import guessed_column
 from pyrovae.tables.said_twice import said_twice
 from pyrovae.tables.schema_toml import schema_toml
@@ -110,10 +111,21 @@ class Schema(NamedTuple):
                 found[one.name] = pd.Series([one.levels[0] if one.levels else None] * len(numbers))
         frame = pd.DataFrame(found)
         if like is not None:
-            new = frame.columns[len(like.columns) :]
-            names = like.columns.append(new) if len(new) else like.columns
-            frame = frame.set_axis(like.index).set_axis(names, axis=1)
+            frame = frame.set_axis(like.index)
+        if form is None or isinstance(form, pd.DataFrame):  # those of other libraries have texts
+            frame = frame.set_axis(self._names(frame.columns, () if like is None else like.columns), axis=1)
         return in_form_of(frame, form)
+
+    def _names(self, texts: Any, given: Any) -> Any:
+        """What the columns are called: as in the frame that was given, the others as in that of the schema."""
+        import pandas as pd
+
+        labels = {one.name: one.name if one.label is None else one.label for one in self.table}
+        if len(given):
+            labels = {} if all(isinstance(name, str) for name in given) else labels
+            new = [labels.get(name, name) for name in texts[len(given) :]]
+            return given.append(pd.Index(new)) if new else given
+        return pd.Index([labels[name] for name in texts])
 
     def toml(self) -> str:
         """All that it says, as TOML."""
@@ -131,11 +143,12 @@ class Schema(NamedTuple):
 def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     """Guess what the columns of a frame are.
 
-    Numbers above 0 whose logarithms are less skewed, or that are not far from it, are positive (or zero); whole numbers from 0 up are counts where
-    there are more than 20 different ones (or hardly one twice), and codes of classes otherwise; texts and booleans are
-    classes; texts such as 30-39, <5 or 100+, and pandas' intervals, are intervals in which a number lies; a column that
-    is the same everywhere, or texts that are all different, are left out. `print(schema)` shows it, with what is worth
-    knowing; `kinds` corrects it, and so does an edited file (`read_schema`).
+    Numbers above 0 whose logarithms are less skewed, or that are not far from it, are positive (or zero); whole
+    numbers from 0 up are counts where there are more than 20 different ones (or hardly one twice), and codes of classes
+    otherwise; texts and booleans are classes; texts such as 30-39, <5 or 100+, and pandas' intervals, are intervals in
+    which a number lies; a column that is the same everywhere, or texts that are all different, are left out.
+    `print(schema)` shows it, with what is worth knowing; `kinds` corrects it, and so does an edited file
+    (`read_schema`).
 
     Args:
         frame: of pandas, or of any library that exchanges tables (Arrow's stream or the dataframe interchange), such as
@@ -159,7 +172,8 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     """
     if kinds is not None and not isinstance(kinds, Mapping):
         raise ArgumentError(f"kinds is a {type(kinds).__name__}; give a dictionary, column name to kind.")
-    frame, kinds = as_frame(frame), {str(name): kind for name, kind in (kinds or {}).items()}
+    labels = [column_label(name) for name in as_frame(frame, names=False).columns]
+    frame, kinds = as_frame(frame), {column_text(name): kind for name, kind in (kinds or {}).items()}
     if not len(frame) or not len(frame.columns):
         raise DataError(
             f"the frame has {len(frame)} rows and {len(frame.columns)} columns; there is nothing to learn from."
@@ -169,7 +183,10 @@ def schema(frame: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
     for name, kind in kinds.items():
         if kind not in (*KINDS, "left out"):
             raise ArgumentError(f"kinds: {name!r} is {kind!r}; give {', '.join(map(repr, KINDS))} or 'left out'.")
-    found = _of_columns(guessed_column(name, frame[name], kinds.get(name)) for name in frame.columns)
+    found = _of_columns(
+        guessed_column(name, frame[name], kinds.get(name))._replace(label=label)
+        for name, label in zip(frame.columns, labels, strict=True)
+    )
     return Schema(said_twice(found.table, frame))
 
 

@@ -32,6 +32,7 @@ class TableColumn(NamedTuple):
         levels: the classes, in order; of a constant its one value.
         dtype: of the frame's column.
         note: what is worth knowing of it.
+        label: what the frame calls it, where that is no text: a number, a date or a tuple.
 
     Examples:
         >>> import pandas as pd, pyrovae as pv
@@ -45,6 +46,7 @@ class TableColumn(NamedTuple):
     levels: tuple[Level, ...] = ()
     dtype: str = ""
     note: str = ""
+    label: Any = None
 
     def numbers(self, values: Any) -> tuple[np.ndarray, list[str]]:
         """The values of a frame's column as numbers, NaN for what is missing, and classes that are not known.

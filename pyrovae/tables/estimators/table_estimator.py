@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from pyrovae.data.holed_rows import column_means
 from pyrovae.data.rows_of_frames import is_frame
+from pyrovae.data.sparse_rows import is_sparse
 from pyrovae.errors import ArgumentError, DataError, PairError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.models.recipes import table_vae
@@ -103,8 +104,9 @@ class TableEstimator(BaseEstimator):
         weights = _check_sample_weight(sample_weight, frame, dtype=np.float64)
         if (weights < 0).any() or not weights.any():
             raise ArgumentError("sample_weight is below 0, or 0 for every row; give weights of which one is above 0.")
+        own = as_frame(X, names=False) if is_frame(X) else frame  # with its names, which new rows are to have
+        self.schema_ = schema(own[weights > 0], kinds=self._kinds(list(frame.columns)))
         frame, weights = frame[weights > 0], weights[weights > 0]
-        self.schema_ = schema(frame, kinds=self._kinds(list(frame.columns)))
         x, self._from_frame = self.schema_.encode(frame), is_frame(X)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fill = column_means(x)
@@ -145,6 +147,12 @@ class TableEstimator(BaseEstimator):
         if is_frame(X):
             validate_data(self, as_frame(X, names=False), reset=reset, skip_check_array=True)
             return as_frame(X)
+        if is_sparse(X):
+            raise DataError(
+                "X is a sparse matrix, and an estimator describes its table by the cells of whole columns: give "
+                "X.toarray(), where it fits into memory. A pair of your own takes it as it is, and makes it dense "
+                "batch by batch: pv.fit(pair, X), pv.log_evidence(pair, X)."
+            )
         numbers: Any = validate_data(
             self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset
         )
