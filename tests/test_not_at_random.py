@@ -190,3 +190,31 @@ def test_which_cells_are_missing_is_learned_from_a_column_beside_it(sign):
     assert slope * -sign > 0.8, slope
     found = pv.impute(pair, frame)["a"][hidden].mean()
     assert abs(found - full["a"][hidden].mean()) < 0.12
+
+
+def test_what_is_known_and_learned_is_shown_by_column():
+    mechanism = pv.SelfMasking(MIXED, slopes={"a": -1.5, "c": (1.0, -1.0, -2.0)}, intercepts={"b": 10.0})
+    with torch.no_grad():
+        mechanism.slopes[1, 0], mechanism.slopes[3, :2], mechanism.intercepts[2] = (
+            0.25,
+            torch.tensor([0.5, -0.5]),
+            1.125,
+        )
+    shown = str(mechanism)
+    assert "a  intercept 2, slope -1.5 (known)" in shown
+    assert "b  intercept 10 (known), slope 0.25\n" in shown
+    assert "c  intercept 1.12, slopes 1, -1, -2 (known)" in shown
+    assert "d  intercept 2, slopes 0.5, -0.5\n" in shown
+    assert "d  intercept 2" in str(pv.recipes.table_vae(MIXED, latent=1, hidden=[4], mechanism=mechanism).pair)
+    wide = pv.SelfMasking([column._replace(name=f"{n}") for n in range(10) for column in REAL])
+    assert len(str(wide).splitlines()) == 15
+    assert "and 8 more columns" in str(wide)
+
+
+def test_of_classes_the_sums_of_intercept_and_slopes_are_what_counts():
+    """As the page says: the same sums are the same mechanism, whatever the intercept."""
+    rows = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 2.0, 0.0]])
+    one = pv.SelfMasking(MIXED, intercepts={"c": 0.5}, slopes={"c": (1.0, -1.0, -2.0)})
+    other = pv.SelfMasking(MIXED, intercepts={"c": 0.0}, slopes={"c": (1.5, -0.5, -1.5)})
+    assert torch.equal(one(rows).base_dist.logits, other(rows).base_dist.logits)
+    assert other(rows).base_dist.logits[:, 2].tolist() == [1.5, -1.5]

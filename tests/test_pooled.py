@@ -33,11 +33,30 @@ def test_degrees_of_freedom_of_small_samples():
     answers = [(9.0, 1.0), (10.0, 2.0), (11.0, 3.0)]
     observed = 21 / 23 * 20 * 0.6
     assert float(pooled(answers, tuple, complete_degrees=20).degrees) == pytest.approx(1 / (1 / 12.5 + 1 / observed))
+    degrees = 1 / (1 / 12.5 + 1 / observed)
+    gamma = (2 / 3 + 2 / (degrees + 3)) / (2 / 3 + 1)  # Rubin's with these degrees of freedom: 0.536, and 0.477 without
+    missing = pooled(answers, tuple, complete_degrees=20).missing_information
+    assert float(missing) == pytest.approx(gamma)
+    assert float(missing) == pytest.approx(0.5358, abs=1e-4)
     same = pooled([(1.0, 2.0)] * 5, tuple, complete_degrees=20)
     assert float(same.degrees) == pytest.approx(21 / 23 * 20)
     assert float(same.missing_information) == pytest.approx(0, abs=0.01)
     assert float(pooled([(1.0, 2.0)] * 5, tuple).degrees) == math.inf
     assert float(pooled([(1.0, 2.0)] * 5, tuple).missing_information) == 0
+
+
+def test_two_imputations_by_hand():
+    """Q -1.5457 and -1.428 with errors 0.9723 and 1.041, and 23 complete degrees of freedom."""
+    answers = [(-1.5457, 0.9723**2), (-1.428, 1.041**2)]
+    found = pooled(answers, tuple, complete_degrees=23)
+    within, between = (0.94536729 + 1.083681) / 2, 0.1177**2 / 2
+    ratio = 1.5 * between / within
+    share = ratio / (1 + ratio)
+    degrees = 1 / (share**2 + 1 / (24 / 26 * 23 * (1 - share)))
+    assert float(found.degrees) == pytest.approx(degrees)
+    assert float(found.degrees) == pytest.approx(20.97, abs=0.01)
+    assert float(found.missing_information) == pytest.approx((ratio + 2 / (degrees + 3)) / (ratio + 1))
+    assert float(found.missing_information) == pytest.approx(0.0927, abs=1e-4)
 
 
 def test_several_estimates_by_matrices_and_by_fitted_objects():

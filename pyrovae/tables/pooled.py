@@ -23,7 +23,7 @@ class Pooled(NamedTuple):
         degrees: degrees of freedom of its t distribution.
         low: the lower end of the interval.
         high: the upper end.
-        missing_information: the fraction of the information that is missing.
+        missing_information: the fraction of the information that is missing, with the `degrees` of small samples.
         names: of the estimates, where the function named them.
 
     Examples:
@@ -69,10 +69,11 @@ def pooled(
     B = \frac1{M-1} \sum_m (\hat Q_m - \bar Q)^2, \quad \lambda = \frac{(1 + 1/M) B}{T} \]
 
     \[ \frac1\nu = \frac{\lambda^2}{M - 1} + \frac{\nu_c + 3}{(\nu_c + 1)\, \nu_c\, (1 - \lambda)}, \qquad
-    \gamma = 1 - (1 - \lambda)\, \frac{(\nu + 1)(\nu_c + 3)}{(\nu + 3)(\nu_c + 1)} \]
+    \gamma = \frac{r + 2 / (\nu + 3)}{r + 1}, \quad r = \frac{\lambda}{1 - \lambda} \]
 
     and the interval is that of a t distribution with ν degrees of freedom around \(\bar Q\), of scale \(\sqrt T\). The
-    fraction of missing information is γ.
+    fraction of missing information is γ, with these degrees of freedom, as the R package mice reports it; it counts
+    what few degrees of freedom cost, too: with B next to 0 it is 2 / (ν + 3). Where no imputation differs it is 0.
 
     The rules are right where imputations vary by all that is not known, what the model's weights are included: a pair
     with weights as a site that all rows share draws them anew for each imputation. Imputations of a pair whose weights
@@ -148,7 +149,7 @@ def _by_rubin(estimates: np.ndarray, variances: np.ndarray, complete: float, lev
     most = complete if complete == math.inf else complete * _information(complete) * (1 - share)
     with np.errstate(divide="ignore"):
         degrees = 1 / (share**2 / (count - 1) + 1 / np.asarray(most))
-    lost = 1 - (1 - share) * _information(degrees) / _information(complete)
+    lost = np.where(between > 0, 1 - (1 - share) * _information(degrees), 0.0)
     mean, error = estimates.mean(0), np.sqrt(whole)
     reach = error * t.ppf((1 + level) / 2, degrees)
     figures = (mean, error, degrees, mean - reach, mean + reach, lost)

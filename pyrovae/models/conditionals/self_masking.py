@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -17,6 +18,8 @@ from pyrovae.models.conditionals.columns import check_column, has_classes, kind_
 from pyrovae.models.conditionals.conditional import Conditional
 from pyrovae.models.conditionals.side_by_side import SideBySide
 
+_SHOWN = 12  # columns, or classes of one
+
 Known = Mapping[str, float | Sequence[float]]
 
 
@@ -28,6 +31,11 @@ class SelfMasking(Conditional):
 
     with t the number (the logarithm of what is positive, log(1 + x) of a count, the logit of a proportion), less the
     column's center, by its spread. A slope b above 0 says that large numbers are seen more often than small ones.
+    `print(mechanism)` shows both by column, those that are learned as they are now.
+
+    The intercept of a number is the log-odds that it is seen where it lies at its center. Of classes the data tell the
+    sums \( a_j + b_{j, c} \) alone, the log-odds that a cell of class c is seen: what is learned of a by itself means
+    nothing, and with an intercept that is known to be 0 the slopes are these log-odds.
 
     Args:
         columns: what they are, in their order: `pv.tables.schema(frame)`, or a list of `Column`.
@@ -78,6 +86,25 @@ class SelfMasking(Conditional):
         """The columns whose slope, or one of whose slopes, is learned."""
         open_ = (self.known_slopes.isnan() & self._used(self.known_slopes)).any(1).tolist()
         return [column.name for column, learned in zip(self.columns, open_, strict=True) if learned]
+
+    def extra_repr(self) -> str:
+        """What is known and what was learned, a line for each column."""
+        names = max(len(column.name) for column in self.columns)
+        return "\n".join(
+            [f"{column.name:<{names}}  {self._in_words(place)}" for place, column in enumerate(self.columns[:_SHOWN])]
+            + [f"and {len(self.columns) - _SHOWN} more columns"] * (len(self.columns) > _SHOWN)
+        )
+
+    def _in_words(self, place: int) -> str:
+        column = self.columns[place]
+        size = column.classes if has_classes(column) else 1
+        slopes, given = (part[place, :size].tolist() for part in (self._slopes(), self.known_slopes))
+        shown = ", ".join(f"{slope:.3g}" for slope in slopes[:_SHOWN]) + ", ..." * (size > _SHOWN)
+        intercept, known = self._intercepts()[place], not bool(self.known_intercepts[place].isnan())
+        return (
+            f"intercept {intercept.item():.3g}{' (known)' * known}, slope{'s' * (size > 1)} {shown}"
+            f"{' (known)' * (not any(map(math.isnan, given)))}"
+        )
 
     def forward(self, *given: Tensor) -> Any:
         """Of complete rows `(..., columns)` what is there; event shape (columns,)."""
