@@ -84,6 +84,28 @@ def test_what_is_given_is_meant_to_the_last_digit():
     assert (made["t"] == asked).all()
 
 
+def test_what_is_given_is_what_the_rows_have_or_it_is_refused():
+    days = pd.Timestamp("2024-05-05") + pd.to_timedelta((100 * X).astype(int), "D")
+    frame = pd.DataFrame({"n": (20 * X).round().clip(0, 100).astype("uint8"), "day": days, "x": X})
+    pair = pv.recipes.table_vae(pv.tables.schema(frame, kinds={"n": "real"}), latent=1, hidden=[4])
+    assert (pv.tables.generate_where(pair, 3, {"n": 200, "x": 0.1})["n"] == 200).all()
+    for value, instead in ((300, 255), (2.5, 2), (-1, 0)):
+        with pytest.raises(pv.ArgumentError, match=f"'n' is of uint8, so that the rows would have {instead} there"):
+            pv.tables.generate_where(pair, 3, {"n": value})
+    assert (pv.tables.generate_where(pair, 3, {"n": (2.5, 300)})["n"] >= 3).all()
+    with pytest.raises(pv.ArgumentError, match="'day' is of days without a time"):
+        pv.tables.generate_where(pair, 3, {"day": pd.Timestamp("2024-05-05 12:00")})
+
+
+def test_two_classes_keep_their_order(tmp_path):
+    grade = pd.Categorical(np.where(X > 0, "low", "high"), ["low", "high"], ordered=True)
+    schema = pv.tables.schema(pd.DataFrame({"x": X, "grade": grade}))
+    schema.save(tmp_path / "schema.toml")
+    assert pv.tables.read_schema(tmp_path / "schema.toml") == schema
+    assert schema.columns[1].kind == "binary"
+    assert schema.decode([[0.0, 1.0]])["grade"].dtype == grade.dtype
+
+
 def test_one_value_is_given_for_each_column_whatever_its_name():
     pair = untrained(pd.DataFrame({0: X, 1: X}))
     assert len(pv.tables.generate_where(pair, 2, {0: 1.0})) == 2

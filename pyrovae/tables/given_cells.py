@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from pyrovae.errors import ArgumentError, DataError, argument
@@ -60,8 +61,25 @@ def given_cells(schema: Schema, where: Any) -> GivenCells:
         if isinstance(value, tuple):
             ranges[place] = _range(one, value)
         elif one.name in where:
-            row[0, place] = _number(one, value)
+            row[0, place] = _held(one, value)
     return GivenCells(row, ranges)
+
+
+def _held(one: TableColumn, value: Any) -> float:
+    """The number of a value that the rows are to have, and that their type holds: they would have another one."""
+    import pandas as pd
+
+    number = _number(one, value)
+    if one.form not in ("number", "day"):
+        return number
+    made = one.values(np.array([number]))
+    if not pd.api.types.is_float_dtype(made.dtype) and one.numbers(made)[0][0] != number:
+        kind = "days without a time" if one.form == "day" else one.dtype
+        raise ArgumentError(
+            f"{argument('where', {one.name: value})}: {one.name!r} is of {kind}, so that the rows would have "
+            f"{made.iloc[0]} there. Give that, or a range."
+        )
+    return number
 
 
 def _range(one: TableColumn, ends: tuple[Any, Any]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from pyrovae.models.conditionals.columns import KINDS
 from pyrovae.tables.guess_bands import banded_column
 from pyrovae.tables.heaped import heaped_words
 from pyrovae.tables.less_skewed import less_skewed_by_logarithm
-from pyrovae.tables.table_column import Level, TableColumn, column_of, plain_value, refuse_complex
+from pyrovae.tables.table_column import ORDERED, Level, TableColumn, column_of, plain_value, refuse_complex
 
 logger = logging.getLogger("pyrovae")
 
@@ -106,6 +106,7 @@ def _classes(name: str, values: Any, kind: str | None, note: str) -> TableColumn
     chosen = kind
     if chosen is None:
         chosen = "ordinal" if ordered and len(levels) > 2 else "binary" if len(levels) == 2 else "categorical"
+    dtype = ORDERED if ordered and not KINDS[chosen].ordered else dtype
     one = TableColumn(Column(name, chosen, len(levels)), name, "classes", tuple(levels), dtype, note)
     assert one.column is not None
     numbers, _ = one.numbers(values)

@@ -54,6 +54,9 @@ def impute(
     resampling). Sites that all data share are drawn from the guide, anew for each draw. Rows of which nothing is there
     are drawn from the model alone, and no guide enters.
 
+    Rows are drawn many at a time, from one stream of random numbers: with the same seed the same table gives the same
+    draws, and a row that is given beside other rows, or alone, has others of the same distribution.
+
     Args:
         pair: any pair; one that `masked` has not made is put into it, with the means of the columns for its guide.
         *data: the arguments of model and guide, N rows, with NaN for what is missing.

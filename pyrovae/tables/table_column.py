@@ -18,6 +18,8 @@ Level = str | int | float | bool
 
 DATES = ("date", "day")  # forms of dates
 
+ORDERED = "category[ordered]"  # the type of two ordered classes, whose kind has no order
+
 _DAY = 86_400e9  # nanoseconds
 _WIDEST = 1e150  # of a spread: densities square it
 
@@ -102,8 +104,8 @@ class TableColumn(NamedTuple):
         assert self.column is not None
         if "interval[" in self.dtype:
             return pd.Series(intervals_of(self.levels, self.dtype, codes))
-        if self.dtype == "category":
-            ordered = kind_of(self.column).ordered
+        if self.dtype in ("category", ORDERED):
+            ordered = kind_of(self.column).ordered or self.dtype == ORDERED
             return pd.Series(pd.Categorical.from_codes(codes, categories=list(self.levels), ordered=ordered))
         picked = [None if code < 0 else self.levels[code] for code in codes]
         complete = (codes >= 0).all()
