@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from registry import arguments, pairs
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
@@ -129,6 +130,28 @@ def test_what_has_learnt_its_rows_by_heart_is_caught_and_said():
     assert sober.verdict.startswith("real and drawn are not told apart")
 
 
+@pytest.mark.parametrize("ask", [pv.discriminator, pv.resemblance])
+def test_rows_that_repeat_are_known_by_heart_and_that_is_said(ask):
+    few = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))  # as the pair draws them
+    with pytest.warns(pv.PyrovaeWarning, match="120 of 180 real rows repeat others, and of 180 drawn ones none does"):
+        ask(FIXED, few.repeat(3, 1))
+
+
+@pytest.mark.parametrize("ask", [pv.discriminator, pv.resemblance])
+def test_rows_of_few_values_may_repeat(ask):  # a warning is an error here
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(0.5 * torch.ones(4)).to_event(1), obs=x)
+
+    ask(pv.Pair(model, lambda x: None), (torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) < 0.1).float())
+
+
+def test_scores_that_are_all_alike_tell_nothing_apart():
+    found = pv.discriminator(FIXED, real(40), classifier=DummyClassifier())
+    assert found.area == 0.5
+    assert "not told apart" in found.verdict
+
+
 def test_what_cannot_be_compared_is_refused_in_words():
     x = real(40)
     with pytest.raises(pv.ArgumentError, match="give an object with fit"):
@@ -144,6 +167,9 @@ def test_what_cannot_be_compared_is_refused_in_words():
         pv.generate(FIXED, x, discriminator=found, draws=2)
     with pytest.raises(pv.ArgumentError, match=r"what pv\.discriminator\(pair, data\) returns"):
         pv.generate(FIXED, x, discriminator=LogisticRegression())
+    wide = pv.VAE(pv.StandardNormal(1), pv.Normal(pv.MLP(1, [], 5), scale=1.0), pv.DiagNormal(pv.MLP(5, [], 2)))
+    with pytest.raises(pv.ArgumentError, match="has learnt rows of 2 numbers, and these have 5"):
+        pv.generate(wide, 3, discriminator=found)
     with pytest.raises(pv.ArgumentError, match="Discriminator is not a pair"):
         pv.log_evidence(found, x)  # a ratio is no density
 

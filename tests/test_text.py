@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from types import SimpleNamespace
 
@@ -61,6 +62,18 @@ def test_characters_that_are_not_known(caplog):
         (lambda: WORDS.encode([]), "there are no lines"),
         (lambda: WORDS.encode("a cat"), "one text; give a list of lines"),
         (lambda: WORDS.encode(3), "lines are a list of texts"),
+        (lambda: pv.elbo(made(), pd.DataFrame({"cat": LINES})), "this is a DataFrame; give one column of it"),
+        (lambda: pv.fit(made(), pd.DataFrame({"cat": LINES}), epochs=1), "this is a DataFrame; give one column of it"),
+        (lambda: pv.text.vocabulary({"cat": LINES}), "this is a dict; give a list"),
+        (lambda: pv.text.vocabulary(set(LINES)), "this is a set; give a list"),
+        (lambda: pv.text.vocabulary(["a", "b\ud800"]), r"line 2 .* holds '\\ud800', which is half of a character"),
+        (lambda: pv.elbo(made(), "a cat"), "one text; give a list of lines"),
+        (lambda: pv.interpolate(made(), "a cat", "no"), "one text; give a list of lines"),
+        (lambda: pv.elbo(pv.fit(made(), LINES, steps=1, **QUIET), LINES), r"Fit is not a pair.*give its \.pair"),
+        (lambda: pv.impute(made(), LINES), "impute is of tables, cell by cell"),
+        (lambda: pv.tables.outliers(made(), LINES), "outliers is of tables, cell by cell"),
+        (lambda: pv.counterfactual(made(), LINES[:2], calibration=LINES * 3), "a TokenSequence, has no mean"),
+        (lambda: pv.counterfactual(made(), LINES[:2], calibration=LINES, toward="certain"), "has no mean"),
         (lambda: WORDS.encode(["a cat", None]), "line 2 is NoneType"),
         (lambda: WORDS.encode(["a cat a cat a cat"]), r"17 tokens, and there is room for 11.*longest=17"),
         (lambda: WORDS.decode(torch.tensor([[99]])), "tokens are whole numbers of 0 to"),
@@ -96,6 +109,36 @@ def test_longer_lines_are_for_the_same_weights():
     assert pv.elbo(wide, ["a cat sat and a dog ran".replace("and", "ran")]).value.isfinite().all()
 
 
+def test_lines_that_were_drawn_can_be_read_again():
+    words = pv.text.vocabulary(["ab", "b"])  # of an untrained pair many draws have not ended by then
+    pair = made(words)
+    lines = pv.generate(pair, 50, seed=0)
+    assert {len(line) for line in lines} == {1, 2}
+    assert pv.log_evidence(pair, lines, draws=3).value.isfinite().all()
+    assert words.decode(torch.tensor([[1, 2, 1]])) == ["ab"]
+
+
+def test_lines_of_one_length_are_explained_token_by_token():
+    pytest.importorskip("captum", reason="the extra explain is not installed")
+    lines = ["a cat", "a dog", "a bat"]
+    found = pv.explain(made(pv.text.vocabulary(lines)), lines, of="elbo", draws=2, repeats=2)
+    assert found.contribution.shape == (3, 6)
+    assert float(found.completeness.abs().max()) < 1e-3
+    with pytest.raises(pv.ArgumentError, match="of which any mixture is one"):
+        pv.explain(made(), LINES[:4], of="elbo", draws=2, repeats=2)
+    with pytest.raises(pv.ArgumentError, match="what absent cells of its rows could be"):
+        pv.explain(made(), LINES[:4], of="elbo", absent="imputed", draws=2, repeats=2)
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite():
+    pair = made()
+    with torch.no_grad():
+        pair.pair.likelihood.head.bias[1] = 1e5
+    found = pv.text.perplexity(pair, LINES, draws=2)
+    assert found.value == np.inf
+    assert np.isfinite(found.nats)
+
+
 # --- files --------------------------------------------------------------------------------------------
 def test_files_are_read_in_utf8(tmp_path, caplog):
     path = tmp_path / "lines.txt"
@@ -105,6 +148,9 @@ def test_files_are_read_in_utf8(tmp_path, caplog):
     assert "2 of 4 lines are blank" in caplog.text
     path.write_bytes(b"one\ntwo\nB\xe4r\n")
     with pytest.raises(pv.FileError, match=r"not UTF-8: line 3 holds the byte 0xe4.*iconv"):
+        pv.text.read_lines(path)
+    path.write_bytes("one".encode("utf-16"))
+    with pytest.raises(pv.FileError, match="of UTF-16, as its first bytes say, by: iconv -f utf-16"):
         pv.text.read_lines(path)
     path.write_bytes(b" \n\n")
     with pytest.raises(pv.DataError, match="no line that is not blank"):
@@ -132,28 +178,64 @@ def test_files_that_hold_no_vocabulary_are_refused(tmp_path, text):
 
 # --- tokenizers ---------------------------------------------------------------------------------------
 class Syllables:
-    """What the library `tokenizers` offers, of words."""
+    """What the library `tokenizers` offers, of words: some stand for no text, and lines may be filled up or cut."""
 
-    def __init__(self, words):
-        self.words = words
+    def __init__(self, words, *, padded=0, cut=None, unknown="[UNK]"):
+        self.words, self.padded, self.cut, self.unknown = words, padded, cut, unknown
+
+    @classmethod
+    def from_str(cls, written):
+        document = json.loads(written)
+        return cls(document["words"], **document["options"], unknown=document["model"]["unk_token"])
+
+    def to_str(self):
+        options = {"padded": self.padded, "cut": self.cut}
+        return json.dumps({"words": self.words, "options": options, "model": {"unk_token": self.unknown}})
+
+    def no_padding(self):
+        self.padded = 0
+
+    def no_truncation(self):
+        self.cut = None
+
+    def token_to_id(self, word):
+        return self.get_vocab().get(word)
 
     def get_vocab(self):
         return {word: number for number, word in enumerate(self.words)}
 
-    def encode(self, line):
-        return SimpleNamespace(ids=[self.words.index(word) for word in line.split()])
+    def encode(self, line, add_special_tokens=True):
+        found = [(self._number(one.group()), one.span()) for one in re.finditer(r"\S+", line)][: self.cut]
+        marks = [(self.words.index("[END]"), (0, 0))] if add_special_tokens else []
+        found += marks + [(self.words.index("[PAD]"), (0, 0))] * max(self.padded - len(found), 0)
+        found = [(number, span) for number, span in found if number is not None]
+        return SimpleNamespace(ids=[number for number, _ in found], offsets=[span for _, span in found])
 
-    def decode(self, ids):
-        return " ".join(self.words[number] for number in ids)
+    def _number(self, word):
+        if word in self.words or self.unknown:
+            return self.get_vocab().get(word, self.token_to_id(self.unknown))
+        if word == "refused":
+            raise Exception("missing [UNK]")  # as the library does
+        return None
 
-    def to_str(self):
-        return json.dumps(self.words)
+    def decode(self, ids, skip_special_tokens=True):
+        return " ".join(self.words[one] for one in ids if not (skip_special_tokens and self.words[one][0] == "["))
 
 
-def test_tokens_of_a_tokenizer(monkeypatch, tmp_path):
-    module = sys.modules["pyrovae.tables.text.vocabulary"]
-    monkeypatch.setattr(module, "tokenizer_from", lambda written: Syllables(json.loads(written)))
-    words = pv.text.vocabulary(LINES, tokenizer=Syllables(sorted({one for line in LINES for one in line.split()})))
+KNOWN = ["[UNK]", "[PAD]", "[END]", *sorted({one for line in LINES for one in line.split()})]
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """The library `tokenizers`, as if it were installed."""
+    monkeypatch.setitem(sys.modules, "tokenizers", SimpleNamespace(Tokenizer=Syllables))
+    foreign_tokens.tokens_from.cache_clear()
+    yield
+    foreign_tokens.tokens_from.cache_clear()
+
+
+def test_tokens_of_a_tokenizer(library, tmp_path):
+    words = pv.text.vocabulary(LINES, tokenizer=Syllables(KNOWN))
     assert words.longest == 3
     assert words.decode(words.encode(LINES)) == LINES
     words.save(tmp_path / "vocabulary.toml")
@@ -162,6 +244,32 @@ def test_tokens_of_a_tokenizer(monkeypatch, tmp_path):
     pair = made(words)
     pv.fit(pair, LINES, steps=2, **QUIET)
     assert len(pv.generate(pair, 3, seed=0)) == 3
+
+
+@pytest.mark.parametrize("options", [{"padded": 9}, {"cut": 2}])
+def test_what_a_tokenizer_fills_up_cuts_or_marks_is_no_token_of_a_line(library, options):
+    plain, odd = (pv.text.vocabulary(LINES, tokenizer=Syllables(KNOWN, **one)) for one in ({}, options))
+    assert odd.longest == plain.longest == 3  # no mark of the end either, which every line would have
+    assert torch.equal(odd.encode(LINES), plain.encode(LINES))
+    one, other = (pv.text.perplexity(made(words), LINES, draws=3) for words in (plain, odd))
+    assert one == other
+    assert one.tokens == sum(len(line.split()) + 1 for line in LINES)
+
+
+def test_what_a_tokenizer_does_not_know_is_said(library, caplog):
+    strange = ["a cow sat"]
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        words = pv.text.vocabulary(LINES, tokenizer=Syllables(KNOWN))
+        assert not caplog.records
+        assert words.decode(words.encode(strange)) == ["a [UNK] sat"]
+    assert "'cow' (1)" in caplog.text
+    caplog.clear()
+    dropping = pv.text.vocabulary(LINES, tokenizer=Syllables(KNOWN, unknown=None))
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        assert dropping.decode(dropping.encode(strange)) == ["a sat"]
+    assert "'cow' (1)" in caplog.text
+    with pytest.raises(pv.DataError, match="does not take 'refused'"):
+        dropping.encode(["refused"])
 
 
 def test_a_real_tokenizer_is_carried_as_json():
@@ -176,7 +284,25 @@ def test_a_real_tokenizer_is_carried_as_json():
     words = pv.text.vocabulary(LINES, tokenizer=tokenizer)
     assert words.decode(words.encode(LINES)) == LINES
     with pytest.raises(pv.FileError, match="cannot be read"):
-        foreign_tokens.tokenizer_from("{")
+        foreign_tokens.tokens_from("{")
+
+
+def test_a_real_tokenizer_pads_cuts_and_marks_nothing(caplog):
+    tokenizers = pytest.importorskip("tokenizers", reason="the library tokenizers is not installed")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    marks = ["[UNK]", "[PAD]", "[END]"]
+    tokenizer.train_from_iterator(LINES, tokenizers.trainers.WordLevelTrainer(special_tokens=marks))
+    plain = pv.text.vocabulary(LINES, tokenizer=tokenizer)
+    tokenizer.enable_padding(length=9)
+    tokenizer.enable_truncation(2)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A [END]", special_tokens=[("[END]", 2)]
+    )
+    assert torch.equal(pv.text.vocabulary(LINES, tokenizer=tokenizer).encode(LINES), plain.encode(LINES))
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        assert plain.decode(plain.encode(["a cow sat"])) == ["a [UNK] sat"]
+    assert "'cow' (1)" in caplog.text
 
 
 # --- every question -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ def as_lines(lines: Any) -> list[str]:
     """
     if isinstance(lines, str):
         raise DataError("this is one text; give a list of lines, such as text.splitlines().")
+    if hasattr(lines, "columns"):  # to go through a table gives the names of its columns, which are texts
+        name = type(lines).__name__
+        raise DataError(f"this is a {name}; give one column of it, which holds the lines: frame['text'].")
+    if isinstance(lines, Mapping | Set):  # names of what it holds, and texts in no order
+        raise DataError(f"this is a {type(lines).__name__}; give a list of lines.")
     found = lines.to_list() if hasattr(lines, "to_list") else list(lines) if hasattr(lines, "__iter__") else None
     if found is None:
         raise DataError(f"lines are a list of texts; this is {type(lines).__name__}.")

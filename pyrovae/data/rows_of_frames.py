@@ -12,6 +12,7 @@ import torch
 from pyrovae.data.blocks.on_disk import as_on_disk
 from pyrovae.data.lines_of_text import as_lines, is_lines
 from pyrovae.errors import DataError
+from pyrovae.pairs.pair import check_is_pair
 from pyrovae.pairs.with_schema import schema_of
 
 
@@ -71,6 +72,8 @@ def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
 
 def _rows(pair: Any, frame: Any, *, alone: bool) -> Any:
     schema = schema_of(pair)
+    if schema is None:
+        check_is_pair(pair)  # a Fit is none, and has no vocabulary either
     if schema is None and is_lines(frame):
         if not alone:
             return frame  # texts beside data are whatever the model makes of them

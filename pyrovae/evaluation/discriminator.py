@@ -21,6 +21,7 @@ from pyrovae.evaluation.held_out_odds import (
     kinds,
 )
 from pyrovae.evaluation.network_classifier import NetworkClassifier
+from pyrovae.evaluation.repeated_rows import tell_of_repeats
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
@@ -36,6 +37,8 @@ from pyrovae.sampling.tiles import Tile
 _MOST = 2_000  # rows of each kind to train on
 
 _LEAST = 2 * FOLDS
+
+_ROUNDING = 1e-6  # of a loss, in nats
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,6 +200,7 @@ def _of_rows(sampler: Sampler, reading: _RowReading, classifier: Any, rows: int,
     if len(chosen) < _LEAST:
         raise DataError(f"{len(chosen)} rows are too few to train a classifier on; give {_LEAST} at least.")
     both = real[chosen], drawn[chosen]
+    tell_of_repeats(*both, "discriminator")
     odds = _best(_candidates(classifier, seed), *both, seed)
     score = odds.of(real)
     score[chosen] = odds.odds[: len(chosen)]
@@ -255,7 +259,7 @@ def _verdict(odds: HeldOutOdds, area: float) -> str:
             f"overfitted: {held}, where guessing costs 0.693. It has learnt its own rows by heart; calibrated, its "
             "scores say little. Give more rows, features=, or a simpler classifier."
         )
-    if odds.loss + 2 * odds.error > math.log(2):
+    if odds.loss + 2 * odds.error > math.log(2) - _ROUNDING:  # all scores alike have no error
         return f"real and drawn are not told apart: {held}, where guessing costs 0.693."
     return f"told apart with an area of {area:.3f}: {held}, where guessing costs 0.693."
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyrovae.errors import ArgumentError
+
 FOLDS = 5
 
 _SURE = 1e-6  # a probability nearer to 0 or 1 is taken for this one: no finite number of rows shows more
@@ -27,6 +29,7 @@ class HeldOutOdds(NamedTuple):
         loss: mean log loss of these before calibration, in nats.
         error: standard error of that.
         own_loss: the same of the rows that the models were trained on.
+        width: how many numbers a row has.
     """
 
     classifier: Any
@@ -37,6 +40,7 @@ class HeldOutOdds(NamedTuple):
     loss: float
     error: float
     own_loss: float
+    width: int
 
     @property
     def name(self) -> str:
@@ -50,6 +54,11 @@ class HeldOutOdds(NamedTuple):
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """Calibrated log odds of other rows, by all models together."""
+        if x.shape[-1] != self.width:
+            raise ArgumentError(
+                f"the discriminator has learnt rows of {self.width} numbers, and these have {x.shape[-1]}: it is of "
+                "another pair. Train one on this: pv.discriminator(pair, data)."
+            )
         return self.slope * np.mean([raw_odds(model, x) for model in self.models], axis=0) + self.offset
 
 
@@ -75,7 +84,8 @@ def held_out_odds(classifier: Any, real: np.ndarray, drawn: np.ndarray, seed: in
     slope, offset = _calibration(raw, kind)
     losses, odds = log_losses(raw, kind), slope * raw + offset
     error = float(losses.std(ddof=1) / len(losses) ** 0.5)
-    return HeldOutOdds(classifier, models, slope, offset, odds, float(losses.mean()), error, float(np.mean(own)))
+    own_loss = float(np.mean(own))
+    return HeldOutOdds(classifier, models, slope, offset, odds, float(losses.mean()), error, own_loss, x.shape[-1])
 
 
 def kinds(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:

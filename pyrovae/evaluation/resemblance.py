@@ -8,6 +8,7 @@ import numpy as np
 
 from pyrovae.errors import DataError
 from pyrovae.evaluation.boosted_trees import boosted_trees
+from pyrovae.evaluation.repeated_rows import tell_of_repeats
 from pyrovae.pairs.numbers import check_count
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed, seed_for
@@ -158,6 +159,7 @@ def compare(real: Any, drawn: Any, *, seed: int = 0) -> Resemblance:
         raise DataError(f"{len(real)} rows are too few to compare; give {2 * _FOLDS} at least.")
     if not (np.isfinite(real).all() and np.isfinite(drawn).all()):
         raise DataError("real or generated values are not finite; fill holes first, or give features= without them.")
+    tell_of_repeats(real, drawn, "resemblance")
     return Resemblance(classified(real, drawn, seed), _discrepancy(real, drawn, seed), _near(real, drawn), len(real))
 
 

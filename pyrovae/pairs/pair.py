@@ -54,10 +54,9 @@ class Pair(NamedTuple):
 def check_is_pair(pair: Any) -> None:
     """Refuse what has no model and guide to call."""
     if not isinstance(pair, HasPair) or not (callable(pair.model) and callable(pair.guide)):
-        raise ArgumentError(
-            f"{type(pair).__name__} is not a pair: it needs .model and .guide. "
-            "Wrap two functions: pv.Pair(model, guide)."
-        )
+        held = isinstance(getattr(pair, "pair", None), HasPair)  # as a Fit holds the pair that was trained
+        mend = "It holds one: give its .pair." if held else "Wrap two functions: pv.Pair(model, guide)."
+        raise ArgumentError(f"{type(pair).__name__} is not a pair: it needs .model and .guide. {mend}")
 
 
 Side = Literal["model", "guide"]

@@ -18,6 +18,7 @@ from pyrovae.pairs.with_schema import schema_of
 from pyrovae.prediction.framed import framed_site
 from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.use import arguments
+from pyrovae.tables.check_columns import check_columns
 from pyrovae.tables.imputed import Imputed, ImputedFrame
 from pyrovae.tables.missing_cells import marked, mask_of_rows
 from pyrovae.trust.completed_rows import completed_rows
@@ -99,6 +100,8 @@ def impute(
         raise ArgumentError(
             f"{argument('candidates', candidates)}: of fewer than {_FIT} weights nothing shows that they are bad."
         )
+    if frames and (schema := schema_of(pair)) is not None:
+        check_columns(schema, "impute")
     given, mask = arguments(pair, data, named), mask_of_rows(pair, frames, mask)
     rows = {key: given[key] for key in frames}
     sampler = _sampler(pair, marked(given, mask), seed, data_plate)

@@ -21,6 +21,7 @@ from pyrovae.pairs.with_schema import RowSchema, schema_of
 from pyrovae.sampling.use import arguments
 from pyrovae.tables.as_frame import as_frame
 from pyrovae.tables.cell_densities import CellDensities, cell_densities, pooled, seen_densities
+from pyrovae.tables.check_columns import check_columns
 from pyrovae.tables.found_outliers import FoundOutliers, found_outliers
 from pyrovae.tables.impute import imputations
 from pyrovae.tables.outlier_posteriors import outlier_posteriors
@@ -98,6 +99,7 @@ def outliers(
             f"outliers takes a pair with a schema and one frame; there are {len(frames)} frames, and the pair has "
             f"{'one' if schema else 'none'}. pv.tables.with_schema(pair, pv.tables.schema(frame)) gives it one."
         )
+    check_columns(schema, "outliers")
     ((key, frame),) = frames.items()
     given = arguments(pair, data, named)
     given = given if isinstance(given, dict | tuple) else (given,)

@@ -93,8 +93,8 @@ def _read(path: Path, *, key, header, columns, size, mode) -> tuple[np.ndarray, 
             f"{path} is no array: `pyrovae train {path.name}` trains on its lines, and pv.text.read_lines reads them."
         )
     raise FileError(
-        f"{path} is of a kind that cannot be read. Known: .npy, .npz, .csv, .parquet, IDX, a folder of images. "
-        "Pickles (.pkl, .pt) are never read, since they can execute code."
+        f"{path} is of a kind that cannot be read. Known: .npy, .npz, .csv, .parquet, IDX, a folder of images; lines "
+        "of text are a .txt file. Pickles (.pkl, .pt) are never read, since they can execute code."
     )
 
 

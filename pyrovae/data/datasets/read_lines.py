@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 
@@ -38,9 +39,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        name, code = ("UTF-16, as its first bytes say,", "utf-16") if wide else ("Latin-1", "latin1")
         raise FileError(
             f"{place} is not UTF-8: line {line} holds the byte 0x{content[error.start]:02x}, which means nothing. "
-            f"Convert it, of Latin-1 by: iconv -f latin1 -t utf-8 {place.name}"
+            f"Convert it, of {name} by: iconv -f {code} -t utf-8 {place.name}"
         ) from None
     lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 from pyrovae.errors import ArgumentError
@@ -11,6 +12,8 @@ from pyrovae.models.sequences.token_sequence import before_end
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.with_schema import schema_of
 from pyrovae.tables.text.vocabulary import Vocabulary
+
+_MOST = math.log(sys.float_info.max)
 
 
 class Perplexity(NamedTuple):
@@ -61,4 +64,6 @@ def perplexity(pair: HasPair, lines: Any, /, *, draws: int = 100, seed: int | No
     found = -log_evidence(pair, rows, draws=draws, seed=seed).value.double()
     tokens, nats = int(before_end(rows).sum()), float(found.mean())
     error = float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else math.nan
-    return Perplexity(math.exp(nats * len(found) / tokens), nats, error, tokens)
+    each = nats * len(found) / tokens
+    # Of weights that have run away it is more than a number can be.
+    return Perplexity(math.exp(each) if each < _MOST else math.inf, nats, error, tokens)

@@ -15,7 +15,7 @@ from pyrovae.data.whole_file import whole_file
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.models.sequences.token_sequence import END
 from pyrovae.pairs.numbers import check_count
-from pyrovae.tables.text.foreign_tokens import tokenizer_from
+from pyrovae.tables.text.foreign_tokens import tokens_from
 
 logger = logging.getLogger("pyrovae")
 
@@ -79,15 +79,19 @@ class Vocabulary(NamedTuple):
                 )
             found[place, : len(tokens)] = torch.tensor(tokens)
         if unknown:
-            shown = ", ".join(f"{symbol!r} ({count})" for symbol, count in unknown.most_common(5))
-            words = "the vocabulary does not know %s, which it reads as %r: %s"
-            logger.warning(words, "some characters", self.unknown, shown)
+            shown = ", ".join(f"{symbol!r:.40} ({count})" for symbol, count in unknown.most_common(5))
+            if self.tokenizer:
+                words = "of some words the tokenizer does not know all: it drops what it does not know or has one token"
+                logger.warning("%s for it, so that nothing tells such words apart: %s", words, shown)
+            else:
+                words = "the vocabulary does not know some characters, which it reads as %r: %s"
+                logger.warning(words, self.unknown, shown)
         return found
 
     def _tokens(self, lines: Sequence[str], unknown: Counter[str]) -> Iterable[list[int]]:
         if self.tokenizer:
-            reader = tokenizer_from(self.tokenizer)
-            return ([number + 1 for number in reader.encode(line).ids] for line in lines)
+            reader = tokens_from(self.tokenizer)
+            return ([number + 1 for number in reader.numbers(line, unknown)] for line in lines)
         numbers = {symbol: number for number, symbol in enumerate(self.symbols, 1)}
         return (self._characters(place, line, numbers, unknown) for place, line in enumerate(lines))
 
@@ -107,7 +111,7 @@ class Vocabulary(NamedTuple):
         return [number or numbers[self.unknown] for number in found]
 
     def decode(self, rows: Any, *, like: Any = None, form: Any = None, nearest: bool = False) -> list[str]:
-        """Lines of tokens, up to the end of each.
+        """Lines of tokens, up to the end of each; one that has no end is cut off after `longest` tokens.
 
         Args:
             rows: (lines, steps).
@@ -121,10 +125,11 @@ class Vocabulary(NamedTuple):
                 f"tokens are whole numbers of 0 to {self.size - 1}, (lines, steps); these are {tokens.dtype} of shape "
                 f"{tuple(tokens.shape)}."
             )
-        ended = [line[: line.index(END)] if END in line else line for line in tokens.tolist()]
+        # What is drawn without an end has one token too many for a line, and `encode` would not take it again.
+        ended = [(line[: line.index(END)] if END in line else line)[: self.longest] for line in tokens.tolist()]
         if self.tokenizer:
-            reader = tokenizer_from(self.tokenizer)
-            return [reader.decode([token - 1 for token in line]) for line in ended]
+            reader = tokens_from(self.tokenizer)
+            return [reader.text([token - 1 for token in line]) for line in ended]
         return ["".join(self.symbols[token - 1] for token in line) for line in ended]
 
     def toml(self) -> str:
@@ -172,17 +177,29 @@ def vocabulary(
             f"{argument('unknown', unknown)}; give one character, and none where a tokenizer has its own."
         )
     if tokenizer is None:
-        symbols, written = tuple(sorted({*"".join(lines), *(unknown or "")})), None
+        symbols, written = _characters_of(lines, unknown), None
         lengths = map(len, lines)
     else:
         written = _written(tokenizer)
-        symbols = _symbols_of(tokenizer)
-        lengths = (len(tokenizer.encode(line).ids) for line in lines)
+        symbols, reader = _symbols_of(tokenizer), tokens_from(written)
+        lengths = (len(reader.numbers(line, Counter())) for line in lines)
     found = max(lengths) if longest is None else check_count("longest", longest)
     made = Vocabulary(symbols, max(found, 1), unknown, written)
     if longest is None:
         made.encode(lines)  # which refuses lines of nothing
     return made
+
+
+def _characters_of(lines: Sequence[str], unknown: str | None) -> tuple[str, ...]:
+    found = sorted({*"".join(lines), *(unknown or "")})
+    if halves := [symbol for symbol in found if "\ud800" <= symbol <= "\udfff"]:
+        place, line = next((place, line) for place, line in enumerate(lines) if halves[0] in line)
+        raise DataError(
+            f"{_named(place, line)} holds {halves[0]!r}, which is half of a character and cannot be written to a file: "
+            "text was read with errors='surrogateescape', or cut within a character. Read it as what it is, "
+            "pv.text.read_lines(path) in UTF-8."
+        )
+    return tuple(found)
 
 
 def _written(tokenizer: Any) -> str:

@@ -55,7 +55,7 @@ class CellGame:
         place = mask.numpy().tobytes()
         if place not in self._known:
             known = self.players.cells(mask)
-            filled = [self.leaves[self.key]] if bool(mask.all()) else list(self.absent.filled(known, self.seed))
+            filled = [self.leaves[self.key]] if bool(mask.all()) else self._filled(known)
             self._known[place] = self._mean(filled)
         return self._known[place]
 
@@ -74,6 +74,17 @@ class CellGame:
         between = other + self.players.cells(shares).to(leaf.dtype) * (leaf - other)
         return self._figure(torch.where(missing(leaf), leaf, between), gradients=True)
 
+    def _filled(self, known: Tensor) -> list[Tensor]:
+        if isinstance(self.absent, Backgrounds):
+            return list(self.absent.filled(known, self.seed))
+        try:
+            return list(self.absent.filled(known, self.seed))
+        except (PairError, DataError) as error:
+            raise ArgumentError(
+                f"explain: the pair does not say what absent cells of its rows could be ({error}), which "
+                f"{argument('absent', 'imputed')} asks for. Give 'marginal', or a baseline in numbers."
+            ) from error
+
     def _mean(self, filled: list[Tensor]) -> Tensor:
         """The figure's mean over ways to fill the rows: in one run, where the pair takes each row several times."""
         if len(filled) == 1 or not self.figure.any_rows or self.sampler.found.inner.name != "rows":
@@ -90,9 +101,15 @@ class CellGame:
         except (PairError, DataError) as error:
             if rows is self.leaves[self.key]:
                 raise
+            mixed = isinstance(self.absent, Backgrounds) and len(self.absent.others) > 1
+            mend = (
+                "Cells of other rows make none of this pair's: give such rows alone as data and reference, of which "
+                "any mixture is one (lines of text of one length)."
+                if mixed
+                else f"Give values that data can have: {argument('absent', 'imputed')} or 'marginal'."
+            )
             raise ArgumentError(
-                f"explain: the pair does not take rows in which absent cells are filled so ({error}) Give values that "
-                f"data can have: {argument('absent', 'imputed')} or 'marginal'."
+                f"explain: the pair does not take rows in which absent cells are filled so ({error}) {mend}"
             ) from error
         if not bool(value.isfinite().all()):
             bad = (~value.isfinite()).nonzero().flatten().tolist()

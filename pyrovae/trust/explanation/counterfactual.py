@@ -20,7 +20,14 @@ from pyrovae.sampling.sampler import Sampler
 from pyrovae.sampling.scoring import scorers
 from pyrovae.sampling.use import arguments
 from pyrovae.trust.conformal import NoveltyScore
-from pyrovae.trust.explanation.counterfactual_search import Condition, Manifold, distances, nearest, rounded
+from pyrovae.trust.explanation.counterfactual_search import (
+    Condition,
+    Manifold,
+    check_has_mean,
+    distances,
+    nearest,
+    rounded,
+)
 from pyrovae.trust.explanation.explained_figures import figure_of
 from pyrovae.trust.explanation.observed_leaf import observed_leaf
 from pyrovae.trust.explanation.predictive_spread import predictive_spread
@@ -129,6 +136,7 @@ def counterfactual(
     sampler = Sampler.of(pair, *spread(leaves), seed=seed, data_plate=data_plate)
     among = Sampler.of(pair, *spread(usual_leaves), seed=sampler.seed, data_plate=data_plate)
     site, units = observed_leaf(sampler, key), _units(scale, usual)
+    check_has_mean(sampler, site)
     lawful = _lawful(pair, sampler, site)
     evidence = figure_of("evidence", sampler, draws).values
     own = evidence(among).double()

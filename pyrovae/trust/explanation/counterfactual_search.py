@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.errors import PairError
 from pyrovae.evaluation.coordinates import Coordinates
+from pyrovae.pairs.base_of import base_of
 from pyrovae.pairs.known_support import known_support
 from pyrovae.pairs.looks.isolation import validation
 from pyrovae.pairs.seeds import seed_for
@@ -83,6 +84,19 @@ class Manifold:
         """The pair on these data."""
         leaves: dict[int | str, Any] = {**self.leaves, self.key: data.to(self.leaf.dtype)}
         return self.sampler.on(leaves, gradients=gradients)
+
+
+def check_has_mean(sampler: Sampler, site: str) -> None:
+    """Refuse a site of which there is no mean to be moved, such as lines of text."""
+    fn = sampler.use.posterior_run.model.nodes[site]["fn"]
+    try:
+        _ = fn.mean
+    except NotImplementedError:
+        raise PairError(
+            f"counterfactual: site {site!r}, a {type(base_of(fn)).__name__}, has no mean, and what is moved is the "
+            "mean that latents decode to. What lies between two data shows pv.interpolate, what a code decodes to "
+            "pv.reconstruct."
+        ) from None
 
 
 def rounded(sampler: Sampler, site: str) -> Callable[[Tensor], Tensor]:

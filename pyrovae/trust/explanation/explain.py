@@ -138,7 +138,8 @@ def explain(
         ends.append(torch.stack([game.whole(), game.empty()]))
     fill.tell()
     frames = frames_among(named or (data[0] if len(data) == 1 and isinstance(data[0], dict) else data))
-    names = tuple(one.name for one in schema_of(pair).columns) if key in frames else None  # pyright: ignore
+    columns: Any = schema_of(pair).columns if key in frames else ()  # pyright: ignore - who gives a frame has one
+    names = tuple(one.name for one in columns if hasattr(one, "name")) or None  # the places of a line have none
     words = Asked(figure.words, method, absent if isinstance(absent, str) else "baseline", names)
     return _explanation(torch.stack(shares), torch.stack(ends).mean(0), players, words)
 
