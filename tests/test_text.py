@@ -109,6 +109,11 @@ def test_longer_lines_are_for_the_same_weights():
     assert pv.elbo(wide, ["a cat sat and a dog ran".replace("and", "ran")]).value.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_tokens_are_whole_numbers_of_any_width(kind):
+    assert torch.equal(pv.elbo(made(), ROWS.to(kind)).value, pv.elbo(made(), ROWS).value)
+
+
 def test_lines_that_were_drawn_can_be_read_again():
     words = pv.text.vocabulary(["ab", "b"])  # of an untrained pair many draws have not ended by then
     pair = made(words)

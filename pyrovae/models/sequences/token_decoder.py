@@ -56,7 +56,7 @@ class TokenDecoder(Conditional):
     def logits(self, z: Tensor, read: Tensor) -> Tensor:
         """Of each token, (*batch, steps, tokens), given those that are read before it."""
         shape, steps = read.shape[:-1], read.shape[-1]
-        codes, read = z.reshape(-1, self.latent), read.reshape(-1, steps)
+        codes, read = z.reshape(-1, self.latent), read.reshape(-1, steps).long()  # bytes hold tokens, and no more
         before = torch.cat([torch.full_like(read[:, :1], self.first), read[:, :-1]], 1)
         seen = torch.cat([self.embedding(before), codes.unsqueeze(1).expand(-1, steps, -1)], -1)
         hidden = self.network(seen, self.begin(z)[1].unsqueeze(0))[0]

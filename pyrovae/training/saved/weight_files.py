@@ -118,9 +118,11 @@ def _check_schema(path: Path, pair: HasPair, written: Any) -> None:
     """Refuse weights that were learned from other columns, or from other classes of them."""
     mine = toml_of(pair)
     if read_as(str | None, written, "the schema") is not None and mine is not None and written != mine:
+        of_lines = str(written).startswith("[vocabulary]")
+        make = "text_vae(pv.text.read_vocabulary" if of_lines else "table_vae(pv.tables.read_schema"
         raise FileError(
             f"{path} was saved with another schema than this pair carries: its rows are others. Make the pair of that "
-            f"one: pv.recipes.table_vae(pv.tables.read_schema({os.fspath(path)!r}))."
+            f"one: pv.recipes.{make}({os.fspath(path)!r}))."
         )
 
 
