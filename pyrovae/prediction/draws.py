@@ -68,6 +68,7 @@ def posterior(
         torch.Size([10, 3, 2])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler.use.tell_of_unguided()
     return drawn(sampler, draws, "posterior", sites, output=Output(reduce, out, device, memory))
 
 
@@ -120,6 +121,7 @@ def posterior_predictive(
         (torch.Size([3, 5]), torch.Size([3, 5]))
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler.use.tell_of_unguided()
     return drawn(sampler, draws, "predictive", sites, mean=mean, output=Output(reduce, out, device, memory))
 
 

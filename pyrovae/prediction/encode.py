@@ -73,7 +73,9 @@ def encode(
         torch.Size([3, 2])
     """
     draws = check_count("draws", draws)
-    return encodings(Sampler.of(pair, data, named, seed=seed, data_plate=data_plate), draws, of_all=True)
+    sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler.use.tell_of_unguided()
+    return encodings(sampler, draws, of_all=True)
 
 
 @in_turn

@@ -133,6 +133,7 @@ def reconstruct(
         torch.Size([3, 5])
     """
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
+    sampler.use.tell_of_unguided()
     sites = observed_wholes(sampler.structure)
     # With means, data that one observed site has from another stay what they are.
     kind = "posterior" if mean else "predictive"

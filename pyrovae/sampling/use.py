@@ -186,6 +186,19 @@ class Use:
                 "compare. Compute what rows share beforehand, and give it as an argument or keep it in a buffer."
             )
 
+    def tell_of_unguided(self) -> None:
+        """Warn of sites that the guide leaves to the model: what is asked of the posterior, these do not answer.
+
+        Where nothing is observed, they are what is to be predicted.
+        """
+        names = self.structure.named("unguided") if self.structure.named("observed") else []
+        if names:
+            warn_user(
+                f"[site-missing-in-guide] {names[0]!r} is drawn by the model alone, so that its draws are the prior's, "
+                "given what the guide does draw, and know nothing else of these data. For states to come that is what "
+                "is wanted; of others, draw the site in the guide, too (pv.check_pair names all of them)."
+            )
+
     def placed_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches, in order, where the pair takes them."""
         for batch in self.batches.in_order(batch_size):

@@ -78,6 +78,7 @@ def uncertainty(
     sampler = Sampler.of(pair, data, named, seed=seed, data_plate=data_plate)
     wanted = observed(sampler, sites)
     shared, inner = grid_size(sampler, draws)
+    sampler.use.tell_of_unguided()
     if not sampler.global_sites:
         logger.warning("%s", NO_SOURCE)
     found = grid_spread(sampler, wanted, shared, inner, measure)
