@@ -111,6 +111,10 @@ def test_trainings_that_cannot_be_are_refused_in_words():
         pv.fit(told(vae, sites=["w"]), X, steps=2, **QUIET)
     with pytest.raises(pv.ArgumentError, match="one number a row"):
         pv.fit(pv.adversarial(vae, pv.MLP([1, 3], [], 2)), X, steps=2, **QUIET)
+    with pytest.raises(pv.ArgumentError, match=r"tensors of shape \(128, 1\), \(128, 3\) \(the values.*nn\.Unflatten"):
+        pv.fit(pv.adversarial(vae, nn.Linear(4, 1)), X, steps=2, **QUIET)
+    with pytest.raises(pv.ArgumentError, match=r"tensors of shape \(128, 1\) \(the values"):
+        pv.fit(told(vae, aggregate=True), X, steps=2, **QUIET)
     with pytest.raises(pv.ArgumentError, match="as discriminator, got"):
         pv.adversarial(vae, torch.sigmoid)
     with pytest.raises(pv.ArgumentError, match="contrast takes two draws"):
@@ -170,6 +174,24 @@ def test_the_aggregate_posterior_is_matched_to_a_prior_that_can_only_be_drawn_fr
     assert float(z.mean()) == pytest.approx(2.0, abs=0.15)
     assert float(z.std()) == pytest.approx(4 / 12**0.5, abs=0.1)
     assert float(z.quantile(0.25)) == pytest.approx(1.0, abs=0.15)  # of a normal of that spread 1.22
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"aggregate": True}, {"contrast": 4}])
+def test_a_prior_without_pathwise_draws_goes_where_the_guide_is(options):
+    vae = implicit_vae()
+    vae.prior = pv.Mixture(2, 1)
+    assert not vae.prior().has_rsample
+    last = [part for part in vae.posterior.modules() if isinstance(part, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias.fill_(3.0)
+        last.weight.mul_(0.1)
+    network = pv.MLP(1, [8], 1) if "aggregate" in options else pv.MLP([1, 3], [8], 1)
+    before = float(vae.prior().mean.detach())
+    rates = {"*posterior*": 0.0, "*": 5e-2}
+    pv.fit(pv.adversarial(vae, network, **options), X, steps=250, learning_rate=rates, seed=0, **QUIET)
+    assert abs(before) < 2
+    assert float(vae.prior().mean.detach()) == pytest.approx(float(pv.encode(vae, X)["z"].mean.mean()), abs=0.2)
 
 
 def test_several_processes_are_refused(monkeypatch):

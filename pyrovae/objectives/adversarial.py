@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 
 from pyrovae.errors import ArgumentError
 from pyrovae.objectives.compared_sides import ComparedSides
+from pyrovae.objectives.discriminator_inputs import row_arguments, told_what_it_is_given
 from pyrovae.objectives.figures import PARTICLES, data_size, holding_plate
 from pyrovae.objectives.generated_sides import GeneratedSides, Program, check_program, covariates
 from pyrovae.objectives.left_out import LeftOut
@@ -168,7 +169,7 @@ class Adversarial(Wrapped):
             # Without gradients nothing is trained: figures never see it.
             if self.phase == "discriminator" or torch.is_grad_enabled():
                 rows = batch_rows(args, kwargs)
-                data = () if self.aggregate else _row_arguments(args, kwargs, rows, target.arguments)
+                data = () if self.aggregate else row_arguments(args, kwargs, rows, target.arguments)
                 sides = self._sides(drawn, noted, holding_plate(noted.data, rows, self.data_plate), data)
                 self._add(sides, data_size(noted.data, rows, self.data_plate))
 
@@ -176,8 +177,9 @@ class Adversarial(Wrapped):
     def _sides(
         drawn: dict[str, Draw], noted: Program | LeftOut, plate: str | None, data: tuple[Tensor, ...]
     ) -> GeneratedSides | ComparedSides:
-        for draw in (*drawn.values(), *noted.draws.values()):
-            _check(draw, str(plate), pathwise=isinstance(noted, LeftOut))
+        for side in (drawn, noted.draws):
+            for name, draw in side.items():  # the prior need only be drawn from
+                _check(name, draw, str(plate), pathwise=side is drawn and isinstance(noted, LeftOut))
         if isinstance(noted, Program):
             return GeneratedSides(noted, str(plate), data)
         return ComparedSides(drawn, noted.draws, str(plate), data)
@@ -217,7 +219,8 @@ class Adversarial(Wrapped):
 
     def _score(self, z: Tensor, data: tuple[Tensor, ...], *, frozen: bool = False) -> Tensor:
         held = {name: p.detach() if frozen else p for name, p in self.network.named_parameters()}
-        score = torch.func.functional_call(self.network, held, (z, *data))
+        with told_what_it_is_given(z, *data):
+            score = torch.func.functional_call(self.network, held, (z, *data))
         if score.numel() != len(z):
             raise ArgumentError(
                 f"adversarial: the discriminator gave {tuple(score.shape)} for {len(z)} rows; give one number a row."
@@ -259,21 +262,14 @@ def discriminators(pair: HasPair) -> list[Adversarial]:
     return [layer for layer in wrappers(pair) if isinstance(layer, Adversarial)]
 
 
-def _check(draw: Draw, plate: str, *, pathwise: bool) -> None:
+def _check(name: str, draw: Draw, plate: str, *, pathwise: bool) -> None:
     for reason, applies in {
         "is not drawn inside the data plate": not frame_of(draw._asdict(), plate),
-        "has no pathwise gradient (has_rsample)": pathwise and not draw.fn.has_rsample,
+        "is drawn by the guide without a pathwise gradient (has_rsample)": pathwise and not draw.fn.has_rsample,
         "is drawn by vectorised particles; leave vectorize_particles out": frame_of(draw._asdict(), PARTICLES),
     }.items():
         if applies:
-            raise ArgumentError(f"adversarial: a site {reason}. Name other sites: sites=[...].")
-
-
-def _row_arguments(
-    args: tuple, kwargs: Mapping[str, Any], rows: int | None, keys: Collection[int | str] | None
-) -> tuple[Tensor, ...]:
-    given = [v for k, v in (*enumerate(args), *kwargs.items()) if isinstance(v, Tensor) and (keys is None or k in keys)]
-    return tuple(value.nan_to_num() for value in given if value.dim() and len(value) == rows)
+            raise ArgumentError(f"adversarial: {name!r} {reason}. Name other sites: sites=[...].")
 
 
 def _factor(name: str, value: Tensor, site: str | None) -> None:
