@@ -67,6 +67,8 @@ def test_characters_that_are_not_known(caplog):
         (lambda: pv.text.vocabulary({"cat": LINES}), "this is a dict; give a list"),
         (lambda: pv.text.vocabulary(set(LINES)), "this is a set; give a list"),
         (lambda: pv.text.vocabulary(["a", "b\ud800"]), r"line 2 .* holds '\\ud800', which is half of a character"),
+        (lambda: pv.elbo(made(), "a cat"), "one text; give a list of lines"),
+        (lambda: pv.interpolate(made(), "a cat", "no"), "one text; give a list of lines"),
         (lambda: pv.elbo(pv.fit(made(), LINES, steps=1, **QUIET), LINES), r"Fit is not a pair.*give its \.pair"),
         (lambda: pv.impute(made(), LINES), "impute is of tables, cell by cell"),
         (lambda: pv.tables.outliers(made(), LINES), "outliers is of tables, cell by cell"),

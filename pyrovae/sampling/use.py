@@ -17,6 +17,7 @@ from pyrovae.checks.supports import not_finite, outside_support
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches
 from pyrovae.data.data_units import in_other_units
+from pyrovae.data.lines_of_text import as_lines
 from pyrovae.data.placement import Placement
 from pyrovae.data.rows_of_frames import rows_of_frames
 from pyrovae.data.source_of import reads_several
@@ -215,5 +216,7 @@ def arguments(pair: HasPair, data: tuple, named: Mapping[str, Any]) -> Any:
             f"data were given by position and by name ({', '.join(named)}); give all of them in one of the two ways. "
             "A name that this function has no option for is taken for an argument of the model."
         )
+    if data and isinstance(data[0], str):
+        as_lines(data[0])  # which says what one text lacks; a tuple of such would pass for lines
     alone = len(data) == 1 and (isinstance(data[0], dict | DataLoader) or reads_several(data[0]))
     return rows_of_frames(pair, dict(named) if named else data[0] if alone else data)
