@@ -195,6 +195,19 @@ def test_what_is_rounded_is_still_what_its_column_can_be():
     assert not schema.encode(back).isnan().any()
 
 
+def test_whole_numbers_beside_none_stay_whole():
+    """As databases give them: a column of objects."""
+    some = np.where(X > 1, None, (100 * X).astype(int)).astype(object)
+    few = np.where(X > 1, None, (X > 0) + 3 * (X > 0.5) + 1).astype(object)
+    frame = pd.DataFrame({"x": X, "n": some, "code": few})
+    pair = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[4])
+    filled, made = pv.impute(pair, frame, draws=1, candidates=30).frames()[0], pv.generate(pair, 50)
+    assert all(isinstance(one, int) for name in ("n", "code") for one in filled[name].tolist())
+    assert made.dtypes[["n", "code"]].astype(str).tolist() == ["Int64", "Int64"]
+    large = pd.Series([2**70, None, -(2**70), 2**68] * 20, dtype=object)
+    assert pv.tables.schema(pd.DataFrame({"n": large, "x": X[:80]}), kinds={"n": "real"}).table[0].dtype == "object"
+
+
 def test_classes_that_a_type_cannot_hold_are_not_wrapped_around():
     pair = untrained(pd.DataFrame({"x": X, "code": np.where(X > 0, 300, 5)}))
     narrow = pd.DataFrame({"x": X, "code": np.full(200, 5, dtype="uint8")})

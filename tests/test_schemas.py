@@ -448,6 +448,9 @@ def test_the_order_of_texts_is_said_where_nobody_gave_one(tmp_path, caplog):
     assert (found.table[0].levels, caplog.text) == (("low", "mid", "high"), "")
     assert found.columns[0].shares == pytest.approx([0.6, 0.3, 0.1], abs=0.06)
     assert found.decode(found.encode(frame)).equals(frame)
+    path.write_text(of_column(path.read_text(encoding="utf-8"), "size", "dtype", '"texts"'), encoding="utf-8")
+    with pytest.raises(pv.FileError, match="'size': dtype = 'texts' is no type that pandas knows"):
+        pv.tables.read_schema(path, frame)
 
 
 def test_shares_follow_the_levels_whatever_order_is_made_of_these(tmp_path, caplog):

@@ -41,8 +41,8 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
         return TableColumn(None, name, "identifier", dtype=dtype, note=note)
     refuse_complex(name, values)
     if values.dtype == object and all(_is_plain_number(plain_value(one)) for one in seen):
-        values = values.where(values.notna(), np.nan).astype(float)  # numbers beside None, as databases give them
-        seen = values.dropna()
+        values = _of_one_type(values)  # numbers beside None, as databases give them
+        seen, dtype = values.dropna(), dtype if values.dtype == float else str(values.dtype)
     if values.dtype == object:
         for one in seen:
             if not isinstance(one, pd.Interval):
@@ -76,6 +76,16 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
             return _with_numbers(TableColumn(Column(name, chosen), name, "number", (), dtype, note), values)
         return _classes(name, values, None, note)
     return _classes(name, values, kind, "")
+
+
+def _of_one_type(values: Any) -> Any:
+    """Objects that are numbers as such, whole ones as whole ones with holes."""
+    try:
+        if all(isinstance(plain_value(one), int) for one in values.dropna()):
+            return values.where(values.notna(), None).astype("Int64")
+    except OverflowError:  # of more than 64 bits
+        pass
+    return values.where(values.notna(), np.nan).astype(float)
 
 
 def _with_numbers(one: TableColumn, values: Any) -> TableColumn:

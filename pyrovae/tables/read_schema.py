@@ -107,7 +107,7 @@ def _edited(entries: dict[str, Any], column: ReadColumn | None) -> TableColumn:
             f"column {name!r}: kind = {kind!r} was changed from {entries.get('measured_as', 'left out')!r}, so that it "
             f"is to be measured anew, and {there}: pv.tables.read_schema(path, frame)"
         )
-    return edited_column(entries, values)
+    return _of_its_type(edited_column(entries, values))
 
 
 def _column(entries: dict[str, Any]) -> TableColumn:
@@ -128,11 +128,15 @@ def _column(entries: dict[str, Any]) -> TableColumn:
     if label is not None and not is_label(label):
         raise ValueError(f"column {name!r}: label = {label!r}; a label is a number, a date or a list of such and texts")
     column = _of_model(entries, name, form, levels) if "kind" in entries else None
-    if column is not None and (words := wrong_type(form, texts["dtype"], levels)):
-        raise ValueError(f"column {name!r}: {words}")
     if column is not None and entries.get("measured_levels", list(levels)) != list(levels):
         texts["note"] = "its levels are in an order made by hand"  # the guess may have said which one they had
-    return TableColumn(column, name, form, levels, **texts, label=label)
+    return _of_its_type(TableColumn(column, name, form, levels, **texts, label=label))
+
+
+def _of_its_type(one: TableColumn) -> TableColumn:
+    if one.column is not None and (words := wrong_type(one.form, one.dtype, one.levels)):
+        raise ValueError(f"column {one.name!r}: {words}")
+    return one
 
 
 def _of_model(entries: dict[str, Any], name: str, form: str, levels: tuple[Any, ...]) -> Column:
