@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
 from components import EVERY_KIND
+from scipy import stats
 from torch import nn
 
 import pyrovae as pv
@@ -38,7 +41,7 @@ def grid(column):
     if column.kind in ("count", "inflated_count"):
         return torch.arange(20_000.0), torch.ones(20_000)
     if column.kind == "proportion":
-        ends = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+        ends = torch.linspace(-60, 30, 40_001, dtype=torch.float64).sigmoid()  # a density may have no bound at an end
     elif column.kind in REALS:
         ends = torch.linspace(-600, 600, 600_001, dtype=torch.float64)
     else:
@@ -290,3 +293,21 @@ def test_a_column_of_several_peaks_is_learned():
     entropy = 0.3 * math.log(0.3 / 0.3) + 0.7 * math.log(0.7 / 0.5) - 0.5 * math.log(2 * math.pi * math.e)
     assert scores["peaked"] == pytest.approx(entropy, abs=0.05)
     assert scores["real"] < scores["peaked"] - 0.5
+
+
+@pytest.mark.parametrize(("middle", "total"), [(0.007, 800.0), (1e-5, 1e5), (0.5, 2.5), (0.9, 12.0), (0.999, 1e5)])
+def test_a_proportion_begins_as_wide_as_its_column(middle, total):
+    """And has its density to the last digits, where log-gammas of large numbers cancel."""
+    noise = np.random.default_rng(0)
+    drawn = noise.beta(middle * total, (1 - middle) * total, 4_000).clip(1e-7, 1 - 1e-7)
+    schema = pv.tables.schema(pd.DataFrame({"x": drawn}), kinds={"x": "proportion"})
+    likelihood = pv.ByColumn(nn.Linear(1, pv.ByColumn.outputs(schema.columns)), schema.columns)
+    nn.init.zeros_(likelihood.network.weight)
+    nn.init.zeros_(likelihood.network.bias)
+    with torch.no_grad():
+        found = likelihood(torch.zeros(1))
+    part = found.base_dist.parts[0][1]
+    assert float(part.mean) == pytest.approx(middle, rel=0.5)
+    assert float(part.stddev) == pytest.approx(drawn.std(), rel=0.6)
+    exact = stats.beta(float(part.concentration1), float(part.concentration0)).logpdf(drawn)
+    assert np.allclose(found.log_prob(torch.from_numpy(drawn)[:, None]), exact, atol=1e-6)

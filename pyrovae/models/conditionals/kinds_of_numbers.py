@@ -69,9 +69,13 @@ def _inflated_count(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any
 
 
 def _proportion(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
-    center = numbers(columns, "center", raw).to(raw.dtype)
-    share, total = (bounded(raw[..., 0]) + center).sigmoid(), bounded(free + 2.0).exp()
-    return OpenBeta(share * total, (1 - share) * total, validate_args=False)
+    """In double precision: where a column is narrow, concentrations are large, and their log-gammas cancel."""
+    center, spread = numbers(columns, "center", raw), numbers(columns, "spread", raw)
+    # Of logits the deviation is close to one over the root of m (1 - m) times the sum of both concentrations.
+    scale = spread * bounded(free).exp()
+    total = 1 / (scale.square() * center.sigmoid() * (-center).sigmoid())
+    shift = mean(columns, raw)
+    return OpenBeta(shift.sigmoid() * total, (-shift).sigmoid() * total, validate_args=False)
 
 
 # --- what is else of them -------------------------------------------------------------------------------
