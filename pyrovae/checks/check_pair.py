@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from pyrovae.checks import parameters, reruns, shapes, sites, values
 from pyrovae.checks.exceptions import FailedRun, explain
 from pyrovae.checks.finding import Finding
+from pyrovae.checks.rounded_counts import rounded_counts
 from pyrovae.checks.signatures import argument_names, as_given, check_call
 from pyrovae.checks.supports import validates
 from pyrovae.checks.traced_pair import (
@@ -130,6 +131,7 @@ CLAUSES: tuple[Callable[[TracedPair], Iterator[Finding]], ...] = (
     values.computable,
     values.within_support,
     values.finite_draws,
+    rounded_counts,
     reruns.reads_only_by_obs,
     reruns.reads_no_other_rows,
     reruns.fresh_noise,

@@ -255,6 +255,14 @@ class ZeroOrLogNormal(_BesideZeros):
         return torch.where(none, logsigmoid(self.zeros), logsigmoid(-self.zeros) + above)
 
 
+class WideNegativeBinomial(dist.NegativeBinomial):
+    """A negative binomial for counts of any size: their log-gammas cancel, and are taken in double precision."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the mass."""
+        return super().log_prob(value.double())
+
+
 class InflatedNegativeBinomial(_BesideZeros):
     r"""A mass at 0 beside a negative binomial, which has zeros of its own.
 
@@ -275,7 +283,7 @@ class InflatedNegativeBinomial(_BesideZeros):
 
     @property
     def _rest(self) -> Any:
-        return dist.NegativeBinomial(self.total_count, logits=self.logits, validate_args=False)
+        return WideNegativeBinomial(self.total_count, logits=self.logits, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The logarithm of the mass."""

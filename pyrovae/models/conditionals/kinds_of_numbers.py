@@ -12,7 +12,12 @@ from torch import Tensor
 
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.conditional import bounded
-from pyrovae.models.conditionals.distributions import InflatedNegativeBinomial, OpenBeta, ZeroOrLogNormal
+from pyrovae.models.conditionals.distributions import (
+    InflatedNegativeBinomial,
+    OpenBeta,
+    WideNegativeBinomial,
+    ZeroOrLogNormal,
+)
 from pyrovae.models.conditionals.kind import WIDTH, Kind, level, logits, mean, near, numbers, wide_quantile
 
 _PEAKS = 5  # of a column that has several
@@ -59,8 +64,9 @@ def _positive_or_zero(columns: Sequence[Column], raw: Tensor, free: Tensor) -> A
 
 
 def _count(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
-    total = bounded(free).exp().expand(raw[..., 0].shape)
-    return dist.NegativeBinomial(total, logits=level(columns, raw) - total.log(), validate_args=False)
+    """In double precision: log-gammas of 100,000 are rounded to a tenth in single precision."""
+    total = bounded(free).double().exp().expand(raw[..., 0].shape)
+    return WideNegativeBinomial(total, logits=mean(columns, raw) - total.log(), validate_args=False)
 
 
 def _inflated_count(columns: Sequence[Column], raw: Tensor, free: Tensor) -> Any:
