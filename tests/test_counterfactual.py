@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -138,3 +139,7 @@ def test_latents_that_cannot_be_moved_are_refused_by_name():
     x = (torch.arange(90).reshape(30, 3) % 2).float()
     with pytest.raises((pv.ArgumentError, pv.PairError), match="counterfactual"):
         pv.counterfactual(classes, x, calibration=x, steps=2)
+    frame = pd.DataFrame({"one": list("abc") * 10, "other": list("def") * 10})
+    table = pv.recipes.table_vae(pv.tables.schema(frame), latent=1, hidden=[4])
+    with pytest.raises(pv.PairError, match="at 'x' are classes alone"):
+        pv.counterfactual(table, frame.iloc[:2], calibration=frame, steps=2)

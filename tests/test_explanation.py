@@ -307,6 +307,8 @@ def test_stability_is_that_of_the_shares_of_each_row():
     assert torch.allclose(found.spread[0], torch.tensor([2.0, 3.0, 4.0]).double() / math.sqrt(2))
     with pytest.raises(pv.ArgumentError, match=r"shapes \[\(2, 3\)\]; give two explanations or more"):
         pv.explanation_stability([one])
+    with pytest.raises(pv.ArgumentError, match=r"different figures .*evidence by shapley, absent mean; novelty"):
+        pv.explanation_stability([one, other._replace(of="novelty")])
 
 
 def test_figures_hold_shares_of_groups_and_names():

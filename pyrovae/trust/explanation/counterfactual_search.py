@@ -126,8 +126,13 @@ def nearest(manifold: Manifold, conditions: Sequence[Condition], scale: Tensor, 
                 margins = _margins(manifold, data, conditions)
                 distance = distances(data, leaf, scale)
                 loss = distance.square() + (weights * (-margins).clamp(min=0)).sum(0)
-                (place.grad,) = torch.autograd.grad(loss.sum(), place)
-            place.grad.nan_to_num_(0.0, 0.0, 0.0)
+                (gradient,) = torch.autograd.grad(loss.sum(), place, allow_unused=True)
+            if gradient is None:
+                raise PairError(
+                    f"counterfactual: what latents decode to at {manifold.site!r} are classes alone, which do not move "
+                    "little by little, so that no gradient says where the latents are to go."
+                )
+            place.grad = gradient.nan_to_num_(0.0, 0.0, 0.0)
             better = (margins >= 0).all(0) & (distance < least)
             best[better], least[better] = data.detach()[better].to(best), distance.detach()[better]
             weights = weights * torch.where(margins.detach() < 0, _RISE, _FALL)

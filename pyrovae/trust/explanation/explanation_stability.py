@@ -71,6 +71,9 @@ def explanation_stability(explanations: Sequence[Explanation]) -> ExplanationSta
         raise ArgumentError(
             f"explanation_stability: shares of shapes {shapes}; give two explanations or more, of the same rows."
         )
+    if len(figures := {(one.of, one.method, one.absent) for one in several}) > 1:
+        asked = "; ".join(" by ".join(figure[:2]) + f", absent {figure[2]}" for figure in sorted(figures))
+        raise ArgumentError(f"explanation_stability: these are shares in different figures ({asked}); ask one of all.")
     shares = torch.stack([one.contribution for one in several]).double()
     flat = shares.flatten(2)
     pairs = list(combinations(range(len(several)), 2))
