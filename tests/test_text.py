@@ -310,11 +310,19 @@ def test_a_real_tokenizer_pads_cuts_and_marks_nothing(caplog):
     assert "'cow' (1)" in caplog.text
 
 
+def of_latent(latent):
+    return pv.recipes.text_vae(WORDS, latent, hidden=8, embedding=4)
+
+
+STUDY = {"folds": 2, "epochs": 1, "draws": 4}
+
+
 # --- every question -----------------------------------------------------------------------------------
 ASKED = {
     "ais": lambda pair, x: pv.ais(pair, x, chains=2, steps=2),
     "active_units": lambda pair, x: pv.active_units(pair, x)["z"].shares,
     "check_pair": lambda pair, x: pv.check_pair(pair, x),
+    "choose_latent": lambda pair, x: [one.folds for one in pv.choose_latent(of_latent, x, [1, 2], **STUDY).trials],
     "elbo": lambda pair, x: pv.elbo(pair, x),
     "encode": lambda pair, x: pv.encode(pair, x),
     "fit": lambda pair, x: pv.fit(pair, x, validation=x, epochs=1, batch_size=4, **QUIET).history[-1][:4],
@@ -322,14 +330,16 @@ ASKED = {
     "log_evidence": lambda pair, x: pv.log_evidence(pair, x, draws=8),
     "mutual_information": lambda pair, x: pv.mutual_information(pair, x, queries=3),
     "novelty": lambda pair, x: pv.novelty(pair, x, calibration=x, draws=3),
+    "over_seeds": lambda pair, x: pv.over_seeds(lambda: of_latent(1), x, held_out=x, seeds=2, epochs=1).evidence,
     "posterior_predictive": lambda pair, x: pv.posterior_predictive(pair, x, draws=3),
     "psis": lambda pair, x: pv.psis(pair, x, draws=40),
     "rate_distortion": lambda pair, x: pv.rate_distortion(pair, x),
+    "rate_distortion_curve": lambda pair, x: pv.rate_distortion_curve(lambda: of_latent(1), x, [1.0], epochs=1),
     "to_arviz": lambda pair, x: pv.to_arviz(pair, x, draws=4)["observed_data"]["x"].values,
 }
 
 
-SLOW = ("ais", "psis", "fit", "to_arviz", "inference_gap")
+SLOW = ("choose_latent", "over_seeds", "rate_distortion_curve", "ais", "psis", "fit", "to_arviz", "inference_gap")
 
 
 @pytest.mark.filterwarnings("ignore")

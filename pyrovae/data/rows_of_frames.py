@@ -27,8 +27,17 @@ def is_frame(thing: Any) -> bool:
     return stream or hasattr(thing, "__dataframe__") or (hasattr(thing, "columns") and hasattr(thing, "dtypes"))
 
 
+def as_arguments(data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Data as `fit` takes them, as the arguments of a model; a list of lines of text is one of them."""
+    if isinstance(data, dict):
+        return (), data
+    return (tuple(data) if isinstance(data, tuple | list) and not is_frame(data) else (data,)), {}
+
+
 def frames_among(given: Any) -> dict[int | str, Any]:
     """The frames in data as `fit` takes them, by place or name."""
+    if is_frame(given):
+        return {0: given}
     if isinstance(given, dict):
         named = given
     else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
+from pyrovae.data.rows_of_frames import as_arguments
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.pairs.pair import HasPair
@@ -16,7 +17,7 @@ from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.tried_settings import plot_tried_settings
 from pyrovae.training.fit_options import StudyKeywords
-from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, spread_out, trained
+from pyrovae.training.studies.separate_runs import check_options, folds_of, made, picked, rows_of, trained
 from pyrovae.training.studies.trial import Trial
 
 _FOLDS = 5
@@ -132,7 +133,7 @@ def _held_out(
     values = []
     for number, (inside, outside) in enumerate(parts):
         with trained(make, picked(data, inside), seed=seed + number, **options) as run:
-            args, named = spread_out(picked(data, outside))
+            args, named = as_arguments(picked(data, outside))
             values.append(log_evidence(run.pair, *args, draws=draws, seed=seed, **named).value.double())
     joined = torch.cat(values)
     error = float(joined.std() / math.sqrt(len(joined)))

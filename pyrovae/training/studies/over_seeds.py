@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
+from pyrovae.data.rows_of_frames import as_arguments
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.resemblance import Resemblance, resemblance
@@ -15,7 +16,7 @@ from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
 from pyrovae.training.fit_options import StudyKeywords
-from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
+from pyrovae.training.studies.separate_runs import check_options, trained
 
 _DRAWS = 64
 
@@ -99,7 +100,7 @@ def over_seeds(
     check_options(options)
     seeds, seed = check_count("seeds", seeds), chosen_seed(seed)
     evidence, alike, chosen = [], [], tuple(range(seed, seed + seeds))
-    args, named = spread_out(held_out)
+    args, named = as_arguments(held_out)
     for one in chosen:
         with trained(make, data, seed=one, **options) as run:
             evidence.append(log_evidence(run.pair, *args, draws=draws, seed=one, **named).value.double().mean())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any, NamedTuple, Unpack
 
+from pyrovae.data.rows_of_frames import as_arguments
 from pyrovae.errors import ArgumentError
 from pyrovae.evaluation.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.pairs.pair import HasPair
@@ -13,7 +14,7 @@ from pyrovae.pairs.seeds import chosen_seed
 from pyrovae.pairs.turns import in_turn
 from pyrovae.plots.distortion_over_rate import plot_distortion_over_rate
 from pyrovae.training.fit_options import StudyKeywords
-from pyrovae.training.studies.separate_runs import check_options, spread_out, trained
+from pyrovae.training.studies.separate_runs import check_options, trained
 
 _WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -85,7 +86,7 @@ def rate_distortion_curve(
     if not chosen or not all(isinstance(weight, Real) and 0 <= weight < float("inf") for weight in chosen):
         raise ArgumentError(f"weights={list(chosen)}; give numbers of 0 or more.")
     chosen = tuple(sorted(map(float, chosen)))
-    args, named = spread_out(data if held_out is None else held_out)
+    args, named = as_arguments(data if held_out is None else held_out)
     seed, points = chosen_seed(seed), []
     for weight in chosen:
         weighted: StudyKeywords = {**options, "temper": weight}

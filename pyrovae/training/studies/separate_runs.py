@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import torch
 
 from pyrovae.data.batches import as_batches
-from pyrovae.data.rows_of_frames import frames_among, rows_of_frame, with_each_frame
+from pyrovae.data.rows_of_frames import frames_among, is_frame, rows_of_frame, with_each_frame
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.looks.isolation import forked_random, forked_store
 from pyrovae.pairs.numbers import check_count
@@ -60,13 +60,6 @@ def check_options(options: Mapping[str, Any], *taken: str) -> None:
         raise ArgumentError(f"{mine[0]}= is set by the study itself; leave it out.")
 
 
-def spread_out(data: Any) -> tuple[tuple, dict[str, Any]]:
-    """Data as `fit` takes them -> the arguments of a model."""
-    if isinstance(data, dict):
-        return (), data
-    return (tuple(data), {}) if isinstance(data, tuple | list) else ((data,), {})
-
-
 def rows_of(data: Any) -> int:
     """How many rows arrays and frames have."""
     batches = as_batches(_numbered(data))
@@ -82,7 +75,8 @@ def picked(data: Any, rows: torch.Tensor) -> Any:
     leaves |= {key: rows_of_frame(frame, rows) for key, frame in frames_among(data).items()}
     if isinstance(data, dict):
         return {name: leaves[name] for name in data}
-    return tuple(leaves[place] for place in range(len(leaves))) if isinstance(data, tuple | list) else leaves[0]
+    several = isinstance(data, tuple | list) and not is_frame(data)
+    return tuple(leaves[place] for place in range(len(leaves))) if several else leaves[0]
 
 
 def _numbered(data: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from pyrovae.data.rows_of_frames import as_arguments
 from pyrovae.pairs.pair import HasPair
 from pyrovae.pairs.turns import in_turn
 from pyrovae.training.fit import fit
@@ -49,9 +50,7 @@ def update(
         >>> bool((found.mean - exact.mean).abs() < 0.3 * exact.stddev)
         True
     """
-    given = tuple(data) if isinstance(data, tuple | list) else data
-    named = given if isinstance(given, dict) else {}
-    args = () if named else given if isinstance(given, tuple) else (given,)
+    args, named = as_arguments(data)
     return fit(
         carry_over(pair, *args, size=size, data_plate=data_plate, **named), data, data_plate=data_plate, **options
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrovae.data.rows_of_frames import as_arguments
 from pyrovae.data.whole_leaves import whole_leaves
 from pyrovae.errors import ArgumentError, DataError, argument
 from pyrovae.pairs.numbers import check_count, check_share
@@ -131,7 +132,7 @@ def counterfactual(
     steps, draws, alpha = check_count("steps", steps), check_count("draws", draws), check_share("alpha", alpha)
     leaves = whole_leaves(arguments(pair, data, named))
     key = key_of(leaves, cells_of)
-    usual_leaves = whole_leaves(arguments(pair, *_given(calibration)))
+    usual_leaves = whole_leaves(arguments(pair, *as_arguments(calibration)))
     usual = reference_rows(pair, calibration, key, leaves[key])
     sampler = Sampler.of(pair, *spread(leaves), seed=seed, data_plate=data_plate)
     among = Sampler.of(pair, *spread(usual_leaves), seed=sampler.seed, data_plate=data_plate)
@@ -149,12 +150,6 @@ def counterfactual(
     return Counterfactual(
         found, found - leaves[key], distances(found, leaves[key], units), p_value, met & (p_value >= alpha), name
     )
-
-
-def _given(calibration: Any) -> tuple[tuple, dict[str, Any]]:
-    if isinstance(calibration, dict):
-        return (), calibration
-    return (calibration if isinstance(calibration, tuple) else (calibration,)), {}
 
 
 def _units(scale: Any, usual: Tensor) -> Tensor:
