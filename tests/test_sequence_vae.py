@@ -80,6 +80,19 @@ def test_padding_enters_no_figure(name, both_ways):
         assert torch.allclose(alone[:, 0], expected[:, row], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_series_that_go_with_no_other_lengths_are_data_like_any_others():
+    x, lengths = FAMILIES["real"][1](), torch.tensor([1, 2, 6, 2, 1])
+    x[1:3, 0] = math.nan  # of one step, as row 0 and 4 have, nothing would be there
+    vae = made()
+    assert pv.check_pair(vae, x, lengths) == ()
+    run = pv.fit(vae, (x, lengths), steps=2, seed=0, progress=False)
+    assert run.step == 2
+    found = pv.to_arviz(vae, x, lengths, draws=2)
+    assert found["constant_data"]["lengths"].values.tolist() == lengths.tolist()
+    assert "x" not in found["constant_data"]
+
+
 @pytest.mark.parametrize("ask", [pv.log_evidence, pv.elbo])
 def test_figures_of_the_package_do_not_see_padding(ask):
     vae, x = made(), ragged(FAMILIES["real"][1]())
@@ -214,6 +227,7 @@ def test_drawn_series_have_as_many_steps_as_said():
         (lambda x: fit(made(), x, torch.tensor([6, 6, 1.5, 6, 6])), "row 2 is 1.5"),
         (lambda x: made().model(x, torch.tensor([6, -1, 6, 6, 6])), "row 1 is -1"),
         (lambda x: pv.elbo(made(), x, LENGTHS[:, None]), "one number a series"),
+        (lambda x: pv.elbo(made(), x, LENGTHS > 3), "these are True and False"),
         (lambda x: pv.impute(made(), torch.full_like(x, math.nan)), "row 0 are missing"),
         (lambda x: made().guide(x[:, :0]), "no steps"),
         (lambda _: pv.recipes.sequence_vae(3, 0, 6), "latent=0"),

@@ -29,10 +29,13 @@ def reads_only_by_obs(traced: TracedPair) -> Iterator[Finding]:
     if declared(traced.pair, "reads_observed"):
         return
     for key, leaf in tensors(traced):
-        if len(leaf) < 2 or not _is_observed(traced, key, leaf):
+        try:
+            if len(leaf) < 2 or not _is_observed(traced, key, leaf):
+                continue
+            before = _with_fixed_values(traced, key, leaf)
+            after = _with_fixed_values(traced, key, leaf.roll(1, dims=0))
+        except Exception:  # a pair may refuse, in its own way, rows of arguments that do not go together
             continue
-        before = _with_fixed_values(traced, key, leaf)
-        after = _with_fixed_values(traced, key, leaf.roll(1, dims=0))
         names = [name for name, node in after.items() if name in before and _moved(node, before[name])]
         if names:
             yield Finding(

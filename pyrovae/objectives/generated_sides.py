@@ -21,6 +21,7 @@ from pyrovae.pairs.lawful_values import filled, given_value
 from pyrovae.pairs.looks.isolation import isolated
 from pyrovae.pairs.masks import mask_around
 from pyrovae.pairs.pair import HasPair
+from pyrovae.pairs.same_numbers import same_where_known
 from pyrovae.pairs.structure import Structure
 from pyrovae.pairs.trace import rows_moved, samples
 
@@ -147,8 +148,26 @@ def covariates(pair: HasPair, args: tuple, kwargs: Mapping[str, Any], plate: str
         key
         for key, leaf in given.items()
         if not any(leaf.data_ptr() == value.data_ptr() for value in before.values())
-        and not rows_moved(before, _observed(pair, *_rolled(args, kwargs, key), plate)[0], axes)
+        and not _moves(pair, args, kwargs, plate, key, before, axes)
     )
+
+
+def _moves(
+    pair: HasPair,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    plate: str | None,
+    key: int | str,
+    before: dict[str, Tensor],
+    axes: dict[str, int | None],
+) -> bool:
+    """Whether what is observed moves with an argument."""
+    rolled, named = _rolled(args, kwargs, key)
+    try:
+        after, _ = _observed(pair, rolled, named, plate)
+    except Exception:  # a pair may refuse, in its own way, rows of arguments that do not go together
+        return same_where_known(kwargs[key] if isinstance(key, str) else args[key], before.values())
+    return rows_moved(before, after, axes)
 
 
 def _rolled(args: tuple, kwargs: Mapping[str, Any], key: int | str) -> tuple[tuple, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 _DIGITS = 2e-6  # of the level: what sums in another order leave of single precision
@@ -31,3 +33,14 @@ def same_numbers(
     allowed = (atol + rtol * other.abs()).clamp(max=float(rtol * spread + _DIGITS * level))
     near = (one - other).abs() <= allowed
     return bool((near | (one == other) | (one.isnan() & other.isnan())).all())
+
+
+def same_where_known(leaf: torch.Tensor, values: Iterable[torch.Tensor]) -> bool:
+    """Whether one of some values holds the numbers of an argument, wherever neither of both is missing."""
+    return any(_same_where_known(leaf, value) for value in values if leaf.numel() == value.numel())
+
+
+def _same_where_known(leaf: torch.Tensor, value: torch.Tensor) -> bool:
+    one, other = leaf.detach().reshape(-1).double(), value.detach().reshape(-1).double()
+    known = ~(one.isnan() | other.isnan())
+    return bool(known.any()) and torch.equal(one[known], other[known])

@@ -11,7 +11,7 @@ from pyro.poutine.trace_struct import Trace
 from pyrovae.data.batch_sources import Batch
 from pyrovae.errors import PairError
 from pyrovae.pairs.lawful_values import given_value
-from pyrovae.pairs.same_numbers import same_numbers
+from pyrovae.pairs.same_numbers import same_numbers, same_where_known
 from pyrovae.pairs.trace import rows_moved, samples
 from pyrovae.sampling.programs import cut, traced
 from pyrovae.sampling.sampler import Sampler
@@ -29,10 +29,19 @@ def observed_arguments(sampler: Sampler) -> frozenset[int | str]:
         before = _observed(sampler, tile.batch, guide)
         axes = {name: sampler.layout.place(("model", name)).axis for name in before}
         return frozenset(
-            key
-            for key, leaf in leaves.items()
-            if _stands_in(leaf, before) or rows_moved(before, _observed(sampler, _rolled(tile, key), guide), axes)
+            key for key, leaf in leaves.items() if _stands_in(leaf, before) or _moves(sampler, tile, key, before, axes)
         )
+
+
+def _moves(
+    sampler: Sampler, tile: Tile, key: int | str, before: dict[str, torch.Tensor], axes: dict[str, int | None]
+) -> bool:
+    """Whether what is observed moves with an argument."""
+    try:
+        after = _observed(sampler, _rolled(tile, key), tile.runs[0].traces.guide)
+    except Exception:  # a pair may refuse, in its own way, rows of arguments that do not go together
+        return same_where_known(tile.batch.leaves[key], before.values())
+    return rows_moved(before, after, axes)
 
 
 def _observed(sampler: Sampler, batch: Batch, given: Trace) -> dict[str, torch.Tensor]:

@@ -49,6 +49,8 @@ def check_series(x: Tensor, lengths: Tensor | None, event: torch.Size) -> None:
 def _check_lengths(x: Tensor, lengths: Tensor) -> None:
     if lengths.shape != x.shape[:1]:
         raise DataError(f"lengths are one number a series, ({len(x)},); got {tuple(lengths.shape)}.")
+    if lengths.dtype == torch.bool:
+        raise DataError("lengths are whole numbers, how many steps each series has; these are True and False.")
     wrong = ~((lengths >= 1) & (lengths <= x.shape[1]) & (lengths == lengths.round()))
     if wrong.any():
         row = int(wrong.nonzero()[0])
