@@ -81,7 +81,7 @@ def test_padding_enters_no_figure(name, both_ways):
 
 
 @pytest.mark.slow
-def test_series_that_go_with_no_other_lengths_are_data_like_any_others():
+def test_series_that_go_with_no_other_lengths_are_data_like_any_others(tmp_path):
     x, lengths = FAMILIES["real"][1](), torch.tensor([1, 2, 6, 2, 1])
     x[1:3, 0] = math.nan  # of one step, as row 0 and 4 have, nothing would be there
     vae = made()
@@ -91,6 +91,8 @@ def test_series_that_go_with_no_other_lengths_are_data_like_any_others():
     found = pv.to_arviz(vae, x, lengths, draws=2)
     assert found["constant_data"]["lengths"].values.tolist() == lengths.tolist()
     assert "x" not in found["constant_data"]
+    assert pv.calibration(vae, x, lengths, draws=20)["x"].coverage.isfinite().all()
+    assert pv.write_report(run, x, lengths, path=tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("ask", [pv.log_evidence, pv.elbo])

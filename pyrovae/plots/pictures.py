@@ -42,7 +42,8 @@ def value_range(values: np.ndarray) -> tuple[float, float]:
 def picture(values: np.ndarray, limits: tuple[float, float]) -> Image.Image:
     """One datum as a picture of its own size."""
     low, high = limits
-    bytes_ = (np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+    shares = np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1)
+    bytes_ = (np.nan_to_num(shares) * 255).round().astype(np.uint8)  # what is missing is as dark as the lowest
     if bytes_.ndim == 3:
         bytes_ = bytes_[0] if len(bytes_) == 1 else bytes_.transpose(1, 2, 0)
     return Image.fromarray(bytes_)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from pyrovae.data.batch_sources import Batch
-from pyrovae.errors import PairError
 from pyrovae.sampling.observed_arguments import with_values
 from pyrovae.sampling.runs import Run
 from pyrovae.sampling.sampler import Sampler
@@ -28,7 +27,7 @@ def guide_reads(sampler: Sampler, batch: Batch, site: str) -> bool:
     others = [other for other in others if other.shape == value.shape and not torch.equal(other, value)]
     try:
         runs = [sampler.single(with_values(sampler, batch, {site: other})) for other in others]
-    except PairError:
+    except Exception:  # no argument to set; or other arguments go with this one, as a pair may say in its own way
         return True
     return not runs or any(changed_sites(one, run) for run in runs)
 
