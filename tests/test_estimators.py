@@ -369,6 +369,7 @@ def test_nothing_global_changes(kind):
         ("VAEDensity", {"draws": 0}, "draws=0"),
         ("VAEDensity", {"batch_size": 0}, "batch_size=0"),
         ("VAEOutlierDetector", {"contamination": 0}, "contamination=0"),
+        ("VAEOutlierDetector", {"contamination": "auto"}, "contamination='auto'; give a share"),
         ("VAEImputer", {"kinds": "imaginary"}, "'imaginary'; give"),
         ("VAETransformer", {"pair": mean_of_rows}, "no latent site of single rows"),
     ],
@@ -402,5 +403,8 @@ def test_before_it_is_fitted():
     for kind in ESTIMATORS.values():
         with pytest.raises(NotFittedError):
             kind().score(rows())
+    for ask in (pv.estimators.VAEImputer().transform, pv.estimators.VAETransformer().transform):
+        with pytest.raises(NotFittedError):
+            ask(rows())
     with pytest.raises(NotFittedError):
         pv.estimators.VAEDensity().sample(3)

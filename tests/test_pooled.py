@@ -181,3 +181,10 @@ def test_intervals_of_a_slope_cover_it_through_impute():
         answer = pooled(full[:, number], lambda y, x=x: slope(x, y), complete_degrees=rows - 2)
         covered.append(float(answer.low) < SLOPE < float(answer.high))
     assert np.mean(covered) == pytest.approx(0.95, abs=0.038)  # three standard errors of so many repeats
+
+
+def test_one_completed_frame_is_no_set_of_imputations():
+    import pandas as pd
+
+    with pytest.raises(pv.errors.ArgumentError, match="there is one completed frame"):
+        pv.tables.pooled(pd.DataFrame({"a": [1.0, 2.0]}), lambda full: (full["a"].mean(), 1.0))

@@ -18,7 +18,8 @@ def row_weights(weights: Any, rows: int) -> torch.Tensor | None:
     """
     try:
         given = weights.detach().cpu() if isinstance(weights, torch.Tensor) else weights
-        found = torch.tensor(np.asarray(given, dtype=np.float64))  # a copy: a series gives what may not be written to
+        # A copy: a series gives what may not be written to, and what is turned round has steps that torch cannot take.
+        found = torch.from_numpy(np.asarray(given, dtype=np.float64).copy())
     except (TypeError, ValueError):
         raise ArgumentError(f"{argument('row_weights')} is no array of numbers; give one for each row.") from None
     if found.shape != (rows,):

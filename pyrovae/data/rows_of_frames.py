@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from pyrovae.data.blocks.on_disk import as_on_disk
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.lines_of_text import as_lines, is_lines
 from pyrovae.errors import DataError
+from pyrovae.pairs.argument_names import argument_words
 from pyrovae.pairs.pair import check_is_pair
 from pyrovae.pairs.with_schema import schema_of
 
@@ -61,11 +63,14 @@ def rows_of_frames(pair: Any, given: Any) -> Any:
 
     Raises:
         DataError: there is a frame, and the pair has no schema, or the frame none of its columns.
+        ArgumentError: something beside a frame has the labels of its rows in another order.
     """
     if (rows := as_on_disk(given)) is not None:
         schema = schema_of(pair)
         return (None if schema is None else rows.encoded(schema.encode)) or rows
     several = isinstance(given, dict | tuple | list) and not is_frame(given) and len(given) > 1
+    if several:
+        _check_beside(given)
     return with_each_frame(given, partial(_rows, pair, alone=not several))
 
 
@@ -77,6 +82,14 @@ def rows_of_frame(frame: Any, rows: torch.Tensor) -> Any:
     if hasattr(frame, "iloc"):
         return frame.iloc[rows.numpy()]
     return frame.take(rows.numpy()) if hasattr(frame, "take") else frame[rows.tolist()]
+
+
+def _check_beside(given: Any) -> None:
+    """That whatever stands beside frames has their rows in their order."""
+    named = given if isinstance(given, dict) else dict(enumerate(given))
+    for frame in frames_among(given).values():
+        for name, leaf in named.items():
+            check_same_rows(frame, leaf, argument_words(name))
 
 
 def _rows(pair: Any, frame: Any, *, alone: bool) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.holed_rows import taking_holes
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError, PairError
@@ -23,6 +25,7 @@ from pyrovae.trust.without_mask_sites import without_mask_sites
 
 logger = logging.getLogger("pyrovae")
 
+_RETURNS = "a trained pair, a complete frame, or a list of them"
 _FEWEST = 200  # draws by which the density of a cell is weighed
 
 
@@ -53,6 +56,8 @@ def completions(imputer: Any, frame: Any, holed: Any, schema: Schema, draws: int
             raise ArgumentError(f"the imputations are of {len(made.values)} sites; give those of the table alone.")
         return Completions(next(iter(made.values.values())))
     single = is_frame(made) or hasattr(made, "shape")
+    if not single and not isinstance(made, Iterable):
+        raise ArgumentError(f"an imputer returned {type(made).__name__}; it has to return {_RETURNS}.")
     return Completions(torch.stack([_rows(one, holed, schema) for one in ([made] if single else made)]))
 
 
@@ -69,7 +74,7 @@ def _made(imputer: Any, holed: Any, draws: int) -> Any:
     if not callable(imputer):
         raise ArgumentError(
             f"an imputer is a {type(imputer).__name__}; give a pair, a scikit-learn imputer, or a function of a frame "
-            "with holes that returns a trained pair, a complete frame, or a list of them."
+            f"with holes that returns {_RETURNS}."
         )
     return imputer(holed)
 
@@ -109,7 +114,10 @@ def _rows(table: Any, holed: Any, schema: Schema) -> torch.Tensor:
         if table.shape != holed.shape:
             raise DataError(f"an imputer returned an array of shape {table.shape} for a table of {holed.shape}.")
         table = holed.__class__(table, columns=holed.columns)
+    check_same_rows(holed, table, "what an imputer returned")
     table = as_frame(table).reset_index(drop=True)
+    if len(table) != len(holed):
+        raise DataError(f"an imputer returned {len(table)} rows for a table of {len(holed)}.")
     return torch.from_numpy(np.stack([_numbers(table, one) for one in schema.table if one.column is not None], 1))
 
 

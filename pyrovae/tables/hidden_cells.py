@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError, DataError
 from pyrovae.pairs.numbers import as_number, check_count
@@ -31,6 +32,8 @@ def hidden_cells(frame: Any, schema: Schema, hidden: Any, masks: int, seed: int)
     share = as_number(hidden)
     if share is None:
         several = [hidden] if is_frame(hidden) or hasattr(hidden, "shape") else list(hidden)
+        for one in several:
+            check_same_rows(frame, one, "hidden")
         found = iter([_as_given(one, names, there.shape) & there for one in several])
     elif 0 < share < 1:
         codes = [one.numbers(frame[one.name])[0] for one in schema.table if one.column is not None]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.inspection import as_tensor
 from pyrovae.data.rows_of_frames import is_frame
 from pyrovae.errors import ArgumentError
@@ -37,6 +38,8 @@ def known_cells(given: Any, missing: Mapping[str, torch.Tensor], table: Any) -> 
 
 
 def _cells(given: Any, site: str, missing: torch.Tensor, table: Any) -> torch.Tensor:
+    if table is not None and table.site == site:
+        check_same_rows(table.frame, given, "calibrated_on")
     rows = table.schema.encode(given) if is_frame(given) and table is not None and table.site == site else given
     rows = as_tensor(rows if isinstance(rows, torch.Tensor) else np.asarray(rows))
     if rows.shape != missing.shape:

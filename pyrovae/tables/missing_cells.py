@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.holed_rows import split
 from pyrovae.data.inspection import as_tensor
 from pyrovae.data.rows_of_frames import is_frame
@@ -37,15 +38,17 @@ def mask_of_rows(pair: Any, frames: Mapping[int | str, Any], mask: Any) -> Any:
         return mask
     key, schema = next(iter(frames)), schema_of(pair)
     if isinstance(mask, Mapping) and not is_frame(mask):
-        return {name: _in_order(schema, one) if name == key else one for name, one in mask.items()}
+        return {name: _in_order(schema, frames[key], one) if name == key else one for name, one in mask.items()}
     if isinstance(key, int) and key:
         raise ArgumentError("mask is that of a frame behind other data: give all by name, and mask={name: ...}.")
-    return _in_order(schema, mask) if isinstance(key, int) else {key: _in_order(schema, mask)}
+    seen = _in_order(schema, frames[key], mask)
+    return seen if isinstance(key, int) else {key: seen}
 
 
-def _in_order(schema: Any, mask: Any) -> np.ndarray:
+def _in_order(schema: Any, frame: Any, mask: Any) -> np.ndarray:
     if not is_frame(mask):
         raise ArgumentError("mask is an array, and the data are a frame: give a frame of booleans, frame.notna() say.")
+    check_same_rows(frame, mask, "mask")
     seen = as_frame(mask)
     columns = [
         seen[one.name].to_numpy() if one.name in seen.columns else np.ones(len(seen), bool) for one in schema.columns

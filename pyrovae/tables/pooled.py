@@ -125,6 +125,10 @@ def pooled(
 
 def _sets(imputations: Any) -> Iterator[Any]:
     """Complete data, one set after the other."""
+    if hasattr(imputations, "columns"):  # whose names would be taken for data sets
+        raise ArgumentError(
+            "there is one completed frame; Rubin's rules compare several: pooled(impute(pair, frame, draws=20), ...)."
+        )
     if not isinstance(imputations, Imputed) or imputations.table is not None:
         yield from imputations.frames() if isinstance(imputations, Imputed) else imputations
         return

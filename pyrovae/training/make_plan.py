@@ -20,7 +20,8 @@ from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches, tile_size
 from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
-from pyrovae.data.rows_of_frames import rows_of_frames
+from pyrovae.data.check_same_rows import check_same_rows
+from pyrovae.data.rows_of_frames import frames_among, rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
 from pyrovae.objectives.adversarial import discriminators
 from pyrovae.objectives.generated_sides import generated_words
@@ -120,6 +121,8 @@ def make_plan(
         options.batch_size, options.transform, options.row_weights, options.validation is not None,
         options.device, data_plate, seed, team.size,
     )  # fmt: skip
+    for frame in frames_among(data).values():
+        check_same_rows(frame, options.row_weights, "row_weights")
     batches, placement = choose_batches(pair, rows_of_frames(pair, data), cut)
     _check_one_process(pair, team.size)
     if batches.batches_per_epoch is None and options.steps is None:

@@ -55,7 +55,12 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except PyrovaeError:
         raise
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path} is no text in UTF-8: {said_in_a_line(error)}. Write it again as UTF-8 (a spreadsheet program calls "
+            "it 'CSV UTF-8'), or fetch it again if it is damaged."
+        ) from error
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FileError(f"{path} is damaged or cut short: {said_in_a_line(error)}. Fetch or write it again.") from error
     except MemoryError as error:
         raise FileError(f"{path} asks for more memory than there is: {said_in_a_line(error)}. {AS_NPY}") from error

@@ -84,7 +84,7 @@ class LabelledVAE(ThreeParts):
 
     def check_training_data(self, x: Tensor, label: Tensor | None = None) -> None:
         """Refuse data of which no row, or no row of some class, has a label, before the first step."""
-        known = [] if label is None else torch.as_tensor(label).unique().tolist()
+        known = set() if label is None else set(label.reshape(-1).tolist())  # a tensor, or an array of any strides
         missing = [number for number in range(self.classes) if number not in known]
         if len(missing) == self.classes:
             raise DataError("all labels are missing: give some, or take pv.recipes.mixture_vae, which needs none.")

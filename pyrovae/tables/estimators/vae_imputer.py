@@ -70,8 +70,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
 
     def transform(self, X: Any) -> Any:
         """The table without holes: a frame of a frame, an array of an array."""
+        check_is_fitted(self)
         if self.sample_posterior:
-            check_is_fitted(self)
             return self.imputations(X, draws=1, random_state=self.random_state_)[0]
         frame, draws = self._drawn(X, check_count("draws", self.draws), self._seed)
         same = (draws == draws[0]).all(0)  # what is there; a mean of the same numbers is off by its last bits

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import OutlierMixin
 
 from pyrovae.errors import ArgumentError, DataError
+from pyrovae.pairs.numbers import as_number
 from pyrovae.tables.estimators.table_estimator import TableEstimator
 
 _COMPLETIONS = 10  # of a row with holes: its score is off by a third of what one completion is off by
@@ -77,7 +78,8 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def _fitted(self, X: Any, sample_weight: Any) -> tuple[torch.Tensor, np.ndarray]:
-        if not 0 < self.contamination <= 0.5:
+        share = as_number(self.contamination)
+        if share is None or not 0 < share <= 0.5:
             raise ArgumentError(f"contamination={self.contamination!r}; give a share above 0 and up to 0.5.")
         x, weights = super()._fitted(X, sample_weight)
         scores = self._scores(x)
@@ -86,7 +88,7 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):
         order = scores.argsort()
         shares = weights[order].cumsum() / weights.sum()
         # The first row that is none of the share; sums of weights are off by their last bits.
-        place = np.searchsorted(shares, self.contamination * (1 + 1e-9), side="right")
+        place = np.searchsorted(shares, share * (1 + 1e-9), side="right")
         self.offset_ = float(scores[order[min(place, len(order) - 1)]])
         return x, weights
 
