@@ -604,3 +604,15 @@ def test_some_sprites_are_those_of_all():
     assert np.array_equal(everything.images[places], images)
     with pytest.raises(pv.ArgumentError, match="92,160"):
         datasets.sprites(100_000)
+
+
+def test_a_table_of_another_encoding_is_told_from_a_damaged_one(tmp_path):
+    from pyrovae.data.datasets.array_files import reading
+
+    path = tmp_path / "latin.csv"
+    path.write_bytes("âge\n1\n".encode("latin-1"))
+    with (
+        pytest.raises(pv.errors.FileError, match=r"latin.csv is no text in UTF-8.*Write it again as UTF-8"),
+        reading(path),
+    ):
+        path.read_text("utf-8")

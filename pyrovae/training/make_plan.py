@@ -18,9 +18,9 @@ from pyrovae.checks.finding import Finding
 from pyrovae.checks.supports import check_supports
 from pyrovae.data.batch_sources import Batch
 from pyrovae.data.batches import Batches, as_batches, tile_size
+from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.choose_batches import Cut, choose_batches
 from pyrovae.data.data_checks import check_training_data
-from pyrovae.data.check_same_rows import check_same_rows
 from pyrovae.data.rows_of_frames import frames_among, rows_of_frames
 from pyrovae.errors import ArgumentError, DataError, PairError, argument, warn_user
 from pyrovae.objectives.adversarial import discriminators

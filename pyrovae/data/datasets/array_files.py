@@ -57,8 +57,8 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         raise FileError(
-            f"{path} is no text in UTF-8: {said_in_a_line(error)}. Write it again as UTF-8 (a spreadsheet program calls "
-            "it 'CSV UTF-8'), or fetch it again if it is damaged."
+            f"{path} is no text in UTF-8: {said_in_a_line(error)}. Write it again as UTF-8 (a spreadsheet program "
+            "calls it 'CSV UTF-8'), or fetch it again if it is damaged."
         ) from error
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FileError(f"{path} is damaged or cut short: {said_in_a_line(error)}. Fetch or write it again.") from error
