@@ -48,7 +48,20 @@ def type_of(dtype: Any) -> Any:
         sparse = re.fullmatch(
             r"Sparse\[((?:u?int|float)\d+), ([\d.+-]+)\]", str(dtype)
         )  # pandas reads not all it writes
-        return pd.SparseDtype(sparse[1], np.dtype(sparse[1]).type(sparse[2]).item()) if sparse else None
+        return pd.SparseDtype(sparse[1], np.dtype(sparse[1]).type(sparse[2]).item()) if sparse else _dictionary(dtype)
+
+
+def _dictionary(dtype: Any) -> Any:
+    """Arrow's type of texts of which each stands once, which pandas writes and does not read."""
+    import pandas as pd
+
+    found = re.fullmatch(r"dictionary<values=(\w+), indices=(\w+), ordered=([01])>\[pyarrow\]", str(dtype))
+    if found is None:
+        return None
+    import pyarrow
+
+    values, indices = (pyarrow.type_for_alias(name) for name in found.group(1, 2))
+    return pd.ArrowDtype(pyarrow.dictionary(indices, values, ordered=found[3] == "1"))
 
 
 def _inner(kind: Any) -> np.dtype:

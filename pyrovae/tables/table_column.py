@@ -12,7 +12,7 @@ from pyrovae.errors import DataError, argument
 from pyrovae.models.conditionals.column import Column
 from pyrovae.models.conditionals.columns import check_column, kind_of
 from pyrovae.tables.bands import band, intervals_of, place_of
-from pyrovae.tables.of_type import of_type
+from pyrovae.tables.of_type import of_type, type_of
 
 Level = str | int | float | bool
 
@@ -94,7 +94,7 @@ class TableColumn(NamedTuple):
         """Dates in the column's own unit and timezone."""
         unit = re.fullmatch(r"datetime64\[(\w+)(?:, (.+))?\]", self.dtype)
         if unit is None:
-            return dates.astype(self.dtype) if re.fullmatch(r"timestamp\[\w+\]\[pyarrow\]", self.dtype) else dates
+            return _as_arrow(dates, self.dtype)
         dates = dates.astype(f"datetime64[{unit[1]}]")
         return dates if unit[2] is None else in_timezone(dates, unit[2])
 
@@ -109,7 +109,7 @@ class TableColumn(NamedTuple):
             return pd.Series(pd.Categorical.from_codes(codes, categories=list(self.levels), ordered=ordered))
         picked = [None if code < 0 else self.levels[code] for code in codes]
         complete = (codes >= 0).all()
-        return pd.Series(picked, dtype=self.dtype if complete else None)
+        return pd.Series(picked, dtype=type_of(self.dtype) if complete else None)
 
     def _dates(self, values: Any) -> np.ndarray:
         import pandas as pd
@@ -218,3 +218,12 @@ def _is_number(value: Any) -> bool:
     except (ValueError, TypeError):
         return False
     return True
+
+
+def _as_arrow(dates: Any, dtype: str) -> Any:
+    """Dates in a type of Arrow's, those without a time the nearest day; as they are where it is none."""
+    known = re.fullmatch(r"(date(?:32|64)|timestamp)\[\w+(?:, tz=(.+))?\]\[pyarrow\]", dtype)
+    if known is None:
+        return dates
+    dates = dates.dt.round("D") if known[1] != "timestamp" else dates
+    return (dates if known[2] is None else in_timezone(dates, known[2])).astype(dtype)
