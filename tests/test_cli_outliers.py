@@ -38,6 +38,16 @@ def trained(epochs: int = 60) -> pd.DataFrame:
     return frame
 
 
+def test_a_table_of_which_nothing_would_be_left_is_refused():
+    trained(1)
+    result = run("outliers run t.csv --drop 1e-12 -o clean.csv")  # its warnings come before
+    words = result.stderr.splitlines()[-1]
+    assert result.exit_code == 2
+    assert "all 400 rows are outliers" in words
+    assert "train it for longer" in words
+    assert not Path("clean.csv").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [60, 200])  # after the more of them a guide is sure of more that is not so
 def test_outliers_are_named_by_line_and_left_out(epochs):

@@ -139,6 +139,7 @@ def test_what_a_column_cannot_hold_is_refused(name):
         (pd.DataFrame({"x": [1.0, 1.0]}), {}, "no column is left"),
         (pd.DataFrame({"x": [1.0, "a", 2.5]}), {}, "several types"),
         (pd.DataFrame({"x": [1.0, np.inf, 2.5]}), {}, "infinity"),
+        (pd.DataFrame({"x": [*range(30), np.inf, -np.inf, np.inf]}), {}, "infinity"),  # whose differences are NaN
         (pd.DataFrame({"x": [1.5, 2.0]}), {"y": "real"}, "kinds has 'y'"),
         (pd.DataFrame({"x": [1.5, 2.0]}), {"x": "reel"}, "'x' is 'reel'; give 'real'"),
         (pd.DataFrame({"x": [1.5, 2.0, 3.0]}), {"x": "binary"}, "make it categorical"),

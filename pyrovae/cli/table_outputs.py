@@ -103,6 +103,11 @@ def outliers(
             yield str(write_frame(run, listed, "outliers", out))
         return
     kept = found.dropped(above) if holes is None else found.cleaned(above)
+    if not len(kept):
+        raise ArgumentError(
+            f"all {len(frame):,} rows are outliers with a probability above {above:g}, and nothing would be left: the "
+            "run knows too little of the table (train it for longer), or the probability is too low."
+        )
     gone = f"{len(frame) - len(kept):,} of {len(frame):,} rows are left out"
     if holes is None:
         yield f"{gone}: they are outliers with a probability above {above:g}, as a whole or in one of their cells."

@@ -62,14 +62,14 @@ def guessed_column(name: str, values: Any, kind: str | None) -> TableColumn:
         return _with_numbers(days if whole else days._replace(form="date"), values)
     if _is_of_numbers(values) and not of_classes:
         numbers = seen.astype(float).to_numpy()
+        if not np.isfinite(numbers).all():
+            raise DataError(f"column {name!r} holds infinity; make it a hole.")
         if kind is None and len(numbers) > _FEW and (np.diff(np.sort(numbers)) == 1).all() and numbers[0] % 1 == 0:
             note = "left out: whole numbers in a row, as in an identifier"
             return TableColumn(None, name, "identifier", dtype=dtype, note=note)
         if kind is None and pd.api.types.is_integer_dtype(values) and np.abs(numbers).max() > _EXACT:
             note = "left out: whole numbers beyond 2**53, as identifiers are"
             return TableColumn(None, name, "identifier", dtype=dtype, note=note)
-        if not np.isfinite(numbers).all():
-            raise DataError(f"column {name!r} holds infinity; make it a hole.")
         chosen, note = (kind, "") if kind else _kind_of_numbers(numbers)
         if chosen != "categorical":
             note = "; ".join(filter(None, [note, "" if kind else heaped_words(numbers, chosen)]))
