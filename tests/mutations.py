@@ -28,6 +28,31 @@ NOTHING = 5  # pytest's status where no test is left
 # A line, or a part of one, that stands once in the package; what stands there instead; the tests that hold it.
 FAULTS = (
     (
+        "scale.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[-1]",
+        "scale.log().sum(1)",
+        "priors",
+    ),
+    (
+        "total = 1 / (scale.square() * center.sigmoid() * (-center).sigmoid())",
+        "total = 1 / scale.square()",
+        "by_column",
+    ),
+    (
+        "return super().log_prob(value.double())",
+        "return super().log_prob(value)",
+        "rounded_counts",
+    ),
+    (
+        "if lost > _MOST:",
+        "if lost > 1e9:",
+        "rounded_counts",
+    ),
+    (
+        "or counts[top] < _TIMES * beside.mean():",
+        "or counts[top] < _TIMES / 5 * beside.mean():",
+        "heaped",
+    ),
+    (
         "found.value.masked_fill(unseen, 0.0)",
         "found.value",
         "unseen_rows",
