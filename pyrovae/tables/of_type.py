@@ -44,10 +44,9 @@ def type_of(dtype: Any) -> Any:
 
     try:
         return pd.api.types.pandas_dtype(dtype)
+    # No such type; one of a library that is not here; parameters that pandas writes and does not read, as of these two.
     except (TypeError, ImportError, NotImplementedError):
-        sparse = re.fullmatch(
-            r"Sparse\[((?:u?int|float)\d+), ([\d.+-]+)\]", str(dtype)
-        )  # pandas reads not all it writes
+        sparse = re.fullmatch(r"Sparse\[((?:u?int|float)\d+), ([\d.+-]+)\]", str(dtype))
         return pd.SparseDtype(sparse[1], np.dtype(sparse[1]).type(sparse[2]).item()) if sparse else _dictionary(dtype)
 
 

@@ -91,7 +91,7 @@ def check_has_mean(sampler: Sampler, site: str) -> None:
     fn = sampler.use.posterior_run.model.nodes[site]["fn"]
     try:
         _ = fn.mean
-    except NotImplementedError:
+    except NotImplementedError:  # how distributions without a mean say so
         raise PairError(
             f"counterfactual: site {site!r}, a {type(base_of(fn)).__name__}, has no mean, and what is moved is the "
             "mean that latents decode to. What lies between two data shows pv.interpolate, what a code decodes to "
